@@ -1,1 +1,23 @@
-//! Skeleton.
+//! Users, rooms, messages, positions and the wire frames of Trunkline.
+//!
+//! Everything here is pure: no clock, no I/O, no async. A value that exists is valid: [`Room`], [`UserName`],
+//! [`MessageText`], [`MessageId`] and [`Position`] can only be made by parsing, so the layers above never check twice.
+
+mod close;
+mod command;
+mod event;
+mod message;
+mod name;
+mod position;
+mod room;
+
+pub use close::{CloseCode, Reconnect};
+pub use command::{Command, ErrorCode, JoinFrom, Refusal};
+pub use event::{DecodeError, Event, Limits};
+pub use message::{Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};
+pub use name::{InvalidName, UserName};
+pub use position::{InvalidPosition, Position, follows};
+pub use room::{InvalidRoom, Room};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;

@@ -1,0 +1,56 @@
+//! What can go wrong between a gateway and its logs.
+
+use std::{error::Error, fmt};
+
+/// What the caller can do about a [`BusError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The log cannot be reached. A write was perhaps made.
+    Unavailable,
+    /// No answer in time. A write was perhaps made.
+    Timeout,
+    /// The log answered that it will not do this now (out of memory, disk full, read-only). Nothing was written.
+    Rejected,
+}
+
+/// A failed operation of a [`Bus`](crate::Bus). The source says more, for the log and not for clients.
+#[derive(Debug)]
+pub struct BusError {
+    kind: ErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl BusError {
+    /// An error of `kind`, with what caused it.
+    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// What the caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl From<ErrorKind> for BusError {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ErrorKind::Unavailable => "the log cannot be reached",
+            ErrorKind::Timeout => "the log did not answer in time",
+            ErrorKind::Rejected => "the log refused the operation",
+        })
+    }
+}
+
+impl Error for BusError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,142 @@
+//! Messages: what a person writes, and what a room's log holds.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{Millis, Position, UserName};
+
+/// The text of a message: 1 to 4096 bytes, not blank, no control characters but newline and tab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct MessageText(Box<str>);
+
+impl MessageText {
+    /// Longest text, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 4096;
+
+    /// The text itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a text is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidText {
+    /// Nothing but white space.
+    #[error("the text is blank")]
+    Blank,
+    /// Over [`MessageText::MAX_BYTES`].
+    #[error("the text is longer than 4096 bytes; send it in parts")]
+    TooLong,
+    /// A control character other than newline and tab.
+    #[error("the text holds a control character; only newline and tab are allowed")]
+    Control,
+}
+
+impl FromStr for MessageText {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        if text.len() > Self::MAX_BYTES {
+            Err(InvalidText::TooLong)
+        } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+            Err(InvalidText::Control)
+        } else if text.trim().is_empty() {
+            Err(InvalidText::Blank)
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The client's own id of a message: 1 to 64 of `[A-Za-z0-9_-]`, scoped to room and user, the same at every retry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct MessageId(Box<str>);
+
+impl MessageId {
+    /// Longest id, in bytes.
+    pub const MAX_BYTES: usize = 64;
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is no message id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message id is 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")]
+pub struct InvalidId;
+
+impl FromStr for MessageId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        if fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId)
+        }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A message on its way to the log: everything but its place and time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// The client's id; with the user it makes a retry recognisable.
+    pub id: MessageId,
+    /// Who writes, as the session says.
+    pub user: UserName,
+    /// What is written.
+    pub text: MessageText,
+}
+
+/// A message in a room's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its place.
+    pub pos: Position,
+    /// The writer's id for it.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub user: UserName,
+    /// What was written.
+    pub text: MessageText,
+    /// When the log took it, by the clock of the log's keeper.
+    pub at: Millis,
+}
+
+/// A message with its link to the one before: what makes continuity provable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The position that the log's head had before this entry; [`Position::ORIGIN`] in an empty log.
+    pub prev: Position,
+    /// The message.
+    pub message: Message,
+}

@@ -1,0 +1,6 @@
+//! The domain's promises, tried on generated values.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod frames;
+mod values;

@@ -1,0 +1,107 @@
+//! Names, rooms, texts, ids and positions: what is valid, and that parsing inverts showing.
+
+use proptest::prelude::*;
+use trunkline_domain::{
+    CloseCode, InvalidName, InvalidText, MessageId, MessageText, Position, Reconnect, Room, UserName,
+};
+
+#[test]
+fn names_that_people_have_are_allowed() {
+    for name in ["ann", "Bob", "O'Neil", "zoë", "Анна", "李雷", "さくら子", "user-7", "a.b_c", "7"] {
+        assert_eq!(name.parse::<UserName>().map(|n| n.to_string()), Ok(name.to_owned()));
+    }
+}
+
+#[test]
+fn names_that_deceive_or_break_are_refused_with_the_reason() {
+    let long = "x".repeat(33);
+    let huge = "x".repeat(1 << 20);
+    let table = [
+        ("", InvalidName::Empty),
+        ("   ", InvalidName::Empty),
+        (long.as_str(), InvalidName::TooLong),
+        (huge.as_str(), InvalidName::TooLong),
+        ("a b", InvalidName::Characters),
+        ("a\u{0}b", InvalidName::Characters),
+        ("a\u{202e}b", InvalidName::Characters),
+        ("...", InvalidName::NoLetter),
+        ("pаypal", InvalidName::MixedScripts),
+        ("admin", InvalidName::Reserved),
+        ("ADMIN", InvalidName::Reserved),
+        ("sуstеm", InvalidName::MixedScripts),
+        ("r00t", InvalidName::Reserved),
+    ];
+    for (name, why) in table {
+        assert_eq!(name.parse::<UserName>(), Err(why), "{name:?}");
+    }
+}
+
+#[test]
+fn names_that_look_alike_have_one_skeleton() {
+    let skeleton = |name: &str| name.parse::<UserName>().unwrap().skeleton();
+    for (one, other) in [("ann", "ANN"), ("paul", "pau1"), ("сор", "cop"), ("bob", "b0b")] {
+        assert_eq!(skeleton(one), skeleton(other), "{one} and {other}");
+    }
+    assert_ne!(skeleton("ann"), skeleton("anna"));
+}
+
+#[test]
+fn texts_are_judged_by_size_then_controls_then_blankness() {
+    let parse = str::parse::<MessageText>;
+    assert!(parse("hi\n\tthere 👋").is_ok());
+    assert!(parse(&"é".repeat(2048)).is_ok());
+    assert_eq!(parse(&"é".repeat(2049)), Err(InvalidText::TooLong));
+    assert_eq!(parse("a\u{7}"), Err(InvalidText::Control));
+    assert_eq!(parse("a\r"), Err(InvalidText::Control));
+    assert_eq!(parse(" \n\u{3000}"), Err(InvalidText::Blank));
+    assert_eq!(parse(""), Err(InvalidText::Blank));
+}
+
+#[test]
+fn positions_have_one_spelling() {
+    for bad in ["", "0", "1-", "-1", "01-1", "1-01", "+1-1", "1-1-1", "99999999999999999999-1", "a-b"] {
+        assert!(bad.parse::<Position>().is_err(), "{bad:?}");
+    }
+    assert_eq!("0-0".parse(), Ok(Position::ORIGIN));
+}
+
+#[test]
+fn every_close_code_is_found_by_its_number_and_advises() {
+    for code in CloseCode::ALL {
+        assert_eq!(CloseCode::from_code(code.code()), Some(code));
+    }
+    assert_eq!(CloseCode::from_code(1005), None);
+    assert_eq!(CloseCode::SessionEnded.reconnect(), Reconnect::LoginFirst);
+    assert_eq!(CloseCode::Restart.reconnect(), Reconnect::WhenTold);
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_refused_without_panic(text in any::<String>()) {
+        let _ = (text.parse::<UserName>(), text.parse::<Room>(), text.parse::<MessageText>());
+        let _ = (text.parse::<MessageId>(), text.parse::<Position>());
+    }
+
+    #[test]
+    fn an_allowed_name_is_allowed_again_unchanged(text in "\\PC{1,8}") {
+        if let Ok(name) = text.parse::<UserName>() {
+            prop_assert_eq!(name.as_str().parse::<UserName>(), Ok(name.clone()));
+            prop_assert!(name.as_str().chars().count() <= UserName::MAX_CHARS);
+        }
+    }
+
+    #[test]
+    fn rooms_are_what_the_pattern_says(text in "[a-z0-9._A-Z/-]{0,66}") {
+        let bytes = text.as_bytes();
+        let fits = !bytes.is_empty() && bytes.len() <= 64
+            && (bytes[0].is_ascii_lowercase() || bytes[0].is_ascii_digit())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b));
+        prop_assert_eq!(text.parse::<Room>().is_ok(), fits);
+    }
+
+    #[test]
+    fn a_position_survives_its_spelling(epoch in any::<u64>(), offset in any::<u64>()) {
+        let position = Position::new(epoch, offset);
+        prop_assert_eq!(position.to_string().parse(), Ok(position));
+    }
+}
