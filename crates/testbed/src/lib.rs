@@ -1,1 +1,47 @@
-//! Skeleton.
+//! Real servers for tests and for `cargo xtask`: Redis, HAProxy, the gateway's own binary, a browser.
+//!
+//! Everything is synchronous (`std::process` and threads), so it works inside any test, async or not. Everything
+//! listens on a free loopback port, keeps its data in a folder of its own, and is ended on drop; should the test
+//! process itself be killed, a small guard process ends what it left.
+//!
+//! ```no_run
+//! use trunkline_testbed::{AppendFsync, Redis};
+//!
+//! # fn main() -> Result<(), trunkline_testbed::Error> {
+//! let redis = Redis::start()?; // shared settings: no persistence, no password
+//! println!("{} {:?}", redis.url(), redis.cli(&["PING"])?);
+//!
+//! let mut durable = Redis::builder().append_only(AppendFsync::Always).password("hunter2").start()?;
+//! durable.cli(&["SET", "k", "v"])?;
+//! durable.kill()?; // SIGKILL
+//! durable.restart()?; // same port, same data
+//! assert_eq!(durable.cli(&["GET", "k"])?, "v");
+//! durable.restart_empty()?; // same port, no data
+//! durable.pause()?; // SIGSTOP …
+//! durable.resume()?; // … SIGCONT
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where programs come from
+//! A Redis that is given by `TRUNKLINE_TEST_REDIS`; a program on `PATH`; a copy unpacked earlier under
+//! `target/tools`; on Debian and Ubuntu the distribution's packages, unpacked there without root and without touching
+//! the system; Docker (feature `testcontainers`); else an error that names the command which installs it.
+//! See [`Toolbox`].
+
+mod apt;
+mod error;
+mod guard;
+mod ports;
+mod process;
+mod progress;
+mod redis;
+mod resp;
+mod tools;
+
+pub use error::{Error, Result};
+pub use ports::free_port;
+pub use process::{Ended, Line, LineSink, Process, Stream};
+pub use progress::{Progress, Silent};
+pub use redis::{AppendFsync, Redis, RedisBuilder};
+pub use tools::{Program, Tool, Toolbox, project_root};

@@ -1,0 +1,222 @@
+//! Debian's packages without root and without touching the system: lists and packages are downloaded into folders of
+//! our own, and the packages are unpacked, not installed.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::{self, File, TryLockError},
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use crate::{Error, Progress, Result, error::Doing, tools::find_on};
+
+/// Lists younger than this are used as they are.
+const LISTS_STAY_FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// Whether this is Debian or one of its kin.
+pub(crate) fn is_available() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    ["apt-get", "dpkg-deb", "dpkg-query"].iter().all(|name| find_on(&path, name).is_some())
+}
+
+/// Unpacks `packages` and those of their libraries that the system lacks to `target`, unless `done` says, once the lock
+/// is held, that another process was faster. `target` appears complete or not at all.
+pub(crate) fn unpack(
+    tools: &Path,
+    target: &Path,
+    packages: &[&str],
+    progress: &dyn Progress,
+    done: impl Fn() -> bool,
+) -> Result<()> {
+    fs::create_dir_all(tools).on("cannot create", tools)?;
+    let _lock = lock(&tools.join("lock"), progress)?;
+    if done() {
+        return Ok(());
+    }
+    let apt = Apt::new(tools.join("apt"), progress)?;
+    apt.update()?;
+    let staging = tempfile::tempdir_in(tools).on("cannot create a folder in", tools)?;
+    let root = staging.path().join("root");
+    for package in apt.download_with_libraries(packages, staging.path())? {
+        apt.run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&root))?;
+    }
+    if target.exists() {
+        // It was there and did not run.
+        fs::remove_dir_all(target).on("cannot remove", target)?;
+    }
+    fs::rename(&root, target).on("cannot create", target)
+}
+
+/// Waits for the lock; it is released when the file is closed.
+fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
+    let file = File::create(path).on("cannot create", path)?;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if progress.cancelled() => return Err(Error::Cancelled),
+            Err(TryLockError::WouldBlock) => {
+                if !told {
+                    progress.step("waiting for another process that unpacks tools");
+                    told = true;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err(TryLockError::Error(e)) => return Err(e).on("cannot lock", path),
+        }
+    }
+}
+
+/// An `apt-get` whose state is in a folder of ours.
+struct Apt<'a> {
+    folder: PathBuf,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Apt<'a> {
+    fn new(folder: PathBuf, progress: &'a dyn Progress) -> Result<Self> {
+        for part in ["lists/partial", "cache/archives/partial"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).on("cannot create", &part)?;
+        }
+        // Read after the system's settings, whose hooks would clean the system's cache or tell the desktop.
+        let settings = format!(
+            "Dir::State::Lists \"{0}/lists\";\n\
+             Dir::Cache \"{0}/cache\";\n\
+             #clear APT::Update::Pre-Invoke;\n\
+             #clear APT::Update::Post-Invoke;\n\
+             #clear APT::Update::Post-Invoke-Success;\n\
+             Acquire::Languages \"none\";\n\
+             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+             Acquire::Retries \"3\";\n\
+             APT::Sandbox::User \"root\";\n",
+            folder.display()
+        );
+        let file = folder.join("apt.conf");
+        fs::write(&file, settings).on("cannot write", &file)?;
+        Ok(Self { folder, progress })
+    }
+
+    /// Gets the lists of packages.
+    fn update(&self) -> Result<()> {
+        let stamp = self.folder.join("updated");
+        let age =
+            fs::metadata(&stamp).and_then(|m| m.modified()).ok().and_then(|t| SystemTime::now().duration_since(t).ok());
+        if age.is_some_and(|age| age < LISTS_STAY_FRESH) {
+            return Ok(());
+        }
+        self.progress.step("reading Debian's package lists (apt-get update, privately)");
+        self.run(self.apt_get().arg("update"))?;
+        fs::write(&stamp, "").on("cannot write", &stamp)
+    }
+
+    /// Downloads packages, the libraries they depend on, the libraries of those, and so on, less what is installed.
+    fn download_with_libraries(&self, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut wanted: BTreeSet<String> = packages.iter().map(|&name| name.to_owned()).collect();
+        let mut known = wanted.clone();
+        let mut all = Vec::new();
+        for round in 0.. {
+            if wanted.is_empty() {
+                break;
+            }
+            self.progress.step(&format!("downloading {}", Vec::from_iter(wanted.iter().map(String::as_str)).join(" ")));
+            let folder = folder.join(round.to_string());
+            fs::create_dir(&folder).on("cannot create", &folder)?;
+            self.run(self.apt_get().arg("download").args(&wanted).current_dir(&folder))?;
+            let entries = fs::read_dir(&folder).on("cannot read", &folder)?;
+            let new: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+            wanted.clear();
+            for package in &new {
+                let depends = self.run(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"))?;
+                for library in libraries(&depends) {
+                    if known.insert(library.to_owned()) && !self.is_installed(library) {
+                        wanted.insert(library.to_owned());
+                    }
+                }
+            }
+            all.extend(new);
+        }
+        Ok(all)
+    }
+
+    fn is_installed(&self, package: &str) -> bool {
+        let status =
+            self.run(Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status} ", package]));
+        status.is_ok_and(|status| status.split_whitespace().any(|word| word == "installed"))
+    }
+
+    fn apt_get(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        command.arg("-c").arg(self.folder.join("apt.conf")).arg("--quiet");
+        command
+    }
+
+    fn run(&self, command: &mut Command) -> Result<String> {
+        run(command, self.progress)
+    }
+}
+
+/// The libraries that a `Depends` field names. Programs are left out (an unpacked server needs no `adduser`), and of
+/// alternatives the first is taken.
+fn libraries(depends: &str) -> impl Iterator<Item = &str> {
+    let name = |entry: &'_ str| entry.trim_start().find([' ', '(', ':', '|', '\n']);
+    depends
+        .split(',')
+        .map(move |entry| {
+            let entry = entry.trim();
+            &entry[..name(entry).unwrap_or(entry.len())]
+        })
+        .filter(|name| name.starts_with("lib"))
+}
+
+/// Runs a helper to its end; its output is the result, or the error.
+fn run(command: &mut Command, progress: &dyn Progress) -> Result<String> {
+    let shown = || format!("{command:?}").replace('"', "");
+    let name = shown();
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = (thread::spawn(move || read(out)), thread::spawn(move || read(err)));
+    let status = loop {
+        if let Some(status) = child.try_wait().doing("cannot wait for a process")? {
+            break status;
+        }
+        if progress.cancelled() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Error::Cancelled);
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
+    if status.success() {
+        return Ok(out);
+    }
+    let text = if err.trim().is_empty() { out } else { err };
+    let last: Vec<_> = text.trim().lines().rev().take(5).collect();
+    let detail = last.into_iter().rev().collect::<Vec<_>>().join("; ");
+    Err(Error::Command { command: name, detail })
+}
+
+fn read(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_of_a_depends_field() {
+        let field = "redis-tools (= 5:7.0), adduser, libc6 (>= 2.34), libssl3:any, libfoo1|libbar2, liblzf1\n";
+        assert_eq!(libraries(field).collect::<Vec<_>>(), ["libc6", "libssl3", "libfoo1", "liblzf1"]);
+    }
+}

@@ -1,0 +1,53 @@
+//! Loopback ports.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    net::{Ipv4Addr, TcpListener},
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use crate::{Error, Result};
+
+/// Below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 elsewhere):
+/// a server that is restarted must not find its port held by some client's connection.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+/// A loopback port on which nobody listens now. Somebody else may take it before the caller does: servers that are
+/// started here try again with another one.
+pub fn free_port() -> Result<u16> {
+    // Each process begins elsewhere and then counts, so that neither two processes nor two threads meet.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = NEXT.load(Ordering::Relaxed);
+    if start == 0 {
+        let random = (RandomState::new().build_hasher().finish() % u64::from(COUNT)) as u16;
+        let _ = NEXT.compare_exchange(0, random.max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+    for _ in 0..COUNT {
+        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    Err(Error::Reply("no free loopback port".to_owned()))
+}
+
+/// Whether a listener could be bound there now.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_differ_and_can_be_bound() {
+        let first = free_port().unwrap();
+        let second = free_port().unwrap();
+        assert_ne!(first, second);
+        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+        assert!(!is_free(first));
+    }
+}

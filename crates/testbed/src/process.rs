@@ -1,0 +1,235 @@
+//! A child process in a group of its own, its lines passed on, ended on drop.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::{
+    Result,
+    error::{Doing, Error},
+    guard,
+};
+
+/// How many of its last lines a process keeps for error messages.
+const KEPT_LINES: usize = 30;
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// One line that a process printed, without its line end.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Where it was printed.
+    pub stream: Stream,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: &'a str,
+}
+
+/// Receives each line of a process, on one of its reader threads.
+pub type LineSink = Arc<dyn Fn(Line<'_>) + Send + Sync>;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited by itself with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        status.signal().map_or_else(|| Self::Code(status.code().unwrap_or(-1)), Self::Signal)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(9) => f.write_str("killed"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// A running child. Signals go to its whole process group, so that its own children go with it.
+pub struct Process {
+    name: String,
+    child: Child,
+    ended: Option<Ended>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts the command; `sink` gets its lines.
+    pub fn spawn(name: impl Into<String>, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
+        guard::watch(child.id());
+        let last_lines = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT_LINES)));
+        let mut readers = Vec::with_capacity(2);
+        if let Some(out) = child.stdout.take() {
+            readers.push(read_lines(out, Stream::Out, sink.clone(), Arc::clone(&last_lines)));
+        }
+        if let Some(err) = child.stderr.take() {
+            readers.push(read_lines(err, Stream::Err, sink, Arc::clone(&last_lines)));
+        }
+        Ok(Self { name: name.into(), child, ended: None, last_lines, readers })
+    }
+
+    /// The name it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id; that of a process that has ended may mean somebody else.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, or nothing while it runs.
+    pub fn ended(&mut self) -> Option<Ended> {
+        if self.ended.is_none()
+            && let Ok(Some(status)) = self.child.try_wait()
+        {
+            self.reaped(status);
+        }
+        self.ended
+    }
+
+    /// SIGKILL, and waits until it is gone. Harmless when it has ended.
+    pub fn kill(&mut self) -> Result<()> {
+        if self.ended().is_none() {
+            self.signal(Signal::KILL)?;
+            let status = self.child.wait().doing("cannot wait for a process")?;
+            self.reaped(status);
+        }
+        Ok(())
+    }
+
+    /// SIGTERM; returns at once.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// SIGSTOP: it lives, keeps its sockets, and does nothing.
+    pub fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, timeout: Duration) -> Option<Ended> {
+        let deadline = Instant::now() + timeout;
+        while self.ended().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.ended
+    }
+
+    /// Its last lines, for an error message: empty, or beginning with a line end.
+    pub fn last_lines(&self) -> String {
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().fold(String::new(), |text, line| text + "\n  " + line)
+    }
+
+    /// An [`Error::Start`] with its last lines.
+    pub(crate) fn start_error(&mut self, reason: impl Into<String>) -> Error {
+        if self.ended().is_some() {
+            // Its pipes are closed: the readers are about to end, and then all its lines are here.
+            self.readers.drain(..).for_each(|reader| _ = reader.join());
+        }
+        Error::Start { name: self.name.clone(), reason: reason.into(), log: self.last_lines() }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        // An unreaped child holds its number, so the signal cannot reach anybody else.
+        match Pid::from_raw(self.child.id().cast_signed()) {
+            Some(pid) if self.ended().is_none() => match kill_process_group(pid, signal) {
+                // It ended between the two calls.
+                Err(rustix::io::Errno::SRCH) => Ok(()),
+                other => other.map_err(Into::into).doing("cannot signal a process"),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn reaped(&mut self, status: ExitStatus) {
+        guard::forget(self.child.id());
+        self.ended = Some(status.into());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("name", &self.name).field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}
+
+fn read_lines(
+    pipe: impl Read + Send + 'static,
+    stream: Stream,
+    sink: Option<LineSink>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while matches!(pipe.read_until(b'\n', &mut bytes), Ok(1..)) {
+            let text = String::from_utf8_lossy(&bytes);
+            let text = text.trim_end_matches(['\n', '\r']);
+            {
+                let mut last = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.len() == KEPT_LINES {
+                    last.pop_front();
+                }
+                last.push_back(text.to_owned());
+            }
+            if let Some(sink) = &sink {
+                sink(Line { stream, text });
+            }
+            bytes.clear();
+        }
+    })
+}
+
+/// Asks until there is an answer, or until `timeout`.
+pub(crate) fn poll<T>(timeout: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(Some(answer));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

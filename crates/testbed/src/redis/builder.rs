@@ -1,0 +1,111 @@
+//! Settings of a new Redis.
+
+use std::path::PathBuf;
+
+use super::{AppendFsync, Own, Redis, Server};
+use crate::{Error, LineSink, Program, Progress, Result, Silent, Tool, Toolbox, ports, resp::Address};
+
+/// How often another port is tried when somebody else was faster.
+const ATTEMPTS: usize = 5;
+
+/// Settings of a new Redis; see [`Redis::builder`].
+#[derive(Clone, Default)]
+pub struct RedisBuilder {
+    pub(super) fsync: Option<AppendFsync>,
+    pub(super) password: Option<String>,
+    pub(super) replica_of: Option<(u16, Option<String>)>,
+    pub(super) config: Vec<(String, String)>,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) log: Option<LineSink>,
+    port: Option<u16>,
+    program: Option<Program>,
+}
+
+impl RedisBuilder {
+    /// Keeps its data in an append-only file. Without this nothing outlives the process.
+    #[must_use]
+    pub fn append_only(mut self, fsync: AppendFsync) -> Self {
+        self.fsync = Some(fsync);
+        self
+    }
+
+    /// Clients must name this password.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Listens here, or fails with [`Error::PortTaken`]. Else a free port is chosen.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Follows another server.
+    #[must_use]
+    pub fn replica_of(mut self, master: &Redis) -> Self {
+        self.replica_of = Some((master.port(), master.address.password.clone()));
+        self
+    }
+
+    /// One more line of configuration: `config("maxmemory", "20mb")`.
+    #[must_use]
+    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps its data in this folder, which is emptied now and left there on drop. Else in a temporary one.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Where its log lines go.
+    #[must_use]
+    pub fn log(mut self, sink: LineSink) -> Self {
+        self.log = Some(sink);
+        self
+    }
+
+    /// Runs this program instead of looking for one.
+    #[must_use]
+    pub fn program(mut self, program: Program) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    /// Starts it, and returns when it answers.
+    pub fn start(self) -> Result<Redis> {
+        self.start_with(&Silent)
+    }
+
+    /// As [`Self::start`], telling what it does.
+    pub fn start_with(mut self, progress: &dyn Progress) -> Result<Redis> {
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => Toolbox::project().get(Tool::Redis, progress)?,
+        };
+        progress.step("starting Redis");
+        let mut attempts = if self.port.is_some() { 1 } else { ATTEMPTS };
+        loop {
+            attempts -= 1;
+            let port = self.port.map_or_else(ports::free_port, Ok)?;
+            let address = Address::local(port, self.password.clone());
+            match Own::start(self.clone(), program.clone(), &address) {
+                Ok(own) => return Ok(Redis { address, server: Server::Own(Box::new(own)) }),
+                Err(Error::PortTaken(_)) if attempts > 0 => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBuilder").field("port", &self.port).field("fsync", &self.fsync).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! As much of the Redis protocol as asking one command needs. No program, no client library.
+
+use std::{
+    fmt,
+    io::{self, BufRead, BufReader, Write},
+    net::{TcpStream, ToSocketAddrs},
+    time::Duration,
+};
+
+use crate::{Error, Result};
+
+/// Long enough for a server that loads its data on a slow disk.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a Redis listens, and its password if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub host: String,
+    pub port: u16,
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+impl Address {
+    pub(crate) fn local(port: u16, password: Option<String>) -> Self {
+        Self { host: "127.0.0.1".to_owned(), port, user: None, password }
+    }
+
+    /// Reads `redis://[user][:password@]host[:port][/db]`.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let rest = url.strip_prefix("redis://")?;
+        let rest = rest.split(['/', '?']).next()?;
+        let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+        let (user, password) = login.and_then(|login| login.split_once(':')).unzip();
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok()?),
+            None => (place, 6379),
+        };
+        let present = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        (!host.is_empty()).then(|| Self {
+            host: host.to_owned(),
+            port,
+            user: present(user),
+            password: present(password),
+        })
+    }
+
+    /// Sends one command on a new connection; an error reply is an `Err`.
+    pub(crate) fn call(&self, args: &[&str]) -> Result<Reply> {
+        let failed = |e: io::Error| Error::Reply(format!("Redis at {}:{}: {e}", self.host, self.port));
+        let address = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.next();
+        let address = address.ok_or_else(|| Error::Reply(format!("{} has no address", self.host)))?;
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(failed)?;
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let mut stream = BufReader::new(stream);
+        if let Some(password) = &self.password {
+            let login: Vec<&str> =
+                ["AUTH"].into_iter().chain(self.user.as_deref()).chain([password.as_str()]).collect();
+            ask(&mut stream, &login).map_err(failed)?.ok()?;
+        }
+        ask(&mut stream, args).map_err(failed)?.ok()
+    }
+}
+
+/// An answer of Redis. Its `Display` is what `redis-cli` prints into a pipe: one line an element, nothing for nil.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Nil,
+    Int(i64),
+    Text(String),
+    Error(String),
+    List(Vec<Reply>),
+}
+
+impl Reply {
+    fn ok(self) -> Result<Self> {
+        match self {
+            Self::Error(text) => Err(Error::Reply(text)),
+            other => Ok(other),
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nil => Ok(()),
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Text(text) | Self::Error(text) => f.write_str(text),
+            Self::List(items) => items.iter().enumerate().try_for_each(|(i, item)| {
+                let line_end = if i == 0 { "" } else { "\n" };
+                write!(f, "{line_end}{item}")
+            }),
+        }
+    }
+}
+
+fn ask(stream: &mut BufReader<TcpStream>, args: &[&str]) -> io::Result<Reply> {
+    let mut command = format!("*{}\r\n", args.len());
+    for arg in args {
+        command += &format!("${}\r\n{arg}\r\n", arg.len());
+    }
+    stream.get_mut().write_all(command.as_bytes())?;
+    read_reply(stream)
+}
+
+fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a Redis answer: {what:?}"));
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let line = line.trim_end();
+    let (kind, rest) = line.split_at_checked(1).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let number = || rest.parse::<i64>().map_err(|_| bad(line));
+    Ok(match kind {
+        "+" => Reply::Text(rest.to_owned()),
+        "-" => Reply::Error(rest.to_owned()),
+        ":" => Reply::Int(number()?),
+        "$" => match usize::try_from(number()?) {
+            Ok(length) => {
+                let mut bytes = vec![0; length + 2];
+                stream.read_exact(&mut bytes)?;
+                bytes.truncate(length);
+                Reply::Text(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            Err(_) => Reply::Nil,
+        },
+        "*" => match usize::try_from(number()?) {
+            Ok(count) => Reply::List((0..count).map(|_| read_reply(stream)).collect::<io::Result<_>>()?),
+            Err(_) => Reply::Nil,
+        },
+        _ => return Err(bad(line)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let local = |port| Address::local(port, None);
+        assert_eq!(Address::parse("redis://127.0.0.1:7000"), Some(local(7000)));
+        assert_eq!(Address::parse("redis://127.0.0.1/3"), Some(local(6379)));
+        let login = Address::parse("redis://ann:s@cret@127.0.0.1:1/0").unwrap();
+        assert_eq!((login.user.as_deref(), login.password.as_deref()), (Some("ann"), Some("s@cret")));
+        assert_eq!(Address::parse("redis://:pw@127.0.0.1").unwrap().password.as_deref(), Some("pw"));
+        assert_eq!(Address::parse("http://127.0.0.1"), None);
+        assert_eq!(Address::parse("redis://"), None);
+    }
+
+    #[test]
+    fn replies() {
+        let read = |text: &str| read_reply(&mut text.as_bytes());
+        assert_eq!(read("*3\r\n$2\r\nab\r\n:7\r\n$-1\r\n").unwrap().to_string(), "ab\n7\n");
+        assert_eq!(read("-ERR no\r\n").unwrap(), Reply::Error("ERR no".into()));
+        assert!(read("").is_err());
+        assert!(read("what\r\n").is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! Finds the programs that tests and `cargo xtask` start.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{Error, Progress, Result, apt};
+
+/// The root of the workspace that this crate was built in.
+pub fn project_root() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.ancestors().nth(2).unwrap_or(crate_folder).to_owned()
+}
+
+/// A program that can be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// `redis-server`, or `valkey-server`.
+    Redis,
+    /// `haproxy`.
+    HaProxy,
+}
+
+impl Tool {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "Redis",
+            Self::HaProxy => "HAProxy",
+        }
+    }
+
+    /// The names it goes by, best first.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Redis => &["redis-server", "valkey-server"],
+            Self::HaProxy => &["haproxy"],
+        }
+    }
+
+    /// Debian's packages of it; their libraries are found through their dependencies.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Redis => &["redis-server", "redis-tools"],
+            Self::HaProxy => &["haproxy"],
+        }
+    }
+
+    /// Its folder under `target/tools`.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::HaProxy => "haproxy",
+        }
+    }
+
+    fn version_flag(self) -> &'static str {
+        match self {
+            Self::Redis => "--version",
+            Self::HaProxy => "-v",
+        }
+    }
+
+    /// An [`Error::NotFound`] that says how to install it.
+    pub(crate) fn not_found(self, tried: String) -> Error {
+        let (apt, other) = match self {
+            Self::Redis => ("redis-server", "redis"),
+            Self::HaProxy => ("haproxy", "haproxy"),
+        };
+        let install = format!("  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}");
+        Error::NotFound { what: self.name(), tried, install }
+    }
+}
+
+/// A program that was found and runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    path: PathBuf,
+    /// Where its libraries were unpacked; nothing when the system has them.
+    library_path: Option<OsString>,
+}
+
+impl Program {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A command that runs it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(folders) = &self.library_path {
+            command.env("LD_LIBRARY_PATH", folders);
+        }
+        command
+    }
+
+    fn runs(&self, tool: Tool) -> bool {
+        let mut command = self.command();
+        command.arg(tool.version_flag()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// Where programs are looked for: `PATH`, then a folder of our own, which is filled where nothing else helps.
+#[derive(Debug, Clone)]
+pub struct Toolbox {
+    folder: PathBuf,
+    search_path: OsString,
+}
+
+impl Toolbox {
+    /// The one that everybody uses: `PATH` and `target/tools`.
+    pub fn project() -> Self {
+        Self::new(project_root().join("target/tools"), env::var_os("PATH").unwrap_or_default())
+    }
+
+    /// Another folder, another `PATH`.
+    pub fn new(folder: impl Into<PathBuf>, search_path: impl Into<OsString>) -> Self {
+        Self { folder: folder.into(), search_path: search_path.into() }
+    }
+
+    /// Finds the program, or unpacks it. Safe to call from several processes at once.
+    pub fn get(&self, tool: Tool, progress: &dyn Progress) -> Result<Program> {
+        if let Some(program) = self.installed(tool).or_else(|| self.unpacked(tool)) {
+            return Ok(program);
+        }
+        if !apt::is_available() {
+            return Err(tool.not_found(String::new()));
+        }
+        let folder = self.folder.join(tool.folder());
+        match apt::unpack(&self.folder, &folder, tool.packages(), progress, || self.unpacked(tool).is_some()) {
+            Ok(()) => {
+                let tried = || format!("Debian's packages were unpacked to {} but do not run.\n", folder.display());
+                self.unpacked(tool).ok_or_else(|| tool.not_found(tried()))
+            }
+            Err(Error::Cancelled) => Err(Error::Cancelled),
+            Err(e) => Err(tool.not_found(format!("Debian's packages could not be unpacked: {e}\n"))),
+        }
+    }
+
+    /// The program on `PATH`.
+    fn installed(&self, tool: Tool) -> Option<Program> {
+        let found = tool.programs().iter().find_map(|name| find_on(&self.search_path, name));
+        found.map(|path| Program { path, library_path: None }).filter(|program| program.runs(tool))
+    }
+
+    /// The program in our own folder, if it runs (the folder may come from another system).
+    fn unpacked(&self, tool: Tool) -> Option<Program> {
+        let root = self.folder.join(tool.folder());
+        let places = ["usr/bin", "usr/sbin"];
+        let candidates = tool.programs().iter().flat_map(|name| places.map(|place| root.join(place).join(name)));
+        let path = candidates.into_iter().find(|path| path.is_file())?;
+        let program = Program { path, library_path: Some(library_path(&root)) };
+        program.runs(tool).then_some(program)
+    }
+}
+
+/// The first executable of that name on a search path.
+pub(crate) fn find_on(search_path: &OsStr, name: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let executable =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    env::split_paths(search_path).map(|folder| folder.join(name)).find(executable)
+}
+
+/// The folders of a package tree that hold libraries: `usr/lib/x86_64-linux-gnu` and its like.
+fn library_path(root: &Path) -> OsString {
+    let children = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+    let folders = children("usr/lib").chain(children("lib")).map(|entry| entry.path()).filter(|path| path.is_dir());
+    env::join_paths(folders).unwrap_or_default()
+}
