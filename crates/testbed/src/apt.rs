@@ -51,6 +51,16 @@ pub(crate) fn unpack(
     fs::rename(&root, target).on("cannot create", target)
 }
 
+/// Installs packages for the whole system. Only for root.
+pub(crate) fn install(packages: &[&str], progress: &dyn Progress) -> Result<()> {
+    progress.step(&format!("installing {} (apt-get)", packages.join(" ")));
+    run(Command::new("apt-get").arg("update"), progress)?;
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    run(&mut command, progress).map(drop)
+}
+
 /// Waits for the lock; it is released when the file is closed.
 fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
     let file = File::create(path).on("cannot create", path)?;

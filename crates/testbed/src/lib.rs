@@ -30,8 +30,12 @@
 //! See [`Toolbox`].
 
 mod apt;
+mod browser;
 mod error;
+mod gateway;
 mod guard;
+mod haproxy;
+mod http;
 mod ports;
 mod process;
 mod progress;
@@ -39,7 +43,11 @@ mod redis;
 mod resp;
 mod tools;
 
+pub use browser::{Browser, ChromeDriver};
 pub use error::{Error, Result};
+pub use gateway::{Gateway, GatewayBuilder};
+pub use haproxy::{HaProxy, HaProxyBuilder};
+pub use http::{HttpAnswer, http_get};
 pub use ports::free_port;
 pub use process::{Ended, Line, LineSink, Process, Stream};
 pub use progress::{Progress, Silent};

@@ -1,0 +1,143 @@
+//! Chromium, driven through WebDriver.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    Error, LineSink, Process, Progress, Result, Silent, apt, error::Doing, http_get, ports, process::poll,
+    tools::find_on,
+};
+
+const START: Duration = Duration::from_secs(30);
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+const DRIVERS: [&str; 2] = ["chromedriver", "chromium-driver"];
+
+/// A browser and its driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Browser {
+    /// Chromium, or Chrome.
+    pub browser: PathBuf,
+    /// `chromedriver` of the same version.
+    pub driver: PathBuf,
+}
+
+impl Browser {
+    /// The ones on `PATH`. Where they are missing and this is root on Debian or Ubuntu (a container, a build
+    /// machine), they are installed; else the error says exactly what is missing.
+    pub fn get(progress: &dyn Progress) -> Result<Self> {
+        let missing = match Self::installed() {
+            Ok(found) => return Ok(found),
+            Err(missing) => missing,
+        };
+        let mut tried = format!("Missing on PATH: {missing}.\n");
+        if rustix::process::geteuid().is_root() && apt::is_available() {
+            match apt::install(&["chromium", "chromium-driver"], progress) {
+                Ok(()) => return Self::installed().map_err(|_| not_found(tried)),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(e) => tried += &format!("{e}\n"),
+            }
+        }
+        Err(not_found(tried))
+    }
+
+    fn installed() -> Result<Self, &'static str> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let find = |names: &[&str]| names.iter().find_map(|name| find_on(&path, name));
+        match (find(&BROWSERS), find(&DRIVERS)) {
+            (Some(browser), Some(driver)) => Ok(Self { browser, driver }),
+            (None, Some(_)) => Err("chromium"),
+            (Some(_), None) => Err("chromedriver"),
+            (None, None) => Err("chromium and chromedriver"),
+        }
+    }
+}
+
+fn not_found(tried: String) -> Error {
+    let install = "  sudo apt install chromium chromium-driver\n  sudo dnf install chromium chromedriver\n  \
+                   brew install --cask chromium chromedriver";
+    Error::NotFound { what: "A browser for the tests", tried, install: install.to_owned() }
+}
+
+/// A running `chromedriver`; it and the browsers it opened end on drop.
+#[derive(Debug)]
+pub struct ChromeDriver {
+    process: Process,
+    port: u16,
+    browser: PathBuf,
+    /// Profiles, and whatever else the browsers write.
+    folder: TempDir,
+}
+
+impl ChromeDriver {
+    /// Finds (or, as root on Debian, installs) browser and driver, and starts the driver.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&Silent, None)
+    }
+
+    /// As [`Self::start`], telling what it does and passing on what the driver prints.
+    pub fn start_with(progress: &dyn Progress, log: Option<LineSink>) -> Result<Self> {
+        let Browser { browser, driver } = Browser::get(progress)?;
+        let folder = tempfile::Builder::new().prefix("testbed-browser-").tempdir().doing("cannot create a folder")?;
+        let port = ports::free_port()?;
+        let mut command = Command::new(driver);
+        command.arg(format!("--port={port}")).env("TMPDIR", folder.path()).env("HOME", folder.path());
+        let mut process = Process::spawn("chromedriver", command, log)?;
+        let ready = poll(START, || match process.ended() {
+            Some(ended) => Err(process.start_error(ended.to_string())),
+            None => Ok(http_get(port, "/status", Duration::from_secs(1)).ok().filter(|answer| answer.status == 200)),
+        })?;
+        match ready {
+            Some(_) => Ok(Self { process, port, browser, folder }),
+            None => Err(process.start_error(format!("not ready after {} s", START.as_secs()))),
+        }
+    }
+
+    /// Where WebDriver clients connect.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The driver's process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where the driver's browsers keep their profiles; gone on drop.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Capabilities of a headless session, as the JSON that WebDriver clients take as `alwaysMatch`; each session has
+    /// a new, empty profile.
+    pub fn capabilities(&self) -> String {
+        let args: Vec<_> = browser_args().map(|arg| format!("\"{arg}\"")).collect();
+        let binary = self.browser.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+        format!(
+            r#"{{"browserName":"chrome","goog:loggingPrefs":{{"browser":"ALL"}},"goog:chromeOptions":{{"binary":"{binary}","args":[{}]}}}}"#,
+            args.join(",")
+        )
+    }
+}
+
+fn browser_args() -> impl Iterator<Item = &'static str> {
+    // Nothing that looks up hosts outside, nothing that needs a desktop or much shared memory.
+    let always = [
+        "--headless=new",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1280,800",
+    ];
+    // Chromium refuses its own sandbox to root.
+    always.into_iter().chain(rustix::process::geteuid().is_root().then_some("--no-sandbox"))
+}

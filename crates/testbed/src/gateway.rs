@@ -1,0 +1,209 @@
+//! The gateway's own binary as a child process.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use crate::{Ended, LineSink, Process, Result, Stream, process::poll};
+
+/// How long it may take until it listens; a debug build on a busy machine is slow.
+const START: Duration = Duration::from_secs(30);
+/// What it prints once it takes connections.
+const LISTENING: &str = "listening on ";
+
+/// A running `trunkline serve`. Killed on drop.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Process,
+    url: Arc<OnceLock<String>>,
+    admin: Option<u16>,
+}
+
+impl Gateway {
+    /// Settings for a new one; `binary` is the path of `trunkline`. In the gateway's own integration tests that is
+    /// `env!("CARGO_BIN_EXE_trunkline")`.
+    pub fn builder(binary: impl Into<PathBuf>) -> GatewayBuilder {
+        GatewayBuilder {
+            binary: binary.into(),
+            name: "gateway".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            listen: 0,
+            admin: None,
+            log: None,
+        }
+    }
+
+    /// Its URL, once it has said that it listens.
+    pub fn url(&self) -> Option<&str> {
+        self.url.get().map(String::as_str)
+    }
+
+    /// The port of that URL.
+    pub fn port(&self) -> Option<u16> {
+        self.url()?.rsplit_once(':')?.1.trim_end_matches('/').parse().ok()
+    }
+
+    /// The URL of its admin listener, if it was given one.
+    pub fn admin_url(&self) -> Option<String> {
+        self.admin.map(|port| format!("http://127.0.0.1:{port}"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// SIGTERM: it drains and ends. Returns at once.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.process.terminate()
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) -> Result<()> {
+        self.process.resume()
+    }
+
+    /// How it ended, or nothing while it runs.
+    pub fn ended(&mut self) -> Option<Ended> {
+        self.process.ended()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, timeout: Duration) -> Option<Ended> {
+        self.process.wait(timeout)
+    }
+
+    /// The last lines that it printed, for an error message.
+    pub fn last_lines(&self) -> String {
+        self.process.last_lines()
+    }
+
+    /// Waits until it listens, and gives its URL.
+    pub fn wait_listening(&mut self) -> Result<&str> {
+        let Self { process, url, .. } = self;
+        let listens = poll(START, || match (url.get(), process.ended()) {
+            (Some(_), _) => Ok(Some(())),
+            (None, Some(ended)) => Err(process.start_error(ended.to_string())),
+            (None, None) => Ok(None),
+        })?;
+        match url.get().filter(|_| listens.is_some()) {
+            Some(url) => Ok(url),
+            None => Err(process.start_error(format!("did not print `{LISTENING}…` within {} s", START.as_secs()))),
+        }
+    }
+}
+
+/// Settings of a new gateway; see [`Gateway::builder`].
+#[derive(Clone)]
+pub struct GatewayBuilder {
+    binary: PathBuf,
+    name: String,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    listen: u16,
+    admin: Option<u16>,
+    log: Option<LineSink>,
+}
+
+impl GatewayBuilder {
+    /// `--instance`
+    #[must_use]
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        let name = self.name.clone();
+        self.arg("--instance").arg(name)
+    }
+
+    /// `--redis`
+    #[must_use]
+    pub fn redis(self, url: impl AsRef<OsStr>) -> Self {
+        self.arg("--redis").arg(url)
+    }
+
+    /// The loopback port of `--listen`; without it the gateway picks one.
+    #[must_use]
+    pub fn listen(mut self, port: u16) -> Self {
+        self.listen = port;
+        self
+    }
+
+    /// The loopback port of `--admin-listen`; without it there is no admin listener.
+    #[must_use]
+    pub fn admin_listen(mut self, port: u16) -> Self {
+        self.admin = Some(port);
+        self
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// One more environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Where the lines go that it prints.
+    #[must_use]
+    pub fn log(mut self, sink: LineSink) -> Self {
+        self.log = Some(sink);
+        self
+    }
+
+    /// Starts it and returns at once.
+    pub fn spawn(self) -> Result<Gateway> {
+        let mut command = Command::new(&self.binary);
+        command.arg("serve").arg("--listen").arg(format!("127.0.0.1:{}", self.listen));
+        if let Some(port) = self.admin {
+            command.arg("--admin-listen").arg(format!("127.0.0.1:{port}"));
+        }
+        command.args(self.args).envs(self.env);
+        let url = Arc::new(OnceLock::new());
+        let (heard, log) = (Arc::clone(&url), self.log);
+        let sink: LineSink = Arc::new(move |line| {
+            if line.stream == Stream::Out
+                && let Some(url) = line.text.strip_prefix(LISTENING)
+            {
+                let _ = heard.set(url.trim().to_owned());
+            }
+            if let Some(log) = &log {
+                log(line);
+            }
+        });
+        Ok(Gateway { process: Process::spawn(self.name, command, Some(sink))?, url, admin: self.admin })
+    }
+
+    /// Starts it, and returns when it listens.
+    pub fn start(self) -> Result<Gateway> {
+        let mut gateway = self.spawn()?;
+        gateway.wait_listening()?;
+        Ok(gateway)
+    }
+}

@@ -1,0 +1,234 @@
+//! A HAProxy that runs `deploy/haproxy.cfg`, its server slots filled through the runtime API.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    Error, LineSink, Process, Program, Progress, Result, Silent, Tool, Toolbox, error::Doing, ports, process::poll,
+    project_root,
+};
+
+const START: Duration = Duration::from_secs(15);
+const ATTEMPTS: usize = 5;
+/// The two backends of `deploy/haproxy.cfg`.
+const BACKENDS: [&str; 2] = ["ready", "alive"];
+
+/// A running HAProxy. Ended on drop.
+#[derive(Debug)]
+pub struct HaProxy {
+    process: Process,
+    port: u16,
+    slots: usize,
+    /// Holds the socket of the runtime API: in the system's folder for such things, since a socket's path must be short.
+    folder: TempDir,
+}
+
+impl HaProxy {
+    /// `deploy/haproxy.cfg` on a free port, all its slots empty.
+    pub fn start() -> Result<Self> {
+        Self::builder().start()
+    }
+
+    /// Settings for a new HAProxy.
+    pub fn builder() -> HaProxyBuilder {
+        HaProxyBuilder::default()
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its process, to pause, resume, kill or watch.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// How many instances it can serve.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Sends requests to the instance at this loopback port as well. Slots are numbered from 1.
+    pub fn fill_slot(&self, slot: usize, port: u16) -> Result<()> {
+        for backend in BACKENDS {
+            self.set_server(backend, slot, &format!("addr 127.0.0.1 port {port}"))?;
+            self.set_server(backend, slot, "state ready")?;
+        }
+        Ok(())
+    }
+
+    /// Sends no more requests to this slot and stops checking it. Open sockets stay.
+    pub fn clear_slot(&self, slot: usize) -> Result<()> {
+        BACKENDS.iter().try_for_each(|backend| self.set_server(backend, slot, "state maint"))
+    }
+
+    /// Whether the slot's instance gets new requests: filled, and its checks on `/readyz` passed.
+    pub fn slot_is_up(&self, slot: usize) -> Result<bool> {
+        let table = self.command("show servers state ready")?;
+        let name = slot_name(slot);
+        // Columns: backend id and name, server id and name, address, operational state, administrative state.
+        let row = table.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row.get(3) == Some(&&*name));
+        Ok(row.is_some_and(|row| is_up(row.get(5).copied(), row.get(6).copied())))
+    }
+
+    /// One command of HAProxy's runtime API.
+    pub fn command(&self, command: &str) -> Result<String> {
+        ask(&socket(self.folder.path()), command)
+    }
+
+    fn set_server(&self, backend: &str, slot: usize, change: &str) -> Result<()> {
+        let answer = self.command(&format!("set server {backend}/{} {change}", slot_name(slot)))?;
+        // Success is told in various words, or by none; these are the failures.
+        let failed = ["No such", "Require", "Can't", "Invalid", "unknown", "Permission", "must"];
+        if failed.iter().any(|word| answer.contains(word)) {
+            return Err(Error::Reply(format!("HAProxy: {}", answer.trim())));
+        }
+        Ok(())
+    }
+}
+
+fn slot_name(slot: usize) -> String {
+    format!("gw-{slot}")
+}
+
+/// `RUNNING`, and none of the bits of `MAINT` (but the one that tells how the slot began) or `DRAIN`.
+fn is_up(operational: Option<&str>, administrative: Option<&str>) -> bool {
+    const BEGAN_DISABLED: u32 = 0x04;
+    let administrative = administrative.and_then(|bits| bits.parse::<u32>().ok());
+    operational == Some("2") && administrative.is_some_and(|bits| bits & !BEGAN_DISABLED == 0)
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("admin.sock")
+}
+
+fn ask(socket: &Path, command: &str) -> Result<String> {
+    const DOING: &str = "cannot ask HAProxy";
+    let mut stream = UnixStream::connect(socket).doing(DOING)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).doing(DOING)?;
+    stream.write_all(command.as_bytes()).and_then(|()| stream.write_all(b"\n")).doing(DOING)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).doing(DOING)?;
+    Ok(answer)
+}
+
+/// Settings of a new HAProxy; see [`HaProxy::builder`].
+#[derive(Clone)]
+pub struct HaProxyBuilder {
+    config: PathBuf,
+    slots: usize,
+    port: Option<u16>,
+    log: Option<LineSink>,
+    program: Option<Program>,
+}
+
+impl Default for HaProxyBuilder {
+    fn default() -> Self {
+        Self { config: project_root().join("deploy/haproxy.cfg"), slots: 64, port: None, log: None, program: None }
+    }
+}
+
+impl HaProxyBuilder {
+    /// Another configuration than `deploy/haproxy.cfg`; it must obey the same variables.
+    #[must_use]
+    pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = file.into();
+        self
+    }
+
+    /// How many instances there can be.
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Listens here, or fails with [`Error::PortTaken`]. Else a free port is chosen.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Where its log lines go.
+    #[must_use]
+    pub fn log(mut self, sink: LineSink) -> Self {
+        self.log = Some(sink);
+        self
+    }
+
+    /// Runs this program instead of looking for one.
+    #[must_use]
+    pub fn program(mut self, program: Program) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    /// Starts it, and returns when it listens.
+    pub fn start(self) -> Result<HaProxy> {
+        self.start_with(&Silent)
+    }
+
+    /// As [`Self::start`], telling what it does.
+    pub fn start_with(mut self, progress: &dyn Progress) -> Result<HaProxy> {
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => Toolbox::project().get(Tool::HaProxy, progress)?,
+        };
+        progress.step("starting HAProxy");
+        let mut attempts = if self.port.is_some() { 1 } else { ATTEMPTS };
+        loop {
+            attempts -= 1;
+            let port = self.port.map_or_else(ports::free_port, Ok)?;
+            match self.launch(&program, port) {
+                Err(Error::PortTaken(_)) if attempts > 0 => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn launch(&self, program: &Program, port: u16) -> Result<HaProxy> {
+        if !ports::is_free(port) {
+            return Err(Error::PortTaken(port));
+        }
+        let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().doing("cannot create a folder")?;
+        let socket = socket(folder.path());
+        let mut command = program.command();
+        // In the foreground, one process.
+        command.arg("-db").arg("-f").arg(&self.config);
+        command.env("TRUNKLINE_LB_BIND", format!("127.0.0.1:{port}"));
+        // Only a placeholder: slots get their address when they are filled.
+        command.env("TRUNKLINE_LB_GATEWAYS", "127.0.0.1:1");
+        command.env("TRUNKLINE_LB_SLOTS", self.slots.to_string());
+        command.env("TRUNKLINE_LB_SLOT_STATE", "disabled");
+        command.env("TRUNKLINE_LB_SOCKET", &socket);
+        let mut process = Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())?;
+        let listens = poll(START, || match process.ended() {
+            Some(ended) => Err(process.start_error(ended.to_string())),
+            None => Ok(ask(&socket, "show version").ok()),
+        });
+        match listens {
+            Ok(Some(_)) => Ok(HaProxy { process, port, slots: self.slots, folder }),
+            Ok(None) => Err(process.start_error(format!("does not listen after {} s", START.as_secs()))),
+            Err(_) if process.last_lines().contains("Address already in use") => Err(Error::PortTaken(port)),
+            Err(e) => Err(e),
+        }
+    }
+}

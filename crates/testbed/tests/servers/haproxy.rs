@@ -1,0 +1,134 @@
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use trunkline_testbed::{Error, HaProxy, http_get};
+
+use crate::instance::Instance;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Who answers, over some requests; every one of them is answered.
+fn who(balancer: &HaProxy) -> BTreeSet<String> {
+    (0..8)
+        .map(|_| {
+            let answer = http_get(balancer.port(), "/", TIMEOUT).unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+            answer.body.split(' ').next().unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+fn with_two() -> (HaProxy, Instance, Instance) {
+    let (balancer, one, two) = (HaProxy::start().unwrap(), Instance::start("one"), Instance::start("two"));
+    balancer.fill_slot(1, one.port).unwrap();
+    balancer.fill_slot(2, two.port).unwrap();
+    (balancer, one, two)
+}
+
+fn open_socket(port: u16) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    write!(socket, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n\r\n")
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    socket
+}
+
+fn echoes(mut socket: &TcpStream) -> bool {
+    let mut byte = [0];
+    socket.write_all(b"x").and_then(|()| socket.read_exact(&mut byte)).is_ok()
+}
+
+#[test]
+fn spreads_over_the_slots_that_are_filled() {
+    let (balancer, ..) = with_two();
+    assert_eq!(who(&balancer), names(["one", "two"]));
+    let three = Instance::start("three");
+    balancer.fill_slot(3, three.port).unwrap();
+    wait_for("three", || who(&balancer) == names(["one", "two", "three"]));
+    assert!(balancer.slot_is_up(3).unwrap());
+    assert!(!balancer.slot_is_up(4).unwrap());
+    assert!(matches!(balancer.fill_slot(balancer.slots() + 1, 1), Err(Error::Reply(_))));
+}
+
+#[test]
+fn an_instance_that_is_not_ready_or_removed_keeps_its_sockets() {
+    let (balancer, one, two) = with_two();
+    let sockets: Vec<_> = (0..4).map(|_| open_socket(balancer.port())).collect();
+    one.set_ready(false);
+    wait_for("one is out", || !balancer.slot_is_up(1).unwrap());
+    assert_eq!(who(&balancer), names(["two"]));
+    assert!(sockets.iter().all(echoes));
+    one.set_ready(true);
+    wait_for("one is back", || balancer.slot_is_up(1).unwrap());
+    assert_eq!(who(&balancer), names(["one", "two"]));
+    balancer.clear_slot(2).unwrap();
+    assert_eq!(who(&balancer), names(["one"]));
+    assert!(sockets.iter().all(echoes));
+    balancer.fill_slot(2, two.port).unwrap();
+    assert_eq!(who(&balancer), names(["one", "two"]));
+}
+
+#[test]
+fn with_none_ready_those_alive_serve() {
+    let (balancer, one, two) = with_two();
+    one.set_ready(false);
+    two.set_ready(false);
+    wait_for("both out", || !balancer.slot_is_up(1).unwrap() && !balancer.slot_is_up(2).unwrap());
+    assert_eq!(who(&balancer), names(["one", "two"]));
+}
+
+#[test]
+fn a_request_that_reached_nobody_is_tried_elsewhere() {
+    let (balancer, one, _two) = with_two();
+    // Nobody listens on the port of slot 3, and the checks have not noticed yet: not one error.
+    balancer.fill_slot(3, trunkline_testbed::free_port().unwrap()).unwrap();
+    assert_eq!(who(&balancer), names(["one", "two"]));
+    // Killed between the request and its answer: harmless to repeat.
+    one.swallow(3);
+    assert_eq!(who(&balancer), names(["one", "two"]));
+}
+
+#[test]
+fn tells_gateways_where_a_request_came_from() {
+    let (balancer, ..) = with_two();
+    let mut stream = TcpStream::connect(("127.0.0.1", balancer.port())).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let answer = answer.to_ascii_lowercase();
+    assert!(answer.contains("x-forwarded-for: 127.0.0.1"), "{answer}");
+    assert!(answer.contains("x-forwarded-proto: http"), "{answer}");
+    assert!(!answer.contains("6.6.6.6"), "{answer}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let balancer = HaProxy::start().unwrap();
+    let taken = HaProxy::builder().port(balancer.port()).start();
+    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == balancer.port()));
+}

@@ -1,0 +1,73 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread};
+
+use trunkline_testbed::{Error, Progress, Silent, Tool, Toolbox};
+
+/// A program that only knows its version.
+fn stand_in(folder: &Path, name: &str, status: i32) {
+    fs::create_dir_all(folder).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\nexit {status}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_path_goes_before_what_was_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tools, bin) = (folder.path().join("tools"), folder.path().join("bin"));
+    stand_in(&tools.join("redis/usr/bin"), "redis-server", 0);
+    let toolbox = Toolbox::new(&tools, &bin);
+    let found = |toolbox: &Toolbox| toolbox.get(Tool::Redis, &Silent).unwrap().path().to_owned();
+    assert_eq!(found(&toolbox), tools.join("redis/usr/bin/redis-server"));
+    stand_in(&bin, "valkey-server", 0);
+    assert_eq!(found(&toolbox), bin.join("valkey-server"));
+    stand_in(&bin, "redis-server", 0);
+    assert_eq!(found(&toolbox), bin.join("redis-server"));
+    // One that does not run is as good as none.
+    stand_in(&bin, "redis-server", 1);
+    stand_in(&bin, "valkey-server", 1);
+    assert_eq!(found(&toolbox), tools.join("redis/usr/bin/redis-server"));
+}
+
+#[test]
+fn an_error_names_the_commands_that_help() {
+    struct Impatient;
+    impl Progress for Impatient {
+        fn step(&self, _: &str) {}
+        fn cancelled(&self) -> bool {
+            true
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // A file where the folder should be: nothing can be unpacked.
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Toolbox::new(&file, "").get(Tool::HaProxy, &Silent).unwrap_err().to_string();
+    for command in ["apt install haproxy", "dnf install haproxy", "brew install haproxy"] {
+        assert!(error.contains(command), "{error}");
+    }
+    let cancelled = Toolbox::new(folder.path(), "").get(Tool::HaProxy, &Impatient);
+    assert!(matches!(cancelled, Err(Error::Cancelled | Error::NotFound { .. })));
+}
+
+/// Downloads some megabytes, so only build machines do it each time.
+#[test]
+fn several_processes_may_unpack_at_once() {
+    if std::env::var_os("CI").is_none() || !Path::new("/usr/bin/apt-get").exists() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let get = |tool| Toolbox::new(folder.path(), "").get(tool, &|step: &str| println!("{step}")).unwrap();
+    let programs = thread::scope(|scope| {
+        let wanted = [Tool::Redis, Tool::HaProxy, Tool::Redis, Tool::HaProxy];
+        wanted.map(|tool| scope.spawn(move || get(tool))).map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(programs[0], programs[2]);
+    assert_eq!(programs[1], programs[3]);
+    assert!(programs[0].path().starts_with(folder.path()));
+    let version = programs[1].command().arg("-v").output().unwrap();
+    assert!(version.status.success());
+    // Nothing half-done is left beside them.
+    let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["apt", "haproxy", "lock", "redis"]);
+}
