@@ -1,0 +1,115 @@
+/** What the page shows, as far as it can be said without a page. */
+
+/** @typedef {{user: string, text: string, at: number}} Said */
+/** @typedef {Record<string, string>} Strings */
+
+/** How many colours `style.css` has for people. */
+export const COLOURS = 12;
+
+/** A user's colour: the same everywhere and for ever. @param {string} user */
+export function colourOf(user) {
+  let hash = 0x811c9dc5; // FNV-1a
+  for (const byte of new TextEncoder().encode(user)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return (hash ^ (hash >>> 15)) % COLOURS;
+}
+
+/** What "/me waves" says, or null. @param {string} text */
+export function actionIn(text) {
+  return /^\/me\s+(\S[\s\S]*)$/.exec(text)?.[1] ?? null;
+}
+
+/** @param {number} a @param {number} b */
+export function sameDay(a, b) {
+  return new Date(a).toDateString() === new Date(b).toDateString();
+}
+
+/** Whether `next` goes under the name and time of `last`. @param {Said | null} last @param {Said} next */
+export function continues(last, next) {
+  return (
+    last !== null &&
+    last.user === next.user &&
+    Math.floor(last.at / 60_000) === Math.floor(next.at / 60_000) &&
+    actionIn(last.text) === null &&
+    actionIn(next.text) === null
+  );
+}
+
+/**
+ * A text in pieces, some of them links. Only http and https; what ends a sentence or closes a bracket around the link is not part of it.
+ * @param {string} text
+ * @returns {{text: string, href?: string}[]}
+ */
+export function pieces(text) {
+  const found = [];
+  let from = 0;
+  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"“”«»。，、；：！？（）「」《》]+/giu)) {
+    const link = trimmed(match[0]);
+    const href = safeAddress(link);
+    if (href === null) continue;
+    if (match.index > from) found.push({ text: text.slice(from, match.index) });
+    found.push({ text: link, href });
+    from = match.index + link.length;
+  }
+  if (from < text.length) found.push({ text: text.slice(from) });
+  return found;
+}
+
+/** @param {string} link */
+function trimmed(link) {
+  for (;;) {
+    const last = link.at(-1) ?? "";
+    const opening = { ")": "(", "]": "[", "}": "{" }[last];
+    const closes = opening !== undefined && link.split(opening).length < link.split(last).length;
+    if (!closes && !/[.,;:!?'*_~]/.test(last)) return link;
+    link = link.slice(0, -1);
+  }
+}
+
+/** @param {string} link */
+function safeAddress(link) {
+  try {
+    const url = new URL(link);
+    return /^https?:$/.test(url.protocol) && url.hostname !== "" ? url.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether a text names the user: `@ann`, but not in `@annabel` or `joe@ann`. @param {string} text @param {string} user */
+export function mentions(text, user) {
+  const name = user.toLowerCase();
+  const all = text.toLowerCase();
+  const inWord = /[\p{L}\p{N}_]/u;
+  for (let at = all.indexOf(`@${name}`); at >= 0; at = all.indexOf(`@${name}`, at + 1)) {
+    const before = all.slice(0, at).at(-1) ?? " ";
+    const after = [...all.slice(at + 1 + name.length)][0] ?? " ";
+    if (!inWord.test(before) && !inWord.test(after)) return true;
+  }
+  return false;
+}
+
+/**
+ * The words of a language.
+ * @param {Strings} strings
+ * @returns {(key: string, values?: Record<string, string | number>) => string} `count` among the values picks the plural form
+ */
+export function speaker(strings) {
+  const plural = new Intl.PluralRules(strings.language);
+  return (key, values = {}) => {
+    const form = typeof values.count === "number" ? strings[`${key}_${plural.select(values.count)}`] ?? strings[`${key}_other`] : undefined;
+    const text = form ?? strings[key] ?? key;
+    return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  };
+}
+
+/**
+ * "ann", "ann and bob", "ann, bob and 3 others".
+ * @param {string[]} names
+ * @param {ReturnType<typeof speaker>} say
+ */
+export function listed(names, say) {
+  const [first = "", second = ""] = names;
+  if (names.length < 2) return first;
+  if (names.length === 2) return say("names.two", { first, last: second });
+  return say("names.more", { names: first + say("names.separator") + second, count: names.length - 2 });
+}
