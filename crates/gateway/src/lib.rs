@@ -1,1 +1,7 @@
 //! Skeleton.
+
+mod config;
+mod http;
+
+pub use config::{Config, Limits};
+pub use http::{InvalidOrigin, Origin};

@@ -1,2 +1,8 @@
 //! The gateway.
-fn main() {}
+
+mod settings;
+
+fn main() {
+    let settings = settings::from_process();
+    println!("{settings:?}");
+}

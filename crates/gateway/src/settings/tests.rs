@@ -1,0 +1,148 @@
+//! The process environment is not touched here; variables are tried by starting the program.
+
+use super::*;
+
+fn settings(args: &[&str]) -> Settings {
+    match parse(std::iter::once(&"trunkline").chain(args)).unwrap() {
+        Asked::Serve(settings) => *settings,
+        Asked::Reference => panic!("asked to serve"),
+    }
+}
+
+fn refusal(args: &[&str]) -> String {
+    let error = parse(std::iter::once(&"trunkline").chain(args)).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn alone_is_serve_with_the_defaults_of_the_library() {
+    for args in [&[][..], &["serve"]] {
+        let settings = settings(args);
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!((settings.retain.get(), settings.retain_for.as_secs()), (1000, 7 * 24 * 3600));
+        assert_eq!(format!("{:?}", settings.config("trunkline".into())), format!("{:?}", Config::default()));
+        assert!(settings.secrets().unwrap().is_none());
+    }
+}
+
+#[test]
+fn all_flags_are_taken() {
+    let settings = settings(&[
+        "serve",
+        "--listen",
+        "localhost:0",
+        "--admin-listen",
+        "[::1]:9000",
+        "--redis",
+        "redis://u:hunter2@h:1/2",
+        "--instance",
+        "gw-1",
+        "--workers",
+        "3",
+        "--log",
+        "json",
+        "--public-origin",
+        "https://a.example",
+        "--public-origin",
+        "http://b.example:81",
+        "--cookie-name",
+        "__Host-s",
+        "--session-idle",
+        "90s",
+        "--session-max",
+        "2h",
+        "--ping-interval",
+        "500ms",
+        "--drain-delay",
+        "0s",
+        "--drain-window",
+        "1m",
+        "--retain",
+        "5",
+        "--retain-for",
+        "1d",
+        "--send-rate",
+        "0",
+        "--join-rate",
+        "1",
+        "--login-rate",
+        "0",
+        "--max-sockets-per-user",
+        "2",
+        "--max-sockets-per-address",
+        "3",
+        "--max-sockets",
+        "4",
+        "--trust-proxy",
+        "10.0.0.0/8",
+        "--trust-proxy",
+        "::1",
+    ]);
+    let config = settings.config("unused".into());
+    assert_eq!(config.instance, "gw-1");
+    assert_eq!(config.public_origins.len(), 2);
+    assert!(config.cookie_secure);
+    assert_eq!(config.limits.send_rate, None);
+    assert_eq!(config.limits.sockets.map(NonZeroU32::get), Some(4));
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.ping_interval, Duration::from_millis(500));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    for (args, says) in [
+        (&["--listen", "8080"][..], "an address and port"),
+        (&["--redis", "http://u:hunter2@h"], "starts with redis://"),
+        (&["--session-idle", "30"], "a time, such as"),
+        (&["--ping-interval", "0s"], "100ms at least"),
+        (&["--session-idle", "9h"], "longer than --session-max"),
+        (&["--cookie-name", "a b"], "letters, digits"),
+        (&["--cookie-name", "a%62"], "letters, digits"),
+        (&["--cookie-name", "__Host-s"], "over https only"),
+        (&["--public-origin", "chat.example"], "an origin is"),
+        (&["--public-origin", "https://chat.example/"], "without a path"),
+        (&["--trust-proxy", "10.0.0.0/33"], "an address or network"),
+        (&["--instance", ""], "printable"),
+        (&["--workers", "0"], "workers"),
+        (&["--retain", "0"], "retain"),
+        (&["--log", "xml"], "possible values: text, json"),
+        (&["--secret", "x"], "process lists"),
+        (&["--nonsense"], "--nonsense"),
+        (&["dance"], "dance"),
+    ] {
+        let message = refusal(args);
+        assert!(message.contains(says) && !message.contains("hunter2"), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn with_redis_a_key_is_needed() {
+    let alone = settings(&["--redis", "redis://h"]);
+    let error = alone.secrets().unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("openssl rand -hex 64"));
+
+    let missing = settings(&["--redis", "redis://h", "--secret-file", "/nowhere/secret"]);
+    assert!(missing.secrets().unwrap_err().to_string().contains("/nowhere/secret"));
+}
+
+#[test]
+fn keys_are_lines_of_at_least_64_bytes() {
+    let (one, two) = ("a".repeat(64), "b".repeat(128));
+    let found = secrets::keys(&format!("\n {one} \n\n{two}\r\n")).unwrap();
+    assert_eq!(found.iter().map(Secret::reveal).collect::<Vec<_>>(), [one.as_str(), two.as_str()]);
+    assert_eq!(secrets::keys(" \n"), Err(secrets::BadKeys::None));
+    let error = secrets::keys(&format!("{one}\nhunter2")).unwrap_err();
+    assert_eq!(error, secrets::BadKeys::TooShort(2));
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn the_document_is_in_step() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/CONFIG.md");
+    let document = std::fs::read_to_string(file).unwrap();
+    let written = reference::markdown(&Cli::command());
+    assert!(document == written, "docs/CONFIG.md is not what the settings say: see its first comment");
+}
