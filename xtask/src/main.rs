@@ -1,2 +1,49 @@
-//! Development commands.
-fn main() {}
+//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`.
+
+mod cargo;
+mod cluster;
+mod console;
+mod error;
+mod stop;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{console::Console, error::Error};
+
+/// Development commands of Trunkline.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run N gateways over one Redis behind one balancer, on this machine.
+    Cluster(cluster::Options),
+    /// Run all checks and tests; what is missing on this machine is fetched first.
+    #[command(alias = "ci")]
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let console = Console::new();
+    let result = match arguments.command {
+        Command::Cluster(options) => cluster::run(&options, &console).map(|()| ExitCode::SUCCESS),
+        Command::Test(options) => test::run(&options, &console),
+    };
+    match result {
+        Ok(code) => code,
+        // Asked to end while preparing: as asked.
+        Err(Error::Stopped) => ExitCode::from(130),
+        Err(e) => {
+            console.error(&e.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

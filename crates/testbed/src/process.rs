@@ -148,6 +148,11 @@ impl Process {
         self.ended
     }
 
+    /// Waits until each line that it printed has been passed on. Only for a process that has ended.
+    pub fn finish_reading(&mut self) {
+        self.readers.drain(..).for_each(|reader| _ = reader.join());
+    }
+
     /// Its last lines, for an error message: empty, or beginning with a line end.
     pub fn last_lines(&self) -> String {
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,8 +162,7 @@ impl Process {
     /// An [`Error::Start`] with its last lines.
     pub(crate) fn start_error(&mut self, reason: impl Into<String>) -> Error {
         if self.ended().is_some() {
-            // Its pipes are closed: the readers are about to end, and then all its lines are here.
-            self.readers.drain(..).for_each(|reader| _ = reader.join());
+            self.finish_reading();
         }
         Error::Start { name: self.name.clone(), reason: reason.into(), log: self.last_lines() }
     }

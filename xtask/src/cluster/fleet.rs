@@ -1,0 +1,329 @@
+//! The instances and the two servers they share: what commands do to them, and what is noticed about them.
+
+use std::sync::mpsc::Sender;
+
+use trunkline_testbed::{Ended, HaProxy, free_port};
+
+use super::{
+    Event,
+    instance::{Health, Instance, State},
+    port,
+    prepare::{Ground, MAX_INSTANCES},
+    report::{Balancer, Report, Row},
+    roll::{Action, Condition, Roll},
+};
+use crate::{
+    console::Console,
+    error::{Error, Result},
+};
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("there is no gw-{0}: the cluster has {1}")]
+    NoSuchInstance(usize, usize),
+    #[error("{0} runs already")]
+    RunsAlready(String),
+    #[error("{0} does not run; `start {0}` starts it")]
+    DoesNotRun(String),
+    #[error("{0} is leaving the cluster: try again when it has ended")]
+    Leaving(String),
+    #[error("a roll is under way: try again when it is done")]
+    Rolling,
+    #[error("nothing runs that could be rolled")]
+    NothingToRoll,
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<trunkline_testbed::Error> for Refusal {
+    fn from(error: trunkline_testbed::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(crate) struct Fleet {
+    // Dropped in this order: what ends first cannot complain about the others.
+    instances: Vec<Instance>,
+    ground: Ground,
+    port: u16,
+    url: String,
+    console: Console,
+    events: Sender<Event>,
+    roll: Option<Roll>,
+    redis_runs: bool,
+    balancer_runs: bool,
+    /// Whether changes are told as they happen; not before everything is ready for the first time.
+    pub(crate) talkative: bool,
+}
+
+impl Fleet {
+    pub(crate) fn new(ground: Ground, port: u16, console: Console, events: Sender<Event>) -> Self {
+        Self {
+            ground,
+            port,
+            url: format!("http://127.0.0.1:{port}"),
+            console,
+            events,
+            instances: Vec::new(),
+            roll: None,
+            redis_runs: true,
+            balancer_runs: true,
+            talkative: false,
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn kill(&mut self, number: usize) -> Result<(), Refusal> {
+        Ok(self.running(number)?.kill()?)
+    }
+
+    pub(crate) fn stop(&mut self, number: usize) -> Result<(), Refusal> {
+        self.running(number)?.drain()?;
+        self.tell(number, "drains");
+        Ok(())
+    }
+
+    pub(crate) fn start(&mut self, number: usize) -> Result<(), Refusal> {
+        let (launch, console, events) = (&self.ground.launch, &self.console, &self.events);
+        let instance = find(&mut self.instances, number)?;
+        if instance.leaving {
+            return Err(Refusal::Leaving(instance.name()));
+        }
+        if instance.is_running() {
+            return Err(Refusal::RunsAlready(instance.name()));
+        }
+        port::must_be_free(instance.port)?;
+        Ok(instance.start(launch, console, events)?)
+    }
+
+    pub(crate) fn kill_redis(&mut self) -> Result<(), Refusal> {
+        Ok(self.ground.redis.kill()?)
+    }
+
+    pub(crate) fn start_redis(&mut self) -> Result<(), Refusal> {
+        if self.ground.redis.is_running() {
+            return Err(Refusal::RunsAlready("redis".to_owned()));
+        }
+        self.ground.redis.restart()?;
+        self.redis_runs = true;
+        self.console.say("redis runs again, with its data");
+        Ok(())
+    }
+
+    pub(crate) fn roll(&mut self) -> Result<(), Refusal> {
+        if self.roll.is_some() {
+            return Err(Refusal::Rolling);
+        }
+        let staying = self.instances.iter().filter(|instance| instance.is_running() && !instance.leaving);
+        let numbers: Vec<_> = staying.map(|instance| instance.number).collect();
+        if numbers.is_empty() {
+            return Err(Refusal::NothingToRoll);
+        }
+        self.roll = Some(Roll::new(numbers));
+        Ok(())
+    }
+
+    /// New instances are started at once; surplus ones, the highest numbers, drain and then leave.
+    pub(crate) fn scale(&mut self, count: usize) -> Result<(), Refusal> {
+        if !(1..=MAX_INSTANCES).contains(&count) {
+            return Err(Error::Instances { asked: count, max: MAX_INSTANCES }.into());
+        }
+        if self.roll.is_some() {
+            return Err(Refusal::Rolling);
+        }
+        if let Some(leaving) = self.instances.iter().find(|instance| instance.leaving && instance.number <= count) {
+            return Err(Refusal::Leaving(leaving.name()));
+        }
+        self.grow(count)?;
+        let surplus: Vec<_> = (count + 1..=self.instances.len()).collect();
+        for number in surplus {
+            let instance = find(&mut self.instances, number)?;
+            instance.leaving = true;
+            instance.drain()?;
+            self.tell(number, "drains and leaves");
+        }
+        self.forget_gone();
+        Ok(())
+    }
+
+    /// Starts new instances until there are `count`.
+    pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
+        for number in self.instances.len() + 1..=count {
+            let port = match self.ground.balancer {
+                Some(_) => free_port()?,
+                None => self.direct_port(number)?,
+            };
+            let mut instance = Instance::new(number, port, free_port()?);
+            instance.start(&self.ground.launch, &self.console, &self.events)?;
+            self.instances.push(instance);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn observe(&mut self, number: usize, run: u32, health: Health) {
+        let Ok(instance) = find(&mut self.instances, number) else { return };
+        if !instance.observe(run, health) {
+            return;
+        }
+        let (state, port, reason) = (instance.state, instance.port, instance.reason.clone());
+        if state == State::Ready
+            && let Some(balancer) = &self.ground.balancer
+            && let Err(e) = balancer.fill_slot(number, port)
+        {
+            self.console.say(&format!("the balancer could not be told of gw-{number}: {e}"));
+        }
+        match state {
+            State::NotReady => self.tell(number, &format!("is not ready: {reason}")),
+            state => self.tell(number, &format!("is {}", state.name())),
+        }
+    }
+
+    /// Looks after everything that changes by itself. Gives the first instance that has ended.
+    pub(crate) fn tick(&mut self) -> Option<(String, Ended, String)> {
+        let mut first = None;
+        let ends: Vec<_> = self.instances.iter_mut().filter_map(|one| Some((one.number, one.take_end()?))).collect();
+        for (number, (ended, lines)) in ends {
+            let state = find(&mut self.instances, number).map_or("gone", |instance| instance.state.name());
+            let detail = if matches!(ended, Ended::Signal(9)) { String::new() } else { format!(" ({ended})") };
+            self.tell(number, &format!("{state}{detail}"));
+            first = first.or(Some((format!("gw-{number}"), ended, lines)));
+        }
+        self.forget_gone();
+        self.advance_roll();
+        if self.redis_runs && !self.ground.redis.is_running() {
+            self.redis_runs = false;
+            self.console.say("redis has ended; `start redis` starts it again");
+        }
+        if let Some(balancer) = &mut self.ground.balancer
+            && self.balancer_runs
+            && let Some(ended) = balancer.process().ended()
+        {
+            self.balancer_runs = false;
+            self.console.say(&format!("haproxy has ended ({ended}); the instances can still be reached directly"));
+        }
+        first
+    }
+
+    /// Whether every instance is ready and gets traffic.
+    pub(crate) fn all_serve(&self) -> bool {
+        let balancer = self.ground.balancer.as_ref();
+        self.instances.iter().all(|instance| condition(instance, balancer) == Condition::Serving)
+    }
+
+    /// An error about the first instance that is not ready.
+    pub(crate) fn not_ready_error(&self, seconds: u64) -> Error {
+        match self.instances.iter().find(|instance| instance.state != State::Ready) {
+            None => Error::NotReady { name: "the balancer".to_owned(), seconds, reason: "see haproxy.log".to_owned() },
+            Some(instance) => {
+                let silent = || "it does not answer on /readyz".to_owned();
+                let said = Some(instance.reason.clone()).filter(|reason| !reason.is_empty()).unwrap_or_else(silent);
+                let reason = format!("{said}. Its last lines:{}", instance.last_lines());
+                Error::NotReady { name: instance.name(), seconds, reason }
+            }
+        }
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let redis = &self.ground.redis;
+        let state = |runs| if runs { "running" } else { "ended" };
+        Report {
+            url: self.url.clone(),
+            redis: super::report::Redis {
+                url: redis.url(),
+                pid: redis.pid().filter(|_| self.redis_runs),
+                state: state(self.redis_runs),
+            },
+            lb: self.ground.balancer.as_ref().map(|balancer| Balancer {
+                kind: "haproxy",
+                pid: Some(balancer.pid()).filter(|_| self.balancer_runs),
+                state: state(self.balancer_runs),
+            }),
+            instances: self.instances.iter().map(Row::from).collect(),
+        }
+    }
+
+    fn running(&mut self, number: usize) -> Result<&mut Instance, Refusal> {
+        let instance = find(&mut self.instances, number)?;
+        if instance.is_running() { Ok(instance) } else { Err(Refusal::DoesNotRun(instance.name())) }
+    }
+
+    /// Without a balancer people choose their instance: its port should be easy to guess.
+    fn direct_port(&self, number: usize) -> Result<u16> {
+        let port = u16::try_from(number - 1).ok().and_then(|step| self.port.checked_add(step));
+        let port = port.ok_or(Error::Instances { asked: number, max: MAX_INSTANCES })?;
+        port::must_be_free(port)?;
+        Ok(port)
+    }
+
+    fn forget_gone(&mut self) {
+        while let Some(last) = self.instances.last()
+            && last.leaving
+            && !last.is_running()
+        {
+            let number = last.number;
+            if let Some(balancer) = &self.ground.balancer
+                && let Err(e) = balancer.clear_slot(number)
+            {
+                self.console.say(&format!("the balancer could not be told that gw-{number} left: {e}"));
+            }
+            self.instances.pop();
+        }
+    }
+
+    fn advance_roll(&mut self) {
+        let Some(roll) = &mut self.roll else { return };
+        let (instances, balancer) = (&self.instances, self.ground.balancer.as_ref());
+        let of = |number| {
+            let instance = instances.iter().find(|instance| instance.number == number);
+            instance.map_or(Condition::Down, |instance| condition(instance, balancer))
+        };
+        let done = match roll.advance(of) {
+            None => Ok(()),
+            Some(Action::Stop(number)) => self.stop(number),
+            Some(Action::Start(number)) => self.start(number),
+            Some(Action::Failed(number)) => {
+                self.roll = None;
+                self.console.say(&format!("roll given up: gw-{number} did not come back"));
+                Ok(())
+            }
+            Some(Action::Done) => {
+                self.roll = None;
+                self.console.say("roll done");
+                Ok(())
+            }
+        };
+        match done {
+            // It was killed before its turn came: that is as good as stopped.
+            Ok(()) | Err(Refusal::DoesNotRun(_)) => {}
+            Err(e) => {
+                self.roll = None;
+                self.console.say(&format!("roll given up: {e}"));
+            }
+        }
+    }
+
+    fn tell(&self, number: usize, what: &str) {
+        if self.talkative {
+            self.console.say(&format!("gw-{number} {what}"));
+        }
+    }
+}
+
+fn find(instances: &mut [Instance], number: usize) -> Result<&mut Instance, Refusal> {
+    let count = instances.len();
+    let found = instances.iter_mut().find(|instance| instance.number == number);
+    found.ok_or(Refusal::NoSuchInstance(number, count))
+}
+
+fn condition(instance: &Instance, balancer: Option<&HaProxy>) -> Condition {
+    if !instance.is_running() {
+        return Condition::Down;
+    }
+    // A balancer that cannot be asked is gone: nothing to wait for.
+    let gets_traffic = || balancer.is_none_or(|balancer| balancer.slot_is_up(instance.number).unwrap_or(true));
+    if instance.state == State::Ready && gets_traffic() { Condition::Serving } else { Condition::Changing }
+}

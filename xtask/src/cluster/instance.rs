@@ -1,0 +1,229 @@
+//! One gateway of the cluster: its ports stay its own, its process comes and goes.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+use trunkline_testbed::{Ended, Gateway, http_get};
+
+use super::Event;
+use crate::{console::Console, error::Result};
+
+/// How often an instance is asked whether it is ready, and how long it may take to answer.
+const PROBE_INTERVAL: Duration = Duration::from_millis(150);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What all instances are started with.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) binary: PathBuf,
+    pub(crate) redis: String,
+    pub(crate) secret_file: PathBuf,
+    /// Where the balancer is reached.
+    pub(crate) origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Has a process that was never ready.
+    Starting,
+    Ready,
+    /// Answers that it should get no traffic.
+    NotReady,
+    /// Has a process that does not answer.
+    Silent,
+    /// Was asked to end and serves until its clients are gone.
+    Draining,
+    /// Ended because it was asked to.
+    Stopped,
+    /// Ended by SIGKILL, ours or anybody's.
+    Killed,
+    /// Ended otherwise.
+    Crashed,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::NotReady => "not ready",
+            Self::Silent => "silent",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Killed => "killed",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
+/// The answer of one probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    Ready,
+    /// With what it says about it.
+    NotReady(String),
+    Silent,
+}
+
+pub(crate) struct Instance {
+    pub(crate) number: usize,
+    pub(crate) port: u16,
+    pub(crate) admin: u16,
+    pub(crate) state: State,
+    pub(crate) restarts: u32,
+    /// Is removed from the cluster when its process has ended.
+    pub(crate) leaving: bool,
+    /// What it said when it was last not ready.
+    pub(crate) reason: String,
+    gateway: Option<Gateway>,
+    /// Ends the prober of the current process, whose answers carry `run`: those of an earlier one mean nothing.
+    prober: Arc<AtomicBool>,
+    run: u32,
+}
+
+impl Instance {
+    pub(crate) fn new(number: usize, port: u16, admin: u16) -> Self {
+        Self {
+            number,
+            port,
+            admin,
+            state: State::Stopped,
+            restarts: 0,
+            leaving: false,
+            reason: String::new(),
+            gateway: None,
+            prober: Arc::default(),
+            run: 0,
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("gw-{}", self.number)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.gateway.as_ref().map(Gateway::pid)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.gateway.is_some()
+    }
+
+    pub(crate) fn last_lines(&self) -> String {
+        self.gateway.as_ref().map(Gateway::last_lines).unwrap_or_default()
+    }
+
+    pub(crate) fn start(&mut self, launch: &Launch, console: &Console, events: &Sender<Event>) -> Result<()> {
+        let mut builder = Gateway::builder(&launch.binary)
+            .listen(self.port)
+            .admin_listen(self.admin)
+            .redis(&launch.redis)
+            .instance(self.name())
+            .arg("--secret-file")
+            .arg(&launch.secret_file)
+            .args(["--trust-proxy", "127.0.0.1/32", "--login-rate", "0"]);
+        for origin in launch.origins.iter().chain([&self.url()]) {
+            builder = builder.args(["--public-origin", origin]);
+        }
+        let (console, number, name) = (console.clone(), self.number, self.name());
+        let builder = builder.log(Arc::new(move |line| console.log(number, &name, line.text)));
+        self.gateway = Some(builder.spawn()?);
+        self.state = State::Starting;
+        self.restarts += u32::from(self.run > 0);
+        self.run += 1;
+        self.watch(events.clone());
+        Ok(())
+    }
+
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.gateway.as_mut().map_or(Ok(()), Gateway::kill).map_err(Into::into)
+    }
+
+    pub(crate) fn drain(&mut self) -> Result<()> {
+        if let Some(gateway) = &mut self.gateway {
+            gateway.terminate()?;
+            self.state = State::Draining;
+        }
+        Ok(())
+    }
+
+    /// Takes a probe's answer; says whether that changed the state.
+    pub(crate) fn observe(&mut self, run: u32, health: Health) -> bool {
+        if run != self.run || self.gateway.is_none() {
+            return false;
+        }
+        let before = self.state;
+        self.state = match (before, health) {
+            (State::Draining, _) => State::Draining,
+            (_, Health::Ready) => State::Ready,
+            (State::Starting, Health::NotReady(reason)) => {
+                self.reason = reason;
+                State::Starting
+            }
+            (State::Starting, Health::Silent) => State::Starting,
+            (_, Health::NotReady(reason)) => {
+                self.reason = reason;
+                State::NotReady
+            }
+            (_, Health::Silent) => State::Silent,
+        };
+        self.state != before
+    }
+
+    /// How the process ended, told once.
+    pub(crate) fn take_end(&mut self) -> Option<(Ended, String)> {
+        let gateway = self.gateway.as_mut()?;
+        let ended = gateway.ended()?;
+        let lines = gateway.last_lines();
+        self.prober.store(false, Ordering::Relaxed);
+        self.gateway = None;
+        self.state = match (ended, self.state) {
+            (Ended::Signal(9), _) => State::Killed,
+            (Ended::Code(0), State::Draining) => State::Stopped,
+            _ => State::Crashed,
+        };
+        Some((ended, lines))
+    }
+
+    /// Asks this process again and again, and reports what changes.
+    fn watch(&mut self, events: Sender<Event>) {
+        let alive = Arc::new(AtomicBool::new(true));
+        self.prober = Arc::clone(&alive);
+        let (number, run, port) = (self.number, self.run, self.port);
+        thread::spawn(move || {
+            let mut last = None;
+            while alive.load(Ordering::Relaxed) {
+                let health = probe(port);
+                if last.as_ref() != Some(&health) {
+                    if events.send(Event::Health { number, run, health: health.clone() }).is_err() {
+                        break;
+                    }
+                    last = Some(health);
+                }
+                thread::sleep(PROBE_INTERVAL);
+            }
+        });
+    }
+}
+
+fn probe(port: u16) -> Health {
+    match http_get(port, "/readyz", PROBE_TIMEOUT) {
+        Ok(answer) if answer.status == 200 => Health::Ready,
+        Ok(answer) => Health::NotReady(format!("{} {}", answer.status, answer.body.trim())),
+        Err(_) => Health::Silent,
+    }
+}

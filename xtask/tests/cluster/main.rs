@@ -1,0 +1,176 @@
+//! `cargo xtask cluster`, end to end, with real Redis and HAProxy and a stand-in for the gateway.
+
+#![expect(clippy::unwrap_used, reason = "clippy allows it in tests, but not in what they share")]
+
+mod driver;
+
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use driver::Driver;
+use rustix::process::Signal;
+use trunkline_testbed::{Redis, http_get};
+
+#[test]
+fn commands_do_what_they_say() {
+    let mut cluster = Driver::start(&["3"], &[]).ready();
+    assert_eq!(cluster.states(), ["ready", "ready", "ready"]);
+    let everybody = (0..6).map(|_| cluster.ask()).collect::<BTreeSet<_>>();
+    assert_eq!(everybody, ["gw-1", "gw-2", "gw-3"].map(str::to_owned).into());
+    let before = cluster.report();
+
+    cluster.say("kill 2");
+    cluster.expect("gw-2 killed");
+    cluster.wait_for("gw-2 is dead", |report| report["instances"][1]["state"] == "killed");
+    assert!(cluster.report()["instances"][1]["pid"].is_null());
+    // Not one error, though the balancer may not know yet.
+    assert!((0..6).all(|_| cluster.ask() != "gw-2"));
+    cluster.say("start 2");
+    cluster.expect("gw-2 is ready");
+    cluster.wait_for("gw-2 is back", |report| report["instances"][1]["state"] == "ready");
+    let after = cluster.report();
+    assert_eq!(after["instances"][1]["url"], before["instances"][1]["url"]);
+    assert_ne!(after["instances"][1]["pid"], before["instances"][1]["pid"]);
+
+    cluster.say("stop gw-1");
+    cluster.expect("gw-1 drains");
+    cluster.expect("gw-1 stopped (exit code 0)");
+    cluster.wait_for("gw-1 stopped", |report| report["instances"][0]["state"] == "stopped");
+    cluster.say("start 1");
+    cluster.expect("gw-1 is ready");
+
+    cluster.say("kill redis");
+    cluster.expect("redis has ended");
+    cluster.wait_for("redis is gone", |report| report["redis"]["pid"].is_null());
+    cluster.say("start redis");
+    cluster.expect("redis runs again");
+
+    for (typed, answer) in [
+        ("kill 9", "there is no gw-9"),
+        ("start 1", "gw-1 runs already"),
+        ("kill", "`kill` whom?"),
+        ("scale 0", "between 1 and"),
+        ("dance", "not understood"),
+        ("status", "instance  state"),
+    ] {
+        cluster.say(typed);
+        cluster.expect(answer);
+    }
+    let inventory = cluster.inventory();
+    cluster.say("quit");
+    assert!(cluster.end().0.success());
+    inventory.assert_gone();
+}
+
+#[test]
+fn rolling_and_scaling_fail_no_request() {
+    let mut cluster = Driver::start(&["2"], &[]).ready();
+    let (port, over, answered) = (cluster.port, AtomicBool::new(false), AtomicUsize::new(0));
+    let failures = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut failures = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                match http_get(port, "/", Duration::from_secs(5)) {
+                    Ok(answer) if answer.status == 200 => _ = answered.fetch_add(1, Ordering::Relaxed),
+                    other => failures.push(format!("{other:?}")),
+                }
+            }
+            failures
+        });
+        let pids = cluster.inventory().pids;
+        cluster.say("roll");
+        cluster.expect("roll done");
+        assert_ne!(cluster.inventory().pids, pids);
+        cluster.say("scale 4");
+        cluster.wait_for("four are ready", |report| {
+            let rows = report["instances"].as_array().unwrap();
+            rows.len() == 4 && rows.iter().all(|row| row["state"] == "ready")
+        });
+        cluster.say("scale 1");
+        cluster.wait_for("one is left", |report| report["instances"].as_array().unwrap().len() == 1);
+        // The slots that became free can be filled again.
+        cluster.say("scale 2");
+        cluster.expect("gw-2 is ready");
+        over.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(answered.into_inner() > 100);
+    let inventory = cluster.inventory();
+    cluster.say("quit");
+    assert!(cluster.end().0.success());
+    inventory.assert_gone();
+}
+
+#[test]
+fn signals_end_everything_and_the_end_of_input_nothing() {
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let mut cluster = Driver::start(&["2"], &[]).ready();
+        cluster.close_stdin();
+        thread::sleep(Duration::from_millis(300));
+        assert!(cluster.ask().starts_with("gw-"));
+        let inventory = cluster.inventory();
+        cluster.signal(signal);
+        assert_eq!(cluster.end().0.success(), signal != Signal::KILL);
+        inventory.assert_gone();
+    }
+}
+
+#[test]
+fn an_instance_that_others_kill_stays_dead_and_is_told() {
+    let cluster = Driver::start(&["2"], &[]).ready();
+    let pid = cluster.report()["instances"][0]["pid"].as_i64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    cluster.expect("gw-1 is silent");
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    cluster.expect("gw-1 killed");
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(cluster.states(), ["killed", "ready"]);
+    cluster.signal(Signal::TERM);
+    cluster.end();
+}
+
+#[test]
+fn an_instance_that_does_not_start_is_named_with_what_it_said() {
+    let (status, errors) = Driver::start(&["2"], &[("STAND_IN_FAILS", "gw-2")]).end();
+    assert!(!status.success());
+    assert!(errors.contains("gw-2 ended before it was ready (exit code 3)"), "{errors}");
+    assert!(errors.contains("failing on request"), "{errors}");
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_owner() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (status, errors) = Driver::start_on(listener.local_addr().unwrap().port(), &["2"], &[]).end();
+    assert!(!status.success());
+    assert!(errors.contains("--port"), "{errors}");
+    if cfg!(target_os = "linux") {
+        assert!(errors.contains(&format!("(pid {})", std::process::id())), "{errors}");
+    }
+}
+
+#[test]
+fn without_balancer_and_with_a_given_redis() {
+    let redis = Redis::builder().start().unwrap();
+    redis.cli(&["SET", "k", "v"]).unwrap();
+    let mut cluster = Driver::start(&["2", "--lb", "none", "--redis", &redis.url()], &[]).ready();
+    assert!(cluster.report()["lb"].is_null());
+    assert_eq!(cluster.ask(), "gw-1");
+    assert_eq!(http_get(cluster.port + 1, "/", Duration::from_secs(5)).unwrap().body, "gw-2");
+    cluster.say("kill redis");
+    cluster.expect("given by URL");
+    cluster.say("quit");
+    assert!(cluster.end().0.success());
+    assert_eq!(redis.cli(&["GET", "k"]).unwrap(), "v");
+
+    let nobody = "redis://127.0.0.1:1";
+    let (status, errors) = Driver::start(&["2", "--redis", nobody], &[]).end();
+    assert!(!status.success());
+    assert!(errors.contains(&format!("Redis at {nobody} does not answer")), "{errors}");
+}
