@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Millis, Position, Room};
+use trunkline_domain::{Draft, Entry, Position, Room};
 
 use crate::BusError;
 

@@ -5,6 +5,12 @@
 
 mod bus;
 mod error;
+mod local;
+mod log;
+mod remembered;
 
 pub use bus::{Bus, Delivery, Health, Interest, Page, Range, Receipt};
 pub use error::{BusError, ErrorKind};
+pub use local::{LocalBus, LocalConfig, LocalInterest};
+pub use log::{Log, NotContiguous};
+pub use remembered::Remembered;

@@ -1,0 +1,225 @@
+//! One room's log in memory: a ring of the latest entries.
+
+use std::collections::VecDeque;
+
+use trunkline_domain::{Entry, Position, follows};
+
+use crate::{Page, Range};
+
+/// The latest entries of one room, oldest first, without a hole: each one's `prev` is the one before it.
+///
+/// Bounded by count and by bytes: appending beyond a bound drops the oldest. The newest always stays, so the head is
+/// known as long as anything was ever appended.
+#[derive(Clone, Debug)]
+pub struct Log {
+    entries: VecDeque<Entry>,
+    /// Sum of [`weight`] over `entries`.
+    bytes: usize,
+    most_entries: usize,
+    most_bytes: usize,
+}
+
+/// The entry's `prev` is not the log's head: something is missing between them, or it was appended already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entry follows {prev}, but the log ends at {head}: read what is missing first")]
+pub struct NotContiguous {
+    /// What the entry follows.
+    pub prev: Position,
+    /// Where the log ends.
+    pub head: Position,
+}
+
+/// What an entry costs in memory, about: its strings, their counters and itself.
+fn weight(entry: &Entry) -> usize {
+    let message = &entry.message;
+    size_of::<Entry>() + message.text.as_str().len() + message.id.as_str().len() + message.user.as_str().len()
+}
+
+impl Log {
+    /// An empty log that keeps at most `most_entries` and `most_bytes`, and at least one entry.
+    #[must_use]
+    pub fn new(most_entries: usize, most_bytes: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, most_entries, most_bytes }
+    }
+
+    /// Where the log ends; [`Position::ORIGIN`] while it is empty.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.entries.back().map_or(Position::ORIGIN, |entry| entry.message.pos)
+    }
+
+    /// How many entries it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was ever appended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Appends an entry and drops old ones beyond the bounds.
+    ///
+    /// # Errors
+    /// [`NotContiguous`], and nothing changes. An empty log takes any first entry: what came before it is not retained.
+    pub fn append(&mut self, entry: Entry) -> Result<(), NotContiguous> {
+        if !self.entries.is_empty() && !follows(entry.prev, self.head()) {
+            return Err(NotContiguous { prev: entry.prev, head: self.head() });
+        }
+        self.bytes += weight(&entry);
+        self.entries.push_back(entry);
+        while self.entries.len() > 1 && (self.entries.len() > self.most_entries || self.bytes > self.most_bytes) {
+            self.bytes -= self.entries.pop_front().as_ref().map_or(0, weight);
+        }
+        Ok(())
+    }
+
+    /// Reads part of it.
+    #[must_use]
+    pub fn read(&self, range: Range) -> Page {
+        let total = self.entries.len();
+        let (start, end) = match range {
+            Range::After(after, limit) => {
+                if !self.continues(after) {
+                    return Page { head: self.head(), ..Page::default() };
+                }
+                let start = self.entries.partition_point(|entry| entry.message.pos <= after);
+                (start, total.min(start.saturating_add(limit)))
+            }
+            Range::Before(before, limit) => {
+                let end = self.entries.partition_point(|entry| entry.message.pos < before);
+                (end.saturating_sub(limit), end)
+            }
+            Range::Latest(limit) => (total.saturating_sub(limit), total),
+        };
+        Page {
+            entries: self.entries.range(start..end).cloned().collect(),
+            follows: true,
+            more: if matches!(range, Range::After(..)) { end < total } else { start > 0 },
+            head: self.head(),
+        }
+    }
+
+    /// Whether everything after `after` is here.
+    fn continues(&self, after: Position) -> bool {
+        let at = self.entries.partition_point(|entry| entry.message.pos < after);
+        proves(after, self.entries.get(at).map(|entry| (entry.prev, entry.message.pos)))
+    }
+}
+
+/// Whether a log that holds `first` (its `prev` and its position) as the first entry at or after `after` holds
+/// everything that follows `after`: when that entry *is* `after`, or when it says that it follows `after`. A log
+/// without such an entry proves it only to a reader who has seen nothing: it may have come back shorter.
+#[must_use]
+pub(crate) fn proves(after: Position, first: Option<(Position, Position)>) -> bool {
+    first.map_or(after == Position::ORIGIN, |(prev, pos)| pos == after || follows(prev, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use trunkline_domain::Message;
+
+    use super::*;
+
+    fn entry(prev: Position, pos: Position) -> Entry {
+        let message = Message {
+            pos,
+            id: "id".parse().unwrap(),
+            user: "ann".parse().unwrap(),
+            text: "text".parse().unwrap(),
+            at: 0,
+        };
+        Entry { prev, message }
+    }
+
+    /// A chain of positions: each step either counts up or starts a new epoch.
+    fn chain(steps: &[bool]) -> Vec<Entry> {
+        let mut head = Position::ORIGIN;
+        let step = |&new_epoch: &bool| {
+            let pos =
+                if new_epoch || head.epoch == 0 { Position::new(head.epoch + 5, 1) } else { head.next_in_epoch() };
+            let entry = entry(head, pos);
+            head = pos;
+            entry
+        };
+        steps.iter().map(step).collect()
+    }
+
+    /// The naive model: filter a vector, and prove `after` by looking for it.
+    fn model(all: &[Entry], kept: usize, range: Range) -> Page {
+        let kept = &all[all.len() - kept..];
+        let head = all.last().map_or(Position::ORIGIN, |e| e.message.pos);
+        let page = |entries: Vec<Entry>, more| Page { entries, follows: true, more, head };
+        match range {
+            Range::After(after, limit) => {
+                let known = kept.iter().any(|e| e.message.pos == after || e.prev == after);
+                if !known && !(kept.is_empty() && after == Position::ORIGIN) {
+                    return Page { head, ..Page::default() };
+                }
+                let newer: Vec<_> = kept.iter().filter(|e| e.message.pos > after).cloned().collect();
+                let more = newer.len() > limit;
+                page(newer.into_iter().take(limit).collect(), more)
+            }
+            Range::Before(_, limit) | Range::Latest(limit) => {
+                let before = if let Range::Before(before, _) = range { before } else { Position::new(u64::MAX, 0) };
+                let older: Vec<_> = kept.iter().filter(|e| e.message.pos < before).cloned().collect();
+                let skipped = older.len().saturating_sub(limit);
+                page(older.into_iter().skip(skipped).collect(), skipped > 0)
+            }
+        }
+    }
+
+    fn ranges() -> impl Strategy<Value = Range> {
+        let position = (0_u64..40, 0_u64..20).prop_map(|(epoch, offset)| Position::new(epoch, offset));
+        (0_u8..3, position, 0_usize..12).prop_map(|(kind, position, limit)| match kind {
+            0 => Range::After(position, limit),
+            1 => Range::Before(position, limit),
+            _ => Range::Latest(limit),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_the_model_reads(
+            steps in prop::collection::vec(prop::bool::weighted(0.2), 0..30),
+            most in 1_usize..20,
+            ranges in prop::collection::vec(ranges(), 1..20),
+        ) {
+            let all = chain(&steps);
+            let mut log = Log::new(most, usize::MAX);
+            for entry in &all {
+                log.append(entry.clone()).unwrap();
+            }
+            prop_assert_eq!(log.len(), all.len().min(most));
+            for range in ranges.into_iter().chain(all.iter().map(|e| Range::After(e.message.pos, 3))) {
+                prop_assert_eq!(log.read(range), model(&all, log.len(), range), "{:?}", range);
+            }
+        }
+
+        #[test]
+        fn bytes_are_bounded_and_the_newest_stays(count in 1_usize..50, most in 0_usize..5000) {
+            let mut log = Log::new(usize::MAX, most);
+            for entry in chain(&vec![false; count]) {
+                log.append(entry).unwrap();
+                prop_assert!(log.bytes <= most || log.len() == 1);
+                prop_assert_eq!(log.bytes, log.entries.iter().map(weight).sum::<usize>());
+            }
+            prop_assert_eq!(log.head(), Position::new(5, count as u64));
+        }
+    }
+
+    #[test]
+    fn takes_only_what_follows() {
+        let all = chain(&[false, false, false]);
+        let mut log = Log::new(10, usize::MAX);
+        log.append(all[0].clone()).unwrap();
+        let gap = NotContiguous { prev: all[1].message.pos, head: all[0].message.pos };
+        assert_eq!(log.append(all[2].clone()), Err(gap));
+        assert!(log.append(all[0].clone()).is_err(), "a second time");
+        log.append(all[1].clone()).unwrap();
+        assert_eq!(log.len(), 2);
+    }
+}
