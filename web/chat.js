@@ -106,10 +106,10 @@ function connection() {
         showUsual();
         break;
       case "connecting":
-        state.textContent = say(connectedOnce ? "state.disconnected" : "state.connecting");
+        state.textContent = say(connectedOnce ? "state.reconnecting" : "state.connecting");
         break;
       case "waiting":
-        state.textContent = say("state.disconnected");
+        state.textContent = say("state.down");
         clearTimeout(timer);
         // Most reconnections are over before anybody could read about them.
         if (told.retry_at - Date.now() > 700) showWaiting(told.retry_at);
@@ -187,10 +187,11 @@ function conversation() {
     live = false;
     resuming = resumed;
     if (gap) log.gap();
+    if (resumed) log.behind();
   });
   client.on("message", ({ message, own }) => {
     stopped(message.user);
-    log.add(message, { own, fresh: live || resuming, missed: resuming && !live });
+    log.add(message, { own, fresh: live || resuming });
   });
   client.on("caught_up", () => {
     live = true;

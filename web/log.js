@@ -42,13 +42,18 @@ export class Log {
   #newLine;
   /** What the page holds, oldest first. @type {{message: Message, nodes: Element[]}[]} */
   #rows = [];
-  /** What the next message may be grouped with. @type {Said | null} */
+  /** @type {Said | null} */
   #last = null;
+  /** Something else stands below the last message, so the next one names its author again. */
+  #parted = false;
   #more = true;
   #loading = false;
   #unread = 0;
+  /** Messages come that were missed while the connection was away: nobody has been looking. */
+  #behind = false;
   /** Whether the reader is at the end, and is to be kept there. */
   #following = true;
+  #height = 0;
 
   /**
    * @param {{scroller: HTMLElement, messages: HTMLElement, unsent: HTMLElement, latest: HTMLElement}} parts
@@ -67,31 +72,42 @@ export class Log {
     messages.append(this.#top);
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     latest.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => this.#following && this.toEnd()).observe(scroller);
+    new ResizeObserver(() => {
+      this.#height = scroller.clientHeight;
+      if (this.#following) this.toEnd();
+    }).observe(scroller);
     for (const type of ["focus", "visibilitychange"]) addEventListener(type, () => this.#seen(), true);
   }
 
-  /** @param {Message} message @param {{own: boolean, fresh: boolean, missed: boolean}} how `missed`: while the connection was away */
-  add(message, { own, fresh, missed }) {
+  /** @param {Message} message @param {{own: boolean, fresh: boolean}} how `fresh`: not of the first screenful */
+  add(message, { own, fresh }) {
     if (own) this.#unsent.querySelector(`[data-id="${message.id}"]`)?.remove();
-    const looking = document.hasFocus() && this.#following && !missed;
+    const looking = document.hasFocus() && this.#following && !this.#behind;
     if (fresh && !own && !looking) {
       if (this.#unread === 0) {
         this.#messages.append(this.#newLine);
-        this.#last = null;
+        this.#parted = true;
       }
       this.#unread += 1;
     }
-    const nodes = this.#row(message, this.#last);
+    const nodes = this.#row(message, this.#last, this.#parted);
     this.#rows.push({ message, nodes });
     this.#messages.append(...nodes);
     this.#last = message;
+    this.#parted = false;
+    this.#groupUnsent();
     if (own && fresh) this.toEnd();
     this.#keepPlace();
   }
 
+  /** The connection is back, and the room is being followed up to its head. */
+  behind() {
+    this.#behind = true;
+  }
+
   /** The room was followed up to its head. */
   caughtUp() {
+    this.#behind = false;
     for (const row of this.#unsent.querySelectorAll(".sent")) row.remove(); // their messages were shown, or are older than what is held
     this.#loadOlder();
     this.#seen();
@@ -142,7 +158,8 @@ export class Log {
   /** A quiet line between messages. @param {string} text */
   note(text) {
     this.#messages.append(element("li", "note quiet", text));
-    this.#last = null;
+    this.#parted = true;
+    this.#groupUnsent();
     this.#keepPlace();
   }
 
@@ -157,10 +174,10 @@ export class Log {
       this.#unsent.insertBefore(row, later ?? null);
       if (entry.tried === null) this.toEnd();
     }
+    this.#groupUnsent();
     this.#keepPlace();
   }
 
-  /** Whether a text like this one could be told from the rest by its sender only. */
   toEnd() {
     this.#following = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
@@ -169,9 +186,9 @@ export class Log {
 
   // ---------------------------------------------------------------- rows
 
-  /** @param {Message} message @param {Said | null} last @returns {Element[]} */
-  #row(message, last) {
-    const row = this.#message(message, last !== null && continues(last, message));
+  /** @param {Message} message @param {Said | null} last @param {boolean} [parted] @returns {Element[]} */
+  #row(message, last, parted = false) {
+    const row = this.#message(message, !parted && continues(last, message));
     row.dataset.pos = message.pos;
     if (last && sameDay(last.at, message.at)) return [row];
     return [element("li", "divider day", element("span", "", day.format(message.at))), row];
@@ -228,7 +245,7 @@ export class Log {
   /** @param {Entry} entry */
   #unsentRow(entry) {
     const { id, text, at, state, code, user } = entry;
-    const row = this.#message({ user, text, at }, true);
+    const row = this.#message({ user, text, at }, false);
     row.classList.add(state);
     row.dataset.id = id;
     row.dataset.at = String(at);
@@ -249,6 +266,15 @@ export class Log {
       );
     }
     return row;
+  }
+
+  /** The first of the unsent may go under the last message, the others under the first. */
+  #groupUnsent() {
+    [...this.#unsent.children].forEach((row, index) => {
+      const at = Number(/** @type {HTMLElement} */ (row).dataset.at);
+      const continued = index > 0 || (!this.#parted && continues(this.#last, { user: this.#user, text: "", at }));
+      row.classList.toggle("first", !continued);
+    });
   }
 
   /** Draws one row again, for what stands above it has changed. @param {number} index @param {Message | null} last */
@@ -281,6 +307,7 @@ export class Log {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    if (clientHeight !== this.#height) return; // it was not the reader who moved
     this.#following = scrollHeight - scrollTop - clientHeight <= NEAR_END;
     this.#loadOlder();
     this.#seen();
@@ -296,7 +323,7 @@ export class Log {
 
   /** The reader may have seen what was unread. */
   #seen() {
-    if (this.#following && document.hasFocus()) this.#unread = 0;
+    if (this.#following && !this.#behind && document.hasFocus()) this.#unread = 0;
     this.#tellUnread();
   }
 

@@ -10,7 +10,7 @@ export const COLOURS = 12;
 export function colourOf(user) {
   let hash = 0x811c9dc5; // FNV-1a
   for (const byte of new TextEncoder().encode(user)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return (hash ^ (hash >>> 15)) % COLOURS;
+  return ((hash ^ (hash >>> 15)) >>> 0) % COLOURS;
 }
 
 /** What "/me waves" says, or null. @param {string} text */

@@ -1,0 +1,240 @@
+// Machines against a simulated server that crashes, refuses, repeats and forgets. Time and dice are ours, so a failing seed fails again.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Machine } from "../machine.js";
+
+const ROOM = "lobby";
+const REMEMBERED = 600_000;
+
+/** mulberry32 */
+function dice(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+class World {
+  now = 1_000_000;
+  #due = [];
+  #order = 0;
+  constructor(random) {
+    this.random = random;
+  }
+  after(delay, action) {
+    this.#due.push({ at: this.now + delay, order: this.#order++, action });
+  }
+  run(until) {
+    for (;;) {
+      this.#due.sort((a, b) => a.at - b.at || a.order - b.order);
+      if (!this.#due.length || this.#due[0].at > until) break;
+      const { at, action } = this.#due.shift();
+      this.now = at;
+      action();
+    }
+    this.now = until;
+  }
+}
+
+/** One log, as all gateways see it. */
+class Server {
+  log = [];
+  ids = new Map();
+  sockets = new Set();
+  trouble = true;
+  epoch = 7;
+  resets = 0;
+  constructor(world) {
+    this.world = world;
+  }
+  get head() {
+    return this.log.at(-1)?.pos ?? "0-0";
+  }
+  chance(part) {
+    return this.trouble && this.world.random() < part;
+  }
+  publish(user, id, text) {
+    const known = this.ids.get(`${user}:${id}`);
+    if (known && this.world.now - known.at < REMEMBERED) return known.pos;
+    const message = { pos: `${this.epoch}-${this.log.length + 1}`, id, user, text, at: this.world.now };
+    this.log.push(message);
+    this.ids.set(`${user}:${id}`, message);
+    for (const socket of this.sockets) if (socket.joined) socket.push({ type: "message", room: ROOM, ...message });
+    return message.pos;
+  }
+  /** The storage is lost: everybody is told. */
+  reset() {
+    this.resets += 1;
+    this.epoch += 1;
+    this.log = this.log.slice(0, Math.floor(this.log.length / 2)); // what was written last is gone
+    for (const socket of [...this.sockets]) socket.kill();
+  }
+}
+
+class Socket {
+  joined = false;
+  alive = true;
+  #clear = 0;
+  constructor(server, client, number) {
+    Object.assign(this, { server, client, number });
+    server.sockets.add(this);
+    this.push({ type: "welcome", user: client.user, instance: "gw", ping_interval_ms: 5_000 });
+    this.#ping();
+  }
+  #ping() {
+    this.server.world.after(5_000, () => this.alive && (this.push({ type: "ping" }), this.#ping()));
+  }
+  /** In order, after some delay, and lost if the socket dies before. */
+  push(frame) {
+    const { world } = this.server;
+    this.#clear = Math.max(this.#clear, world.now + world.random() * 40);
+    const deliver = () => this.alive && this.client.feed({ type: "frame", socket: this.number, frame });
+    world.after(this.#clear - world.now, deliver);
+    if (frame.type === "message" && this.server.chance(0.1)) world.after(this.#clear - world.now, deliver);
+  }
+  receive(frame) {
+    this.server.world.after(this.server.world.random() * 30, () => this.alive && this.#take(frame));
+  }
+  #take(frame) {
+    const { server } = this;
+    if (frame.type === "join") {
+      const from = server.log.findIndex(({ pos }) => pos === frame.after) + 1;
+      const resumed = frame.after !== undefined && (from > 0 || (frame.after === "0-0" && !server.resets));
+      this.push({ type: "joined", room: ROOM, resumed, head: server.head });
+      for (const message of resumed ? server.log.slice(from) : server.log.slice(-frame.recent)) this.push({ type: "message", room: ROOM, ...message });
+      this.joined = true;
+    } else if (frame.type === "send") {
+      const { id } = frame;
+      if (server.chance(0.1)) return this.push({ type: "error", code: "rate_limited", room: ROOM, id, retry_after_ms: 50 });
+      if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id });
+      const pos = server.publish(this.client.user, id, frame.text);
+      if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id }); // it stands all the same
+      if (server.chance(0.1)) return this.kill(); // acknowledged to nobody
+      this.client.acked.set(id, pos);
+      this.push({ type: "sent", room: ROOM, id, pos });
+    }
+  }
+  kill(code = 1006) {
+    if (!this.alive) return;
+    this.alive = false;
+    this.server.sockets.delete(this);
+    this.server.world.after(0, () => this.client.feed({ type: "closed", socket: this.number, code }));
+  }
+}
+
+class Person {
+  acked = new Map();
+  sent = [];
+  stored = new Map();
+  pages = 0;
+  constructor(world, server, user) {
+    Object.assign(this, { world, server, user });
+    this.load();
+  }
+  /** A page load: only what was stored survives. */
+  load() {
+    this.page = ++this.pages;
+    for (const socket of [...this.server.sockets]) if (socket.client === this) socket.kill();
+    this.shown = [];
+    this.gaps = 0;
+    this.open = new Map();
+    this.machine = new Machine({ user: this.user, random: this.world.random });
+    this.feed({ type: "join", room: ROOM, recent: 1000 });
+    this.feed({ type: "connect" });
+  }
+  feed(event) {
+    for (const effect of this.machine.handle(this.world.now, event)) this.carryOut(effect);
+    const { machine, page } = this;
+    if (machine.wake === null) return;
+    const wake = Math.max(machine.wake, this.world.now);
+    this.world.after(wake - this.world.now, () => {
+      if (this.page === page && machine.wake !== null && machine.wake <= this.world.now) this.feed({ type: "tick" });
+    });
+  }
+  later(event) {
+    const page = this.page;
+    this.world.after(this.world.random() * 20, () => this.page === page && this.feed(event));
+  }
+  carryOut(effect) {
+    switch (effect.do) {
+      case "load": return this.later({ type: "outbox", room: ROOM, entries: [...this.stored.values()] });
+      case "probe": return this.later({ type: "probed", socket: effect.socket, ...(this.server.chance(0.2) ? { status: 503 } : { status: 200, user: this.user }) });
+      case "open": return void this.open.set(effect.socket, new Socket(this.server, this, effect.socket));
+      case "close": return this.open.get(effect.socket)?.kill(1000);
+      case "transmit": return this.open.get(effect.socket)?.receive(effect.frame);
+      case "joined":
+        if (effect.gap) {
+          this.shown = [];
+          this.gaps += 1;
+        }
+        return;
+      case "message": return void this.shown.push(effect.message);
+      case "entry":
+        if (effect.entry.state === "sent") this.stored.delete(effect.entry.id);
+        else this.stored.set(effect.entry.id, effect.entry);
+    }
+  }
+  say(text) {
+    const id = `${this.user}${this.sent.length}`;
+    this.sent.push(id);
+    this.feed({ type: "send", room: ROOM, id, text });
+  }
+}
+
+/** @returns the world after much trouble and a peaceful end */
+function run(seed, { resets = 0, reloads = true } = {}) {
+  const random = dice(seed);
+  const world = new World(random);
+  const server = new Server(world);
+  const people = ["ann", "bob", "cai"].map((user) => new Person(world, server, user));
+  for (let step = 0; step < 120; step++) {
+    world.run(world.now + random() * 800);
+    const person = people[Math.floor(random() * people.length)];
+    const dies = [...server.sockets][Math.floor(random() * server.sockets.size)];
+    const what = random();
+    if (what < 0.6) person.say(`${step}`);
+    else if (what < 0.75) dies?.kill();
+    else if (what < 0.8) dies?.push({ type: "closing", reason: "drain", reconnect_after_ms: 200 });
+    else if (what < 0.85 && reloads) person.load();
+    else if (what < 0.9) person.feed({ type: "visible" });
+    else if (what < 0.92 && resets > server.resets) server.reset();
+  }
+  server.trouble = false;
+  world.run(world.now + 120_000);
+  return { server, people };
+}
+
+function check({ server, people }, seed) {
+  const positions = server.log.map(({ pos }) => pos);
+  for (const { user, sent, acked, stored, shown, gaps, machine } of people) {
+    const who = `seed ${seed}, ${user}`;
+    assert.equal(stored.size, 0, `${who}: the outbox is empty in the end`);
+    const own = server.log.filter((message) => message.user === user).map(({ id }) => id);
+    if (server.resets === 0) {
+      assert.deepEqual(own, sent, `${who}: each message is written once, in the order it was sent`);
+      for (const pos of acked.values()) assert.ok(positions.includes(pos), `${who}: acknowledged, so written`);
+      assert.equal(gaps, 0, `${who}: no gap without loss`);
+    }
+    const seen = shown.map(({ pos }) => pos);
+    assert.deepEqual(seen, positions.slice(positions.length - seen.length), `${who}: shown in order, once, without a hole`);
+    assert.equal(seen.length, positions.length, `${who}: shown from the first to the last`);
+    assert.notEqual(machine.wake, null, `${who}: connected`);
+  }
+}
+
+test("nothing lost, nothing twice, in order: 150 runs of crashes, refusals, repetitions, hand-overs and reloads", () => {
+  for (let seed = 1; seed <= 150; seed++) check(run(seed), seed);
+});
+
+test("after a loss of the storage everybody is told and agrees again: 100 runs", () => {
+  for (let seed = 1; seed <= 100; seed++) check(run(seed, { resets: 2 }), seed);
+});
+
+test("the simulation is not vacuous", () => {
+  const { server, people } = run(3, { resets: 1 });
+  assert.ok(server.log.length > 20);
+  assert.equal(server.resets, 1);
+  assert.ok(people.some(({ pages }) => pages > 1));
+});
