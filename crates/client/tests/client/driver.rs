@@ -1,0 +1,277 @@
+//! The driver against a server that speaks the protocol.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Mutex,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Message as Frame,
+        handshake::server::{ErrorResponse, Request, Response},
+        http::HeaderValue,
+        protocol::CloseFrame,
+    },
+};
+use trunkline_client::{
+    Client, End, EntryState, Error, MessageFrame, Notice, Observer, Probed, Session, SocketId, State, Wire, new_id,
+};
+
+/// What the server does with the sockets, one after another, and with each probe.
+#[derive(Default)]
+struct Script {
+    probes: Vec<&'static str>,
+    sockets: Vec<Part>,
+    /// The `Cookie` headers that came.
+    cookies: Vec<String>,
+}
+
+type Part = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
+
+async fn serve(script: Script) -> (trunkline_client::Site, Arc<Mutex<Script>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let script = Arc::new(Mutex::new(script));
+    let shared = script.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, shared.clone()));
+        }
+    });
+    (site, script)
+}
+
+async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
+    let mut head = vec![0; 4096];
+    // Peeking leaves the bytes for the WebSocket handshake; requests this small come in one piece on loopback.
+    let length = stream.peek(&mut head).await.unwrap();
+    let head = String::from_utf8_lossy(&head[..length]).into_owned();
+    if let Some(cookie) =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("cookie: ").map(str::to_owned))
+    {
+        script.lock().await.cookies.push(cookie);
+    }
+    if head.starts_with("GET /ws") {
+        let part = script.lock().await.sockets.remove(0);
+        return part(accept_hdr_async(stream, select).await.unwrap()).await;
+    }
+    let mut sink = vec![0; length];
+    stream.read_exact(&mut sink).await.unwrap();
+    let answer = if head.starts_with("POST /login") {
+        "HTTP/1.1 200 OK\r\nSet-Cookie: jsessionid=one; HttpOnly\r\nContent-Length: 14\r\n\r\n{\"user\":\"ann\"}"
+    } else {
+        let mut script = script.lock().await;
+        if script.probes.len() > 1 { script.probes.remove(0) } else { script.probes[0] }
+    };
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+#[allow(clippy::result_large_err, reason = "the library's signature")]
+fn select(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    assert_eq!(request.headers()["sec-websocket-protocol"], "trunkline.v1");
+    response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("trunkline.v1"));
+    Ok(response)
+}
+
+const GOOD: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: jsessionid=two\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{\"user\":\"ann\"}\r\n0\r\n\r\n";
+const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n<html>try later</html>";
+
+fn part<F, R>(run: F) -> Part
+where
+    F: FnOnce(WebSocketStream<TcpStream>) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    Box::new(move |socket| Box::pin(run(socket)))
+}
+
+async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
+    // Gateways write the type first; `json!` sorts.
+    let kind = frame["type"].clone();
+    let rest = frame.to_string();
+    let rest = rest.replacen(&format!(",\"type\":{kind}"), "", 1).replacen(&format!("\"type\":{kind}"), "", 1);
+    let text = format!("{{\"type\":{kind},{}", rest.trim_start_matches('{').trim_start_matches(',')).replace(",}", "}");
+    socket.send(Frame::text(text)).await.unwrap();
+}
+
+async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Value {
+    loop {
+        match socket.next().await {
+            Some(Ok(Frame::Text(text))) => return serde_json::from_str(&text).unwrap(),
+            Some(Ok(Frame::Close(close))) => return json!({"close": close.map(|close| u16::from(close.code))}),
+            Some(Ok(_)) => {}
+            other => return json!(format!("{other:?}")),
+        }
+    }
+}
+
+async fn welcome(socket: &mut WebSocketStream<TcpStream>) {
+    say(
+        socket,
+        json!({"type": "welcome", "user": "ann", "instance": "gw-1", "ping_interval_ms": 25000,
+        "limits": {"text_bytes": 4096, "rooms": 128}}),
+    )
+    .await;
+}
+
+fn message(offset: u64, user: &str, id: &str) -> Value {
+    json!({"type": "message", "pos": format!("5-{offset}"), "room": "lobby", "id": id, "user": user, "text": "hi", "at": 1})
+}
+
+async fn until<O: Observer, T>(client: &mut Client<O>, mut found: impl FnMut(Notice) -> Option<T>) -> T {
+    timeout(Duration::from_secs(10), async {
+        loop {
+            if let Some(found) = found(client.next().await) {
+                return found;
+            }
+        }
+    })
+    .await
+    .expect("the notice came in time")
+}
+
+#[tokio::test]
+async fn it_resumes_and_resends_after_a_crash_and_cookies_rotate() {
+    let first = part(async |mut socket| {
+        welcome(&mut socket).await;
+        assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "recent": 20}));
+        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
+        say(&mut socket, message(1, "bob", "b1")).await;
+        assert_eq!(hear(&mut socket).await["type"], "send");
+        // Crashes without an answer and without a close frame.
+    });
+    let second = part(async |mut socket| {
+        welcome(&mut socket).await;
+        assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "after": "5-1", "recent": 20}));
+        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": true, "head": "5-2"})).await;
+        say(&mut socket, message(2, "bob", "b2")).await;
+        let send = hear(&mut socket).await;
+        assert_eq!(send["text"], "mine");
+        say(&mut socket, json!({"type": "sent", "room": "lobby", "id": send["id"], "pos": "5-3"})).await;
+        assert_eq!(hear(&mut socket).await, json!({"close": 1000}));
+    });
+    let (site, script) = serve(Script { probes: vec![GOOD], sockets: vec![first, second], ..Script::default() }).await;
+    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let mut client = Client::new(session, user);
+    let room: trunkline_domain::Room = "lobby".parse().unwrap();
+    client.join(room.clone(), 20);
+    client.send(room, new_id(), "mine".parse().unwrap());
+    let mut shown = Vec::new();
+    let pos = until(&mut client, |notice| match notice {
+        Notice::Message { message, .. } => {
+            shown.push(message.pos.offset);
+            None
+        }
+        Notice::Entry(entry) => match entry.state {
+            EntryState::Sent { pos } => Some(pos),
+            _ => None,
+        },
+        _ => None,
+    })
+    .await;
+    assert_eq!((pos.to_string().as_str(), shown), ("5-3", vec![1, 2]));
+    assert_eq!(client.unsettled().len(), 0);
+    client.close().await;
+    assert_eq!(script.lock().await.cookies, ["jsessionid=one", "jsessionid=two", "jsessionid=two", "jsessionid=two"]);
+}
+
+#[tokio::test]
+async fn an_ended_session_ends_the_client() {
+    let first = part(async |mut socket| {
+        welcome(&mut socket).await;
+        let close = CloseFrame { code: 4401.into(), reason: "".into() };
+        socket.send(Frame::Close(Some(close))).await.unwrap();
+        while socket.next().await.is_some() {}
+    });
+    let (site, _) = serve(Script { probes: vec![BUSY, GOOD], sockets: vec![first], ..Script::default() }).await;
+    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let mut client = Client::new(session, user);
+    let end = until(&mut client, |notice| match notice {
+        Notice::State(State::Ended(end)) => Some(end),
+        _ => None,
+    });
+    assert_eq!(end.await, End::SessionEnded);
+}
+
+/// Writes down what it sees, and takes the messages.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Observer for Notes {
+    const TAKES_MESSAGES: bool = true;
+
+    fn saw(&mut self, wire: Wire<'_>) {
+        self.0.push(match wire {
+            Wire::Probed(Probed::LoggedIn(user)) => format!("probed {user}"),
+            Wire::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
+            Wire::Closed(socket, code) => format!("{socket} closed {code}"),
+            Wire::Sent(socket, command) => format!("{socket} {}", command.encode()),
+            Wire::GaveUp(socket) => format!("{socket} gave up"),
+            Wire::Frame(socket, event) => format!("{socket} {}", event.encode().get(..13).unwrap_or("?")),
+            other => format!("{other:?}"),
+        });
+    }
+}
+
+#[tokio::test]
+async fn an_observer_sees_the_wire_and_may_take_the_messages() {
+    let first = part(async |mut socket| {
+        welcome(&mut socket).await;
+        hear(&mut socket).await;
+        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
+        say(&mut socket, message(1, "bob", "b1")).await;
+        say(&mut socket, json!({"type": "nonsense"})).await;
+        say(&mut socket, json!({"type": "joined"})).await;
+        say(&mut socket, json!({"type": "ping"})).await;
+        hear(&mut socket).await;
+    });
+    let (site, _) = serve(Script { probes: vec![GOOD], sockets: vec![first], ..Script::default() }).await;
+    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let mut client = Client::observed(session, user, Notes::default());
+    client.join("lobby".parse().unwrap(), 0);
+    until(&mut client, |notice| match notice {
+        Notice::Message { .. } => panic!("the observer takes the messages"),
+        Notice::State(State::Waiting { .. }) => Some(()),
+        _ => None,
+    })
+    .await;
+    let first: SocketId = 1;
+    assert_eq!(
+        client.close().await.0,
+        [
+            "probed ann".to_owned(),
+            format!("Opened({first})"),
+            format!("{first} {{\"type\":\"welc"),
+            format!("{first} {{\"recent\":0,\"room\":\"lobby\",\"type\":\"join\"}}"),
+            format!("{first} {{\"type\":\"join"),
+            format!("{first} message 5-1"),
+            format!("{first} ?"),
+            format!("Unreadable({first}, \"{{\\\"type\\\":\\\"joined\\\"}}\")"),
+            format!("{first} {{\"type\":\"ping"),
+            format!("{first} {{\"type\":\"pong\"}}"),
+            format!("{first} closed 1006"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn refusals_are_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site: trunkline_client::Site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let body = r#"{"code":"name_taken","detail":"held"}"#;
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let head = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    });
+    let refused = Session::login(&site, "ann").await.unwrap_err();
+    assert!(matches!(&refused, Error::Refused { status: 409, code, .. } if code == "name_taken"), "{refused}");
+    let unreachable = Session::login(&site, "ann").await.unwrap_err();
+    assert!(matches!(unreachable, Error::Unreachable(_) | Error::Foreign(_)), "{unreachable}");
+}

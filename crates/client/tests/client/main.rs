@@ -1,0 +1,5 @@
+//! Tests of the client as its users see it.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod driver;
+mod vectors;
