@@ -103,6 +103,11 @@ impl ChromeDriver {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The port of that URL.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The driver's process.
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -1,10 +1,13 @@
-//! One GET on loopback: enough for health probes, no client library.
+//! One request on loopback: enough for health probes, no client library.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
+
+/// More than any answer that we ask for.
+const LIMIT: u64 = 1 << 20;
 
 /// A status and a body, as they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,26 +16,56 @@ pub struct HttpAnswer {
     pub status: u16,
     /// The head, status line included, as it came.
     pub head: String,
-    /// The body. Chunks are not joined: health answers are short and plain.
+    /// The body. Chunks are not joined: whom we ask sends none.
     pub body: String,
 }
 
 /// `GET path` at a loopback port. `timeout` holds for connecting and for each read.
 pub fn http_get(port: u16, path: &str, timeout: Duration) -> io::Result<HttpAnswer> {
+    request("GET", port, path, "", timeout)
+}
+
+/// `POST path` at a loopback port, with a JSON body.
+pub fn http_post(port: u16, path: &str, json: &str, timeout: Duration) -> io::Result<HttpAnswer> {
+    request("POST", port, path, json, timeout)
+}
+
+fn request(method: &str, port: u16, path: &str, body: &str, timeout: Duration) -> io::Result<HttpAnswer> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
-    let mut bytes = Vec::new();
-    // 64 KiB are plenty; whoever sends more is not what we ask for.
-    stream.take(1 << 16).read_to_end(&mut bytes)?;
-    parse(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    read_answer(BufReader::new(stream.take(LIMIT)))
 }
 
-fn parse(text: &str) -> Option<HttpAnswer> {
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(HttpAnswer { status, head: head.to_owned(), body: body.to_owned() })
+fn read_answer(mut stream: impl BufRead) -> io::Result<HttpAnswer> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer");
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head)? == 0 {
+            return Err(invalid());
+        }
+    }
+    let head = head.trim_end().to_owned();
+    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+    let status = status.ok_or_else(invalid)?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let mut body = Vec::new();
+    match length {
+        // Some servers leave the connection open all the same.
+        Some(length) => _ = stream.take(length as u64).read_to_end(&mut body)?,
+        None => _ = stream.read_to_end(&mut body)?,
+    }
+    Ok(HttpAnswer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 #[cfg(test)]
@@ -41,9 +74,13 @@ mod tests {
 
     #[test]
     fn answers() {
-        let answer = parse("HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\n{}").unwrap();
+        let read = |text: &str| read_answer(text.as_bytes());
+        let answer = read("HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\n{}").unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (503, "{}"));
-        assert_eq!(parse("HTTP/1.1 what\r\n\r\n"), None);
-        assert_eq!(parse(""), None);
+        let answer = read("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{} and what was not announced").unwrap();
+        assert_eq!(answer.body, "{}");
+        assert!(read("HTTP/1.1 what\r\n\r\n").is_err());
+        assert!(read("HTTP/1.1 200 OK\r\n").is_err());
+        assert!(read("").is_err());
     }
 }

@@ -47,7 +47,7 @@ pub use browser::{Browser, ChromeDriver};
 pub use error::{Error, Result};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use haproxy::{HaProxy, HaProxyBuilder};
-pub use http::{HttpAnswer, http_get};
+pub use http::{HttpAnswer, http_get, http_post};
 pub use ports::free_port;
 pub use process::{Ended, Line, LineSink, Process, Stream};
 pub use progress::{Progress, Silent};
