@@ -112,3 +112,6 @@ impl Keyring {
         Some(at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Who is logged in.
 //!
 //! A login claims a name and starts a session; the browser gets a key for it in a signed cookie, and every page load
-//! replaces that key. Any instance knows the session, by the store that they share: in Redis, or
+//! replaces that key. Any instance knows the session, by the store that they share: [`RedisSessions`], or
 //! [`MemorySessions`] for a gateway that runs alone.
 //!
 //! - A session has an identity ([`Sid`]) that lasts from login to its end and is no secret. Sockets hold on to it.
@@ -49,6 +49,7 @@ mod login;
 mod marks;
 mod memory;
 mod observe;
+mod redis;
 mod sessions;
 mod sid;
 mod store;
@@ -62,6 +63,7 @@ pub use lifetimes::Lifetimes;
 pub use login::{login, logout, principal, rotate, touch_cookie};
 pub use memory::{Memory, MemorySessions};
 pub use observe::{Failure, observed};
+pub use redis::{Redis, RedisSessions};
 pub use sessions::{Principal, Sessions};
 pub use sid::{Digest, InvalidSid, Salt, Sid};
 pub use store::Store;

@@ -1,0 +1,199 @@
+//! Sessions in Redis, which every instance knows.
+//!
+//! A session is a hash `<prefix>:s:{<name tag>}:<id>` with the fields `user`, `created` (ms), `keys` (see `keyring.lua`) and
+//! `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that holds the sid. Both share a hash tag and
+//! an expiry, so that one script changes both, on Redis Cluster too. Redis's clock counts.
+
+mod link;
+mod listener;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use ::redis::Script;
+use tokio::sync::broadcast;
+use trunkline_domain::UserName;
+
+use self::{link::Link, listener::Listener};
+use crate::{
+    Backend, Digest, Ending, Endings, Found, InvalidSettings, KeyChange, Lifetimes, Salt, SessionError, Sid, Store,
+    endings,
+};
+
+/// Sessions in Redis 6.2 or later, or Valkey.
+///
+/// Look-up and [`touch`](crate::Sessions::touch) share one connection; login, logout and rotation take one from a pool of
+/// eight, behind which they wait for a second at most. Every operation ends within three seconds. While Redis is away
+/// operations are [`Unavailable`](SessionError::Unavailable), and the first one after it is back connects again.
+pub type RedisSessions = Store<Redis>;
+
+impl RedisSessions {
+    /// Sessions in the Redis at `url` (`redis://[user[:password]@]host[:port][/db]`), under keys that begin with `prefix`,
+    /// `tl` by convention. Does not connect: it does not matter whether Redis is there yet.
+    ///
+    /// # Errors
+    /// [`Url`](InvalidSettings::Url), [`Prefix`](InvalidSettings::Prefix).
+    pub fn in_redis(url: &str, prefix: &str, lifetimes: Lifetimes) -> Result<Self, InvalidSettings> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-' | b'.');
+        if prefix.is_empty() || !prefix.bytes().all(fits) {
+            return Err(InvalidSettings::Prefix);
+        }
+        Ok(Self::new(Redis(Arc::new(Shared {
+            prefix: prefix.to_owned(),
+            lifetimes,
+            link: Link::new(url)?,
+            scripts: Scripts::default(),
+            endings: broadcast::channel(endings::BACKLOG).0,
+            listener: OnceLock::new(),
+        }))))
+    }
+}
+
+/// The backend of [`RedisSessions`].
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+struct Shared {
+    prefix: String,
+    lifetimes: Lifetimes,
+    link: Link,
+    scripts: Scripts,
+    endings: broadcast::Sender<Ending>,
+    /// Started by the first who wants to hear; ends with the last handle.
+    listener: OnceLock<Listener>,
+}
+
+impl Shared {
+    fn session(&self, sid: Sid) -> String {
+        format!("{}:s:{{{}}}:{}", self.prefix, sid.name_tag(), sid.id())
+    }
+
+    fn name(&self, sid: Sid) -> String {
+        format!("{}:n:{{{}}}", self.prefix, sid.name_tag())
+    }
+
+    fn channel(&self) -> String {
+        format!("{}:ended", self.prefix)
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Redis").field("prefix", &self.0.prefix).finish_non_exhaustive()
+    }
+}
+
+struct Scripts {
+    claim: Script,
+    issue: Script,
+    find: Script,
+    change: Script,
+    touch: Script,
+    end: Script,
+}
+
+/// A script with the functions of `keyring.lua` in front.
+macro_rules! script {
+    ($name:literal) => {
+        Script::new(concat!(include_str!("redis/keyring.lua"), include_str!($name)))
+    };
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            claim: script!("redis/claim.lua"),
+            issue: script!("redis/issue.lua"),
+            find: script!("redis/find.lua"),
+            change: script!("redis/change.lua"),
+            touch: script!("redis/touch.lua"),
+            end: script!("redis/end.lua"),
+        }
+    }
+}
+
+impl Backend for Redis {
+    async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
+        let shared = &*self.0;
+        let mut claim = shared.scripts.claim.key(shared.session(sid));
+        claim.key(shared.name(sid)).arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM));
+        shared.link.on_pool(&claim).await
+    }
+
+    async fn issue(&self, sid: Sid, key: Digest, state: &str) -> Result<bool, SessionError> {
+        let shared = &*self.0;
+        let mut issue = shared.scripts.issue.key(shared.session(sid));
+        issue.key(shared.name(sid)).arg(key.to_string()).arg(state);
+        issue.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
+        shared.link.on_pool(&issue).await
+    }
+
+    async fn find(&self, sid: Sid, key: Digest) -> Result<Option<Found>, SessionError> {
+        let shared = &*self.0;
+        let mut find = shared.scripts.find.key(shared.session(sid));
+        find.arg(key.to_string()).arg(millis(shared.lifetimes.grace)).arg(millis(shared.lifetimes.max));
+        let found: Option<(String, String)> = shared.link.on_shared(&find).await?;
+        found
+            .map(|(user, state)| Ok(Found { user: user.parse().map_err(SessionError::unavailable)?, state }))
+            .transpose()
+    }
+
+    async fn change(
+        &self,
+        sid: Sid,
+        key: Digest,
+        change: KeyChange,
+        state: &str,
+    ) -> Result<Option<Vec<Salt>>, SessionError> {
+        let shared = &*self.0;
+        let (what, digest, salt) = match change {
+            KeyChange::Keep => ("keep", String::new(), String::new()),
+            KeyChange::Rotate { digest, salt } => ("rotate", digest.to_string(), salt.to_string()),
+            KeyChange::Renew { digest } => ("renew", digest.to_string(), String::new()),
+        };
+        let mut change = shared.scripts.change.key(shared.session(sid));
+        change.key(shared.name(sid)).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
+        change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
+        let salts: Option<Vec<String>> = shared.link.on_pool(&change).await?;
+        let parse =
+            |salt: String| Salt::parse(&salt).ok_or_else(|| SessionError::unavailable("not a salt in the keys"));
+        salts.map(|salts| salts.into_iter().map(parse).collect()).transpose()
+    }
+
+    async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
+        let shared = &*self.0;
+        let mut touch = shared.scripts.touch.key(shared.session(sid));
+        touch.key(shared.name(sid)).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
+        let left: Option<u64> = shared.link.on_shared(&touch).await?;
+        Ok(left.map(Duration::from_millis))
+    }
+
+    async fn end(&self, sid: Sid) -> Result<(), SessionError> {
+        let shared = &*self.0;
+        let mut end = shared.scripts.end.key(shared.session(sid));
+        end.key(shared.name(sid)).arg(sid.to_string()).arg(shared.channel());
+        shared.link.on_pool::<bool>(&end).await.map(|_| ())
+    }
+
+    fn endings(&self) -> Endings {
+        let shared = &*self.0;
+        let endings = Endings::new(shared.endings.subscribe());
+        shared
+            .listener
+            .get_or_init(|| Listener::start(shared.link.client().clone(), shared.channel(), shared.endings.clone()));
+        endings
+    }
+
+    async fn health(&self) -> Result<(), SessionError> {
+        self.0.link.ping().await
+    }
+}
+
+/// At most 2^53: Lua's numbers are doubles.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(1 << 53)
+}

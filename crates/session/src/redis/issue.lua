@@ -1,0 +1,11 @@
+-- Gives a session without a key its first one, and its full life.
+-- KEYS  1 session  2 name
+-- ARGV  1 digest of the secret  2 state  3 idle, ms  4 absolute limit, ms
+-- Reply 1; 0 if the session is gone or has a key.
+local created, keys = unpack(redis.call('HMGET', KEYS[1], 'created', 'keys'))
+if not created or keys then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'keys', cjson.encode({ { digest = ARGV[1] } }), 'state', ARGV[2])
+extend(KEYS[1], KEYS[2], tonumber(created), clock(), tonumber(ARGV[3]), tonumber(ARGV[4]))
+return 1
