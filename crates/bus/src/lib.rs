@@ -7,10 +7,14 @@ mod bus;
 mod error;
 mod local;
 mod log;
+#[cfg(feature = "redis")]
+mod redis_bus;
 mod remembered;
 
 pub use bus::{Bus, Delivery, Health, Interest, Page, Range, Receipt};
 pub use error::{BusError, ErrorKind};
 pub use local::{LocalBus, LocalConfig, LocalInterest};
 pub use log::{Log, NotContiguous};
+#[cfg(feature = "redis")]
+pub use redis_bus::{InvalidRedisUrl, RedisBus, RedisConfig, RedisInterest};
 pub use remembered::Remembered;
