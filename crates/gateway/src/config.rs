@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
+use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 use crate::http::Origin;
 
@@ -14,14 +15,13 @@ pub struct Config {
     /// Where browsers find the service. Requests of pages of other origins are refused. Empty: a request's `Origin` must
     /// name the host and port that its own `Host` header names.
     pub public_origins: Vec<Origin>,
-    /// Name of the session cookie. Routers such as Cloud Foundry's key their affinity on `jsessionid`.
-    pub cookie_name: String,
-    /// Whether the cookie is `Secure`: right as soon as a public origin is https. A `__Host-` name needs it.
-    pub cookie_secure: bool,
-    /// A session ends after this time without use. An open socket that answers pings is use.
-    pub session_idle: Duration,
-    /// A session ends after this time, used or not.
-    pub session_max: Duration,
+    /// Name and security of the session cookie.
+    pub cookie: CookieSettings,
+    /// What session cookies are signed with. Random by default: then the sessions end with the process. Instances of one
+    /// cluster have the same.
+    pub keys: SecretKeys,
+    /// How long sessions last; the same that the session store was given. The browser keeps the cookie as long.
+    pub lifetimes: Lifetimes,
     /// Time between two `ping` frames of a socket, before jitter.
     pub ping_interval: Duration,
     /// Drain: how long the instance says that it is not ready while it still takes connections, so that balancers notice.
@@ -58,10 +58,9 @@ impl Default for Config {
         Self {
             instance: "trunkline".to_owned(),
             public_origins: Vec::new(),
-            cookie_name: "jsessionid".to_owned(),
-            cookie_secure: false,
-            session_idle: Duration::from_secs(30 * 60),
-            session_max: Duration::from_secs(8 * 60 * 60),
+            cookie: CookieSettings::default(),
+            keys: SecretKeys::random(),
+            lifetimes: Lifetimes::default(),
             ping_interval: Duration::from_secs(25),
             drain_delay: Duration::from_secs(2),
             drain_window: Duration::from_secs(10),

@@ -2,6 +2,7 @@
 
 mod config;
 mod http;
+mod pages;
 
 pub use config::{Config, Limits};
 pub use http::{InvalidOrigin, Origin};

@@ -12,6 +12,7 @@ use clap::{
 };
 use ipnet::IpNet;
 use trunkline_gateway::{Config, Limits, Origin};
+use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 pub(crate) use self::secrets::Secret;
 
@@ -234,36 +235,40 @@ impl Settings {
         Ok(())
     }
 
-    /// The keys that sign session cookies, the first of them for new ones; `None` where none were given.
+    /// The keys that sign session cookies; `None` where none were given and none are needed.
     ///
     /// # Errors
-    /// A key that cannot be read or is too short, or no key where other instances must know it. To be shown and exited with.
-    pub(crate) fn secrets(&self) -> Result<Option<Vec<Secret>>, clap::Error> {
-        let given = match (&self.secret, &self.secret_file) {
-            (Some(secret), _) => {
-                secrets::keys(secret.reveal()).map_err(|why| wrong(format!("TRUNKLINE_SECRET: {why}")))?
-            }
+    /// Keys that cannot be read or are too short, or none where other instances must know them: wrong usage, to be shown.
+    pub(crate) fn keys(&self) -> Result<Option<SecretKeys>, clap::Error> {
+        let (text, from) = match (&self.secret, &self.secret_file) {
+            (Some(secret), _) => (secret.reveal().to_owned(), "TRUNKLINE_SECRET".to_owned()),
             (None, Some(file)) => {
-                let text = std::fs::read_to_string(file);
-                text.map_err(|error| error.to_string())
-                    .and_then(|text| secrets::keys(&text).map_err(|why| why.to_string()))
-                    .map_err(|why| wrong(format!("--secret-file {}: {why}", file.display())))?
+                let from = format!("--secret-file {}", file.display());
+                (std::fs::read_to_string(file).map_err(|error| wrong(format!("{from}: {error}")))?, from)
             }
             (None, None) if self.redis.is_some() => return Err(wrong(secrets::NEEDED)),
             (None, None) => return Ok(None),
         };
-        Ok(Some(given))
+        let keys = SecretKeys::new(secrets::lines(&text));
+        keys.map(Some).map_err(|why| wrong(format!("{from}: {why}; make one with `openssl rand -hex 64`")))
+    }
+
+    /// How long sessions last.
+    pub(crate) fn lifetimes(&self) -> Lifetimes {
+        Lifetimes { idle: self.session_idle, max: self.session_max, ..Lifetimes::default() }
     }
 
     /// What the gateway is built from. `instance` is the name to use where none was given.
-    pub(crate) fn config(&self, instance: String) -> Config {
+    pub(crate) fn config(&self, instance: String, keys: SecretKeys) -> Config {
         Config {
             instance: self.instance.clone().unwrap_or(instance),
             public_origins: self.public_origin.clone(),
-            cookie_name: self.cookie_name.clone(),
-            cookie_secure: self.public_origin.iter().any(Origin::is_https),
-            session_idle: self.session_idle,
-            session_max: self.session_max,
+            cookie: CookieSettings {
+                name: self.cookie_name.clone(),
+                secure: self.public_origin.iter().any(Origin::is_https),
+            },
+            keys,
+            lifetimes: self.lifetimes(),
             ping_interval: self.ping_interval,
             drain_delay: self.drain_delay,
             drain_window: self.drain_window,

@@ -21,8 +21,11 @@ fn alone_is_serve_with_the_defaults_of_the_library() {
         let settings = settings(args);
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
         assert_eq!((settings.retain.get(), settings.retain_for.as_secs()), (1000, 7 * 24 * 3600));
-        assert_eq!(format!("{:?}", settings.config("trunkline".into())), format!("{:?}", Config::default()));
-        assert!(settings.secrets().unwrap().is_none());
+        assert_eq!(
+            format!("{:?}", settings.config("trunkline".into(), SecretKeys::random())),
+            format!("{:?}", Config::default())
+        );
+        assert!(settings.keys().unwrap().is_none());
     }
 }
 
@@ -79,10 +82,10 @@ fn all_flags_are_taken() {
         "--trust-proxy",
         "::1",
     ]);
-    let config = settings.config("unused".into());
+    let config = settings.config("unused".into(), SecretKeys::random());
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
-    assert!(config.cookie_secure);
+    assert!(config.cookie.secure);
     assert_eq!(config.limits.send_rate, None);
     assert_eq!(config.limits.sockets.map(NonZeroU32::get), Some(4));
     assert_eq!(config.trusted_proxies.len(), 2);
@@ -120,23 +123,29 @@ fn wrong_usage_is_told() {
 #[test]
 fn with_redis_a_key_is_needed() {
     let alone = settings(&["--redis", "redis://h"]);
-    let error = alone.secrets().unwrap_err();
+    let error = alone.keys().unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("openssl rand -hex 64"));
 
     let missing = settings(&["--redis", "redis://h", "--secret-file", "/nowhere/secret"]);
-    assert!(missing.secrets().unwrap_err().to_string().contains("/nowhere/secret"));
+    assert!(missing.keys().unwrap_err().to_string().contains("/nowhere/secret"));
 }
 
 #[test]
 fn keys_are_lines_of_at_least_64_bytes() {
-    let (one, two) = ("a".repeat(64), "b".repeat(128));
-    let found = secrets::keys(&format!("\n {one} \n\n{two}\r\n")).unwrap();
-    assert_eq!(found.iter().map(Secret::reveal).collect::<Vec<_>>(), [one.as_str(), two.as_str()]);
-    assert_eq!(secrets::keys(" \n"), Err(secrets::BadKeys::None));
-    let error = secrets::keys(&format!("{one}\nhunter2")).unwrap_err();
-    assert_eq!(error, secrets::BadKeys::TooShort(2));
-    assert!(!error.to_string().contains("hunter2"));
+    let from_file = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let keys = settings(&["--secret-file", file.path().to_str().unwrap()]).keys();
+        keys.map(|keys| keys.is_some()).map_err(|error| error.to_string())
+    };
+    let long = "a".repeat(64);
+    assert_eq!(from_file(&format!("\n {long} \n\n{long}b\r\n")), Ok(true));
+    for (text, says) in [(" \n", "needed"), ("hunter2", "at least 64 bytes"), (&format!("{long}\nhunter2"), "64 bytes")]
+    {
+        let error = from_file(text).unwrap_err();
+        assert!(error.contains(says) && error.contains("openssl") && !error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

@@ -1,0 +1,189 @@
+//! From the files of `web/` to files with content-hashed names, so that a browser may keep them for ever.
+//!
+//! ES modules import each other by name, so an import must name the hashed file, and the hash of the importing file must
+//! change with it: a module is hashed after all that it imports. Pure, and part of the build script: a dangling or cyclic
+//! import does not compile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+/// A file ready to be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bundled {
+    /// Its name in `web/`.
+    pub(crate) name: String,
+    /// Its name for browsers: `<stem>-<hash>.<extension>`.
+    pub(crate) file: String,
+    /// The media type.
+    pub(crate) content_type: &'static str,
+    /// What is in it, with imports rewritten.
+    pub(crate) text: String,
+}
+
+/// Why files cannot be bundled.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BundleError {
+    /// A module imports a file that is not there.
+    Dangling {
+        /// The importing file.
+        importer: String,
+        /// What it asks for.
+        import: String,
+    },
+    /// Modules import each other in a circle, so none can be hashed first.
+    Cycle(String),
+}
+
+impl std::fmt::Display for BundleError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dangling { importer, import } => write!(f, "{importer} imports {import}, which is not there"),
+            Self::Cycle(name) => write!(f, "{name} imports itself through others"),
+        }
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+/// The media type of a file that browsers get; `None` for what stays out (tests, documents, settings of tools).
+pub(crate) fn content_type(name: &str) -> Option<&'static str> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    match extension {
+        _ if stem.contains('.') => None,
+        "js" => Some("text/javascript; charset=utf-8"),
+        "css" => Some("text/css; charset=utf-8"),
+        "svg" => Some("image/svg+xml"),
+        _ => None,
+    }
+}
+
+/// Names and texts in, the same files with hashed names out, sorted by name. What has no [`content_type`] stays out.
+pub(crate) fn bundle(files: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Bundled>, BundleError> {
+    let sources: BTreeMap<String, String> = files.into_iter().collect();
+    let mut done = BTreeMap::new();
+    for name in sources.keys() {
+        visit(name, &sources, &mut done, &mut BTreeSet::new())?;
+    }
+    Ok(done.into_values().collect())
+}
+
+fn visit(
+    name: &str,
+    sources: &BTreeMap<String, String>,
+    done: &mut BTreeMap<String, Bundled>,
+    under_way: &mut BTreeSet<String>,
+) -> Result<(), BundleError> {
+    let (Some(source), Some(content_type)) = (sources.get(name), content_type(name)) else { return Ok(()) };
+    if done.contains_key(name) {
+        return Ok(());
+    }
+    if !under_way.insert(name.to_owned()) {
+        return Err(BundleError::Cycle(name.to_owned()));
+    }
+    let mut text = String::with_capacity(source.len());
+    for line in source.split_inclusive('\n') {
+        match imported(line).filter(|_| name.ends_with(".js")) {
+            None => text.push_str(line),
+            Some(import) => {
+                visit(import, sources, done, under_way)?;
+                let Some(target) = done.get(import) else {
+                    return Err(BundleError::Dangling { importer: name.to_owned(), import: import.to_owned() });
+                };
+                text.push_str(&line.replace(&format!("\"./{import}\""), &format!("\"./{}\"", target.file)));
+            }
+        }
+    }
+    under_way.remove(name);
+    let file = hashed(name, &text);
+    done.insert(name.to_owned(), Bundled { name: name.to_owned(), file, content_type, text });
+    Ok(())
+}
+
+/// The file that a line imports: `import … from "./name.js";`, `export … from "./name.js";` or `import "./name.js";`.
+/// Anything else, such as a type in a comment, is left alone.
+fn imported(line: &str) -> Option<&str> {
+    let line = line.trim_end();
+    if !line.starts_with("import ") && !line.starts_with("export ") {
+        return None;
+    }
+    let (before, rest) = line.strip_suffix("\";")?.rsplit_once("\"./")?;
+    let before = before.trim_end();
+    (before == "import" || before.ends_with(" from")).then_some(rest)
+}
+
+/// 64 bits of SHA-256 in the name: enough for two versions of a file to differ.
+fn hashed(name: &str, text: &str) -> String {
+    let hash: String = Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    match name.rsplit_once('.') {
+        Some((stem, extension)) => format!("{stem}-{hash}.{extension}"),
+        None => format!("{name}-{hash}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(files: &[(&str, &str)]) -> Result<Vec<Bundled>, BundleError> {
+        bundle(files.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())))
+    }
+
+    fn named<'a>(bundled: &'a [Bundled], name: &str) -> &'a Bundled {
+        bundled.iter().find(|file| file.name == name).unwrap()
+    }
+
+    #[test]
+    fn imports_name_the_hashed_file() {
+        let found = files(&[
+            ("a.js", "import { b } from \"./b.js\";\nexport { c } from \"./c.js\";\nimport \"./c.js\";\nb();\n"),
+            ("b.js", "import { c } from \"./c.js\";\nexport const b = c;\n"),
+            ("c.js", "export const c = 1;\n"),
+        ])
+        .unwrap();
+        let [a, b, c] = ["a.js", "b.js", "c.js"].map(|name| named(&found, name));
+        let (b_file, c_file) = (&b.file, &c.file);
+        assert_eq!(
+            a.text,
+            format!(
+                "import {{ b }} from \"./{b_file}\";\nexport {{ c }} from \"./{c_file}\";\nimport \"./{c_file}\";\nb();\n"
+            )
+        );
+        assert!(a.file.starts_with("a-") && a.file.ends_with(".js") && a.file.len() == "a-.js".len() + 16);
+    }
+
+    #[test]
+    fn a_change_changes_the_names_of_all_importers_and_of_nothing_else() {
+        let with = |c: &str| {
+            files(&[("a.js", "import \"./b.js\";\n"), ("b.js", "import \"./c.js\";\n"), ("c.js", c), ("d.css", "")])
+                .unwrap()
+        };
+        let (one, two) = (with("1"), with("2"));
+        for (name, same) in [("a.js", false), ("b.js", false), ("c.js", false), ("d.css", true)] {
+            assert_eq!(named(&one, name).file == named(&two, name).file, same, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_import_lines_are_touched() {
+        let text = "/** @typedef {import(\"./b.js\").B} B */\n  import(\"./b.js\")\nconst x = \"./b.js\";\nexport const y = \"./b.js\";\n";
+        let found = files(&[("a.js", text), ("b.js", ""), ("c.css", "import \"./b.js\";\n")]).unwrap();
+        assert_eq!(named(&found, "a.js").text, text);
+        assert_eq!(named(&found, "c.css").text, "import \"./b.js\";\n");
+    }
+
+    #[test]
+    fn dangling_and_cyclic_imports_are_errors() {
+        let dangling = BundleError::Dangling { importer: "a.js".into(), import: "b.js".into() };
+        assert_eq!(files(&[("a.js", "import \"./b.js\";\n")]), Err(dangling));
+        let cycle = files(&[("a.js", "import \"./b.js\";\n"), ("b.js", "import \"./a.js\";\n")]);
+        assert_eq!(cycle, Err(BundleError::Cycle("a.js".into())));
+        assert_eq!(files(&[("a.js", "import \"./a.js\";\n")]), Err(BundleError::Cycle("a.js".into())));
+    }
+
+    #[test]
+    fn what_is_not_for_browsers_stays_out() {
+        let out = ["PAGE.md", "x.test.js", "package.json", "tsconfig.json", "eslint.config.js", "js"];
+        assert!(out.iter().all(|name| content_type(name).is_none()));
+    }
+}

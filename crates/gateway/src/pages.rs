@@ -1,0 +1,14 @@
+//! The pages, rendered on the server. `web/PAGE.md` is the contract with the scripts: ids, attributes and nesting.
+
+mod chat;
+mod language;
+mod layout;
+mod login;
+mod plain;
+mod rooms;
+
+pub(crate) use chat::chat;
+pub(crate) use language::{Language, Strings};
+pub(crate) use login::{Failure, Login, login};
+pub(crate) use plain::{not_found, unavailable};
+pub(crate) use rooms::rooms;

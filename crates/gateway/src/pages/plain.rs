@@ -1,0 +1,18 @@
+//! Pages that say one thing.
+
+use maud::{Markup, html};
+
+use super::{Strings, layout};
+
+/// There is no such page.
+pub(crate) fn not_found(strings: &Strings) -> Markup {
+    let text = strings.get("page.not_found");
+    layout::plain(strings, text, &html! {}, &html! { p { (text) } })
+}
+
+/// The service cannot be reached; the page tries again by itself.
+pub(crate) fn unavailable(strings: &Strings) -> Markup {
+    let text = strings.get("page.unavailable");
+    let retry = html! { meta http-equiv="refresh" content="5"; };
+    layout::plain(strings, strings.get("product"), &retry, &html! { p { (text) } })
+}
