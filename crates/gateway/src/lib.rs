@@ -1,8 +1,21 @@
-//! Skeleton.
+//! A WebSocket chat gateway to mount in any actix-web App, and the library behind the binary `trunkline`.
+//!
+//! A room is a log; a subscription is a cursor in it. Live delivery, the first screenful, resuming after a crash and a
+//! reader too slow to keep up are one operation: read the room's log after this position.
 
+mod census;
 mod config;
+mod drain;
+mod fanout;
+mod gateway;
 mod http;
+mod metrics;
 mod pages;
+mod policy;
+mod rate;
+mod socket;
 
 pub use config::{Config, Limits};
+pub use gateway::Gateway;
 pub use http::{InvalidOrigin, Origin};
+pub use policy::{Action, Denied, LoggedIn, Policy};

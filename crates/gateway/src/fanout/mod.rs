@@ -1,0 +1,58 @@
+//! From the bus to the sockets.
+//!
+//! One **feed** a process listens to the bus, keeps the tail of every room that is served here, repairs gaps from the
+//! log and encodes each message once. One **hub** a worker thread keeps its own copy of the tails and a cursor for every
+//! subscription. Feed and hub are synchronous state machines: neither ever waits, neither takes a lock. What is between
+//! them is two kinds of letters: a hub's [`Ask`] and the feed's [`Mail`].
+
+mod cursor;
+mod feed;
+mod frame;
+mod hub;
+mod peer;
+mod tail;
+mod vitals;
+mod whisper;
+mod worker;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use trunkline_bus::Range;
+use trunkline_domain::Room;
+
+pub(crate) use cursor::FramePage;
+pub(crate) use feed::{Letter, run};
+pub(crate) use frame::{Frame, text};
+pub(crate) use hub::{Hub, Key, Newcomer, Taken};
+pub(crate) use tail::{Append, Chunk, Tail};
+pub(crate) use vitals::Vitals;
+pub(crate) use whisper::typing;
+pub(crate) use worker::{Occupancy, SocketRef, Worker, WorkerId};
+
+/// What a hub wants from the feed. At most one of each kind is under way for a room of a worker, so the channel that
+/// carries them holds no more than a few a room.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Send the room's tail, then everything that follows it: the room has its first local member, or frames were missed.
+    Serve(Room),
+    /// The room has no local member any more.
+    Unserve(Room),
+    /// A cursor needs a part of the log that the tail does not hold.
+    Page(Room, Range),
+}
+
+/// What the feed tells a hub.
+#[derive(Clone, Debug)]
+pub(crate) enum Mail {
+    /// The room's tail, in place of any earlier one.
+    Tail(Room, Tail),
+    /// Frames that follow each other.
+    Frames(Room, Arc<[Frame]>),
+    /// The page that was asked for.
+    Page(Room, FramePage),
+    /// A frame that is not log: it may be dropped.
+    Whisper(Room, Bytes),
+    /// The user has too many sockets: close this one.
+    Evict(Key),
+}

@@ -1,0 +1,172 @@
+//! One socket as its hub sees it: who, what it follows, what waits to be written.
+
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use trunkline_domain::{Event, UserName};
+use trunkline_session::Sid;
+
+use super::{
+    cursor::Cursor,
+    frame::{put_header, put_text},
+    vitals::{Tick, Vitals},
+};
+
+/// Control bytes (answers, errors, history pages) above which the socket is not read, until it takes some.
+const CONTROL_BYTES: usize = 16 << 10;
+
+/// A socket of this worker.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) user: UserName,
+    pub(super) sid: Sid,
+    pub(super) subscriptions: Vec<Subscription>,
+    /// Whose turn it is among the subscriptions, so that a busy room does not starve a quiet one.
+    pub(super) turn: usize,
+    pub(super) vitals: Vitals,
+    /// When the session is looked up again.
+    pub(super) recheck: Tick,
+    /// When a draining gateway closes this socket.
+    pub(super) leave: Option<Tick>,
+    control: BytesMut,
+    stage: Stage,
+    writer: Option<Waker>,
+    reader: Option<Waker>,
+}
+
+/// A room that a socket follows.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// The room's place in the hub.
+    pub(super) room: usize,
+    pub(super) cursor: Cursor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The close frame is the last of the control bytes; no message goes out any more.
+    Closing,
+    /// Everything was handed out, or there is nobody to hand it to.
+    Ended,
+}
+
+impl Peer {
+    pub(super) fn new(user: UserName, sid: Sid, vitals: Vitals, recheck: Tick) -> Self {
+        Self {
+            user,
+            sid,
+            subscriptions: Vec::new(),
+            turn: 0,
+            vitals,
+            recheck,
+            leave: None,
+            control: BytesMut::new(),
+            stage: Stage::Open,
+            writer: None,
+            reader: None,
+        }
+    }
+
+    /// Writes a frame of this socket alone. Nothing goes out after a close frame.
+    pub(super) fn tell(&mut self, event: &Event, now: Tick) {
+        if self.stage == Stage::Open {
+            put_text(&mut self.control, event);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Writes bytes that are frames already, if there is room: for what may be dropped.
+    pub(super) fn mention(&mut self, frames: &[u8], now: Tick) {
+        if self.stage == Stage::Open && self.control.len() + frames.len() <= CONTROL_BYTES / 2 {
+            self.control.extend_from_slice(frames);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Answers a WebSocket ping (RFC 6455 section 5.5.3).
+    pub(super) fn pong(&mut self, payload: &[u8], now: Tick) {
+        if self.stage == Stage::Open && self.control.len() <= CONTROL_BYTES {
+            put_header(&mut self.control, 0xA, payload.len());
+            self.control.extend_from_slice(payload);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Ends the conversation with a close frame (RFC 6455 section 5.5.1; the reason is at most 123 bytes).
+    pub(super) fn close(&mut self, code: Option<u16>, reason: &str, now: Tick) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        let reason = &reason.as_bytes()[..reason.floor_char_boundary(123)];
+        match code {
+            Some(code) => {
+                put_header(&mut self.control, 0x8, 2 + reason.len());
+                self.control.extend_from_slice(&code.to_be_bytes());
+                self.control.extend_from_slice(reason);
+            }
+            None => put_header(&mut self.control, 0x8, 0),
+        }
+        self.stage = Stage::Closing;
+        self.wake_writer(now);
+        self.wake_reader();
+    }
+
+    /// The connection is gone: nothing more to write.
+    pub(super) fn hang_up(&mut self, now: Tick) {
+        self.stage = Stage::Ended;
+        self.wake_writer(now);
+        self.wake_reader();
+    }
+
+    /// The control bytes that wait; after a close frame among them nothing follows.
+    pub(super) fn take_control(&mut self) -> Option<Bytes> {
+        if self.control.is_empty() {
+            return None;
+        }
+        if self.stage == Stage::Closing {
+            self.stage = Stage::Ended;
+        }
+        let bytes = self.control.split().freeze();
+        self.control = BytesMut::new();
+        self.wake_reader();
+        Some(bytes)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Whether so much waits to be written that no further command is read.
+    pub(super) fn is_saturated(&self) -> bool {
+        self.control.len() > CONTROL_BYTES
+    }
+
+    /// Something can be written.
+    pub(super) fn wake_writer(&mut self, now: Tick) {
+        self.vitals.offered(now);
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    /// Wakes the task that writes when there is something to write.
+    pub(super) fn park_writer(&mut self, waker: &Waker) {
+        self.writer = Some(waker.clone());
+    }
+
+    /// Wakes the task that reads when it may go on, or must end.
+    pub(super) fn park_reader(&mut self, waker: &Waker) {
+        self.reader = Some(waker.clone());
+    }
+}

@@ -1,0 +1,51 @@
+//! A socket's place in its worker's hub, given up when the last who works on the socket lets go.
+
+use std::rc::Rc;
+
+use trunkline_domain::Event;
+
+use crate::{
+    census::{Place, Registered},
+    fanout::{Key, Newcomer, SocketRef, Worker},
+    metrics::Metrics,
+};
+
+/// Held by the task that reads and by the body that writes.
+pub(super) struct Seat {
+    pub(super) worker: Rc<Worker>,
+    pub(super) key: Key,
+    metrics: std::sync::Arc<Metrics>,
+    _place: Place,
+    _registered: Registered,
+}
+
+impl Seat {
+    /// Takes a seat: from here on the hub knows the socket, and `welcome` is its first frame. Also answers the user's
+    /// oldest sockets, where there are too many now.
+    pub(super) fn take(
+        worker: Rc<Worker>,
+        newcomer: Newcomer,
+        welcome: &Event,
+        place: Place,
+        register: impl FnOnce(SocketRef) -> (Registered, Vec<SocketRef>),
+        metrics: std::sync::Arc<Metrics>,
+    ) -> (Rc<Self>, Vec<SocketRef>) {
+        let key = worker.hub().open(newcomer, welcome);
+        let (registered, surplus) = register(worker.socket(key));
+        metrics.sockets.inc();
+        metrics.opened.inc();
+        (Rc::new(Self { worker, key, metrics, _place: place, _registered: registered }), surplus)
+    }
+
+    /// The connection is gone, or will be: whoever still works on it ends.
+    pub(super) fn hang_up(&self) {
+        self.worker.hub().hang_up(self.key);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.hub().forget(self.key);
+        self.metrics.sockets.dec();
+    }
+}

@@ -1,0 +1,91 @@
+//! The handshake: who may open a socket.
+
+use std::time::Duration;
+
+use actix_session::Session;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderMap},
+    rt, web,
+};
+use trunkline_bus::Bus;
+use trunkline_domain::{Event, Limits, MessageText};
+use trunkline_session::{Principal, Sessions, principal};
+
+use super::{
+    conversation::Conversation,
+    mounted::{SUBPROTOCOL, SocketBody, handshake},
+    seat::Seat,
+};
+use crate::{
+    drain::Phase,
+    fanout::Newcomer,
+    gateway::{Gateway, LocalWorker},
+    http::{error::Problem, forwarded::Client, origin::may_open_socket},
+    policy::Policy,
+};
+
+/// `GET /ws`. What is no upgrade, and a store that cannot be reached, was answered by the layers around this.
+pub(crate) async fn upgrade<B: Bus, S: Sessions, P: Policy>(
+    request: HttpRequest,
+    session: Session,
+    payload: web::Payload,
+    gateway: web::Data<Gateway<B, S, P>>,
+    worker: web::Data<LocalWorker>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let shared = gateway.shared();
+    if shared.drain.phase() == Phase::Closing {
+        return Ok(Problem::Draining.json());
+    }
+    if !may_open_socket(request.headers(), &shared.config.public_origins) {
+        tracing::info!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
+        return Ok(Problem::CrossSite.json());
+    }
+    let Some(Principal { sid, user }) = principal(&session) else {
+        return Ok(Problem::NotLoggedIn.json());
+    };
+    let client = request
+        .peer_addr()
+        .map(|peer| Client::of(peer.ip(), request.headers(), &shared.config.trusted_proxies).address);
+    let Ok(place) = shared.census.admit(client) else {
+        tracing::info!(?client, "too many sockets");
+        return Ok(Problem::TooManySockets.json());
+    };
+    if offers_only_foreign_subprotocols(request.headers()) {
+        return Ok(Problem::Subprotocol.json());
+    }
+    let response = handshake(&request).await?;
+
+    // From here to the seat nothing waits: a drain that begins meanwhile finds the socket, or refuses it above.
+    let welcome = Event::Welcome {
+        user: user.clone(),
+        instance: shared.config.instance.clone(),
+        ping_interval_ms: millis(shared.config.ping_interval),
+        limits: Limits { text_bytes: MessageText::MAX_BYTES, rooms: shared.config.limits.rooms_per_socket },
+    };
+    let newcomer = Newcomer { user: user.clone(), sid };
+    let register = |socket| shared.census.register(&user, socket);
+    let metrics = shared.metrics.clone();
+    let (seat, surplus) = Seat::take(worker.0.clone(), newcomer, &welcome, place, register, metrics);
+    for socket in surplus {
+        socket.evict().await;
+    }
+    tracing::debug!(%user, %sid, "socket opened");
+    rt::spawn(Conversation::new(shared.clone(), seat.clone(), user).run(payload));
+    Ok(response.map_body(|_, _| actix_web::body::BoxBody::new(SocketBody(seat))))
+}
+
+fn offers_only_foreign_subprotocols(headers: &HeaderMap) -> bool {
+    let mut offered = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|protocol| !protocol.is_empty())
+        .peekable();
+    offered.peek().is_some() && !offered.any(|protocol| protocol == SUBPROTOCOL)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
