@@ -32,8 +32,8 @@ pub enum Error {
     /// Somebody else listens there: choose another port.
     #[error("port {0} is in use by another program")]
     PortTaken(u16),
-    /// The server was given by URL, so its process is not ours to stop.
-    #[error("this Redis was given by URL: its process cannot be {0}")]
+    /// The server was given by URL or runs in Docker, so its process is not ours.
+    #[error("this Redis was given by URL, or runs in Docker: its process cannot be {0}")]
     NotOurs(&'static str),
     /// The server answered with an error, or with something that makes no sense.
     #[error("{0}")]
@@ -67,6 +67,19 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Adds one more way that was tried in vain.
+    #[cfg(feature = "testcontainers")]
+    pub(crate) fn but_also(self, way: &str, failure: &Self) -> Self {
+        match self {
+            Self::NotFound { what, tried, install } => {
+                Self::NotFound { what, tried: format!("{tried}{way}: {failure}\n"), install }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Adds what was attempted to an [`io::Error`].

@@ -1,13 +1,15 @@
 //! A Redis of one's own.
 
 mod builder;
+#[cfg(feature = "testcontainers")]
+mod container;
 mod own;
 
 use std::env;
 
 pub use self::builder::RedisBuilder;
 use self::own::Own;
-use crate::{Error, Result, resp::Address};
+use crate::{Error, Process, Result, resp::Address};
 
 /// When Redis forces its append-only file to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ enum Server {
     /// Given by URL: not ours to stop.
     Given(String),
     Own(Box<Own>),
+    #[cfg(feature = "testcontainers")]
+    Container(Box<container::Container>),
 }
 
 impl Redis {
@@ -60,8 +64,8 @@ impl Redis {
     pub fn url(&self) -> String {
         match (&self.server, &self.address.password) {
             (Server::Given(url), _) => url.clone(),
-            (Server::Own(_), Some(password)) => format!("redis://:{password}@127.0.0.1:{}", self.port()),
-            (Server::Own(_), None) => format!("redis://127.0.0.1:{}", self.port()),
+            (_, Some(password)) => format!("redis://:{password}@127.0.0.1:{}", self.port()),
+            (_, None) => format!("redis://127.0.0.1:{}", self.port()),
         }
     }
 
@@ -70,11 +74,11 @@ impl Redis {
         self.address.port
     }
 
-    /// Its process, unless it was given by URL.
+    /// Its process, unless it was given by URL or runs in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {
-            Server::Given(_) => None,
             Server::Own(own) => Some(own.pid()),
+            _ => None,
         }
     }
 
@@ -83,6 +87,8 @@ impl Redis {
         match &mut self.server {
             Server::Given(_) => true,
             Server::Own(own) => own.process().ended().is_none(),
+            #[cfg(feature = "testcontainers")]
+            Server::Container(container) => container.is_running(),
         }
     }
 
@@ -93,33 +99,49 @@ impl Redis {
 
     /// SIGKILL. What it had not written is lost.
     pub fn kill(&mut self) -> Result<()> {
-        self.own("killed")?.process().kill()
+        match &mut self.server {
+            Server::Given(_) => Err(Error::NotOurs("killed")),
+            Server::Own(own) => own.process().kill(),
+            #[cfg(feature = "testcontainers")]
+            Server::Container(container) => container.kill(),
+        }
     }
 
     /// SIGSTOP: connections stay open, nothing is answered.
     pub fn pause(&mut self) -> Result<()> {
-        self.own("paused")?.process().pause()
+        self.process("paused")?.pause()
     }
 
     /// SIGCONT.
     pub fn resume(&mut self) -> Result<()> {
-        self.own("resumed")?.process().resume()
+        self.process("resumed")?.resume()
     }
 
     /// Ends it cleanly if it runs, and starts it again on the same port. Its data comes back if it is append-only.
     pub fn restart(&mut self) -> Result<()> {
-        self.own("restarted")?.restart()
+        match &mut self.server {
+            Server::Given(_) => Err(Error::NotOurs("restarted")),
+            Server::Own(own) => own.restart(),
+            #[cfg(feature = "testcontainers")]
+            Server::Container(container) => container.restart(),
+        }
     }
 
     /// Kills it if it runs, removes its data, and starts it again on the same port.
     pub fn restart_empty(&mut self) -> Result<()> {
-        self.own("restarted")?.restart_empty()
+        match &mut self.server {
+            Server::Given(_) => Err(Error::NotOurs("restarted")),
+            Server::Own(own) => own.restart_empty(),
+            #[cfg(feature = "testcontainers")]
+            Server::Container(container) => container.restart_empty(),
+        }
     }
 
-    fn own(&mut self, what: &'static str) -> Result<&mut Own> {
+    /// What can be done to a process of ours, but not to another's or one in Docker.
+    fn process(&mut self, what: &'static str) -> Result<&mut Process> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs(what)),
-            Server::Own(own) => Ok(own),
+            Server::Own(own) => Ok(own.process()),
+            _ => Err(Error::NotOurs(what)),
         }
     }
 }

@@ -86,9 +86,16 @@ impl RedisBuilder {
     /// As [`Self::start`], telling what it does.
     pub fn start_with(mut self, progress: &dyn Progress) -> Result<Redis> {
         let program = match self.program.take() {
-            Some(program) => program,
-            None => Toolbox::project().get(Tool::Redis, progress)?,
+            Some(program) => Ok(program),
+            None => Toolbox::project().get(Tool::Redis, progress),
         };
+        #[cfg(feature = "testcontainers")]
+        if let Err(not_found @ Error::NotFound { .. }) = program {
+            progress.step("starting Redis in Docker");
+            let port = self.port.map_or_else(ports::free_port, Ok)?;
+            return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", &e));
+        }
+        let program = program?;
         progress.step("starting Redis");
         let mut attempts = if self.port.is_some() { 1 } else { ATTEMPTS };
         loop {
@@ -101,6 +108,37 @@ impl RedisBuilder {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// What `redis-server` is started with; data goes to its working folder.
+    pub(super) fn arguments(&self, bind: &str, port: u16) -> Vec<String> {
+        let port = port.to_string();
+        let mut args = vec!["--port", &port, "--bind", bind, "--daemonize", "no", "--dir", "."];
+        // No snapshots: what a test kills must not come back by chance.
+        args.extend(["--save", ""]);
+        // A replica waits for no others: there are none.
+        args.extend(["--repl-diskless-sync-delay", "0"]);
+        match self.fsync {
+            None => args.extend(["--appendonly", "no"]),
+            Some(AppendFsync::EverySec) => args.extend(["--appendonly", "yes", "--appendfsync", "everysec"]),
+            Some(AppendFsync::Always) => args.extend(["--appendonly", "yes", "--appendfsync", "always"]),
+        }
+        if let Some(password) = &self.password {
+            args.extend(["--requirepass", password]);
+        }
+        let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        if let Some((master, password)) = &self.replica_of {
+            args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.to_string()]);
+            if let Some(password) = password {
+                args.extend(["--masterauth".to_owned(), password.clone()]);
+            }
+        }
+        for (name, value) in &self.config {
+            args.push(format!("--{name}"));
+            // As in a configuration file: words are arguments, and no word is an empty one.
+            args.extend(value.split(' ').map(str::to_owned));
+        }
+        args
     }
 }
 

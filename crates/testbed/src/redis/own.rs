@@ -3,13 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::{AppendFsync, RedisBuilder};
+use super::RedisBuilder;
 use crate::{Error, Process, Program, Result, error::Doing, ports, process::poll, resp::Address};
 
 /// How long a server may take until it answers, its data loaded.
@@ -89,7 +88,7 @@ fn launch(builder: &RedisBuilder, program: &Program, folder: &Path, address: &Ad
         return Err(Error::PortTaken(address.port));
     }
     let mut command = program.command();
-    configure(&mut command, builder, folder, address.port);
+    command.current_dir(folder).args(builder.arguments("127.0.0.1", address.port));
     let mut process = Process::spawn(format!("Redis on port {}", address.port), command, builder.log.clone())?;
     let answered = poll(START, || match process.ended() {
         Some(ended) => Err(process.start_error(ended.to_string())),
@@ -101,32 +100,6 @@ fn launch(builder: &RedisBuilder, program: &Program, folder: &Path, address: &Ad
         Ok(None) => Err(process.start_error(format!("no answer within {} s", START.as_secs()))),
         Err(_) if process.last_lines().contains("Address already in use") => Err(Error::PortTaken(address.port)),
         Err(e) => Err(e),
-    }
-}
-
-fn configure(command: &mut Command, builder: &RedisBuilder, folder: &Path, port: u16) {
-    command.current_dir(folder);
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--dir", "."]);
-    // No snapshots: what a test kills must not come back by chance.
-    command.args(["--save", ""]);
-    // A replica waits for no others: there are none.
-    command.args(["--repl-diskless-sync-delay", "0"]);
-    match builder.fsync {
-        None => command.args(["--appendonly", "no"]),
-        Some(AppendFsync::EverySec) => command.args(["--appendonly", "yes", "--appendfsync", "everysec"]),
-        Some(AppendFsync::Always) => command.args(["--appendonly", "yes", "--appendfsync", "always"]),
-    };
-    if let Some(password) = &builder.password {
-        command.args(["--requirepass", password]);
-    }
-    if let Some((master, password)) = &builder.replica_of {
-        command.args(["--replicaof", &format!("127.0.0.1 {master}")]);
-        if let Some(password) = password {
-            command.args(["--masterauth", password]);
-        }
-    }
-    for (name, value) in &builder.config {
-        command.args([&format!("--{name}"), value]);
     }
 }
 
