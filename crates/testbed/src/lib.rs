@@ -23,8 +23,32 @@
 //! # }
 //! ```
 //!
+//! A gateway behind the balancer, and a browser to look at it:
+//!
+//! ```no_run
+//! use trunkline_testbed::{ChromeDriver, Gateway, HaProxy, Redis};
+//!
+//! # fn main() -> Result<(), trunkline_testbed::Error> {
+//! let (redis, balancer) = (Redis::start()?, HaProxy::start()?); // deploy/haproxy.cfg, all slots empty
+//! # let trunkline = "target/debug/trunkline";
+//! // In the gateway's own tests: `let trunkline = env!("CARGO_BIN_EXE_trunkline");`
+//! let gateway = Gateway::builder(trunkline).instance("gw-1").redis(redis.url()).args(["--login-rate", "0"]);
+//! let mut gateway = gateway.start()?; // has printed `listening on …`
+//! balancer.fill_slot(1, gateway.port().expect("it listens"))?;
+//! println!("{} is {:?} or {}", balancer.url(), gateway.url(), gateway.pid());
+//! gateway.terminate()?; // SIGTERM; also kill(), pause(), resume(), wait(…)
+//!
+//! let driver = ChromeDriver::start()?;
+//! println!("{} takes {}", driver.url(), driver.capabilities()); // for fantoccini, thirtyfour, …
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tests that drive a browser live in an integration test named `browser` with `test = false` in its manifest:
+//! `cargo xtask test` finds them by that name.
+//!
 //! # Where programs come from
-//! A Redis that is given by `TRUNKLINE_TEST_REDIS`; a program on `PATH`; a copy unpacked earlier under
+//! In this order: a Redis that is given by `TRUNKLINE_TEST_REDIS`; a program on `PATH`; a copy unpacked earlier under
 //! `target/tools`; on Debian and Ubuntu the distribution's packages, unpacked there without root and without touching
 //! the system; Docker (feature `testcontainers`); else an error that names the command which installs it.
 //! See [`Toolbox`].

@@ -8,8 +8,13 @@ use crate::error::{Error, Result};
 pub(crate) fn must_be_free(port: u16) -> Result<()> {
     match TcpListener::bind(("127.0.0.1", port)) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Error::PortTaken { port, owner: owner(port) }),
+        Err(_) => Err(taken(port)),
     }
+}
+
+/// The error for a port in use.
+pub(crate) fn taken(port: u16) -> Error {
+    Error::PortTaken { port, owner: owner(port) }
 }
 
 /// Name and id of the process that listens there, where the system tells (Linux, and only processes that we may see).

@@ -51,7 +51,7 @@ impl Ground {
                 let log = log_file(&folder.join("haproxy.log"))?;
                 let builder = HaProxy::builder().port(options.port).slots(MAX_INSTANCES).log(log);
                 Some(builder.start_with(steps).map_err(|e| match e {
-                    trunkline_testbed::Error::PortTaken(port) => Error::PortTaken { port, owner: None },
+                    trunkline_testbed::Error::PortTaken(port) => port::taken(port),
                     other => other.into(),
                 })?)
             }
