@@ -81,16 +81,14 @@ function connection() {
   };
   /** @param {number} at */
   const showWaiting = (at) => {
-    const seconds = Math.max(1, Math.ceil((at - Date.now()) / 1000));
     const now = button(say("state.now"), () => client.connect());
     const text = element("span", "");
     const count = () => {
-      const left = Math.max(0, Math.ceil((at - Date.now()) / 1000));
-      text.textContent = say("state.waiting", { seconds: left });
-      if (left > 0) timer = setTimeout(count, 1_000);
+      const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));
+      text.textContent = say("state.waiting", { seconds });
+      if (seconds > 0) timer = setTimeout(count, 1_000);
     };
     show("warn", text, " ", now);
-    text.textContent = say("state.waiting", { seconds });
     count();
   };
 
@@ -180,6 +178,9 @@ function conversation() {
   const stopped = (name) => {
     clearTimeout(typists.get(name));
     typists.delete(name);
+    showTypists();
+  };
+  const showTypists = () => {
     const names = [...typists.keys()];
     typing.textContent = names.length ? say("typing", { names: listed(names, say), count: names.length }) : "";
   };
@@ -204,8 +205,7 @@ function conversation() {
     if (name === user) return;
     clearTimeout(typists.get(name));
     typists.set(name, setTimeout(() => stopped(name), 5_000));
-    const names = [...typists.keys()];
-    typing.textContent = say("typing", { names: listed(names, say), count: names.length });
+    showTypists();
   });
 }
 
@@ -273,10 +273,10 @@ function people() {
     list.replaceChildren(
       ...(here ?? []).map((name) => element("li", `c${colourOf(name)}`, name === user ? say("people.you", { name }) : name)),
     );
-    const others = [came, went].map((names) => names.filter((name) => name !== user));
-    const [arrived = [], gone = []] = others;
-    if (arrived.length) log.note(say("people.came", { names: listed(arrived, say) }));
-    if (gone.length) log.note(say("people.went", { names: listed(gone, say) }));
+    for (const [key, names] of Object.entries({ "people.came": came, "people.went": went })) {
+      const others = names.filter((name) => name !== user);
+      if (others.length) log.note(say(key, { names: listed(others, say) }));
+    }
   });
 }
 

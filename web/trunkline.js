@@ -182,7 +182,7 @@ export class Client {
       try {
         listener(effect);
       } catch (error) {
-        queueMicrotask(() => { throw error; }); // the listener's fault must not become the connection's
+        console.error(error); // the listener's fault must not become the connection's
       }
     }
   }

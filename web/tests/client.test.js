@@ -1,0 +1,218 @@
+// The library around the machine: sockets, timers, store and tabs, with stand-ins for all of them.
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { MemoryStore, Outbox } from "../store.js";
+import { Client, refusal } from "../trunkline.js";
+
+const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+/** Web Locks as far as they are used. A tab that goes loses all it holds: `drop`. */
+class Locks {
+  #held = new Map();
+  request(name, options, body = options) {
+    const { ifAvailable = false, signal } = typeof options === "function" ? {} : options;
+    return new Promise((resolve, reject) => {
+      const grant = async () => {
+        const lock = {};
+        this.#held.set(name, lock);
+        resolve(await body(lock));
+        this.#free(name, lock);
+      };
+      if (!this.#held.has(name)) return void grant();
+      if (ifAvailable) return resolve(body(null));
+      signal?.addEventListener("abort", () => reject(signal.reason));
+      this.#waiting.push({ name, grant });
+    });
+  }
+  #waiting = [];
+  #free(name, lock) {
+    if (this.#held.get(name) !== lock) return;
+    this.#held.delete(name);
+    const next = this.#waiting.findIndex((each) => each.name === name);
+    if (next >= 0) this.#waiting.splice(next, 1)[0].grant();
+  }
+  /** @param {string} tab */
+  drop(tab) {
+    for (const [name, lock] of [...this.#held]) if (name.includes(`:${tab}:`)) this.#free(name, lock);
+  }
+}
+
+const entry = (id, more = {}) => ({ user: "ann", room: "lobby", id, text: id, at: 1, tried: null, state: "pending", ...more });
+const ids = (entries) => entries.map(({ id }) => id);
+
+test("a tab leaves alone what another living tab owns, and inherits it when that goes", async () => {
+  const store = new MemoryStore();
+  const locks = new Locks();
+  const [first, second, third] = ["1", "2", "3"].map((tab) => new Outbox(store, locks, tab));
+  await first.claim("ann", "lobby", () => {});
+  first.save(entry("a"));
+  await first.written;
+
+  const taken = [];
+  await second.claim("ann", "lobby", (entries) => taken.push(ids(entries)));
+  await third.claim("ann", "lobby", (entries) => taken.push(ids(entries)));
+  assert.deepEqual(taken, [[], []]);
+  locks.drop("1");
+  await settle();
+  assert.deepEqual(taken.flat(), ["a"], "one heir, not two");
+
+  const late = [];
+  locks.drop("2");
+  locks.drop("3");
+  await new Outbox(store, locks, "4").claim("ann", "lobby", (entries) => late.push(...ids(entries)));
+  await settle();
+  assert.deepEqual(late, ["a"]);
+});
+
+test("what was sent does not come back, and nobody sees another user's or room's", async () => {
+  const store = new MemoryStore();
+  const outbox = new Outbox(store, new Locks(), "1");
+  outbox.save(entry("a"));
+  outbox.save(entry("b", { room: "ops" }));
+  outbox.save(entry("c", { user: "bob" }));
+  outbox.save(entry("a", { state: "sent", pos: "1-1" }));
+  await outbox.written;
+  for (const [user, room, expected] of [["ann", "lobby", []], ["ann", "ops", ["b"]], ["bob", "lobby", ["c"]]]) {
+    assert.deepEqual(ids(await store.list(user, room)), expected);
+  }
+});
+
+test("leaving a room frees its entries for the next stay", async () => {
+  const outbox = new Outbox(new MemoryStore(), new Locks(), "1");
+  outbox.save(entry("a"));
+  outbox.leave("lobby");
+  const taken = [];
+  await outbox.claim("ann", "lobby", (entries) => taken.push(...ids(entries)));
+  await settle();
+  assert.deepEqual(taken, ["a"]);
+});
+
+test("a store that fails does not stop the chat", async (context) => {
+  context.mock.method(console, "warn", () => {});
+  const broken = { list: async () => { throw new Error("no"); }, put: async () => { throw new Error("no"); }, delete: async () => {} };
+  const outbox = new Outbox(broken, undefined, "1");
+  outbox.save(entry("a"));
+  await outbox.written;
+  let taken;
+  await outbox.claim("ann", "lobby", (entries) => { taken = entries; });
+  assert.deepEqual(taken, []);
+});
+
+/** @type {Client[]} */
+const clients = [];
+afterEach(() => clients.splice(0).forEach((client) => client.disconnect())); // else it reconnects for ever, and the test never ends
+
+/** A client with its surroundings in hand. */
+function page({ store = new MemoryStore(), status = 200 } = {}) {
+  const sockets = [];
+  const client = new Client({
+    url: "http://chat.test",
+    user: "ann",
+    store,
+    locks: undefined,
+    fetch: async (url) => {
+      assert.equal(String(url), "http://chat.test/session");
+      return new Response(status === 200 ? '{"user":"ann","instance":"gw-1","expires_in":1}' : "{}", { status, headers: { "retry-after": "7" } });
+    },
+    open: (url, protocol) => {
+      const socket = { url, protocol, readyState: 1, sent: [], send: (text) => socket.sent.push(JSON.parse(text)), close: () => { socket.readyState = 3; } };
+      sockets.push(socket);
+      return socket;
+    },
+  });
+  clients.push(client);
+  const told = [];
+  for (const name of ["state", "message", "entry", "caught_up"]) client.on(name, (effect) => told.push(effect));
+  const says = (frame) => sockets.at(-1).onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
+  return { client, sockets, told, says, store };
+}
+
+async function joined(more) {
+  const at = page(more);
+  at.client.join("lobby");
+  at.client.connect();
+  await settle();
+  at.says({ type: "welcome", user: "ann", instance: "gw-1", ping_interval_ms: 25_000 });
+  at.says({ type: "joined", room: "lobby", resumed: false, head: "0-0" });
+  await settle();
+  return at;
+}
+
+test("connects, joins, sends, and hears itself", async () => {
+  const { client, sockets, told, says } = await joined();
+  assert.equal(sockets[0].url, "ws://chat.test/ws");
+  assert.equal(sockets[0].protocol, "trunkline.v1");
+  const id = client.send("lobby", "hi\r\nthere \ud800!");
+  await settle();
+  assert.deepEqual(sockets[0].sent, [
+    { type: "join", room: "lobby", recent: 50 },
+    { type: "send", room: "lobby", id, text: "hi\nthere \ufffd!" },
+  ]);
+  assert.match(id, /^[A-Za-z0-9_-]{1,64}$/);
+  says("not JSON");
+  says({ type: "message", room: "lobby", pos: "1-1", id, user: "ann", text: "hi", at: 1 });
+  assert.equal(told.at(-1).message.text, "hi");
+  assert.equal(told.at(-2).entry.state, "sent");
+  client.disconnect();
+  assert.equal(sockets[0].readyState, 3);
+});
+
+test("a message is stored before it is sent", async () => {
+  const store = new MemoryStore();
+  let release;
+  const stored = new Promise((resolve) => { release = resolve; });
+  const put = store.put.bind(store);
+  store.put = async (...args) => { await stored; await put(...args); };
+  const { client, sockets } = await joined({ store });
+  client.send("lobby", "hi");
+  await settle();
+  assert.deepEqual(sockets[0].sent.map(({ type }) => type), ["join"]);
+  release();
+  await settle();
+  assert.deepEqual(sockets[0].sent.map(({ type }) => type), ["join", "send"]);
+  assert.notEqual((await store.list("ann", "lobby"))[0].tried, null);
+});
+
+test("the outbox survives a reload, with ids and order", async () => {
+  const store = new MemoryStore();
+  const before = page({ store, status: 503 });
+  before.client.join("lobby");
+  before.client.connect();
+  const sent = ["one", "two"].map((text) => before.client.send("lobby", text));
+  await settle();
+  assert.equal(before.told.filter(({ do: what }) => what === "state").at(-1).cause, "unavailable");
+  before.client.disconnect();
+
+  const { client, sockets, says } = await joined({ store });
+  await settle();
+  says({ type: "sent", room: "lobby", id: sent[0], pos: "1-1" });
+  await settle();
+  says({ type: "sent", room: "lobby", id: sent[1], pos: "1-2" });
+  await settle();
+  assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "send").map(({ id, text }) => [id, text]), [[sent[0], "one"], [sent[1], "two"]]);
+  assert.deepEqual(await store.list("ann", "lobby"), []);
+});
+
+test("a listener may call back, may fail, and may end", async (context) => {
+  const { mock } = context.mock.method(console, "error", () => {});
+  const { client, says, sockets } = await joined();
+  const off = client.on("message", ({ message }) => {
+    client.send("lobby", `re: ${message.text}`);
+    throw new Error("the listener's");
+  });
+  says({ type: "message", room: "lobby", pos: "1-1", id: "x", user: "bob", text: "hi", at: 1 });
+  off();
+  says({ type: "message", room: "lobby", pos: "1-2", id: "y", user: "bob", text: "hi", at: 1 });
+  await settle();
+  assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "send").map(({ text }) => text), ["re: hi"]);
+  assert.match(String(mock.calls[0].arguments[0]), /the listener's/);
+});
+
+test("what the server would refuse is known beforehand", () => {
+  assert.equal(refusal("hi\n\tthere"), null);
+  assert.equal(refusal("hi\r\nthere"), null);
+  assert.equal(refusal(" \n"), "bad_text");
+  assert.equal(refusal("a\u0007"), "bad_text");
+  assert.equal(refusal("ä".repeat(2048)), null);
+  assert.equal(refusal("ä".repeat(2048) + "a"), "too_long");
+});

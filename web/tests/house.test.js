@@ -1,0 +1,101 @@
+// What no single file can promise: contrast, languages that say the same, ids that exist, imports that can be rewritten, size.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { COLOURS } from "../render.js";
+
+const folder = new URL("../", import.meta.url);
+const read = (name) => readFileSync(new URL(name, folder), "utf8");
+const scripts = readdirSync(folder).filter((name) => name.endsWith(".js"));
+const languages = readdirSync(new URL("strings/", folder));
+const page = read("PAGE.md");
+
+test("text meets 4.5:1 and edges 3:1 in both themes", () => {
+  const luminance = (colour) => {
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (a, b) => {
+    const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  const themes = [...read("style.css").matchAll(/:root \{([^}]*--ground[^}]*)\}/g)].map(([, body]) => Object.fromEntries([...body.matchAll(/--([\w-]+): (#\w{6})/g)].map(([, name, value]) => [name, value])));
+  assert.equal(themes.length, 2);
+  for (const theme of themes) {
+    const people = Array.from({ length: COLOURS }, (_, index) => `c${index}`);
+    const texts = ["ink", "quiet", "accent", "bad", ...people].flatMap((ink) => ["ground", "side", "own"].map((ground) => [ink, ground]));
+    for (const [ink, ground] of [...texts, ["on-accent", "accent"], ["good", "good-ground"], ["warn", "warn-ground"], ["bad", "bad-ground"]]) {
+      assert.ok(contrast(theme[ink], theme[ground]) >= 4.5, `${ink} on ${ground}: ${contrast(theme[ink], theme[ground]).toFixed(2)}`);
+    }
+    for (const ground of ["ground", "side"]) assert.ok(contrast(theme.edge, theme[ground]) >= 3, `edge on ${ground}`);
+  }
+});
+
+test("every language says the same things, with the same values", () => {
+  const base = (key) => key.replace(/_(zero|one|two|few|many|other)$/, "");
+  const values = (text) => [...text.matchAll(/\{\w+\}/g)].map(String).sort().join();
+  const english = JSON.parse(read("strings/en.json"));
+  for (const file of languages) {
+    const strings = JSON.parse(read(`strings/${file}`));
+    assert.deepEqual([...new Set(Object.keys(strings).map(base))].sort(), [...new Set(Object.keys(english).map(base))].sort(), file);
+    for (const [key, text] of Object.entries(strings)) assert.equal(values(text), values(english[key]), `${file}: ${key}`);
+    const forms = new Intl.PluralRules(strings.language).resolvedOptions().pluralCategories;
+    for (const key of Object.keys(strings).filter((each) => each.endsWith("_other"))) {
+      for (const form of forms) assert.ok(`${base(key)}_${form}` in strings, `${file}: ${base(key)}_${form}`);
+    }
+  }
+});
+
+test("what scripts and pages say, the tables have", () => {
+  const english = JSON.parse(read("strings/en.json"));
+  const known = (key) => key in english || `${key}_other` in english;
+  const said = scripts.flatMap((name) => [...read(name).matchAll(/say\((?:[^"`()]*\? )?"([\w.]+)"(?: : "([\w.]+)")?/g)].flatMap(([, ...keys]) => keys.filter(Boolean)));
+  const shown = [...page.matchAll(/\{([a-z]+(?:\.[a-z_]+)?)\}/g)].map(([, key]) => key).filter((key) => !["name", "room", "place"].includes(key));
+  assert.ok(said.length > 30 && shown.length > 15);
+  for (const key of [...said, ...shown]) assert.ok(known(key), key);
+});
+
+test("the ids that the scripts look for are in the page", () => {
+  const ids = [...read("chat.js").matchAll(/find\("([\w-]+)"/g)].map(([, id]) => id);
+  assert.ok(ids.length > 15);
+  for (const id of [...ids, "rooms", "people", "show-rooms", "show-people"]) assert.ok(page.includes(`id="${id}"`), id);
+});
+
+test("no markup from strings, no inline style, nothing that the content policy forbids", () => {
+  for (const name of scripts) assert.doesNotMatch(read(name), /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setAttribute\("(style|on)/, name);
+  assert.doesNotMatch(page.replace(/`[^`\n]*`/g, ""), / style="| on\w+="/);
+});
+
+test("imports can be rewritten line by line, and assets are all named in the contract", () => {
+  for (const name of scripts) {
+    for (const line of read(name).split("\n").filter((each) => /^import\b|^export .* from/.test(each))) {
+      const [, imported] = /^import \{ [\w, ]+ \} from "\.\/(\w+\.js)";$/.exec(line) ?? [];
+      assert.ok(imported && scripts.includes(imported), `${name}: ${line}`);
+    }
+    assert.ok(page.includes(`\`${name}\``), name);
+  }
+});
+
+/** As PAGE.md says: without indentation, empty lines, and lines that are only comment. */
+function served(text) {
+  let inComment = false;
+  return text.split("\n").map((line) => line.trim()).filter((line) => {
+    const opens = !inComment && line.startsWith("/*");
+    const comment = inComment || opens || line.startsWith("//") || line === "";
+    if (opens || inComment) inComment = !line.endsWith("*/");
+    return !comment;
+  }).join("\n");
+}
+
+test("under 60 KB in all before compression", () => {
+  const sizes = Object.fromEntries([...scripts, "style.css", "favicon.svg", "strings/en.json"].map((name) => [name, Buffer.byteLength(served(read(name)))]));
+  const total = Object.values(sizes).reduce((sum, size) => sum + size);
+  assert.ok(total < 60 * 1024, `${total} bytes: ${JSON.stringify(sizes)}`);
+});
+
+test("no text spans lines, so that lines may be served trimmed", () => {
+  for (const name of scripts) {
+    for (const line of served(read(name)).split("\n")) assert.ok((line.match(/`/g) ?? []).length % 2 === 0, `${name}: ${line}`);
+    assert.doesNotMatch(read(name), /^\s*\/\*.*\*\/./m, `${name}: code after a comment that begins the line`);
+  }
+});
