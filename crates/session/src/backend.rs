@@ -19,7 +19,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Gives a session without a key its first one, and its full life. False if it is gone or has a key.
     fn issue(&self, sid: Sid, key: Digest, state: &str) -> impl Future<Output = Result<bool, SessionError>> + Send;
 
-    /// Looks a session up by a good key. Works as long as the backend can read.
+    /// Looks a session up by a good key, and extends its life as [`touch`](Self::touch) does, with the same restriction.
     fn find(&self, sid: Sid, key: Digest) -> impl Future<Output = Result<Option<Found>, SessionError>> + Send;
 
     /// Replaces the state, extends the life and changes the keys of a session: the salts that lead from the key presented

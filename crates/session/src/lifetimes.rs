@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How long sessions and keys last. The same on all instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// A session ends after this time without use. Loading a page, `GET /session` and an open socket are use.
+    /// A session ends after this time without use. Every request with a good
+    /// key is use, and so is a [`touch`](crate::Sessions::touch), by which sockets keep their session alive.
     pub idle: Duration,
     /// A session ends this long after login, used or not.
     pub max: Duration,

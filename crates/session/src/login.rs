@@ -64,7 +64,7 @@ pub async fn logout(session: &Session, sessions: &impl Sessions) -> Result<(), S
 }
 
 /// Gives the answer to this request a new key: for page loads. The key presented stays good until the new one was
-/// presented, and [`Lifetimes::grace`](crate::Lifetimes::grace) longer; whoever presents it meanwhile gets the same new one. Counts as use.
+/// presented, and [`Lifetimes::grace`](crate::Lifetimes::grace) longer; whoever presents it meanwhile gets the same new one.
 /// Sockets do not notice.
 ///
 /// Where the store cannot do it, the page is served under the old key, and other changes of the state in the same
@@ -73,7 +73,7 @@ pub fn rotate(session: &Session) {
     mark(session, Mark::Rotate);
 }
 
-/// Sets the cookie again, so that the browser keeps it for another full time: for `GET /session`. Counts as use. The key
+/// Sets the cookie again, so that the browser keeps it for another full time: for `GET /session`. The key
 /// does not change, but whoever presents a superseded one gets the newest. Otherwise as [`rotate`].
 pub fn touch_cookie(session: &Session) {
     mark(session, Mark::Keep);

@@ -137,11 +137,15 @@ impl Backend for Memory {
 
     async fn find(&self, sid: Sid, key: Digest) -> Result<Option<Found>, SessionError> {
         let (mut records, now) = self.0.lock();
-        let grace = millis(self.0.lifetimes.grace);
-        Ok(records.live(sid, now).and_then(|record| {
-            let good = record.keys.as_mut()?.present(key, now, grace);
-            good.then(|| Found { user: record.user.clone(), state: record.state.clone() })
-        }))
+        let lifetimes = &self.0.lifetimes;
+        let found = records.live(sid, now).and_then(|record| {
+            if !record.keys.as_mut()?.present(key, now, millis(lifetimes.grace)) {
+                return None;
+            }
+            record.extend(lifetimes, now);
+            Some(Found { user: record.user.clone(), state: record.state.clone() })
+        });
+        Ok(found)
     }
 
     async fn change(

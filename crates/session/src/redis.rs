@@ -135,7 +135,8 @@ impl Backend for Redis {
     async fn find(&self, sid: Sid, key: Digest) -> Result<Option<Found>, SessionError> {
         let shared = &*self.0;
         let mut find = shared.scripts.find.key(shared.session(sid));
-        find.arg(key.to_string()).arg(millis(shared.lifetimes.grace)).arg(millis(shared.lifetimes.max));
+        find.key(shared.name(sid)).arg(key.to_string());
+        find.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
         let found: Option<(String, String)> = shared.link.on_shared(&find).await?;
         found
             .map(|(user, state)| Ok(Found { user: user.parse().map_err(SessionError::unavailable)?, state }))

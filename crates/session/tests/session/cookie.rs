@@ -1,0 +1,36 @@
+//! The cookie itself.
+
+use trunkline_session::{CookieSettings, InvalidSettings, MemorySessions, SecretKeys, middleware};
+
+use crate::site::{LIFETIMES, SECRET, site_with};
+
+async fn attributes(settings: &CookieSettings) -> Vec<String> {
+    let site = site_with(&MemorySessions::in_memory(LIFETIMES), settings).await;
+    let line = site.post("/login/ann", "").await.set_cookie.unwrap();
+    let (value, attributes) = line.split_once("; ").unwrap();
+    assert!(value.starts_with(&format!("{}=", settings.name)), "{value}");
+    let mut attributes: Vec<_> = attributes.split("; ").map(str::to_owned).collect();
+    attributes.sort();
+    attributes
+}
+
+#[tokio::test]
+async fn has_the_attributes_that_keep_it_safe() {
+    let plain = CookieSettings::default();
+    assert_eq!(plain.name, "jsessionid");
+    assert_eq!(attributes(&plain).await, ["HttpOnly", "Max-Age=6", "Path=/", "SameSite=Lax"]);
+    let secure = CookieSettings { name: "__Host-trunkline".into(), secure: true };
+    assert_eq!(attributes(&secure).await, ["HttpOnly", "Max-Age=6", "Path=/", "SameSite=Lax", "Secure"]);
+}
+
+#[test]
+fn bad_settings_are_refused() {
+    assert!(matches!(SecretKeys::new([[0; 63]]), Err(InvalidSettings::ShortSecret(63))));
+    assert!(matches!(SecretKeys::new([""; 0]), Err(InvalidSettings::NoSecret)));
+    assert!(!format!("{:?}", SecretKeys::new([SECRET]).unwrap()).contains('7'));
+    for name in ["", "a b", "a=b", "a;b", "ä"] {
+        let cookie = CookieSettings { name: name.into(), secure: false };
+        let refused = middleware(MemorySessions::in_memory(LIFETIMES), &SecretKeys::random(), &cookie, &LIFETIMES);
+        assert!(matches!(refused.err(), Some(InvalidSettings::CookieName)), "{name}");
+    }
+}

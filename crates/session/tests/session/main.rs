@@ -1,0 +1,8 @@
+//! What every session store promises, tried over HTTP on each of them, and what only Redis can get wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod contract;
+mod cookie;
+mod redis;
+mod site;

@@ -1,0 +1,228 @@
+//! What only Redis can get wrong.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use trunkline_session::{Ending, InvalidSettings, Lifetimes, RedisSessions, SessionError, Sessions, Sid};
+use trunkline_testbed::{AppendFsync, Redis, free_port};
+
+use crate::{
+    contract::handles,
+    site::{LIFETIMES, site},
+};
+
+/// Until Redis has been found again, on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Sessions that do not end while a test takes its time.
+fn lasting(url: &str) -> RedisSessions {
+    RedisSessions::in_redis(url, "test", Lifetimes::default()).unwrap()
+}
+
+async fn soon<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(done) = attempt().await {
+            return done;
+        }
+        assert!(Instant::now() < deadline, "not within {SOON:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn unavailable<T: std::fmt::Debug>(result: Result<T, SessionError>) -> String {
+    match result {
+        Err(SessionError::Unavailable(cause)) => cause.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_goes_and_comes_back_logs_nobody_out() {
+    let mut redis = Redis::builder().append_only(AppendFsync::Always).start().unwrap();
+    let sessions = lasting(&redis.url());
+    let site = site(&sessions).await;
+    let login = site.post("/login/ann", "").await;
+    let sid: Sid = login.body.split(' ').nth(1).unwrap().parse().unwrap();
+    redis.kill().unwrap();
+    for path in ["/", "/who", "/session"] {
+        let answer = site.get(path, &login.cookie()).await;
+        assert_eq!((answer.status, answer.set_cookie), (503, None), "{path}");
+    }
+    assert_eq!(site.post("/login/bob", "").await.status, 503);
+    assert_eq!(site.post("/logout", &login.cookie()).await.status, 503);
+    assert_eq!(site.get("/who", "").await.status, 401, "without a cookie there is nothing to ask");
+    unavailable(sessions.touch(&sid).await);
+    unavailable(sessions.health().await);
+    redis.restart().unwrap();
+    // The pause after a failed attempt to connect.
+    soon(async || sessions.health().await.ok()).await;
+    let page = site.get("/", &login.cookie()).await;
+    assert_eq!(page.status, 200);
+    assert!(sessions.touch(&sid).await.unwrap().is_some());
+    assert_eq!(site.post("/login/bob", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_lost_connection_costs_no_request() {
+    let redis = Redis::builder().start().unwrap();
+    let sessions = lasting(&redis.url());
+    let site = site(&sessions).await;
+    let mut cookie = site.log_in("ann").await;
+    for _ in 0..3 {
+        redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        let page = site.get("/", &cookie).await;
+        assert_eq!(page.status, 200);
+        assert_ne!(page.cookie(), cookie);
+        cookie = page.cookie();
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_unavailable_in_bounded_time() {
+    let mut redis = Redis::builder().start().unwrap();
+    let sessions = lasting(&redis.url());
+    let site = site(&sessions).await;
+    let cookie = site.log_in("ann").await;
+    redis.pause().unwrap();
+    let asked = Instant::now();
+    let (page, login) = tokio::join!(site.get("/", &cookie), site.post("/login/bob", ""));
+    assert_eq!((page.status, login.status), (503, 503));
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    redis.resume().unwrap();
+    soon(async || (site.get("/", &cookie).await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_yet_is_waited_for() {
+    let port = free_port().unwrap();
+    let sessions = lasting(&format!("redis://127.0.0.1:{port}"));
+    let mut endings = sessions.endings();
+    unavailable(sessions.claim(&"ann".parse().unwrap()).await);
+    unavailable(sessions.health().await);
+    let _redis = Redis::builder().port(port).start().unwrap();
+    let sid = soon(async || sessions.claim(&"ann".parse().unwrap()).await.ok()).await;
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    sessions.end(&sid).await.unwrap();
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(sid)));
+}
+
+#[tokio::test]
+async fn endings_that_were_not_heard_are_told_as_missed() {
+    let redis = Redis::builder().start().unwrap();
+    let [here, there] = handles(&redis);
+    let mut endings = here.endings();
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
+    let ann = there.claim(&"ann".parse().unwrap()).await.unwrap();
+    there.end(&ann).await.unwrap();
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    let bob = there.claim(&"bob".parse().unwrap()).await.unwrap();
+    there.end(&bob).await.unwrap();
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(bob)));
+}
+
+#[tokio::test]
+async fn the_listener_ends_with_the_store() {
+    let redis = Redis::builder().start().unwrap();
+    let [here, _] = handles(&redis);
+    let mut endings = here.endings();
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    assert!(redis.cli(&["PUBSUB", "CHANNELS"]).unwrap().contains(":ended"));
+    drop(here);
+    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), None);
+    soon(async || (!redis.cli(&["PUBSUB", "CHANNELS"]).unwrap().contains(":ended")).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_redis_out_of_memory_serves_those_who_are_there() {
+    let redis = Redis::builder().start().unwrap();
+    let sessions = lasting(&redis.url());
+    let site = site(&sessions).await;
+    let login = site.post("/login/ann", "").await;
+    let cookie = login.cookie();
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let page = site.get("/", &cookie).await;
+    assert_eq!((page.status, page.cookie()), (200, cookie.clone()), "served under the old key");
+    assert_eq!(site.get("/session", &cookie).await.status, 200);
+    assert_eq!(site.get("/count", &cookie).await.status, 503, "its change cannot be stored");
+    assert_eq!(site.post("/login/bob", "").await.status, 503);
+    assert_eq!(site.post("/logout", &cookie).await.status, 204, "deleting needs no memory");
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    site.log_in("bob").await;
+}
+
+#[tokio::test]
+async fn a_replicas_word_is_not_taken() {
+    let master = Redis::builder().start().unwrap();
+    let redis = Redis::builder().start().unwrap();
+    let sessions = lasting(&redis.url());
+    let sid = sessions.claim(&"ann".parse().unwrap()).await.unwrap();
+    redis.cli(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]).unwrap();
+    redis.cli(&["REPLICAOF", "127.0.0.1", &free_port().unwrap().to_string()]).unwrap();
+    assert!(unavailable(sessions.touch(&sid).await).to_lowercase().contains("read"));
+    redis.cli(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    assert!(sessions.touch(&sid).await.unwrap().is_some());
+    drop(master);
+}
+
+#[tokio::test]
+async fn what_redis_holds_opens_no_session() {
+    let redis = Redis::builder().start().unwrap();
+    let sessions = lasting(&redis.url());
+    let site = site(&sessions).await;
+    let first = site.log_in("ann").await;
+    let second = site.get("/", &first).await.cookie();
+    let mut held = String::new();
+    for key in redis.cli(&["KEYS", "*"]).unwrap().lines() {
+        let value = if key.contains(":s:") { redis.cli(&["HGETALL", key]) } else { redis.cli(&["GET", key]) }.unwrap();
+        held.push_str(&format!("{key} {value}\n"));
+    }
+    assert!(held.contains("digest"), "{held}");
+    for cookie in [first, second] {
+        // jsessionid=<signature, 44 characters, percent-encoded><sid>.<secret>
+        let secret = cookie.rsplit('.').next().unwrap();
+        assert_eq!(secret.len(), 32);
+        assert!(!held.contains(secret), "{held}");
+    }
+}
+
+#[tokio::test]
+async fn session_and_name_share_slot_and_expiry() {
+    let redis = Redis::builder().start().unwrap();
+    let sessions = lasting(&redis.url());
+    let site = site(&sessions).await;
+    let cookie = site.log_in("ann").await;
+    site.get("/", &cookie).await;
+    let keys = redis.cli(&["KEYS", "test:*"]).unwrap();
+    let keys: Vec<&str> = keys.lines().collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    let each = |command: &[&str]| -> Vec<String> {
+        keys.iter().map(|key| redis.cli(&[command, &[key]].concat()).unwrap()).collect()
+    };
+    let tags: Vec<_> = keys.iter().map(|key| key.split(['{', '}']).nth(1).unwrap()).collect();
+    assert_eq!(tags[0], tags[1]);
+    let expiries = each(&["PEXPIRETIME"]);
+    assert_eq!(expiries[0], expiries[1]);
+}
+
+#[tokio::test]
+async fn passwords_are_not_told() {
+    let redis = Redis::builder().password("hunter2").start().unwrap();
+    let url = redis.url().replace("hunter2", "hunter3");
+    let sessions = lasting(&url);
+    let cause = unavailable(sessions.health().await);
+    assert!(!cause.contains("hunter"), "{cause}");
+    assert!(!format!("{sessions:?}").contains("hunter"));
+    lasting(&redis.url()).health().await.unwrap();
+    for bad in ["", "127.0.0.1", "http://:hunter2@localhost", "redis://:hunter2@local host/", "redis://:hunter2@h/x"] {
+        match RedisSessions::in_redis(bad, "test", LIFETIMES) {
+            Err(error @ InvalidSettings::Url(_)) => assert!(!error.to_string().contains("hunter"), "{error}"),
+            other => panic!("{bad}: {other:?}"),
+        }
+    }
+    for prefix in ["", "a{b}", "ä", "a b"] {
+        let refused = RedisSessions::in_redis(&redis.url(), prefix, LIFETIMES);
+        assert!(matches!(refused, Err(InvalidSettings::Prefix)), "{prefix}");
+    }
+}
