@@ -10,6 +10,8 @@ mod feed;
 mod frame;
 mod hub;
 mod peer;
+#[cfg(test)]
+mod simulation;
 mod tail;
 mod vitals;
 mod whisper;

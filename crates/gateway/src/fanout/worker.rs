@@ -45,6 +45,17 @@ pub(crate) struct Worker {
     occupancy: Occupancy,
 }
 
+#[cfg(test)]
+impl WorkerId {
+    pub(crate) fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Who is in which room, by worker: what the list of rooms is made of.
 pub(crate) type Occupancy = Arc<Mutex<HashMap<WorkerId, Vec<(Room, Vec<UserName>)>>>>;
 
