@@ -4,6 +4,8 @@
 //! hint and may be lost; the log is the truth. [`LocalBus`] keeps logs in this process, [`RedisBus`] in Redis.
 
 mod bus;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod local;
 mod log;

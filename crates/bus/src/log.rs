@@ -156,7 +156,8 @@ mod tests {
         match range {
             Range::After(after, limit) => {
                 let known = kept.iter().any(|e| e.message.pos == after || e.prev == after);
-                if !known && !(kept.is_empty() && after == Position::ORIGIN) {
+                let new_reader = kept.is_empty() && after == Position::ORIGIN;
+                if !known && !new_reader {
                     return Page { head, ..Page::default() };
                 }
                 let newer: Vec<_> = kept.iter().filter(|e| e.message.pos > after).cloned().collect();

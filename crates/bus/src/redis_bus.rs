@@ -183,22 +183,28 @@ impl Bus for RedisBus {
         let log = Keys::of(&self.config.prefix, room).log();
         let mut reading = Reading::new(range);
         let mut head = None;
-        while let Some(ask) = reading.next() {
+        loop {
+            let ask = reading.next();
             let mut commands = redis::pipe();
             if head.is_none() {
                 // Before the page: so the page never ends before the head while the log has more.
                 commands.cmd("XREVRANGE").arg(&log).arg("+").arg("-").arg("COUNT").arg(1);
             }
-            let Ask { command, from, to, count } = &ask;
-            commands.cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count);
+            if let Some(Ask { command, from, to, count }) = &ask {
+                commands.cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count);
+            }
+            if commands.is_empty() {
+                return Ok(reading.page(head.unwrap_or_default()));
+            }
             let answers: Vec<Value> = link.query_all(&commands).await?;
             let mut answers = answers.iter().map(|answer| stored(answer).ok_or_else(|| no_answer("this is no stream")));
             if head.is_none() {
-                head = answers.next().transpose()?.map(|last| head_of(&last));
+                head = Some(head_of(&answers.next().transpose()?.unwrap_or_default()));
             }
-            reading.take(&ask, answers.next().transpose()?.unwrap_or_default());
+            if let Some(ask) = ask {
+                reading.take(&ask, answers.next().transpose()?.unwrap_or_default());
+            }
         }
-        Ok(reading.page(head.unwrap_or_default()))
     }
 
     async fn heads(&self, rooms: &[Room]) -> Result<Vec<Position>, BusError> {

@@ -1,7 +1,7 @@
 //! Which rooms are wanted, and how far Redis is told. Pure.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     mem,
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Interests {
     /// Rooms for which something is perhaps to be done; each at most once.
     todo: VecDeque<Room>,
     /// Rooms whose `Subscribed` is due.
-    announce: Vec<Room>,
+    announce: BTreeSet<Room>,
 }
 
 #[derive(Debug)]
@@ -62,7 +62,9 @@ impl Interests {
         }
         status.owed = true;
         match status.at_redis {
-            AtRedis::In => self.announce.push(room.clone()),
+            AtRedis::In => {
+                self.announce.insert(room.clone());
+            }
             AtRedis::Out => self.queue(room),
             // The answer comes first.
             AtRedis::Joining | AtRedis::Leaving => {}
@@ -137,7 +139,9 @@ impl Interests {
             let Some(status) = self.rooms.get_mut(&room) else { continue };
             status.at_redis = now;
             match (status.wanted, now) {
-                (true, AtRedis::In) => self.announce.push(room),
+                (true, AtRedis::In) => {
+                    self.announce.insert(room);
+                }
                 (false, AtRedis::Out) => {
                     self.rooms.remove(&room);
                 }
@@ -158,9 +162,12 @@ impl Interests {
 
     /// The rooms to announce now; from here on their deliveries [count](Self::hears).
     pub(super) fn announcements(&mut self) -> Vec<Room> {
-        let mut rooms = mem::take(&mut self.announce);
-        rooms.retain(|room| self.rooms.get_mut(room).is_some_and(|status| mem::replace(&mut status.owed, false)));
-        rooms
+        let due = |room: &Room| {
+            // It may have been left since; then its turn comes when it is subscribed again.
+            let status = self.rooms.get_mut(room).filter(|status| status.at_redis == AtRedis::In);
+            status.is_some_and(|status| mem::replace(&mut status.owed, false))
+        };
+        mem::take(&mut self.announce).into_iter().filter(due).collect()
     }
 
     /// The room of that name, if its deliveries are wanted and were announced. What comes earlier need not be kept: it
@@ -173,7 +180,7 @@ impl Interests {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 

@@ -32,7 +32,8 @@ pub(super) struct Ask {
 
 impl Reading {
     pub(super) fn new(range: Range) -> Self {
-        Self { range, stored: Vec::new(), ended: false }
+        // Nothing is before the origin, and Redis refuses to be asked for it.
+        Self { range, stored: Vec::new(), ended: matches!(range, Range::Before(Position::ORIGIN, _)) }
     }
 
     fn limit(&self) -> usize {
@@ -89,7 +90,7 @@ impl Reading {
                 stored.remove(0);
             }
         }
-        let mut entries = relink(stored);
+        let mut entries = relink(after, stored);
         let more = entries.len() > limit;
         if after.is_some() {
             entries.truncate(limit);
@@ -106,18 +107,20 @@ impl Reading {
     }
 }
 
-/// The whole entries; one behind damaged ones follows what they followed.
-fn relink(stored: Vec<Stored>) -> Vec<Entry> {
+/// The whole entries; one behind damaged ones follows what they followed. Where that is not known, it is what stands
+/// before them in the stream: `last` at first.
+fn relink(mut last: Option<Position>, stored: Vec<Stored>) -> Vec<Entry> {
     let mut passed_over: Option<Position> = None;
     let mut entries = Vec::with_capacity(stored.len());
     for stored in stored {
         match stored {
             Stored::Whole(mut entry) => {
                 entry.prev = passed_over.take().unwrap_or(entry.prev);
+                last = Some(entry.message.pos);
                 entries.push(entry);
             }
             Stored::Damaged { pos, prev } => {
-                passed_over.get_or_insert(prev.unwrap_or(pos));
+                passed_over.get_or_insert(prev.or(last).unwrap_or(pos));
             }
         }
     }
@@ -206,15 +209,15 @@ mod tests {
             }
             let (page, asked) = read(&stream, range);
             prop_assert_eq!(page, log.read(range));
-            prop_assert_eq!(asked, 1);
+            prop_assert!(asked <= 1);
         }
 
         #[test]
         fn damaged_entries_do_not_stop_a_reader(
-            steps in prop::collection::vec((Just(false), prop::bool::weighted(0.5)), 1..40),
+            steps in prop::collection::vec((prop::bool::weighted(0.2), prop::bool::weighted(0.5)), 1..40),
             limit in 1_usize..6,
         ) {
-            // The epoch's first entry is whole: of a damaged one nobody knows what it follows.
+            // The first entry is whole: of a damaged one at the start of an epoch nobody knows what it follows.
             let steps: Vec<_> = [(false, false)].into_iter().chain(steps).collect();
             let stream = stream(&steps, 0);
             let whole: Vec<_> = stream.iter().filter(|s| matches!(s, Stored::Whole(_))).map(Stored::pos).collect();

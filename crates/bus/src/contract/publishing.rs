@@ -1,0 +1,88 @@
+//! Appending.
+
+use trunkline_domain::Position;
+
+use super::{RETAIN, Store, draft, draft_of, fill, in_order, positions, publish, read, ready, room, within};
+use crate::{Bus, Range, Receipt};
+
+/// Positions of an epoch are 1, 2, 3, …
+pub async fn positions_start_at_one_and_count_up(store: &impl Store) {
+    let bus = ready(store).await;
+    for name in ["lobby", "another.room"] {
+        let positions = fill(&bus, &room(name), 0..5).await;
+        let epoch = positions[0].epoch;
+        assert!(epoch > 0);
+        assert_eq!(positions, (1..=5).map(|offset| Position::new(epoch, offset)).collect::<Vec<_>>());
+    }
+}
+
+/// Each entry's `prev` is the position before it, the first one's the origin; and it holds what was sent.
+pub async fn every_entry_follows_the_one_before(store: &impl Store) {
+    let (bus, lobby) = (ready(store).await, room("lobby"));
+    fill(&bus, &lobby, 0..5).await;
+    let page = read(&bus, &lobby, Range::After(Position::ORIGIN, 10)).await;
+    let mut head = Position::ORIGIN;
+    let mut at = 0;
+    for (number, entry) in page.entries.iter().enumerate() {
+        assert_eq!(entry.prev, head);
+        head = entry.message.pos;
+        let sent = draft(number);
+        assert_eq!((&entry.message.id, &entry.message.user, &entry.message.text), (&sent.id, &sent.user, &sent.text));
+        assert!(entry.message.at > 0 && entry.message.at >= at);
+        at = entry.message.at;
+    }
+    assert_eq!(page.entries.len(), 5);
+}
+
+/// A second attempt, on whichever bus, gets the position of the first, and adds nothing.
+pub async fn a_repeated_id_keeps_its_place_and_first_text(store: &impl Store) {
+    let (bus, other, lobby) = (ready(store).await, ready(store).await, room("lobby"));
+    let first = publish(&bus, &lobby, draft_of("ann", "id-1", "first\nof\ttwo lines")).await;
+    assert!(!first.repeated);
+    publish(&other, &lobby, draft_of("ann", "id-2", "between")).await;
+    let again = Receipt { pos: first.pos, repeated: true };
+    assert_eq!(publish(&bus, &lobby, draft_of("ann", "id-1", "second")).await, again);
+    assert_eq!(publish(&other, &lobby, draft_of("ann", "id-1", "third")).await, again);
+    let page = read(&other, &lobby, Range::Latest(10)).await;
+    let texts: Vec<_> = page.entries.iter().map(|entry| entry.message.text.as_str()).collect();
+    assert_eq!(texts, ["first\nof\ttwo lines", "between"]);
+}
+
+/// The same id of another user, or in another room, is another message.
+pub async fn ids_are_scoped_to_room_and_user(store: &impl Store) {
+    let (bus, lobby) = (ready(store).await, room("lobby"));
+    let sends = [("ann", "x", &lobby), ("bob", "x", &lobby), ("ann", "y", &lobby), ("ann", "x", &room("other"))];
+    for (user, id, room) in sends {
+        assert!(!publish(&bus, room, draft_of(user, id, "hi")).await.repeated);
+    }
+    // A name may hold what an implementation joins names and ids with.
+    assert!(!publish(&bus, &lobby, draft_of("ann:x", "1", "hi")).await.repeated);
+    assert!(!publish(&bus, &lobby, draft_of("ann", "x-1", "hi")).await.repeated);
+}
+
+/// Calls that are under way together are carried out in the order in which they began, however many.
+pub async fn calls_keep_the_order_of_their_first_poll(store: &impl Store) {
+    let (bus, lobby) = (ready(store).await, room("lobby"));
+    let calls = (0..RETAIN * 8).map(|number| bus.publish(&lobby, draft(number))).collect();
+    let receipts = within(in_order(calls)).await;
+    let offsets: Vec<_> = receipts.into_iter().map(|receipt| receipt.expect("published").pos.offset).collect();
+    assert_eq!(offsets, (1..=RETAIN as u64 * 8).collect::<Vec<_>>());
+}
+
+/// However many write, on however many buses: one position each, without a hole.
+pub async fn concurrent_publishers_share_one_sequence(store: &impl Store) {
+    let lobby = room("lobby");
+    let (one, other) = (ready(store).await, ready(store).await);
+    let mut calls = Vec::new();
+    for number in 0..RETAIN / 2 {
+        calls.push(super::boxed(one.publish(&lobby, draft_of("ann", &number.to_string(), "hi"))));
+        calls.push(super::boxed(other.publish(&lobby, draft_of("bob", &number.to_string(), "hi"))));
+    }
+    let receipts = within(in_order(calls)).await;
+    let mut given: Vec<_> = receipts.into_iter().map(|receipt| receipt.expect("published").pos).collect();
+    given.sort_unstable();
+    let page = read(&one, &lobby, Range::After(Position::ORIGIN, RETAIN)).await;
+    assert!(page.follows && !page.more);
+    assert_eq!(positions(&page.entries), given);
+    assert!(page.entries.windows(2).all(|pair| pair[1].prev == pair[0].message.pos));
+}

@@ -1,0 +1,38 @@
+//! The contract suite over every bus.
+
+use trunkline_bus::contract;
+
+mod local {
+    use trunkline_bus::{LocalBus, LocalConfig};
+
+    use super::contract::{RETAIN, Store};
+
+    struct Local(LocalBus);
+
+    impl Store for Local {
+        type Bus = LocalBus;
+
+        fn bus(&self) -> LocalBus {
+            self.0.clone()
+        }
+    }
+
+    trunkline_bus::contract!(Local(LocalBus::new(LocalConfig { retain: RETAIN, ..LocalConfig::default() })));
+}
+
+mod redis {
+    use trunkline_bus::RedisBus;
+
+    use super::contract::Store;
+    use crate::redis::Server;
+
+    impl Store for Server {
+        type Bus = RedisBus;
+
+        fn bus(&self) -> RedisBus {
+            self.connect()
+        }
+    }
+
+    trunkline_bus::contract!(Server::shared());
+}

@@ -1,0 +1,96 @@
+//! A real Redis for a test.
+
+use std::{
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use trunkline_bus::{Bus, Delivery, RedisBus, RedisConfig, contract::RETAIN};
+use trunkline_domain::{Draft, Room};
+use trunkline_testbed::{AppendFsync, Redis};
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A Redis, and names in it that no other test uses.
+pub(crate) struct Server {
+    pub(crate) redis: Redis,
+    prefix: String,
+}
+
+impl Server {
+    fn new(redis: Redis) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let prefix = format!("test-{}-{}-{time}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { redis, prefix }
+    }
+
+    /// One that the test does not break.
+    pub(crate) fn shared() -> Self {
+        Self::new(Redis::start().unwrap())
+    }
+
+    /// One that the test may break; it keeps what it acknowledged.
+    pub(crate) fn durable() -> Self {
+        Self::new(Redis::builder().append_only(AppendFsync::Always).start().unwrap())
+    }
+
+    pub(crate) fn config(&self) -> RedisConfig {
+        RedisConfig { prefix: self.prefix.clone(), retain: RETAIN, ..RedisConfig::new(self.redis.url()) }
+    }
+
+    pub(crate) fn connect(&self) -> RedisBus {
+        RedisBus::new(self.config()).unwrap()
+    }
+
+    /// A bus that answers.
+    pub(crate) async fn ready(&self) -> RedisBus {
+        let bus = self.connect();
+        healthy(&bus, "redis").await;
+        bus
+    }
+
+    /// The key of a room: `log`, `meta`, `ids:0`, `ids:1`.
+    pub(crate) fn key(&self, room: &Room, what: &str) -> String {
+        format!("{}:{{{room}}}:{what}", self.prefix)
+    }
+}
+
+pub(crate) fn state(bus: &RedisBus, check: &str) -> Result<(), String> {
+    bus.health().into_iter().find(|health| health.check == check).unwrap().state
+}
+
+/// Waits until the check is well.
+pub(crate) async fn healthy(bus: &RedisBus, check: &str) {
+    until(check, || state(bus, check).is_ok()).await;
+}
+
+/// Waits until the check is not well, and returns why.
+pub(crate) async fn unhealthy(bus: &RedisBus, check: &str) -> String {
+    until(check, || state(bus, check).is_err()).await;
+    state(bus, check).unwrap_err()
+}
+
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn lobby() -> Room {
+    "lobby".parse().unwrap()
+}
+
+pub(crate) fn draft(number: usize) -> Draft {
+    let text = format!("text {number}");
+    Draft { id: format!("m{number}").parse().unwrap(), user: "ann".parse().unwrap(), text: text.parse().unwrap() }
+}
+
+/// The next delivery.
+pub(crate) async fn hear(deliveries: &mut tokio::sync::mpsc::Receiver<Delivery>) -> Delivery {
+    tokio::time::timeout(PATIENCE, deliveries.recv()).await.expect("heard nothing").expect("the listener lives")
+}
