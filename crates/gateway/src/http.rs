@@ -1,7 +1,7 @@
 //! Pages, login, probes and assets: everything that is not a socket, and what stands before one.
 //!
 //! A request passes, from the outside: [`headers`] (security headers) → for the socket [`upgrade`] (426, draining) →
-//! [`outage`] (a store that fails becomes 503) → [`cookie`] (one session cookie or none) → the session middleware → the
+//! [`cookie`] (one session cookie or none) → [`outage`] (a store that fails becomes 503) → the session middleware → the
 //! handler. Health and assets need no session and pass the first only, so they answer whatever the store does.
 
 pub(crate) mod assets;
@@ -49,8 +49,8 @@ pub(crate) fn routes<S: Sessions>(site: web::Data<Site<S>>, socket: Route) -> im
             config.service(
                 resource
                     .wrap(site.session_middleware())
-                    .wrap(from_fn(cookie::only_ours::<S, _>))
                     .wrap(from_fn(outage::explain))
+                    .wrap(from_fn(cookie::only_ours::<S, _>))
                     .wrap(from_fn(headers::set::<S, _>)),
             );
         }
@@ -58,8 +58,8 @@ pub(crate) fn routes<S: Sessions>(site: web::Data<Site<S>>, socket: Route) -> im
             Allowed(&[Method::GET])
                 .at("/ws", socket)
                 .wrap(site.session_middleware())
-                .wrap(from_fn(cookie::only_ours::<S, _>))
                 .wrap(from_fn(outage::explain))
+                .wrap(from_fn(cookie::only_ours::<S, _>))
                 .wrap(from_fn(upgrade::gate::<S, _>))
                 .wrap(from_fn(headers::set::<S, _>)),
         );
