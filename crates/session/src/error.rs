@@ -12,7 +12,8 @@ pub enum SessionError {
     #[error("the session has ended")]
     Ended,
     /// The store cannot be reached, did not answer in time or refused; nobody's session has changed for that, but a
-    /// write was perhaps made. Try again later (503). The source is for the log, holds no secret, and is not for clients.
+    /// write was perhaps made. Try again later (503). The source is for the log, holds no secret, and is not for
+    /// clients.
     #[error("the session store is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -27,7 +28,8 @@ impl SessionError {
 /// A setting that cannot work. Only at start, hence not part of [`SessionError`].
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// No Redis URL, or one that needs what was not compiled in (TLS). The message never repeats it: it may hold a password.
+    /// No Redis URL, or one that needs what was not compiled in (TLS). The message never repeats it: it may hold a
+    /// password.
     #[error("not a usable Redis URL: {0}")]
     Url(String),
     /// Letters, digits, `:`, `_`, `-` and `.` only; above all no braces, which Redis Cluster takes for a hash tag.

@@ -1,19 +1,20 @@
 //! Which keys of a session are good, and which one their bearers get: pure, with the time as an argument.
 //!
-//! A browser that restores ten tabs sends ten requests with one cookie. The first answer brings a new key, the others are
-//! under way; some requests that follow carry the new key already. An answer can be lost together with the gateway that
-//! was to give it. So a superseded key stays good until a newer one was *presented*, which proves that it arrived,
+//! A browser that restores ten tabs sends ten requests with one cookie. The first answer brings a new key, the others
+//! are under way; some requests that follow carry the new key already. An answer can be lost together with the gateway
+//! that was to give it. So a superseded key stays good until a newer one was *presented*, which proves that it arrived,
 //! and for a grace after that, for requests under way; and its bearers are led to the newest key.
 //!
 //! `redis/keyring.lua` does the same in Redis; a test holds the two together.
 
+use serde::{Deserialize, Serialize};
 use trunkline_domain::Millis;
 
 use crate::sid::{Digest, Salt};
 
-/// How many superseded keys are good at a time, at most. At the bound the newest key is not superseded: pages are served with
-/// it until the grace of an older one is over.
-pub(crate) const MAX_SUPERSEDED: usize = 4;
+/// How many superseded keys are good at a time, at most. At the bound the newest key is not superseded: pages are
+/// served with it until the grace of an older one is over.
+const MAX_SUPERSEDED: usize = 4;
 
 /// What is asked of a session's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ pub enum KeyChange {
     },
 }
 
-/// The good keys of one session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Keyring {
+/// The good keys of one session, for a [`Backend`](crate::Backend) that keeps one of these with each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyring {
     newest: Digest,
     /// When the newest key was last given to somebody who was not the first to get it; see [`Superseded::again`].
     again: Option<Millis>,
@@ -45,7 +46,7 @@ pub(crate) struct Keyring {
     superseded: Vec<Superseded>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Superseded {
     digest: Digest,
     /// Leads to the next in the ring.
@@ -53,30 +54,27 @@ struct Superseded {
     /// When a second copy of the key was last sent out. It may arrive after a newer key did, and replace it in the
     /// browser's jar; so only what is presented a grace later counts as proof that this key is out of use.
     again: Option<Millis>,
+    /// When it stops being good. None until a newer key was presented.
     dies: Option<Millis>,
 }
 
 impl Keyring {
     /// Of a session with its first key.
-    pub(crate) fn new(digest: Digest) -> Self {
+    #[must_use]
+    pub fn new(digest: Digest) -> Self {
         Self { newest: digest, again: None, superseded: Vec::new() }
     }
 
-    /// Takes notice that a key was presented. False if it is not good.
-    pub(crate) fn present(&mut self, digest: Digest, now: Millis, grace: Millis) -> bool {
+    /// Takes notice that a key was presented; `grace` is [`Lifetimes::grace`](crate::Lifetimes::grace). False if the
+    /// key is not good.
+    pub fn present(&mut self, digest: Digest, now: Millis, grace: Millis) -> bool {
         self.find(digest, now, grace).is_some()
     }
 
     /// Carries out `change` for the bearer of a key, and says which salts lead from that key to the one he is to
     /// get, in this order (none: it is the one presented, or after [`KeyChange::Renew`] the new one). `None` if the key
     /// is not good.
-    pub(crate) fn change(
-        &mut self,
-        presented: Digest,
-        change: KeyChange,
-        now: Millis,
-        grace: Millis,
-    ) -> Option<Vec<Salt>> {
+    pub fn change(&mut self, presented: Digest, change: KeyChange, now: Millis, grace: Millis) -> Option<Vec<Salt>> {
         let at = self.find(presented, now, grace)?;
         let superseded = at < self.superseded.len();
         match change {

@@ -7,10 +7,12 @@
 //! - A session has an identity ([`Sid`]) that lasts from login to its end and is no secret. Sockets hold on to it.
 //! - A cookie holds `<sid>.<secret>`, signed. Stores know only a digest of the secret: what is read from Redis makes no
 //!   cookie, even for somebody who has the signing key.
-//! - Keys [rotate](rotate) without logging anybody out: ten tabs restored at once, an answer lost with the gateway that was to give
+//! - Keys [rotate] without logging anybody out: ten tabs restored at once, an answer lost with the gateway that
+//!   was to give
 //!   it, a reload in the middle of it all.
 //! - Nobody can take a name that looks like one in use.
-//! - A session ends by logout or revocation ([`Sessions::end`], heard on every instance through [`Sessions::endings`]), by
+//! - A session ends by logout or revocation ([`Sessions::end`], heard on every instance through [`Sessions::endings`]),
+//!   by
 //!   [idling](Lifetimes::idle), or at its [absolute limit](Lifetimes::max).
 //!
 //! ```
@@ -58,12 +60,12 @@ pub use backend::{Backend, Found};
 pub use cookie::{CookieSettings, SecretKeys, middleware};
 pub use endings::{Ending, Endings};
 pub use error::{InvalidSettings, SessionError};
-pub use keyring::KeyChange;
+pub use keyring::{KeyChange, Keyring};
 pub use lifetimes::Lifetimes;
 pub use login::{login, logout, principal, rotate, touch_cookie};
 pub use memory::{Memory, MemorySessions};
 pub use observe::{Failure, observed};
 pub use redis::{Redis, RedisSessions};
 pub use sessions::{Principal, Sessions};
-pub use sid::{Digest, InvalidSid, Salt, Sid};
+pub use sid::{Digest, InvalidHex, InvalidSid, Salt, Sid};
 pub use store::Store;

@@ -16,9 +16,18 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// Between the claim of a name and the answer to the login that carries the first key. A login that fails in between
-    /// frees the name after this time.
+    /// Between the claim of a name and the answer to the login that carries the first key. A login that fails in
+    /// between frees the name after this time.
     pub const CLAIM: Duration = Duration::from_secs(30);
+
+    /// Until a first key must have been presented, if [`idle`](Self::idle) is longer. If the answer to a login gets
+    /// lost, nobody holds its key, and the name is free again after this time.
+    pub const UNCONFIRMED: Duration = Duration::from_secs(5 * 60);
+
+    /// How long a session lasts that nobody has used yet.
+    pub(crate) fn unconfirmed(&self) -> Duration {
+        self.idle.min(self.max).min(Self::UNCONFIRMED)
+    }
 }
 
 impl Default for Lifetimes {

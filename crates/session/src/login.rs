@@ -64,8 +64,8 @@ pub async fn logout(session: &Session, sessions: &impl Sessions) -> Result<(), S
 }
 
 /// Gives the answer to this request a new key: for page loads. The key presented stays good until the new one was
-/// presented, and [`Lifetimes::grace`](crate::Lifetimes::grace) longer; whoever presents it meanwhile gets the same new one.
-/// Sockets do not notice.
+/// presented, and [`Lifetimes::grace`](crate::Lifetimes::grace) longer; whoever presents it meanwhile gets the same new
+/// one. Sockets do not notice.
 ///
 /// Where the store cannot do it, the page is served under the old key, and other changes of the state in the same
 /// request are lost: do not combine them. Nothing happens without a session.

@@ -11,7 +11,8 @@ pub(crate) const USER: &str = "trunkline.user";
 /// State entry: a [`Mark`]. Never stored.
 pub(crate) const MARK: &str = "trunkline.mark";
 
-/// What is to happen to the key when the state is stored: the only way from a handler through the middleware to the store.
+/// What is to happen to the key when the state is stored: the only way from a handler through the middleware to the
+/// store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mark {

@@ -131,7 +131,7 @@ impl Backend for Memory {
         let Some(record) = records.live(sid, now).filter(|record| record.keys.is_none()) else { return Ok(false) };
         record.keys = Some(Keyring::new(key));
         state.clone_into(&mut record.state);
-        record.extend(&self.0.lifetimes, now);
+        record.expires = now + millis(self.0.lifetimes.unconfirmed());
         Ok(true)
     }
 

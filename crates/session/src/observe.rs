@@ -19,15 +19,15 @@ tokio::task_local! {
 
 /// Runs the future of a request through the session middleware, and says why the store made it fail, if it did.
 ///
-/// The middleware turns every error of its store into a bare 500 and hides the cause. Wrapped in this function, the outer
-/// service can tell, and answer as it should:
+/// The middleware turns every error of its store into a bare 500 and hides the cause. Wrapped in this function, the
+/// outer service can tell, and answer as it should:
 ///
 /// ```
 /// # use actix_web::{body::MessageBody, dev::{ServiceRequest, ServiceResponse}, error, middleware::Next, Error};
 /// use trunkline_session::{Failure, observed};
 ///
 /// // For `App::wrap(from_fn(session_errors))`, outside of the session middleware.
-/// async fn session_errors(req: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
+/// async fn session_errors<B: MessageBody>(req: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
 ///     let (answer, failure) = observed(next.call(req)).await;
 ///     match (answer, failure) {
 ///         (Err(_), Some(Failure::Unavailable)) => Err(error::ErrorServiceUnavailable("try again")),
@@ -36,6 +36,8 @@ tokio::task_local! {
 ///     }
 /// }
 /// ```
+///
+/// Keep no clone of the request over `next.call`: while there is one, actix panics at every change of its headers.
 pub async fn observed<F: Future>(request: F) -> (F::Output, Option<Failure>) {
     FAILURE
         .scope(Cell::new(None), async {

@@ -1,15 +1,19 @@
 //! Sessions in Redis, which every instance knows.
 //!
-//! A session is a hash `<prefix>:s:{<name tag>}:<id>` with the fields `user`, `created` (ms), `keys` (see `keyring.lua`) and
-//! `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that holds the sid. Both share a hash tag and
-//! an expiry, so that one script changes both, on Redis Cluster too. Redis's clock counts.
+//! A session is a hash `<prefix>:s:{<name tag>}:<id>` with the fields `user`, `created` (ms), `keys` (see
+//! `keyring.lua`) and `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that holds the sid.
+//! Both share a hash tag and an expiry, so that one script changes both, on Redis Cluster too. Redis's clock counts.
+//!
+//! Besides `EVALSHA`, `SCRIPT LOAD`, `PING` and what connecting takes, the user needs `GET`, `SET`, `DEL`, `HGET`,
+//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `TIME` and `UNWATCH`, on keys `<prefix>:s:*` and `<prefix>:n:*`, and
+//! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`.
 
 mod link;
 mod listener;
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -25,14 +29,14 @@ use crate::{
 
 /// Sessions in Redis 6.2 or later, or Valkey.
 ///
-/// Look-up and [`touch`](crate::Sessions::touch) share one connection; login, logout and rotation take one from a pool of
-/// eight, behind which they wait for a second at most. Every operation ends within three seconds. While Redis is away
-/// operations are [`Unavailable`](SessionError::Unavailable), and the first one after it is back connects again.
+/// Look-up and [`touch`](crate::Sessions::touch) share one connection; login, logout and rotation take one from a pool
+/// of eight, behind which they wait for a second at most. Every operation ends within three seconds. While Redis is
+/// away operations are [`Unavailable`](SessionError::Unavailable), and the first one after it is back connects again.
 pub type RedisSessions = Store<Redis>;
 
 impl RedisSessions {
-    /// Sessions in the Redis at `url` (`redis://[user[:password]@]host[:port][/db]`), under keys that begin with `prefix`,
-    /// `tl` by convention. Does not connect: it does not matter whether Redis is there yet.
+    /// Sessions in the Redis at `url` (`redis://[user[:password]@]host[:port][/db]`), under keys that begin with
+    /// `prefix`, `tl` by convention. Does not connect: it does not matter whether Redis is there yet.
     ///
     /// # Errors
     /// [`Url`](InvalidSettings::Url), [`Prefix`](InvalidSettings::Prefix).
@@ -47,7 +51,7 @@ impl RedisSessions {
             link: Link::new(url)?,
             scripts: Scripts::default(),
             endings: broadcast::channel(endings::BACKLOG).0,
-            listener: OnceLock::new(),
+            listener: Mutex::default(),
         }))))
     }
 }
@@ -63,7 +67,7 @@ struct Shared {
     scripts: Scripts,
     endings: broadcast::Sender<Ending>,
     /// Started by the first who wants to hear; ends with the last handle.
-    listener: OnceLock<Listener>,
+    listener: Mutex<Option<Listener>>,
 }
 
 impl Shared {
@@ -128,7 +132,7 @@ impl Backend for Redis {
         let shared = &*self.0;
         let mut issue = shared.scripts.issue.key(shared.session(sid));
         issue.key(shared.name(sid)).arg(key.to_string()).arg(state);
-        issue.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
+        issue.arg(millis(shared.lifetimes.unconfirmed())).arg(millis(shared.lifetimes.max));
         shared.link.on_pool(&issue).await
     }
 
@@ -160,8 +164,7 @@ impl Backend for Redis {
         change.key(shared.name(sid)).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
         change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
         let salts: Option<Vec<String>> = shared.link.on_pool(&change).await?;
-        let parse =
-            |salt: String| Salt::parse(&salt).ok_or_else(|| SessionError::unavailable("not a salt in the keys"));
+        let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
         salts.map(|salts| salts.into_iter().map(parse).collect()).transpose()
     }
 
@@ -183,9 +186,12 @@ impl Backend for Redis {
     fn endings(&self) -> Endings {
         let shared = &*self.0;
         let endings = Endings::new(shared.endings.subscribe());
-        shared
-            .listener
-            .get_or_init(|| Listener::start(shared.link.client().clone(), shared.channel(), shared.endings.clone()));
+        let mut listener = shared.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        // A runtime that ends takes the listener with it: the next to call has one that lives.
+        if !listener.as_ref().is_some_and(Listener::lives) {
+            let client = shared.link.client().clone();
+            *listener = Some(Listener::start(client, shared.channel(), shared.endings.clone()));
+        }
         endings
     }
 

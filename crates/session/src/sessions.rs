@@ -21,10 +21,12 @@ pub struct Principal {
 /// Cheap to clone; clones share everything. All operations end in bounded time.
 pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     /// Starts a session of `user`, and claims the name and all that look like it in the same step. It gets its key when
-    /// the middleware saves it ([`login`](crate::login) sees to that), within [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM).
+    /// the middleware saves it ([`login`](crate::login) sees to that), within
+    /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM).
     ///
     /// # Errors
-    /// [`Taken`](SessionError::Taken) while another live session holds the name, [`Unavailable`](SessionError::Unavailable).
+    /// [`Taken`](SessionError::Taken) while another live session holds the name,
+    /// [`Unavailable`](SessionError::Unavailable).
     fn claim(&self, user: &UserName) -> impl Future<Output = Result<Sid, SessionError>> + Send;
 
     /// Counts as use of a session: puts its idle expiry off, and that of its name, never beyond the absolute limit.
@@ -41,7 +43,8 @@ pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     fn end(&self, sid: &Sid) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// A receiver of the sessions that are [ended](Self::end) from now on, on any instance. Call it inside a Tokio
-    /// runtime: the first call may start a task there that listens until the last clone of the store is dropped.
+    /// runtime: it may start a task there, one for all receivers, that listens until the last clone of the store is
+    /// dropped.
     fn endings(&self) -> Endings;
 
     /// Whether the store answers, for readiness.

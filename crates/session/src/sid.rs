@@ -8,8 +8,8 @@ use trunkline_domain::UserName;
 
 /// The identity of a session from login to its end, whatever happens to its key: not secret, fit for logs.
 ///
-/// 64 hexadecimal digits: a hash of what the user's name looks like, then 128 random bits. The first half leads from the
-/// session to the claim on its name, so that in Redis both share a hash tag, and one script changes both.
+/// 64 hexadecimal digits: a hash of what the user's name looks like, then 128 random bits. The first half leads from
+/// the session to the claim on its name, so that in Redis both share a hash tag, and one script changes both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sid {
     name: u128,
@@ -111,38 +111,59 @@ impl Key {
     }
 }
 
-/// The SHA-256 of a secret, shortened to the 128 bits that the secret has: what stores keep and compare. Whoever reads a
-/// store cannot make a cookie from it, and whoever measures how long a comparison takes learns about the digest of a
+/// The SHA-256 of a secret, shortened to the 128 bits that the secret has: what stores keep and compare. Whoever reads
+/// a store cannot make a cookie from it, and whoever measures how long a comparison takes learns about the digest of a
 /// guess, which he cannot steer: no comparison needs constant time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Digest(pub(crate) u128);
+pub struct Digest(u128);
 
 /// What leads from a superseded secret to its successor, together with that secret: 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Salt(pub(crate) u128);
+pub struct Salt(u128);
 
 impl Salt {
     pub(crate) fn random() -> Self {
         Self(rand::random())
     }
-
-    /// From what its `Display` wrote.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        parse_hex(text).map(Self)
-    }
 }
 
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
+/// The text is neither a digest nor a salt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("digests and salts are 32 hexadecimal digits")]
+pub struct InvalidHex;
+
+/// As text 32 hexadecimal digits.
+macro_rules! as_hex {
+    ($($type:ty),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidHex;
+
+            fn from_str(text: &str) -> Result<Self, InvalidHex> {
+                parse_hex(text).map(Self).ok_or(InvalidHex)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
 }
 
-impl fmt::Display for Salt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
+as_hex!(Digest, Salt);
 
 /// 128 bits of the SHA-256 of the parts. The first is a label of its own for each use, none the beginning of another.
 fn hash(parts: &[&[u8]]) -> u128 {

@@ -28,6 +28,11 @@ impl Listener {
     pub(super) fn start(client: Client, channel: String, endings: broadcast::Sender<Ending>) -> Self {
         Self(tokio::spawn(async move { listen(&client, &channel, &endings).await }))
     }
+
+    /// Whether the runtime that it was started on is still there.
+    pub(super) fn lives(&self) -> bool {
+        !self.0.is_finished()
+    }
 }
 
 impl Drop for Listener {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_session::storage::SessionKey;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
-use trunkline_session::{Ending, MemorySessions, RedisSessions, Sessions, Sid};
+use trunkline_session::{Ending, Lifetimes, MemorySessions, RedisSessions, Sessions, Sid};
 use trunkline_testbed::Redis;
 
 use crate::site::{Answer, LIFETIMES, site};
@@ -314,4 +314,23 @@ async fn foreign_keys_open_nothing<S: Sessions>([here, _]: [S; 2]) {
     // Not signed by us.
     assert_eq!(site.get("/who", &format!("jsessionid={sid}.{:032x}", 1)).await.status, 401);
     assert_eq!(site.get("/who", &login.cookie()).await.status, 200);
+}
+
+/// With the real lifetimes, which only the paused clock can wait for.
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_answer_got_lost_frees_the_name_soon() {
+    let sessions = MemorySessions::in_memory(Lifetimes::default());
+    let site = site(&sessions).await;
+    let lost = site.log_in("ann").await;
+    sleep(Lifetimes::UNCONFIRMED - Duration::from_secs(1)).await;
+    assert_eq!(site.get("/who", &lost).await.status, 200, "it had not got lost");
+    sleep(Lifetimes::default().idle - Duration::from_secs(1)).await;
+    assert_eq!(site.get("/who", &lost).await.status, 200, "from now on it idles as all do");
+    site.log_in("bob").await;
+    sleep(Lifetimes::UNCONFIRMED).await;
+    site.log_in("bob").await;
+    // A claim without any answer at all.
+    sessions.claim(&"cai".parse().unwrap()).await.unwrap();
+    sleep(Lifetimes::CLAIM).await;
+    site.log_in("cai").await;
 }

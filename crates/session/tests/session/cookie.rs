@@ -5,7 +5,7 @@ use trunkline_session::{CookieSettings, InvalidSettings, MemorySessions, SecretK
 use crate::site::{LIFETIMES, SECRET, site_with};
 
 async fn attributes(settings: &CookieSettings) -> Vec<String> {
-    let site = site_with(&MemorySessions::in_memory(LIFETIMES), settings).await;
+    let site = site_with(&MemorySessions::in_memory(LIFETIMES), settings, &[SECRET]).await;
     let line = site.post("/login/ann", "").await.set_cookie.unwrap();
     let (value, attributes) = line.split_once("; ").unwrap();
     assert!(value.starts_with(&format!("{}=", settings.name)), "{value}");
@@ -21,6 +21,23 @@ async fn has_the_attributes_that_keep_it_safe() {
     assert_eq!(attributes(&plain).await, ["HttpOnly", "Max-Age=6", "Path=/", "SameSite=Lax"]);
     let secure = CookieSettings { name: "__Host-trunkline".into(), secure: true };
     assert_eq!(attributes(&secure).await, ["HttpOnly", "Max-Age=6", "Path=/", "SameSite=Lax", "Secure"]);
+}
+
+#[tokio::test]
+async fn a_secret_can_be_replaced_without_logging_anybody_out() {
+    let sessions = MemorySessions::in_memory(LIFETIMES);
+    let (old, new, foreign) = (SECRET, [8; 64], [9; 64]);
+    let with = async |secrets: &[[u8; 64]]| site_with(&sessions, &CookieSettings::default(), secrets).await;
+    let cookie = with(&[old]).await.log_in("ann").await;
+    assert_eq!(with(&[new]).await.get("/who", &cookie).await.status, 401);
+    assert_eq!(with(&[new, foreign]).await.get("/who", &cookie).await.status, 401);
+    let both = with(&[new, foreign, old]).await;
+    assert_eq!(both.get("/who", &cookie).await.status, 200);
+    assert_eq!(both.get("/who", &format!("a=b; {cookie}; c")).await.status, 200);
+    assert_eq!(both.get("/who", &format!("{cookie}; {cookie}")).await.status, 401, "which one?");
+    assert_eq!(both.get("/who", &format!("{cookie}0")).await.status, 401);
+    let again = both.get("/session", &cookie).await.cookie();
+    assert_eq!(with(&[new]).await.get("/who", &again).await.status, 200);
 }
 
 #[test]

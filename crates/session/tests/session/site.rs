@@ -51,14 +51,16 @@ pub(crate) struct Site<A>(A);
 pub(crate) async fn site<S: Sessions>(
     sessions: &S,
 ) -> Site<impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = Error> + use<S>> {
-    site_with(sessions, &CookieSettings::default()).await
+    site_with(sessions, &CookieSettings::default(), &[SECRET]).await
 }
 
 pub(crate) async fn site_with<S: Sessions>(
     sessions: &S,
     cookie: &CookieSettings,
+    secrets: &[[u8; 64]],
 ) -> Site<impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = Error> + use<S>> {
-    let keys = SecretKeys::new([SECRET]).unwrap();
+    let keys = SecretKeys::new(secrets).unwrap();
+    let outside = (keys.clone(), cookie.name.clone());
     let app = App::new()
         .app_data(web::Data::new(sessions.clone()))
         .route("/", web::get().to(page))
@@ -69,7 +71,11 @@ pub(crate) async fn site_with<S: Sessions>(
         .route("/login/{name}", web::post().to(log_in::<S>))
         .route("/logout", web::post().to(log_out::<S>))
         .wrap(middleware(sessions.clone(), &keys, cookie, &LIFETIMES).unwrap())
-        .wrap(from_fn(failures));
+        .wrap(from_fn(failures))
+        .wrap_fn(move |mut request, next| {
+            outside.0.resign(request.headers_mut(), &outside.1);
+            next.call(request)
+        });
     Site(init_service(app).await)
 }
 
