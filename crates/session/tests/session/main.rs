@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod agreement;
 mod contract;
 mod cookie;
 mod redis;

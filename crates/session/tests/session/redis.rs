@@ -226,3 +226,26 @@ async fn passwords_are_not_told() {
         assert!(matches!(refused, Err(InvalidSettings::Prefix)), "{prefix}");
     }
 }
+
+#[test]
+fn listening_outlives_the_runtime_it_began_on() {
+    let redis = Redis::builder().start().unwrap();
+    let [here, there] = handles(&redis);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let mut endings = first.block_on(async { here.endings() });
+    assert_eq!(first.block_on(endings.next()), Some(Ending::Missed));
+    drop(first);
+    runtime().block_on(async {
+        let mut others = here.endings();
+        for endings in [&mut endings, &mut others] {
+            assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+        }
+        let sid = there.claim(&"ann".parse().unwrap()).await.unwrap();
+        there.end(&sid).await.unwrap();
+        for endings in [&mut endings, &mut others] {
+            assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(sid)));
+        }
+        assert!(here.touch(&sid).await.unwrap().is_none());
+    });
+}
