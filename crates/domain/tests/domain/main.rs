@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod document;
 mod frames;
 mod values;
