@@ -12,6 +12,7 @@
 //! | `tl:{lobby}:ids:0`, `:1` | hash | ids remembered in even and odd ten minutes |
 //! | `tl:{lobby}` | channel | entries and whispers |
 //! | `tl:probe:<boot id>` | channel | what one process says to itself, to see that it hears |
+//! | `tl:probe:<boot id>` | hash | nothing: written to see that Redis takes writes; expires |
 //!
 //! # Connections
 //! Two a process. Commands share one that does not reconnect by itself, because the publish script belongs to the run
@@ -136,12 +137,17 @@ impl RedisBus {
         Ok(Self { config: Arc::new(config), client, link, probe_channel, probe_now, pulse: Arc::new(Pulse::new()) })
     }
 
-    /// The link of the moment.
-    fn link(&self) -> Result<Arc<Link>, BusError> {
+    /// The link of the moment, or why there is none.
+    fn link_state(&self) -> Result<Arc<Link>, String> {
         match &*self.link.borrow() {
-            LinkState::Up(link) => Ok(link.clone()),
-            LinkState::Down(reason) => Err(BusError::new(ErrorKind::Unavailable, &**reason)),
+            // A suspected one is about to be replaced: whoever comes now need not wait for it too.
+            LinkState::Up(link) => link.suspicion().map_or_else(|| Ok(link.clone()), Err),
+            LinkState::Down(reason) => Err(reason.to_string()),
         }
+    }
+
+    fn link(&self) -> Result<Arc<Link>, BusError> {
+        self.link_state().map_err(|reason| BusError::new(ErrorKind::Unavailable, reason))
     }
 }
 
@@ -259,12 +265,17 @@ impl Bus for RedisBus {
         subscription.open()
     }
 
+    /// `redis`: the link is up. `writes`: Redis takes them (memory, disk, replicas). `subscription`: what this process
+    /// told itself within the last two probe intervals came back.
     fn health(&self) -> Vec<Health> {
-        let redis = match &*self.link.borrow() {
-            LinkState::Up(_) => Ok(()),
-            LinkState::Down(reason) => Err(reason.to_string()),
+        let (redis, writes) = match self.link_state() {
+            Ok(link) => (Ok(()), link.refusal().map_or(Ok(()), Err)),
+            Err(reason) => (Err(reason), Err("Redis cannot be reached".to_owned())),
         };
-        vec![Health { check: "redis", state: redis }, Health { check: "subscription", state: self.pulse.health() }]
+        let subscription = self.pulse.health();
+        [("redis", redis), ("writes", writes), ("subscription", subscription)]
+            .map(|(check, state)| Health { check, state })
+            .into()
     }
 }
 

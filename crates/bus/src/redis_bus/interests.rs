@@ -294,4 +294,19 @@ mod tests {
             prop_assert!(world.interests.rooms.values().all(|status| status.wanted));
         }
     }
+
+    /// Found by the test above: wanted again between leaving and coming back, it was announced too early.
+    #[test]
+    fn a_room_left_before_it_was_announced_is_announced_when_it_is_back() {
+        let mut world = World::default();
+        let (want, unwant) = (Step::Want(0), Step::Unwant(0));
+        for step in [want, Step::Request, Step::Done, unwant, Step::Request, Step::Done, want, Step::Announce] {
+            world.step(step);
+        }
+        assert_eq!(world.wanted[&room(0)], 0);
+        for step in [Step::Request, Step::Done, Step::Announce] {
+            world.step(step);
+        }
+        assert_eq!(world.wanted[&room(0)], 1);
+    }
 }

@@ -2,24 +2,26 @@
 
 use std::{future::Future, pin::pin, task::Poll};
 
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisResult, Script, aio::MultiplexedConnection};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisResult, Script, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Mutex, Semaphore, watch},
     time::{Instant, timeout},
 };
 
 use super::{
-    RESPONSE_TIMEOUT,
+    PROBE_INTERVAL, RESPONSE_TIMEOUT,
     refusal::is_link_broken,
     script::{Generation, info_field},
 };
 use crate::{BusError, ErrorKind};
 
-/// Commands under way on the connection; beyond, callers wait, in order.
+/// Commands under way on the connection; beyond, callers wait, in order, each holding only its own command.
 const UNDER_WAY: usize = 256;
 /// The connection's own queue. A caller that gives up leaves its command there until the connection comes to it, so it
 /// is larger than what can be under way; then the first poll of a command always puts it into the queue.
 const QUEUE: usize = 4 * UNDER_WAY;
+
+const SILENT: &str = "Redis did not answer in time";
 
 /// A connection that does not reconnect by itself, and the publish script compiled for the Redis at its other end.
 pub(super) struct Link {
@@ -32,6 +34,7 @@ pub(super) struct Link {
     under_way: Semaphore,
     /// Why the connection should be given up, once there is a reason.
     suspicion: watch::Sender<Option<String>>,
+    refusal: std::sync::Mutex<Option<String>>,
 }
 
 impl Link {
@@ -68,6 +71,7 @@ impl Link {
                 turn: Mutex::new(()),
                 under_way: Semaphore::new(UNDER_WAY),
                 suspicion: watch::channel(None).0,
+                refusal: std::sync::Mutex::new(None),
             })
         };
         timeout(RESPONSE_TIMEOUT, connecting).await.unwrap_or_else(|_| Err("no answer while connecting".to_owned()))
@@ -117,7 +121,7 @@ impl Link {
             })
         });
         answered.await.unwrap_or_else(|_| {
-            self.suspect("Redis did not answer in time");
+            self.suspect(SILENT);
             Err(ErrorKind::Timeout.into())
         })
     }
@@ -131,6 +135,11 @@ impl Link {
         });
     }
 
+    /// Why it should be given up, if there is a reason.
+    pub(super) fn suspicion(&self) -> Option<String> {
+        self.suspicion.borrow().clone()
+    }
+
     /// Waits until somebody suspects it, and says why.
     pub(super) async fn suspected(&self) -> String {
         let mut suspicion = self.suspicion.subscribe();
@@ -139,18 +148,41 @@ impl Link {
         reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
     }
 
-    /// Asks Redis who it is, and has it tell `channel`. An error is a reason to give the connection up.
-    pub(super) async fn probe(&self, channel: &str) -> Result<(), String> {
+    /// Asks Redis who it is, has it tell the channel `name`, and writes a key of that name to see whether it takes
+    /// writes. An error is a reason to give the connection up; a refused write is only [noted](Self::refusal).
+    pub(super) async fn probe(&self, name: &str) -> Result<(), String> {
         let mut commands = info(&["server", "replication"]);
-        commands.cmd("PUBLISH").arg(channel).arg("").ignore();
+        commands.cmd("PUBLISH").arg(name).arg("");
+        commands.cmd("HSET").arg(name).arg("alive").arg(1);
+        let expiry = 3 * PROBE_INTERVAL.as_millis() as u64;
+        commands.cmd("PEXPIRE").arg(name).arg(expiry).ignore().ignore_errors();
         let mut connection = self.connection.clone();
-        let answer = timeout(RESPONSE_TIMEOUT, commands.query_async::<(String, String)>(&mut connection)).await;
-        let (server, replication) =
-            answer.map_err(|_| "Redis did not answer in time")?.map_err(|error| error.to_string())?;
-        match Generation::from_info(&server, &replication) {
-            Some(now) if now == self.generation => Ok(()),
-            _ => Err("Redis was restarted or failed over".to_owned()),
+        let answers = timeout(RESPONSE_TIMEOUT, commands.query_async::<Vec<RedisResult<Value>>>(&mut connection)).await;
+        let answers = answers.map_err(|_| SILENT)?.map_err(|error| error.to_string())?;
+        let Ok([server, replication, told, written]) = <[_; 4]>::try_from(answers) else {
+            return Err("Redis gave fewer answers than it was asked for".to_owned());
+        };
+        told.map_err(|error| error.to_string())?;
+        let text = |info: RedisResult<Value>| -> Result<String, String> {
+            redis::from_redis_value(info.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+        };
+        if Generation::from_info(&text(server)?, &text(replication)?).as_ref() != Some(&self.generation) {
+            return Err("Redis was restarted or failed over".to_owned());
         }
+        match written {
+            Err(error) if is_link_broken(&error) => return Err(error.to_string()),
+            written => *self.lock_refusal() = written.err().map(|error| error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Why Redis takes no writes, as far as the last probe saw.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.lock_refusal().clone()
+    }
+
+    fn lock_refusal(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Refuses what waits for a place and what comes; commands that were sent still get their answers.

@@ -45,7 +45,7 @@ pub(super) fn publish(script: &Script, config: &RedisConfig, room: &Room, draft:
     let mut cmd = redis::cmd("EVALSHA");
     cmd.arg(script.get_hash()).arg(4).arg(keys.log()).arg(keys.meta()).arg(keys.ids(0)).arg(keys.ids(1));
     cmd.arg(draft.user.as_str()).arg(draft.id.as_str()).arg(draft.text.as_str()).arg(keys.channel());
-    cmd.arg(config.retain).arg(config.retain_millis());
+    cmd.arg(config.retain.max(1)).arg(config.retain_millis());
     cmd
 }
 

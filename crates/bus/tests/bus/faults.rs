@@ -218,11 +218,14 @@ async fn out_of_memory_it_rejects_and_tells_nobody() {
     let page = bus.read(&lobby(), Range::Latest(10)).await.unwrap();
     assert_eq!((page.entries.len(), page.head), (1, first.pos));
     assert_eq!(bus.publish(&lobby(), draft(0)).await.unwrap(), Receipt { repeated: true, ..first });
-    assert!(state(&bus, "redis").is_ok());
+    let why = unhealthy(&bus, "writes").await;
+    assert!(why.contains("OOM"), "{why}");
+    assert!(state(&bus, "redis").is_ok() && state(&bus, "subscription").is_ok());
 
     server.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     let second = bus.publish(&lobby(), draft(1)).await.unwrap();
     assert_eq!(second, Receipt { pos: first.pos.next_in_epoch(), repeated: false });
+    healthy(&bus, "writes").await;
 }
 
 #[tokio::test]
