@@ -17,5 +17,5 @@ mod socket;
 
 pub use config::{Config, Limits};
 pub use gateway::Gateway;
-pub use http::{InvalidOrigin, Origin};
+pub use http::{InvalidOrigin, Origin, not_found};
 pub use policy::{Action, Denied, LoggedIn, Policy};

@@ -11,6 +11,7 @@ use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
 };
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
 use trunkline_gateway::{Config, Limits, Origin};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
@@ -70,9 +71,19 @@ pub(crate) struct Settings {
     #[arg(long, env = "TRUNKLINE_WORKERS", value_name = "N", help_heading = "Server")]
     pub(crate) workers: Option<NonZeroU32>,
 
-    /// How log lines on standard error look. The variable RUST_LOG says which (default: info).
+    /// How log lines on standard error look.
     #[arg(long, env = "TRUNKLINE_LOG", value_name = "FORMAT", default_value = "text", help_heading = "Server")]
     pub(crate) log: LogFormat,
+
+    /// Which log lines are written: a level, or one a module, such as info,trunkline_gateway=debug.
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        value_name = "FILTER",
+        default_value = "info,actix_server=warn",
+        help_heading = "Server"
+    )]
+    log_filter: String,
 
     /// File with the keys that sign session cookies: one a line, at least 64 bytes each, the same on all instances. The first
     /// signs. The variable TRUNKLINE_SECRET holds the keys themselves instead. Needed with --redis.
@@ -171,16 +182,19 @@ pub(crate) struct Settings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads arguments and environment. Wrong usage ends the process with code 2, `--help` with 0, each with its text.
-pub(crate) fn from_process() -> Settings {
-    match parse(std::env::args_os()) {
+/// Reads arguments, environment and the file with the keys that sign session cookies; no keys where none were given and
+/// none are needed. Wrong usage ends the process with code 2, `--help` with 0, each with its text.
+pub(crate) fn from_process() -> (Settings, Option<SecretKeys>) {
+    let settings = match parse(std::env::args_os()) {
         Ok(Asked::Serve(settings)) => *settings,
         Ok(Asked::Reference) => {
             print!("{}", reference::markdown(&Cli::command()));
             std::process::exit(0)
         }
         Err(error) => error.exit(),
-    }
+    };
+    let keys = settings.keys().unwrap_or_else(|error| error.exit());
+    (settings, keys)
 }
 
 /// What a command line asks for.
@@ -229,6 +243,9 @@ impl Settings {
                 self.cookie_name
             )));
         }
+        if let Err(why) = EnvFilter::try_new(&self.log_filter) {
+            return Err(wrong(format!("--log-filter: {why}")));
+        }
         if self.secret_file.is_some() && self.secret.is_some() {
             return Err(wrong("give --secret-file or TRUNKLINE_SECRET, not both"));
         }
@@ -239,7 +256,7 @@ impl Settings {
     ///
     /// # Errors
     /// Keys that cannot be read or are too short, or none where other instances must know them: wrong usage, to be shown.
-    pub(crate) fn keys(&self) -> Result<Option<SecretKeys>, clap::Error> {
+    fn keys(&self) -> Result<Option<SecretKeys>, clap::Error> {
         let (text, from) = match (&self.secret, &self.secret_file) {
             (Some(secret), _) => (secret.reveal().to_owned(), "TRUNKLINE_SECRET".to_owned()),
             (None, Some(file)) => {
@@ -251,6 +268,12 @@ impl Settings {
         };
         let keys = SecretKeys::new(secrets::lines(&text));
         keys.map(Some).map_err(|why| wrong(format!("{from}: {why}; make one with `openssl rand -hex 64`")))
+    }
+
+    /// Which log lines are written.
+    pub(crate) fn log_filter(&self) -> EnvFilter {
+        // `validate` has tried it.
+        EnvFilter::try_new(&self.log_filter).unwrap_or_default()
     }
 
     /// How long sessions last.

@@ -20,6 +20,7 @@ struct Asset {
 }
 
 /// What the build script found in `web/`. Pages name files by these constants, so a page cannot name one that is not there.
+#[allow(dead_code, reason = "pages name only the files that they load; scripts import the others")]
 mod embedded {
     use super::Asset;
 

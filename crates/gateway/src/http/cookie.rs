@@ -17,19 +17,22 @@ use trunkline_session::Sessions;
 use super::Site;
 
 /// Middleware outside of the session's: lets the session cookie through where there is exactly one, and no other cookie,
-/// since a malformed foreign one would spoil the parsing of all.
+/// since a malformed foreign one would spoil the parsing of all. One that an earlier key signed counts as signed by the
+/// present one.
 pub(super) async fn only_ours<S: Sessions, B: MessageBody + 'static>(
     site: web::Data<Site<S>>,
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    reduce(request.headers_mut(), &site.config.cookie.name);
+    let name = &site.config.cookie.name;
+    reduce(request.headers_mut(), name);
+    site.config.keys.resign(request.headers_mut(), name);
     next.call(request).await
 }
 
 /// Leaves the one cookie of this name, or none.
 fn reduce(headers: &mut HeaderMap, name: &str) {
-    let found = headers.remove(COOKIE).map(|line| only(line, name)).fold(Found::None, Found::and);
+    let found = headers.remove(COOKIE).map(|line| only(&line, name)).fold(Found::None, Found::and);
     if let Found::One(line) = found {
         headers.insert(COOKIE, line);
     }
@@ -52,7 +55,7 @@ impl Found {
 }
 
 /// What one `Cookie` header brings.
-fn only(line: HeaderValue, name: &str) -> Found {
+fn only(line: &HeaderValue, name: &str) -> Found {
     // Not ASCII: no cookie of ours.
     let Ok(text) = line.to_str() else { return Found::Unclear };
     text.split(';').fold(Found::None, |found, pair| {

@@ -98,7 +98,9 @@ async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Form, Prob
     let body = tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY)).await;
     let body = body.map_err(|_| Problem::TooSlow)?.map_err(|_| Problem::TooLarge)?.map_err(|_| Problem::BadBody)?;
     if sent_json(request) {
-        serde_json::from_slice(&body).map_err(|_| Problem::BadBody)
+        // By way of a map: of an array, serde would take the elements for the fields.
+        let object: serde_json::Map<_, _> = serde_json::from_slice(&body).map_err(|_| Problem::BadBody)?;
+        serde_json::from_value(object.into()).map_err(|_| Problem::BadBody)
     } else {
         let text = std::str::from_utf8(&body).map_err(|_| Problem::BadBody)?;
         let form = web::Query::<Form>::from_query(text).map_err(|_| Problem::BadBody)?;

@@ -1,0 +1,5 @@
+//! Tests of the gateway as a whole, one module a subject.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod http;
+mod program;
