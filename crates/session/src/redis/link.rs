@@ -104,19 +104,6 @@ impl Link {
         .await
     }
 
-    /// Whether Redis answers.
-    pub(super) async fn ping(&self) -> Result<(), SessionError> {
-        bounded(async {
-            let (mut connection, generation) = self.connect().await?;
-            let pong = redis::cmd("PING").exec_async(&mut connection).await;
-            if pong.as_ref().is_err_and(is_of_connection) {
-                self.give_up(generation).await;
-            }
-            Ok(pong?)
-        })
-        .await
-    }
-
     /// A clone of the shared connection, made if there is none.
     async fn connect(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
         let mut shared = self.shared.lock().await;

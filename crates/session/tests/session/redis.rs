@@ -71,6 +71,8 @@ async fn a_lost_connection_costs_no_request() {
     let mut cookie = site.log_in("ann").await;
     for _ in 0..3 {
         redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        sessions.health().await.unwrap();
+        redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
         let page = site.get("/", &cookie).await;
         assert_eq!(page.status, 200);
         assert_ne!(page.cookie(), cookie);
@@ -119,7 +121,12 @@ async fn endings_that_were_not_heard_are_told_as_missed() {
     assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
     let bob = there.claim(&"bob".parse().unwrap()).await.unwrap();
     there.end(&bob).await.unwrap();
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(bob)));
+    let mut heard = timeout(SOON, endings.next()).await.unwrap();
+    // If it listened again as quickly as that.
+    if heard == Some(Ending::Of(ann)) {
+        heard = timeout(SOON, endings.next()).await.unwrap();
+    }
+    assert_eq!(heard, Some(Ending::Of(bob)));
 }
 
 #[tokio::test]
