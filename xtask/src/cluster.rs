@@ -109,14 +109,13 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
             Err(RecvTimeoutError::Timeout) => {}
         }
         let ended = fleet.tick();
+        file.write(&fleet.report())?;
         if announced {
-            file.write(&fleet.report())?;
             continue;
         }
         if let Some((name, ended, log)) = ended {
             return Err(Error::InstanceFailed { name, ended, log });
         }
-        file.write(&fleet.report())?;
         if fleet.all_serve() {
             announced = true;
             fleet.talkative = true;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Error, HaProxy, http_get};
+use trunkline_testbed::{Error, HaProxy, Silent, Tool, Toolbox, http_get, project_root};
 
 use crate::instance::Instance;
 
@@ -61,6 +61,20 @@ fn open_socket(port: u16) -> TcpStream {
 fn echoes(mut socket: &TcpStream) -> bool {
     let mut byte = [0];
     socket.write_all(b"x").and_then(|()| socket.read_exact(&mut byte)).is_ok()
+}
+
+#[test]
+fn the_configuration_stands_by_itself() {
+    let haproxy = Toolbox::project().get(Tool::HaProxy, &Silent).unwrap();
+    // As production may set it; words are split.
+    for bind in [None, Some("127.0.0.1:1234 name web")] {
+        let mut check = haproxy.command();
+        check.arg("-c").arg("-f").arg(project_root().join("deploy/haproxy.cfg"));
+        check.envs(bind.map(|bind| ("TRUNKLINE_LB_BIND", bind)));
+        let output = check.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("WARNING"), "{said}");
+    }
 }
 
 #[test]
