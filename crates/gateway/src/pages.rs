@@ -1,6 +1,8 @@
 //! The pages, rendered on the server. `web/PAGE.md` is the contract with the scripts: ids, attributes and nesting.
 
 mod chat;
+#[cfg(test)]
+mod contract;
 mod language;
 mod layout;
 mod login;

@@ -41,7 +41,10 @@ pub(super) async fn login<S: Sessions>(
     match attempt(&site, &request, &session, payload, &mut form).await {
         Ok(user) if prefers_json(&request) => HttpResponse::Ok().json(json!({ "user": user })),
         Ok(_) => see_other(form.next.as_deref().and_then(local_path).unwrap_or("/")),
-        Err(problem) => refusal(&request, &form, &problem),
+        Err(problem) => {
+            tracing::info!(code = problem.code(), address = %site.client(&request).address, "login refused");
+            refusal(&request, &form, &problem)
+        }
     }
 }
 
@@ -158,9 +161,20 @@ fn local_path(next: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::{dev::Payload, error::PayloadError, test::TestRequest, web::Bytes};
+    use futures_util::stream;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[actix_web::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        tokio::time::pause();
+        let request = TestRequest::post().to_http_request();
+        let trickle: Payload = Payload::Stream { payload: Box::pin(stream::pending::<Result<Bytes, PayloadError>>()) };
+        let body = <web::Payload as actix_web::FromRequest>::from_request(&request, &mut { trickle }).await.unwrap();
+        assert_eq!(read(&request, body).await.unwrap_err(), Problem::TooSlow);
+    }
 
     #[test]
     fn only_local_paths_are_gone_back_to() {

@@ -1,14 +1,28 @@
 //! Redis is really killed: everybody is told to come back, nobody is told to log in.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use actix_web::http::{Method, StatusCode};
+use actix_http::Request;
+use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
+use actix_web::{
+    Error,
+    body::MessageBody,
+    cookie::time,
+    dev::{Service, ServiceResponse},
+    http::{Method, StatusCode},
+};
+use trunkline_domain::UserName;
 use trunkline_gateway::Config;
+use trunkline_session::{Endings, SessionError, Sessions, Sid};
 use trunkline_testbed::{AppendFsync, Redis};
 
 use super::{
     browser::{Browser, site},
-    in_redis,
+    in_memory, in_redis,
 };
 
 #[actix_web::test]
@@ -54,17 +68,25 @@ async fn while_the_store_is_away_and_after_it_came_back() {
     assert_eq!(ready.json()["checks"]["sessions"]["ok"], false);
 
     redis.restart().unwrap();
-    let mut last = None;
-    for _ in 0..50 {
-        let page = ann.get("/").send(&site).await;
+    until_chat(&mut ann, &site).await;
+}
+
+/// Loads the page until it is the chat again; meanwhile it may say 503, and never that ann is not logged in.
+async fn until_chat<A, B>(ann: &mut Browser, site: &A)
+where
+    A: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let page = ann.get("/").send(site).await;
         if page.is_chat_of("ann") {
             return;
         }
-        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "never the login page: {page:?}");
-        last = Some(page);
+        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{page:?}");
+        assert!(Instant::now() < deadline, "still away: {page:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("still away: {last:?}");
 }
 
 fn upgrade(browser: &mut Browser) -> super::browser::Ask<'_> {
@@ -76,24 +98,107 @@ fn upgrade(browser: &mut Browser) -> super::browser::Ask<'_> {
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
 }
 
-/// An answer that is under way when Redis stops answering: a rotation that is not made logs nobody out.
+/// A Redis that hangs is one that is away.
 #[actix_web::test]
-async fn a_rotation_that_cannot_be_made_serves_the_page() {
+async fn while_the_store_hangs() {
     let mut redis = Redis::builder().start().unwrap();
     let site = site(in_redis(&redis), Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
     redis.pause().unwrap();
+    let begun = Instant::now();
     let page = ann.get("/").send(&site).await;
-    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "the look-up ends in bounded time");
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(begun.elapsed() < Duration::from_secs(8), "bounded: {:?}", begun.elapsed());
     redis.resume().unwrap();
-    let mut pages = Vec::new();
-    for _ in 0..20 {
-        pages.push(ann.get("/").send(&site).await);
-        if pages.last().is_some_and(|page| page.is_chat_of("ann")) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    until_chat(&mut ann, &site).await;
+}
+
+/// A Redis that can be read but takes no writes: who is logged in goes on, under the old key.
+#[actix_web::test]
+async fn while_the_store_is_full() {
+    let redis = Redis::builder().start().unwrap();
+    let site = site(in_redis(&redis), Config::default()).await;
+    let mut ann = Browser::default();
+    ann.log_in(&site, "ann").await;
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let before = ann.cookie.clone();
+    assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
+    assert_eq!(ann.cookie, before, "the key could not be rotated");
+    assert_eq!(ann.fetch("/session").send(&site).await.json()["user"], "ann");
+    let answer = Browser::default().post_json("/login", r#"{"name":"bob"}"#).send(&site).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
+    assert_ne!(ann.cookie, before);
+}
+
+/// A page load that a logout overtakes: 401, and the session does not come back.
+#[actix_web::test]
+async fn a_logout_wins_over_a_page_load() {
+    let overtaken = Overtaken { inner: in_memory(), sid: Arc::default() };
+    let site = site(overtaken.clone(), Config::default()).await;
+    let mut ann = Browser::default();
+    ann.log_in(&site, "ann").await;
+    let page = ann.get("/").send(&site).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+    assert!(page.is_login_page(), "{page:?}");
+    assert_eq!(ann.fetch("/session").send(&site).await.code(), "not_logged_in");
+}
+
+/// Sessions that end between the look-up and the update of a request.
+#[derive(Clone)]
+struct Overtaken<S> {
+    inner: S,
+    sid: Arc<Mutex<Option<Sid>>>,
+}
+
+type State = HashMap<String, String>;
+
+impl<S: Sessions> SessionStore for Overtaken<S> {
+    async fn load(&self, key: &SessionKey) -> Result<Option<State>, LoadError> {
+        self.inner.load(key).await
     }
-    panic!("{pages:?}");
+
+    async fn save(&self, state: State, ttl: &time::Duration) -> Result<SessionKey, SaveError> {
+        self.inner.save(state, ttl).await
+    }
+
+    async fn update(&self, key: SessionKey, state: State, ttl: &time::Duration) -> Result<SessionKey, UpdateError> {
+        let sid = self.sid.lock().unwrap().unwrap();
+        self.inner.end(&sid).await.unwrap();
+        self.inner.update(key, state, ttl).await
+    }
+
+    async fn update_ttl(&self, key: &SessionKey, ttl: &time::Duration) -> Result<(), anyhow::Error> {
+        self.inner.update_ttl(key, ttl).await
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<(), anyhow::Error> {
+        self.inner.delete(key).await
+    }
+}
+
+impl<S: Sessions> Sessions for Overtaken<S> {
+    async fn claim(&self, user: &UserName) -> Result<Sid, SessionError> {
+        let sid = self.inner.claim(user).await?;
+        *self.sid.lock().unwrap() = Some(sid);
+        Ok(sid)
+    }
+
+    async fn touch(&self, sid: &Sid) -> Result<Option<Duration>, SessionError> {
+        self.inner.touch(sid).await
+    }
+
+    async fn end(&self, sid: &Sid) -> Result<(), SessionError> {
+        self.inner.end(sid).await
+    }
+
+    fn endings(&self) -> Endings {
+        self.inner.endings()
+    }
+
+    async fn health(&self) -> Result<(), SessionError> {
+        self.inner.health().await
+    }
 }

@@ -1,0 +1,59 @@
+//! Holds the pages to `web/PAGE.md`: each HTML block there, with strings for keys, is what is rendered.
+
+use std::collections::HashMap;
+
+use super::{Failure, Language, Login};
+
+const CONTRACT: &str = include_str!("../../../../web/PAGE.md");
+const STRINGS: &str = include_str!("../../../../web/strings/en.json");
+
+/// The HTML block under a heading, on one line, with the keys in braces replaced.
+fn block(heading: &str) -> String {
+    let section = CONTRACT.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+    let html = section.split("```html\n").nth(1).unwrap().split("```").next().unwrap();
+    let table: HashMap<String, String> = serde_json::from_str(STRINGS).unwrap();
+    let mut html = html.replace('\n', "");
+    for (key, text) in table {
+        html = html.replace(&format!("{{{key}}}"), &text);
+    }
+    html.replace("{room}", "lobby")
+}
+
+/// What is rendered, from `from` on, with the same in place of hashes and of the strings.
+fn rendered(page: maud::Markup, from: &str) -> String {
+    let page = page.into_string().replace("<!DOCTYPE", "<!doctype");
+    let page = page[page.find(from).unwrap()..].trim_end_matches("</html>").to_owned();
+    let mut pieces = page.split("/assets/");
+    let mut without = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        let (name, rest) = piece.split_once('-').unwrap();
+        without.push_str(&format!("/assets/{name}-HASH{}", &rest[16..]));
+    }
+    let strings = Language::English.strings().data_block();
+    without.replace(strings, "{\"language\":\"en\"}")
+}
+
+#[test]
+fn heads() {
+    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
+}
+
+#[test]
+fn login() {
+    let login = Login { name: "ann", next: Some("/rooms/lobby"), failure: Some(Failure::NameTaken) };
+    assert_eq!(rendered(super::login(Language::English.strings(), &login), "<body"), block("Login"));
+}
+
+#[test]
+fn plain() {
+    let strings = Language::English.strings();
+    assert_eq!(rendered(super::not_found(strings), "<body"), block("Any other plain page"));
+    assert!(rendered(super::unavailable(strings), "<head").contains("<meta http-equiv=\"refresh\" content=\"5\">"));
+}
+
+#[test]
+fn chat() {
+    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    assert_eq!(rendered(page, "<body"), block("Chat"));
+}
