@@ -24,6 +24,7 @@ mod codec;
 mod interests;
 mod keys;
 mod link;
+mod names;
 mod page;
 mod pulse;
 mod refusal;

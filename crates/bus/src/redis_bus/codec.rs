@@ -4,6 +4,8 @@ use bytes::Bytes;
 use redis::Value;
 use trunkline_domain::{Entry, Message, Position};
 
+use super::names::Names;
+
 /// A payload of a room's channel: a kind byte, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Payload {
@@ -15,10 +17,10 @@ pub(super) enum Payload {
 
 impl Payload {
     /// `None` for what no gateway of this version wrote.
-    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
+    pub(super) fn decode(payload: &[u8], names: &mut Names) -> Option<Self> {
         let (kind, rest) = payload.split_first()?;
         match kind {
-            b'e' => entry(std::str::from_utf8(rest).ok()?).map(Self::Entry),
+            b'e' => entry(std::str::from_utf8(rest).ok()?, names).map(Self::Entry),
             b'w' => Some(Self::Whisper(Bytes::copy_from_slice(rest))),
             _ => None,
         }
@@ -30,14 +32,14 @@ impl Payload {
     }
 }
 
-fn entry(rest: &str) -> Option<Entry> {
+fn entry(rest: &str, names: &mut Names) -> Option<Entry> {
     let (header, text) = rest.split_once('\n')?;
     let mut words = header.splitn(5, ' ');
     let pos: Position = words.next()?.parse().ok()?;
     let prev = words.next()?.parse().ok()?;
     let at = words.next()?.parse().ok()?;
     let id = words.next()?.parse().ok()?;
-    let user = words.next()?.parse().ok()?;
+    let user = names.parse(words.next()?)?;
     Some(Entry { prev, message: Message { pos, id, user, text: text.parse().ok()?, at } })
 }
 
@@ -72,7 +74,7 @@ impl Stored {
     }
 
     /// Reads one element of the answer to XRANGE: `[id, [field, value, …]]`. `None` if it has no such form.
-    fn decode(element: &Value) -> Option<Self> {
+    fn decode(element: &Value, names: &mut Names) -> Option<Self> {
         let Value::Array(parts) = element else { return None };
         let [id, fields] = parts.as_slice() else { return None };
         let pos: Position = text(id)?.parse().ok()?;
@@ -83,11 +85,11 @@ impl Stored {
             None => field("prev").and_then(|prev| prev.parse().ok()),
             prev => prev,
         };
-        let message = || {
+        let mut message = || {
             Some(Message {
                 pos,
                 id: field("id")?.parse().ok()?,
-                user: field("user")?.parse().ok()?,
+                user: names.parse(field("user")?)?,
                 text: field("text")?.parse().ok()?,
                 at: field("at")?.parse().ok()?,
             })
@@ -102,7 +104,8 @@ impl Stored {
 /// Reads the answer to XRANGE or XREVRANGE, in its order.
 pub(super) fn stored(answer: &Value) -> Option<Vec<Stored>> {
     let Value::Array(elements) = answer else { return None };
-    elements.iter().map(Stored::decode).collect()
+    let mut names = Names::default();
+    elements.iter().map(|element| Stored::decode(element, &mut names)).collect()
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -151,12 +154,12 @@ mod tests {
     proptest! {
         #[test]
         fn entries_survive_pub_sub(entry in entries()) {
-            prop_assert_eq!(Payload::decode(&encode(&entry)), Some(Payload::Entry(entry)));
+            prop_assert_eq!(Payload::decode(&encode(&entry), &mut Names::default()), Some(Payload::Entry(entry)));
         }
 
         #[test]
         fn whispers_survive_pub_sub(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let decoded = Payload::decode(&Payload::whisper(&bytes));
+            let decoded = Payload::decode(&Payload::whisper(&bytes), &mut Names::default());
             prop_assert_eq!(decoded, Some(Payload::Whisper(bytes.into())));
         }
 
@@ -172,7 +175,7 @@ mod tests {
 
         #[test]
         fn no_payload_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Payload::decode(&bytes);
+            let _ = Payload::decode(&bytes, &mut Names::default());
         }
 
         #[test]
@@ -180,15 +183,15 @@ mod tests {
             let mut bytes = encode(&entry);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = Payload::decode(&bytes);
+            let _ = Payload::decode(&bytes, &mut Names::default());
             bytes.truncate(at);
-            let _ = Payload::decode(&bytes);
+            let _ = Payload::decode(&bytes, &mut Names::default());
         }
     }
 
     #[test]
     fn damaged_entries_keep_their_place() {
-        let damaged = |element| Stored::decode(&element);
+        let damaged = |element| Stored::decode(&element, &mut Names::default());
         let pos = Position::new(5, 3);
         let prev = Some(Position::new(5, 2));
         assert_eq!(damaged(element("5-3", &[("foo", "bar")])), Some(Stored::Damaged { pos, prev }));

@@ -18,6 +18,9 @@
 --
 -- Reply: {position, 0}, or {position, 1} if the message stood already and nothing was written.
 --
+-- Cost, by redis-benchmark and used_cpu of Redis 7.0.15 on a slow core, 20 connections: 30 to 38 us of CPU a call with
+-- 100 bytes of text, 55 us with 4,000; an empty script costs 7 and 12 us there. A remembered id takes about 120 bytes.
+--
 -- Writes come before PUBLISH, and the write that may be refused (OOM, MISCONF, READONLY, NOREPLICAS) comes first of
 -- all: a refusal leaves nothing behind and tells nobody.
 

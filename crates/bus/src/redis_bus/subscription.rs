@@ -22,6 +22,7 @@ use super::{
     codec::Payload,
     interests::{Interests, Request},
     keys::{Keys, room_of},
+    names::Names,
     pulse::Pulse,
     supervisor::LinkState,
 };
@@ -142,6 +143,7 @@ impl Subscription {
         self.probe_now.notify_one();
         let mut checks = interval(PROBE_INTERVAL / 4);
         let mut request = Asking::idle();
+        let mut names = Names::default();
         loop {
             if request.is_idle()
                 && let Some(next) = lock(&shared.interests).request()
@@ -157,7 +159,7 @@ impl Subscription {
                             tracing::info!("the subscription to Redis works");
                         }
                     }
-                    Some(message) => hear(shared, &self.prefix, &message),
+                    Some(message) => hear(shared, &self.prefix, &message, &mut names),
                     None => return Ended::Lost("Redis closed the subscription".to_owned()),
                 },
                 answer = request.answer() => match answer {
@@ -251,10 +253,10 @@ fn announce(shared: &Shared) {
     }
 }
 
-fn hear(shared: &Shared, prefix: &str, message: &Msg) {
+fn hear(shared: &Shared, prefix: &str, message: &Msg, names: &mut Names) {
     let Some(name) = room_of(prefix, message.get_channel_name()) else { return };
     let Some(room) = lock(&shared.interests).hears(name) else { return };
-    match Payload::decode(message.get_payload_bytes()) {
+    match Payload::decode(message.get_payload_bytes(), names) {
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
         Some(Payload::Whisper(bytes)) => push(shared, Delivery::Whisper(room, bytes)),
         // If it was an entry of a newer gateway, the next one's `prev` tells the consumer to read.
