@@ -73,6 +73,13 @@ impl Session {
         if matches!(answer.status, 200..=399) { Ok(()) } else { Err(refusal(&answer)) }
     }
 
+    /// The same session at another address of the deployment, as at one gateway itself instead of the balancer. Cookies
+    /// stay shared.
+    #[must_use]
+    pub fn at(&self, site: Site) -> Self {
+        Self { site, cookies: self.cookies.clone() }
+    }
+
     /// Where the session is.
     #[must_use]
     pub fn site(&self) -> &Site {

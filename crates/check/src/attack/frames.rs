@@ -1,0 +1,92 @@
+//! Frames that are too big, or not frames at all.
+
+use std::{io, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, time::Instant};
+use trunkline_client::Session;
+
+use super::{
+    Ending,
+    raw::{BINARY, FIN, Raw, TEXT, frame_bytes, head_bytes},
+};
+
+/// How long a server may take to end a socket that broke the rules.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Announces 2^40 bytes and sends at most `most` of them.
+pub(super) async fn giant(session: &Session, most: u64) -> io::Result<Value> {
+    let mut raw = Raw::open(session, None).await?;
+    let since = Instant::now();
+    raw.stream.write_all(&head_bytes(FIN | TEXT, 1 << 40, true)).await?;
+    let (read, mut write) = raw.stream.into_split();
+    let sending = tokio::spawn(async move {
+        let piece = vec![b'x'; 64 * 1024];
+        let mut taken = 0u64;
+        while taken < most {
+            match write.write(&piece).await {
+                Ok(bytes) => taken += bytes as u64,
+                Err(_) => break,
+            }
+        }
+        (taken, write)
+    });
+    // The close frame may come while we send; nothing of ours is read after it.
+    let mut close = None;
+    let mut bytes = vec![0; 4096];
+    let mut seen = Vec::new();
+    let _ = tokio::time::timeout(LIMIT, async {
+        loop {
+            read.readable().await?;
+            match read.try_read(&mut bytes) {
+                Ok(0) => return Ok(()),
+                Ok(length) => {
+                    seen.extend_from_slice(&bytes[..length]);
+                    close = close.or_else(|| close_code(&seen));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    })
+    .await;
+    let ending = Ending::new(since, close.or(Some(1006)));
+    sending.abort();
+    let taken = sending.await.map_or(0, |(taken, _)| taken);
+    Ok(json!({"attack": "giant", "ending": ending, "bytes_taken": taken}))
+}
+
+/// The code of the close frame that ends `bytes`, if one does: 0x88, a length without mask, the code.
+fn close_code(bytes: &[u8]) -> Option<u16> {
+    let at = bytes.windows(4).rposition(|window| window[0] == 0x88 && (2..126).contains(&window[1]))?;
+    Some(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]))
+}
+
+/// Each kind of bad frame on its own socket.
+pub(super) async fn malformed(session: &Session) -> io::Result<Value> {
+    let unmasked = [head_bytes(FIN | TEXT, 2, false), b"{}".to_vec()].concat();
+    let cases: [(&str, Vec<u8>); 12] = [
+        ("no JSON, three times", frame_bytes(FIN | TEXT, b"hello").repeat(3)),
+        ("unknown type, three times", frame_bytes(FIN | TEXT, br#"{"type":"dance"}"#).repeat(3)),
+        ("binary", frame_bytes(FIN | BINARY, b"\x00\x01\x02")),
+        ("bad UTF-8", frame_bytes(FIN | TEXT, b"\xc3\x28")),
+        ("not masked", unmasked),
+        ("reserved bits", frame_bytes(FIN | 0x40 | TEXT, b"{}")),
+        ("reserved opcode", frame_bytes(FIN | 3, b"")),
+        ("fragmented ping", frame_bytes(9, b"")),
+        ("long ping", frame_bytes(FIN | 9, &[b'x'; 126])),
+        ("continuation of nothing", frame_bytes(FIN, b"x")),
+        ("20 KiB of text", frame_bytes(FIN | TEXT, &[b'x'; 20 * 1024])),
+        ("close code that must not be sent", frame_bytes(FIN | 8, &1005u16.to_be_bytes())),
+    ];
+    let mut seen = Vec::new();
+    for (name, bytes) in cases {
+        let mut raw = Raw::open(session, None).await?;
+        let since = Instant::now();
+        raw.stream.write_all(&bytes).await?;
+        let mut errors = Vec::new();
+        let close = raw.end(LIMIT, |text| errors.extend(text.get("code").cloned())).await;
+        seen.push(json!({"case": name, "ending": Ending::new(since, close), "errors": errors}));
+    }
+    Ok(json!({"attack": "malformed", "cases": seen}))
+}

@@ -1,0 +1,164 @@
+//! What a client sees, written into the history.
+
+use trunkline_client::{MessageFrame, Observer, Probed, Wire};
+use trunkline_domain::{Command, Event, MessageId, MessageText, Position, Refusal};
+
+use super::recorder::Recorder;
+use crate::history::{ClientNumber, Line, Micros};
+
+/// The observer of one client of a run.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    recorder: Recorder,
+    client: ClientNumber,
+    /// The last position seen of each room.
+    last: Vec<(Box<str>, Position)>,
+}
+
+impl Tap {
+    pub(crate) fn new(recorder: Recorder, client: ClientNumber) -> Self {
+        Self { recorder, client, last: Vec::new() }
+    }
+
+    /// The last position seen of a room.
+    pub(crate) fn last(&self, room: &str) -> Option<Position> {
+        self.last.iter().find(|(known, _)| **known == *room).map(|(_, pos)| *pos)
+    }
+
+    fn write<'a>(&self, line: impl FnOnce(Micros, ClientNumber) -> Option<Line<'a>>) {
+        self.recorder.write(|t| line(t, self.client));
+    }
+
+    fn stand(&mut self, room: &str, pos: Position) {
+        match self.last.iter_mut().find(|(known, _)| **known == *room) {
+            Some((_, last)) => *last = pos,
+            None => self.last.push((room.into(), pos)),
+        }
+    }
+
+    fn sent(&self, command: &Command) {
+        self.write(|t, c| {
+            Some(match command {
+                Command::Join { room, from } => {
+                    Line::Join { t, c, room: room.as_str().into(), after: from.after, recent: from.recent }
+                }
+                Command::Leave { room } => Line::Leave { t, c, room: room.as_str().into() },
+                Command::Send { room, id, text } => {
+                    let due = Text::parse(text.as_str()).map_or(t, |text| text.due);
+                    Line::Send { t, c, room: room.as_str().into(), id: id.as_str().into(), due }
+                }
+                Command::History { .. } | Command::Typing { .. } | Command::Pong => return None,
+            })
+        });
+    }
+
+    fn frame(&mut self, socket: u64, event: &Event) {
+        if let Event::Joined { room, head, resumed } = event
+            && !resumed
+        {
+            // Nothing may follow; if a tail does, it ends at the head.
+            self.stand(room.as_str(), *head);
+        }
+        self.write(|t, c| {
+            Some(match event {
+                Event::Welcome { instance, .. } => Line::Open { t, c, s: socket, instance: instance.as_str().into() },
+                Event::Joined { room, resumed, head } => {
+                    Line::Joined { t, c, room: room.as_str().into(), resumed: *resumed, head: *head }
+                }
+                Event::Left { room } => Line::Left { t, c, room: room.as_str().into() },
+                Event::Sent { room, id, pos } => {
+                    Line::Sent { t, c, room: room.as_str().into(), id: id.as_str().into(), pos: *pos }
+                }
+                Event::Error(Refusal { code, room, id, .. }) => Line::Error {
+                    t,
+                    c,
+                    room: room.as_deref().map(Into::into),
+                    id: id.as_deref().map(Into::into),
+                    code: code_name(*code),
+                },
+                Event::Presence { room, count, .. } => {
+                    Line::Presence { t, c, room: room.as_str().into(), count: *count }
+                }
+                Event::Closing { .. } => Line::Closing { t, c },
+                _ => return None,
+            })
+        });
+    }
+
+    fn message(&mut self, frame: &MessageFrame<'_>) {
+        let torn = Text::parse(&frame.text).is_none_or(|text| text.id != frame.id);
+        let MessageFrame { pos, room, id, user, .. } = frame;
+        self.write(|t, c| {
+            let (room, id, user) = ((&**room).into(), (&**id).into(), (&**user).into());
+            Some(Line::Message { t, c, room, pos: *pos, id, user, torn })
+        });
+        self.stand(&frame.room, frame.pos);
+    }
+}
+
+impl Observer for Tap {
+    const TAKES_MESSAGES: bool = true;
+
+    fn saw(&mut self, wire: Wire<'_>) {
+        match wire {
+            Wire::Message(_, frame) => self.message(&frame),
+            Wire::Frame(socket, event) => self.frame(socket, event),
+            Wire::Sent(_, command) => self.sent(command),
+            Wire::Probed(Probed::LoggedIn(_)) | Wire::Opened(_) => {}
+            Wire::Probed(Probed::NotLoggedIn) => self.write(|t, c| Some(Line::Rejected { t, c, status: 401 })),
+            Wire::Probed(Probed::Unavailable(_)) => self.write(|t, c| Some(Line::Rejected { t, c, status: 503 })),
+            Wire::Probed(Probed::Unreachable(_)) => self.write(|t, c| Some(Line::Rejected { t, c, status: 0 })),
+            Wire::Rejected(_, status) => self.write(|t, c| Some(Line::Rejected { t, c, status: status.unwrap_or(0) })),
+            Wire::Unreadable(..) => self.write(|t, c| Some(Line::Unreadable { t, c })),
+            Wire::Closed(s, code) => self.write(|t, c| Some(Line::Close { t, c, s, code })),
+            Wire::GaveUp(s) => self.write(|t, c| Some(Line::GaveUp { t, c, s })),
+        }
+    }
+}
+
+fn code_name(code: trunkline_domain::ErrorCode) -> std::borrow::Cow<'static, str> {
+    match serde_json::to_value(code) {
+        Ok(serde_json::Value::String(name)) => name.into(),
+        // A unit variant serialises to its name.
+        _ => "unknown".into(),
+    }
+}
+
+/// The text of a message of a run: when it was due, its id, and filling. Whoever sees it can tell whether it is whole.
+pub(crate) struct Text<'a> {
+    due: Micros,
+    id: &'a str,
+}
+
+impl<'a> Text<'a> {
+    /// A text of about `bytes` bytes; never less than due time and id need.
+    pub(crate) fn compose(due: Micros, id: &MessageId, bytes: usize) -> Option<MessageText> {
+        let mut text = format!("{due} {id} .");
+        while text.len() < bytes.min(MessageText::MAX_BYTES) {
+            text.push('.');
+        }
+        text.parse().ok()
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.splitn(3, ' ');
+        let (due, id, filling) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
+        filling.bytes().all(|byte| byte == b'.').then_some(Self { due, id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_tells_whether_it_is_whole() {
+        let id: MessageId = "w1-7".parse().unwrap();
+        let text = Text::compose(42, &id, 64).unwrap();
+        assert_eq!(text.as_str().len(), 64);
+        let read = Text::parse(text.as_str()).unwrap();
+        assert_eq!((read.due, read.id), (42, "w1-7"));
+        assert!(Text::parse(&text.as_str().replace("..", ". ")).is_none());
+        assert!(Text::parse("hello").is_none());
+    }
+}
