@@ -13,6 +13,7 @@ mod metrics;
 mod pages;
 mod policy;
 mod rate;
+mod server;
 mod socket;
 
 pub use config::{Config, Limits};

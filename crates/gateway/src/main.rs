@@ -90,7 +90,7 @@ async fn serve<B: Bus, S: Sessions>(
     let mut signals = Signals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
-    let server = public_server(gateway.clone(), settings, public)?;
+    let server = gateway.serve(public, settings.workers.map(|workers| workers.get() as usize))?;
     if let Some(admin) = &admin {
         tracing::info!(address = %admin.local_addr()?, "listening for operators");
     }
@@ -115,32 +115,6 @@ async fn serve<B: Bus, S: Sessions>(
         task.await.map_err(io::Error::other)??;
     }
     Ok(())
-}
-
-fn public_server<B: Bus, S: Sessions>(
-    gateway: Gateway<B, S>,
-    settings: &Settings,
-    listener: TcpListener,
-) -> io::Result<Server> {
-    let app = move || {
-        let gateway = gateway.clone();
-        App::new()
-            .configure(move |config| gateway.routes(config))
-            .default_service(web::to(trunkline_gateway::not_found))
-    };
-    let mut server = HttpServer::new(app)
-        .on_connect(Gateway::<B, S>::on_connect)
-        .client_request_timeout(REQUEST_TIME)
-        .tcp_nodelay(true)
-        // Else a client that shuts down its sending side only would keep its socket for ever.
-        .h1_allow_half_closed(false)
-        .disable_signals()
-        // By then the gateway has drained; this is for requests under way.
-        .shutdown_timeout(1);
-    if let Some(workers) = settings.workers {
-        server = server.workers(workers.get() as usize);
-    }
-    Ok(server.listen(listener)?.run())
 }
 
 fn admin_server<B: Bus, S: Sessions>(gateway: Gateway<B, S>, listener: TcpListener) -> io::Result<Server> {

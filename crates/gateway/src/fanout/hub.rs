@@ -221,6 +221,20 @@ impl Hub {
         }
     }
 
+    /// Whether the connection was given up.
+    pub(crate) fn is_gone(&mut self, key: Key) -> bool {
+        self.peer(key).is_none_or(|peer| peer.is_gone())
+    }
+
+    /// The socket takes no bytes for now; woken when it is given up.
+    pub(crate) fn stall(&mut self, key: Key, cx: &Context<'_>) {
+        let now = self.now;
+        if let Some(peer) = self.peer(key) {
+            peer.vitals.offered(now);
+            peer.park_writer(cx.waker());
+        }
+    }
+
     /// What the socket is to write next: first what is for it alone, then its rooms in turn.
     pub(crate) fn poll_take(&mut self, key: Key, cx: &Context<'_>) -> Poll<Taken> {
         let Some((_, peer)) = self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial) else {
@@ -401,7 +415,8 @@ impl Hub {
             match peer.vitals.due(now, now + jittered(self.ping_interval)) {
                 Due::Nothing => {}
                 Due::Ping => peer.tell(&Event::Ping, now),
-                Due::GiveUp => peer.close(Some(CloseCode::Unresponsive.code()), "no sign of life", now),
+                Due::Close => peer.close(Some(CloseCode::Unresponsive.code()), "no sign of life", now),
+                Due::Abort => peer.hang_up(now),
             }
             if peer.leave.is_some_and(|leave| now >= leave) {
                 peer.close(Some(CloseCode::Restart.code()), "this instance restarts", now);

@@ -47,8 +47,10 @@ enum Stage {
     Open,
     /// The close frame is the last of the control bytes; no message goes out any more.
     Closing,
-    /// Everything was handed out, or there is nobody to hand it to.
+    /// Everything was handed out.
     Ended,
+    /// There is nobody to hand anything to.
+    Gone,
 }
 
 impl Peer {
@@ -114,14 +116,14 @@ impl Peer {
 
     /// The connection is gone: nothing more to write.
     pub(super) fn hang_up(&mut self, now: Tick) {
-        self.stage = Stage::Ended;
+        self.stage = Stage::Gone;
         self.wake_writer(now);
         self.wake_reader();
     }
 
     /// The control bytes that wait; after a close frame among them nothing follows.
     pub(super) fn take_control(&mut self) -> Option<Bytes> {
-        if self.control.is_empty() {
+        if self.control.is_empty() || self.is_gone() {
             return None;
         }
         if self.stage == Stage::Closing {
@@ -138,7 +140,11 @@ impl Peer {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.stage == Stage::Ended
+        matches!(self.stage, Stage::Ended | Stage::Gone)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.stage == Stage::Gone
     }
 
     /// Whether so much waits to be written that no further command is read.

@@ -27,8 +27,10 @@ pub(crate) enum Due {
     Nothing,
     /// Send a ping.
     Ping,
-    /// Give the socket up: 4408.
-    GiveUp,
+    /// A ping was not answered: 4408.
+    Close,
+    /// It takes nothing, not even a close frame.
+    Abort,
 }
 
 impl Vitals {
@@ -56,8 +58,10 @@ impl Vitals {
     pub(crate) fn due(&mut self, now: Tick, next_ping: Tick) -> Due {
         let unanswered = self.asked.is_some_and(|asked| now >= asked + PATIENCE);
         let stuck = self.stuck.is_some_and(|since| now >= since + WRITE_PATIENCE);
-        if unanswered || stuck {
-            Due::GiveUp
+        if stuck {
+            Due::Abort
+        } else if unanswered {
+            Due::Close
         } else if now >= self.next_ping {
             self.next_ping = next_ping;
             self.asked.get_or_insert(now);
@@ -82,7 +86,7 @@ mod tests {
         assert_eq!(vitals.due(at(24), at(49)), Due::Nothing);
         assert_eq!(vitals.due(at(25), at(50)), Due::Ping);
         assert_eq!(vitals.due(at(34), at(59)), Due::Nothing);
-        assert_eq!(vitals.due(at(35), at(60)), Due::GiveUp);
+        assert_eq!(vitals.due(at(35), at(60)), Due::Close);
     }
 
     #[test]
@@ -100,7 +104,7 @@ mod tests {
         vitals.offered(at(1));
         vitals.offered(at(20));
         assert_eq!(vitals.due(at(30), at(500)), Due::Nothing);
-        assert_eq!(vitals.due(at(31), at(500)), Due::GiveUp);
+        assert_eq!(vitals.due(at(31), at(500)), Due::Abort);
         vitals.took();
         assert_eq!(vitals.due(at(40), at(500)), Due::Nothing);
     }

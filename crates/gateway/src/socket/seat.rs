@@ -37,6 +37,11 @@ impl Seat {
         (Rc::new(Self { worker, key, metrics, _place: place, _registered: registered }), surplus)
     }
 
+    /// Whether the connection was given up: nothing more is to be written.
+    pub(super) fn is_gone(&self) -> bool {
+        self.worker.hub().is_gone(self.key)
+    }
+
     /// The connection is gone, or will be: whoever still works on it ends.
     pub(super) fn hang_up(&self) {
         self.worker.hub().hang_up(self.key);

@@ -1,10 +1,11 @@
 //! The handshake: who may open a socket.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use actix_session::Session;
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage as _, HttpRequest, HttpResponse,
+    body::BoxBody,
     http::header::{self, HeaderMap},
     rt, web,
 };
@@ -16,6 +17,7 @@ use super::{
     conversation::Conversation,
     mounted::{SUBPROTOCOL, SocketBody, handshake},
     seat::Seat,
+    takeover::{Accepted, CanBeTakenOver},
 };
 use crate::{
     drain::Phase,
@@ -71,8 +73,15 @@ pub(crate) async fn upgrade<B: Bus, S: Sessions, P: Policy>(
         socket.evict().await;
     }
     tracing::debug!(%user, %sid, "socket opened");
-    rt::spawn(Conversation::new(shared.clone(), seat.clone(), user).run(payload));
-    Ok(response.map_body(|_, _| actix_web::body::BoxBody::new(SocketBody(seat))))
+    let conversation = Conversation::new(shared.clone(), seat.clone(), user);
+    if request.extensions().contains::<CanBeTakenOver>() {
+        let converse = Box::new(|bytes| Box::pin(conversation.run(bytes)) as Pin<Box<dyn Future<Output = ()>>>);
+        let mut response = response.map_body(|_, _| BoxBody::new(()));
+        response.extensions_mut().insert(Accepted { seat, converse });
+        return Ok(response);
+    }
+    rt::spawn(conversation.run(payload));
+    Ok(response.map_body(|_, _| BoxBody::new(SocketBody(seat))))
 }
 
 fn offers_only_foreign_subprotocols(headers: &HeaderMap) -> bool {

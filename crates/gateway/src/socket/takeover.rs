@@ -1,0 +1,174 @@
+//! The transport of our own server: once the App has answered 101, its HTTP machinery is dropped and one small task owns
+//! the connection.
+//!
+//! Mounted, a socket keeps the HTTP dispatcher and its two buffers alive behind it (about 12 KiB); taken over, it costs a
+//! task, and its bytes are copied once. The request still passes the whole App, with every middleware.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_codec::Framed;
+use actix_http::{
+    ConnectionType, HttpMessage as _, Request, Response,
+    body::{BodySize, BoxBody, to_bytes_limited},
+    h1,
+};
+use actix_web::{
+    HttpResponse,
+    dev::{Service, ServiceResponse},
+    rt::{self, net::TcpStream},
+};
+use bytes::{Buf, Bytes};
+use futures_util::{SinkExt, Stream, future::join};
+
+use super::seat::Seat;
+use crate::fanout::Taken;
+
+/// Most chunks that one socket writes before the others of its thread get their turn.
+const TURN: usize = 16;
+/// Size of the buffer that all sockets of a thread read into.
+const READ_BUFFER: usize = 16 << 10;
+/// How long the client may take to close after it was sent a close frame.
+const LINGER: Duration = Duration::from_secs(2);
+/// Largest answer other than 101.
+const ANSWER: usize = 1 << 20;
+
+/// In a request's extensions: its connection can be taken over.
+pub(super) struct CanBeTakenOver;
+
+/// What the handler leaves in the extensions of a 101: what to do with the connection.
+pub(super) struct Accepted {
+    pub(super) seat: Rc<Seat>,
+    /// Runs the conversation over the bytes of the client.
+    pub(super) converse: Box<dyn FnOnce(Incoming) -> Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+/// Lets the App answer an upgrade request, then takes the connection over, or sends the answer and closes.
+pub(crate) async fn take_over<S>(
+    app: Rc<S>,
+    request: Request,
+    mut framed: Framed<TcpStream, h1::Codec>,
+) -> Result<(), actix_web::Error>
+where
+    S: Service<Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
+{
+    request.extensions_mut().insert(CanBeTakenOver);
+    let mut answer = match app.call(request).await {
+        Ok(answer) => answer.into_parts().1,
+        Err(error) => HttpResponse::from_error(error),
+    };
+    let accepted = answer.extensions_mut().remove::<Accepted>();
+    let answer = Response::from(answer);
+    let Some(Accepted { seat, converse }) = accepted else { return Ok(refuse(answer, &mut framed).await?) };
+    framed.send(h1::Message::Item((answer.drop_body(), BodySize::None))).await?;
+    let parts = framed.into_parts();
+    let connection = Rc::new(parts.io);
+    let incoming = Incoming { connection: connection.clone(), first: parts.read_buf.freeze() };
+    rt::spawn(async move {
+        join(converse(incoming), write(&seat, &connection)).await;
+    });
+    Ok(())
+}
+
+/// Any answer but 101: what the client sends after its request is not to be read as another request.
+async fn refuse(mut answer: Response<BoxBody>, framed: &mut Framed<TcpStream, h1::Codec>) -> io::Result<()> {
+    answer.head_mut().set_connection_type(ConnectionType::Close);
+    let (head, body) = answer.into_parts();
+    let body = to_bytes_limited(body, ANSWER).await.ok().and_then(Result::ok).unwrap_or_default();
+    framed.send(h1::Message::Item((head, BodySize::Sized(body.len() as u64)))).await?;
+    if !body.is_empty() {
+        framed.send(h1::Message::Chunk(Some(body))).await?;
+    }
+    framed.send(h1::Message::Chunk(None)).await?;
+    SinkExt::<h1::Message<_>>::close(framed).await
+}
+
+/// The bytes that a client sends.
+pub(super) struct Incoming {
+    connection: Rc<TcpStream>,
+    /// What came together with the request.
+    first: Bytes,
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        thread_local! {
+            static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
+        }
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.first))));
+        }
+        loop {
+            ready!(self.connection.poll_read_ready(cx))?;
+            let read: io::Result<Bytes> = BUFFER.with_borrow_mut(|buffer| {
+                let count = self.connection.try_read(buffer)?;
+                Ok(Bytes::copy_from_slice(&buffer[..count]))
+            });
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(bytes) if bytes.is_empty() => return Poll::Ready(None),
+                other => return Poll::Ready(Some(other)),
+            }
+        }
+    }
+}
+
+/// Writes what the hub has for the socket until it ends.
+async fn write(seat: &Seat, connection: &TcpStream) {
+    let mut unsent = Bytes::new();
+    let outcome = poll_fn(|cx| poll_write(seat, connection, &mut unsent, cx)).await;
+    seat.hang_up();
+    if outcome.is_ok() {
+        // The close frame is out. What the client still sends is dropped, not answered with a reset that could
+        // overtake it.
+        let _ = socket2::SockRef::from(connection).shutdown(std::net::Shutdown::Write);
+        let _ = tokio::time::timeout(LINGER, drain(connection)).await;
+    }
+}
+
+/// Ready with `Ok` once everything is out, with an error where the connection is beyond saving.
+fn poll_write(seat: &Seat, connection: &TcpStream, unsent: &mut Bytes, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    for _ in 0..TURN {
+        while !unsent.is_empty() {
+            if seat.is_gone() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            match connection.try_write(unsent) {
+                Ok(count) => unsent.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    seat.worker.hub().stall(seat.key, cx);
+                    ready!(connection.poll_write_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        let taken = ready!(seat.worker.hub().poll_take(seat.key, cx));
+        match taken {
+            Taken::Bytes(bytes) => *unsent = bytes,
+            Taken::End => return Poll::Ready(Ok(())),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Reads and drops until the client closes.
+async fn drain(connection: &TcpStream) {
+    let mut scrap = [0; 512];
+    while connection.readable().await.is_ok() {
+        match connection.try_read(&mut scrap) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
