@@ -4,4 +4,5 @@
 
 mod document;
 mod frames;
+mod presence;
 mod values;

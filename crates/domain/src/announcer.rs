@@ -1,0 +1,91 @@
+//! What a room is told of who is in it: calmer than the truth, and never false for long.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{Moves, UserName};
+
+/// Turns the true set of a room's users over time into frames: nothing for a user who is back within [`Self::GRACE`], at
+/// most one frame each [`Self::PACE`], only counts above [`Self::NAMED`] users.
+///
+/// Whoever was told the [state](Self::shown) and every [`Announcement`] since knows the state of now.
+#[derive(Clone, Debug, Default)]
+pub struct Announcer {
+    /// What the room was told.
+    shown: BTreeSet<UserName>,
+    /// Who is here and was not told.
+    coming: BTreeSet<UserName>,
+    /// Who was told, is not here, and since when.
+    leaving: BTreeMap<UserName, Duration>,
+    /// When the next frame may go.
+    next: Duration,
+}
+
+/// What to tell everybody in the room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// These came and went; nobody is in both, and both are never empty.
+    Moves(Moves),
+    /// The state in place of what was known: only its count matters, or names are shown again.
+    State,
+}
+
+impl Announcer {
+    /// How long a user may be nowhere without being told to have gone: a reconnect.
+    pub const GRACE: Duration = Duration::from_secs(5);
+    /// Least time between two frames.
+    pub const PACE: Duration = Duration::from_secs(1);
+    /// Most users whose names are told.
+    pub const NAMED: usize = 500;
+
+    /// The truth changed at `now`, a time that never goes back.
+    pub fn moved(&mut self, moves: Moves, now: Duration) {
+        for user in moves.went {
+            if !self.coming.remove(&user) {
+                self.leaving.entry(user).or_insert(now);
+            }
+        }
+        for user in moves.came {
+            if self.leaving.remove(&user).is_none() {
+                self.coming.insert(user);
+            }
+        }
+    }
+
+    /// What is to be told now, if anything.
+    pub fn due(&mut self, now: Duration) -> Option<Announcement> {
+        if now < self.next {
+            return None;
+        }
+        let ripe = |since: &Duration| now >= *since + Self::GRACE;
+        if self.coming.is_empty() && !self.leaving.values().any(ripe) {
+            return None;
+        }
+        let named = self.is_named();
+        let came: Vec<UserName> = std::mem::take(&mut self.coming).into_iter().collect();
+        let went: Vec<UserName> =
+            self.leaving.iter().filter(|(_, since)| ripe(since)).map(|(user, _)| user.clone()).collect();
+        for user in &went {
+            self.leaving.remove(user);
+            self.shown.remove(user);
+        }
+        self.shown.extend(came.iter().cloned());
+        self.next = now + Self::PACE;
+        let moves = named && self.is_named();
+        Some(if moves { Announcement::Moves(Moves { came, went }) } else { Announcement::State })
+    }
+
+    /// Whether the room is told names.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.shown.len() <= Self::NAMED
+    }
+
+    /// Who is here, as far as the room was told.
+    #[must_use]
+    pub fn shown(&self) -> &BTreeSet<UserName> {
+        &self.shown
+    }
+}
