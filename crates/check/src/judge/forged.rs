@@ -68,8 +68,9 @@ impl World {
             Some(after) => self.catch_up(c, after),
             None => {
                 let tail = self.log.len().saturating_sub(recent);
-                for entry in self.log[tail..].to_vec() {
+                for entry in self.log.split_off(tail) {
                     self.show(c, &entry);
+                    self.log.push(entry);
                 }
                 self.clients[c as usize].last = Some(head);
             }
