@@ -48,8 +48,8 @@ pub enum InvalidName {
     /// Over [`UserName::MAX_CHARS`].
     #[error("a name has at most 32 characters")]
     TooLong,
-    /// A character that no user name may hold, such as a space.
-    #[error("a name is made of letters, digits and marks such as '.', '_' and '-', without spaces")]
+    /// A character other than letters, digits and `.`, `_`, `-`, `'`.
+    #[error("a name is made of letters, digits and . _ - ' without spaces")]
     Characters,
     /// No letter and no digit in it.
     #[error("a name needs a letter or a digit")]
@@ -77,6 +77,9 @@ impl FromStr for UserName {
         let name = UsernameCasePreserved::enforce(text).map_err(|_| InvalidName::Characters)?;
         if name.chars().count() > Self::MAX_CHARS {
             Err(InvalidName::TooLong)
+        } else if name.chars().any(|c| c.is_ascii_punctuation() && !"._-'".contains(c)) {
+            // RFC 8265 lets all visible ASCII pass; what could be taken for markup or an address is not wanted in names.
+            Err(InvalidName::Characters)
         } else if !name.chars().any(char::is_alphanumeric) {
             Err(InvalidName::NoLetter)
         } else if !name.as_ref().is_single_script() {

@@ -24,6 +24,8 @@ fn names_that_deceive_or_break_are_refused_with_the_reason() {
         ("a b", InvalidName::Characters),
         ("a\u{0}b", InvalidName::Characters),
         ("a\u{202e}b", InvalidName::Characters),
+        ("<b>", InvalidName::Characters),
+        ("ann@home", InvalidName::Characters),
         ("...", InvalidName::NoLetter),
         ("pаypal", InvalidName::MixedScripts),
         ("admin", InvalidName::Reserved),
