@@ -281,6 +281,11 @@ pub enum Line<'a> {
         /// Threads.
         threads: u64,
     },
+    /// The clients go, by themselves: that they close their sockets from here on says nothing.
+    Over {
+        /// When.
+        t: Micros,
+    },
     /// The last line: every client is gone.
     End {
         /// When.
@@ -376,6 +381,7 @@ impl<'a> Line<'a> {
             | Self::LoggedOut { t, .. }
             | Self::Healed { t }
             | Self::Quiet { t }
+            | Self::Over { t }
             | Self::Tail { t, .. }
             | Self::Gauge { t, .. }
             | Self::End { t } => Some(*t),

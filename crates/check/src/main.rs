@@ -1,6 +1,6 @@
 //! `trunkline-check`: proves or disproves, from outside, that a deployment keeps its promise.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
@@ -25,6 +25,9 @@ struct Cli {
 enum Command {
     /// Write, read and judge
     Run(Box<Run>),
+    /// Hold thousands of readers, with orders on standard input as `run --control` takes them: for a reconnect storm,
+    /// mark the fault, kill an instance, mark it healed, and stop
+    Storm(Storm),
     /// Judge a recorded history
     Judge {
         /// The history, as `run --history` wrote it
@@ -42,6 +45,30 @@ enum Command {
 struct Run {
     #[command(flatten)]
     settings: load::Settings,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct Storm {
+    /// Where the deployment is reached
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Readers
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    clients: u32,
+    /// Readers that share one session
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    tabs: u32,
+    /// Rooms
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rooms: u32,
+    /// Messages a second, of twenty writers together
+    #[arg(long, value_name = "N", default_value_t = 20.0)]
+    rate: f64,
+    /// How long to stay, unless stopped before
+    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    duration: Duration,
     #[command(flatten)]
     output: Output,
 }
@@ -82,6 +109,7 @@ fn main() -> ExitCode {
 async fn carry_out(command: Command) -> Result<bool, Error> {
     match command {
         Command::Run(run) => check(&run).await,
+        Command::Storm(storm) => check(&storm.run()).await,
         Command::Judge { file, output } => {
             let verdict = judge_file(&file)?;
             println!("{}", report::Text(&verdict));
@@ -124,6 +152,24 @@ async fn check(run: &Run) -> Result<bool, Error> {
 fn tell(value: &serde_json::Value) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{value}").and_then(|()| out.flush());
+}
+
+impl Storm {
+    /// A storm is a run of many readers and few writers.
+    fn run(self) -> Run {
+        let Self { url, clients, tabs, rooms, rate, duration, output } = self;
+        let settings = load::Settings {
+            url,
+            readers: clients,
+            tabs,
+            rooms,
+            rate,
+            duration,
+            control: true,
+            ..load::Settings::default()
+        };
+        Run { settings, output }
+    }
 }
 
 impl Output {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use trunkline_client::SocketId;
-use trunkline_domain::Position;
+use trunkline_domain::{CloseCode, Position};
 
 use super::record::{MessageNumber, Names, Record, RoomNumber, What};
 use crate::history::{ClientNumber, Fault, Micros};
@@ -18,6 +18,8 @@ pub(crate) struct Facts {
     pub(crate) acked: HashMap<RoomNumber, Vec<Position>>,
     pub(crate) faults: Vec<Window>,
     pub(crate) quiet: bool,
+    /// The clients are going.
+    pub(crate) over: bool,
 }
 
 /// What became of a message.
@@ -150,7 +152,12 @@ impl Facts {
                 client.forget_subscriptions();
             }
             What::Close { socket, .. } | What::GaveUp { socket } => {
+                let ended = matches!(what, What::Close { code, .. } if *code == CloseCode::SessionEnded.code());
                 let client = self.client(client);
+                if ended {
+                    // It does not come back; whether its session should have ended is a question of the close code.
+                    client.end();
+                }
                 if client.socket == Some(socket) {
                     client.socket = None;
                     client.forget_subscriptions();
@@ -159,10 +166,7 @@ impl Facts {
             What::LoggedOut { within } => {
                 let client = self.client(client);
                 client.silent_from = Some(t + within);
-                for (_, view) in &mut client.views {
-                    view.wanted = false;
-                    view.close();
-                }
+                client.end();
             }
             What::Join { room, after, recent } => {
                 let view = self.view_mut(client, room);
@@ -203,12 +207,21 @@ impl Facts {
                 }
             }
             What::Quiet => self.quiet = true,
+            What::Over => self.over = true,
             _ => {}
         }
     }
 }
 
 impl Client {
+    /// The client is owed nothing more than what it has seen.
+    fn end(&mut self) {
+        for (_, view) in &mut self.views {
+            view.wanted = false;
+            view.close();
+        }
+    }
+
     fn forget_subscriptions(&mut self) {
         for (_, view) in &mut self.views {
             view.joined = false;

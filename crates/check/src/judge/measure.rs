@@ -192,7 +192,7 @@ impl Measure {
         if index >= self.away.len() {
             self.away.resize(index + 1, None);
         }
-        if self.away[index].is_none() {
+        if self.away[index].is_none() && !facts.over {
             let fault = facts.faults.iter().rposition(|window| window.covers(t));
             self.away[index] = Some(Away { since: t, fault });
         }

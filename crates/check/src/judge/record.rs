@@ -48,6 +48,7 @@ pub(crate) enum What {
     Fault(Fault<'static>),
     Healed,
     Quiet,
+    Over,
     Tail { room: RoomNumber, messages: Vec<(Position, MessageNumber)> },
     Gauge { pid: u32, stage: Stage, rss: u64, fds: u64, threads: u64 },
     Other,
@@ -160,6 +161,7 @@ impl Names {
             Line::Fault(fault) => (0, What::Fault(Fault { name: fault.name.into_owned().into(), ..fault })),
             Line::Healed { .. } => (0, What::Healed),
             Line::Quiet { .. } => (0, What::Quiet),
+            Line::Over { .. } => (0, What::Over),
             Line::Tail { room: name, messages, .. } => {
                 let room = self.room(&name);
                 let numbered = messages.iter().map(|entry| (entry.pos, self.message(&name, &entry.user, &entry.id)));

@@ -21,7 +21,9 @@ impl Invariant for Vacuous {
         match record.what {
             What::Message { .. } => self.delivered += 1,
             What::Fault(_) => self.signs.push(0),
-            What::Close { .. } | What::Rejected { .. } | What::Closing | What::GaveUp { .. } | What::Refused { .. } => {
+            What::Close { .. } | What::Rejected { .. } | What::Closing | What::GaveUp { .. } | What::Refused { .. }
+                if !facts.over =>
+            {
                 for (window, signs) in facts.faults.iter().zip(&mut self.signs) {
                     *signs += u64::from(window.covers(record.t));
                 }

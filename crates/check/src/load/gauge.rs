@@ -10,8 +10,8 @@ use crate::{
     history::{Line, Stage},
 };
 
-/// How long connections that were closed may take to be gone from a process.
-const EBB: Duration = Duration::from_secs(10);
+/// How long connections that are idle or were closed may take to be gone from a process.
+const EBB: Duration = Duration::from_secs(30);
 
 /// Resident bytes, open file descriptors and threads of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,34 +31,44 @@ fn measure(pid: u32) -> std::io::Result<Gauge> {
     Ok(Gauge { rss: field("VmRSS:") * 1024, fds, threads: field("Threads:") })
 }
 
-/// Writes down what the processes hold. One that is gone (chaos kills some) is passed over, unless it must be there.
-pub(crate) fn note(recorder: &Recorder, pids: &[u32], stage: Stage) -> Result<(), Error> {
-    for &pid in pids {
-        match measure(pid) {
-            Ok(Gauge { rss, fds, threads }) => {
-                recorder.write(|t| Some(Line::Gauge { t, pid, stage, rss, fds, threads }));
-            }
-            Err(source) if stage == Stage::Before => {
-                return Err(Error::Network { doing: format!("measure process {pid}"), source });
-            }
-            Err(_) => {}
-        }
-    }
-    Ok(())
+/// The processes that a run measures.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    pids: Vec<u32>,
+    /// File descriptors of each before the run.
+    before: Vec<u64>,
 }
 
-/// Waits until no process holds fewer file descriptors than a second ago, ten seconds at most, and writes it down.
-pub(crate) async fn note_ebb(recorder: &Recorder, pids: &[u32]) -> Result<(), Error> {
-    let fds = || pids.iter().map(|pid| measure(*pid).map_or(0, |gauge| gauge.fds)).sum::<u64>();
-    let end = Instant::now() + EBB;
-    let mut before = fds();
-    while !pids.is_empty() && Instant::now() < end {
-        sleep(Duration::from_secs(1)).await;
-        let now = fds();
-        if now >= before {
-            break;
-        }
-        before = now;
+impl Gauges {
+    /// Measures the processes before the run; each of them must be there.
+    pub(crate) fn start(recorder: &Recorder, pids: &[u32]) -> Result<Self, Error> {
+        let missing = |pid| move |source| Error::Network { doing: format!("measure process {pid}"), source };
+        let before = pids.iter().map(|&pid| measure(pid).map(|gauge| gauge.fds).map_err(missing(pid)));
+        let gauges = Self { pids: pids.to_vec(), before: before.collect::<Result<_, _>>()? };
+        gauges.note(recorder, Stage::Before);
+        Ok(gauges)
     }
-    note(recorder, pids, Stage::After)
+
+    /// Writes down what the processes hold. Those that are gone are passed over: chaos kills some.
+    pub(crate) fn note(&self, recorder: &Recorder, stage: Stage) {
+        for &pid in &self.pids {
+            if let Ok(Gauge { rss, fds, threads }) = measure(pid) {
+                recorder.write(|t| Some(Line::Gauge { t, pid, stage, rss, fds, threads }));
+            }
+        }
+    }
+
+    /// Waits until no process holds more file descriptors than before, at most as long as idle connections of a balancer
+    /// may last, and writes down what they hold then.
+    pub(crate) async fn end(&self, recorder: &Recorder) {
+        let end = Instant::now() + EBB;
+        let full = || {
+            let now = self.pids.iter().map(|pid| measure(*pid).map_or(0, |gauge| gauge.fds));
+            now.zip(&self.before).any(|(now, before)| now > *before)
+        };
+        while full() && Instant::now() < end {
+            sleep(Duration::from_millis(500)).await;
+        }
+        self.note(recorder, Stage::After);
+    }
 }

@@ -11,7 +11,8 @@ use trunkline_client::{Client, Session, Site};
 use trunkline_domain::UserName;
 
 use super::{
-    control, fresh, gather, gauge,
+    control, fresh, gather,
+    gauge::Gauges,
     member::{Member, Phase, Standing},
     plan::{Plan, Role},
     recorder::{Glance, Recorder},
@@ -104,7 +105,7 @@ async fn conduct(
     if settings.control {
         conductor.members.spawn(control::follow(recorder.clone(), stop));
     }
-    gauge::note(recorder, &settings.pids, Stage::Before)?;
+    let gauges = Gauges::start(recorder, &settings.pids)?;
     conductor.tell(RunState::LoggingIn);
     let names = plan.roles.iter().map(|role| role.name.clone());
     let sessions = gather::login_all(site, names, settings.patience).await?;
@@ -119,13 +120,13 @@ async fn conduct(
         return Err(Error::Deployment { doing: "get every client into its rooms".to_owned(), source: late });
     }
     conductor.write(settings.duration, stopped).await;
-    gauge::note(recorder, &settings.pids, Stage::Under)?;
+    gauges.note(recorder, Stage::Under);
     conductor.settle(settings, plan, site).await?;
     conductor.leave().await;
     for session in sessions.values().map(|(session, _)| session) {
         fresh::logout(session).await;
     }
-    gauge::note_ebb(recorder, &settings.pids).await?;
+    gauges.end(recorder).await;
     recorder.write(|t| Some(Line::End { t }));
     Ok(())
 }
@@ -216,6 +217,7 @@ impl<T: FnMut(Progress)> Conductor<'_, T> {
 
     async fn leave(&mut self) {
         self.tell(RunState::Leaving);
+        self.recorder.write(|t| Some(Line::Over { t }));
         self.phases.send_replace(Phase::Leave);
         // Each takes two seconds at most to close in order; the one that reads orders never ends by itself.
         let end = Instant::now() + Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, FromArgMatches};
 
 /// What a run is made of.
 #[derive(Clone, Debug, Args)]
@@ -62,4 +62,13 @@ pub struct Settings {
     /// a line: {"mark":"fault","name":"gateway killed"}, {"mark":"healed"}, {"stop":true}.
     #[arg(long)]
     pub control: bool,
+}
+
+impl Default for Settings {
+    /// What `trunkline-check run` does without flags.
+    fn default() -> Self {
+        let defaults = Self::augment_args(clap::Command::new("run")).get_matches_from(["run"]);
+        // Every flag has a default or is optional.
+        Self::from_arg_matches(&defaults).unwrap_or_else(|error| unreachable!("{error}"))
+    }
 }

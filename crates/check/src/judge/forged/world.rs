@@ -1,0 +1,185 @@
+//! A deployment without flaws, simulated, and what its clients write down.
+
+use trunkline_domain::Position;
+
+use crate::history::{ClientNumber, Fault, Line, Micros, TailEntry};
+
+pub(super) const ROOM: &str = "r1";
+
+/// A deployment without flaws, and what its clients write down.
+pub(super) struct World {
+    pub(super) t: Micros,
+    pub(super) epoch: u64,
+    log: Vec<(Position, String, ClientNumber)>,
+    pub(super) clients: Vec<Sim>,
+    pub(super) lines: Vec<Line<'static>>,
+    /// The lines that tell of deliveries to which their clients were entitled.
+    pub(super) owed: Vec<usize>,
+}
+
+#[derive(Default)]
+pub(super) struct Sim {
+    socket: u64,
+    pub(super) joined: bool,
+    pub(super) last: Option<Position>,
+}
+
+impl World {
+    /// With `clients` clients in one room.
+    pub(super) fn new(clients: u32) -> Self {
+        let run = Line::Run { version: 1, started: 0, url: "http://127.0.0.1".into(), seed: 0 };
+        let mut world =
+            Self { t: 0, epoch: 7, log: Vec::new(), clients: Vec::new(), lines: vec![run], owed: Vec::new() };
+        for c in 0..clients {
+            world.clients.push(Sim::default());
+            world.lines.push(Line::Client { c, user: user(c).into() });
+            world.open(c);
+            world.join(c, 0);
+        }
+        world
+    }
+
+    pub(super) fn now(&mut self) -> Micros {
+        self.t += 1000;
+        self.t
+    }
+
+    pub(super) fn head(&self) -> Position {
+        self.log.last().map_or(Position::ORIGIN, |(pos, ..)| *pos)
+    }
+
+    pub(super) fn open(&mut self, c: ClientNumber) {
+        let t = self.now();
+        let client = &mut self.clients[c as usize];
+        client.socket += 1;
+        self.lines.push(Line::Open { t, c, s: client.socket, instance: "gw-1".into() });
+    }
+
+    pub(super) fn join(&mut self, c: ClientNumber, recent: usize) {
+        let (t, head) = (self.now(), self.head());
+        let after = self.clients[c as usize].last;
+        self.lines.push(Line::Join { t, c, room: ROOM.into(), after, recent });
+        self.lines.push(Line::Joined { t, c, room: ROOM.into(), resumed: after.is_some(), head });
+        let client = &mut self.clients[c as usize];
+        client.joined = true;
+        match after {
+            Some(after) => self.catch_up(c, after),
+            None => {
+                let tail = self.log.len().saturating_sub(recent);
+                for entry in self.log.split_off(tail) {
+                    self.show(c, &entry);
+                    self.log.push(entry);
+                }
+                self.clients[c as usize].last = Some(head);
+            }
+        }
+    }
+
+    pub(super) fn catch_up(&mut self, c: ClientNumber, after: Position) {
+        for entry in self.log.iter().filter(|(pos, ..)| *pos > after).cloned().collect::<Vec<_>>() {
+            self.owed.push(self.lines.len());
+            self.show(c, &entry);
+        }
+    }
+
+    pub(super) fn show(&mut self, c: ClientNumber, (pos, id, author): &(Position, String, ClientNumber)) {
+        let t = self.now();
+        self.clients[c as usize].last = Some(*pos);
+        self.lines.push(message(t, c, *pos, id, *author));
+    }
+
+    pub(super) fn attempt(&mut self, c: ClientNumber, id: &str) {
+        let t = self.now();
+        self.lines.push(Line::Send { t, c, room: ROOM.into(), id: id.to_owned().into(), due: t });
+    }
+
+    /// Into the log and to all who are there.
+    pub(super) fn append(&mut self, c: ClientNumber, id: &str) -> Position {
+        let pos = match self.log.last() {
+            Some((pos, ..)) if pos.epoch == self.epoch => pos.next_in_epoch(),
+            _ => Position::new(self.epoch, 1),
+        };
+        self.log.push((pos, id.to_owned(), c));
+        for reader in 0..self.clients.len() as ClientNumber {
+            if self.clients[reader as usize].joined {
+                self.owed.push(self.lines.len());
+                self.show(reader, &(pos, id.to_owned(), c));
+            }
+        }
+        pos
+    }
+
+    pub(super) fn ack(&mut self, c: ClientNumber, id: &str, pos: Position) {
+        let t = self.now();
+        self.lines.push(Line::Sent { t, c, room: ROOM.into(), id: id.to_owned().into(), pos });
+    }
+
+    pub(super) fn send(&mut self, c: ClientNumber, id: &str) {
+        self.attempt(c, id);
+        let pos = self.append(c, id);
+        self.ack(c, id, pos);
+    }
+
+    pub(super) fn fault(&mut self, name: &'static str, redis: bool) {
+        let t = self.now();
+        self.lines.push(Line::Fault(Fault { t, name: name.into(), redis, visible: false, closes: None }));
+    }
+
+    pub(super) fn crash(&mut self, c: ClientNumber) {
+        let t = self.now();
+        let client = &mut self.clients[c as usize];
+        client.joined = false;
+        self.lines.push(Line::Close { t, c, s: client.socket, code: 1006 });
+    }
+
+    pub(super) fn leave(&mut self, c: ClientNumber) {
+        // Whether the last message came before it left, nobody can know but the client.
+        let to_it = |line: &usize| matches!(self.lines[*line], Line::Message { c: to, .. } if to == c);
+        if let Some(last) = self.owed.iter().rposition(to_it) {
+            self.owed.remove(last);
+        }
+        let t = self.now();
+        self.clients[c as usize].joined = false;
+        self.lines.push(Line::Leave { t, c, room: ROOM.into() });
+        self.lines.push(Line::Left { t, c, room: ROOM.into() });
+    }
+
+    /// Everybody comes back, everything is read afresh.
+    pub(super) fn rest(mut self) -> Self {
+        for c in 0..self.clients.len() as ClientNumber {
+            if !self.clients[c as usize].joined {
+                self.open(c);
+                self.join(c, 0);
+            }
+        }
+        let t = self.now();
+        self.lines.push(Line::Quiet { t });
+        let messages = self.log.iter().map(|(pos, id, author)| entry(*pos, id, *author)).collect();
+        self.lines.push(Line::Tail { t, room: ROOM.into(), messages });
+        self.lines.push(Line::Over { t });
+        for c in (0..).take(self.clients.len()) {
+            let t = self.now();
+            self.lines.push(Line::GaveUp { t, c, s: self.clients[c as usize].socket });
+        }
+        self.lines.push(Line::End { t });
+        self
+    }
+
+    pub(super) fn without_tail(mut self) -> Self {
+        self.lines.retain(|line| !matches!(line, Line::Tail { .. }));
+        self
+    }
+}
+
+pub(super) fn user(c: ClientNumber) -> String {
+    format!("user{c}")
+}
+
+pub(super) fn message(t: Micros, c: ClientNumber, pos: Position, id: &str, author: ClientNumber) -> Line<'static> {
+    let (id, user) = (id.to_owned().into(), user(author).into());
+    Line::Message { t, c, room: ROOM.into(), pos, id, user, torn: false }
+}
+
+pub(super) fn entry(pos: Position, id: &str, author: ClientNumber) -> TailEntry<'static> {
+    TailEntry { pos, id: id.to_owned().into(), user: user(author).into() }
+}
