@@ -17,7 +17,8 @@ pub trait Bus: Clone + Send + Sync + 'static {
     type Interest: Interest;
 
     /// Appends a message, or finds the one that this user already sent under this id within the last ten minutes.
-    /// `Ok` means that the log holds it. Calls are carried out in the order in which their futures are first polled.
+    /// `Ok` means that the log holds it. Calls are carried out in the order in which their futures are first polled; so
+    /// one that was polled is to be polled on or dropped, for others may wait behind it.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and [`Timeout`](crate::ErrorKind::Timeout) are indeterminate: the

@@ -28,7 +28,7 @@ mod reading;
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -168,20 +168,45 @@ fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Futu
     Box::pin(future)
 }
 
-/// Polls the futures in order, whenever something happens, until all are done.
-async fn in_order<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
-    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    poll_fn(|cx| {
-        for (future, output) in futures.iter_mut().zip(&mut outputs) {
-            if output.is_none()
-                && let Poll::Ready(done) = future.as_mut().poll(cx)
-            {
-                *output = Some(done);
-            }
+/// A call that was begun, and its answer once it has come.
+struct Call<F: Future> {
+    future: Pin<Box<F>>,
+    answer: Option<F::Output>,
+}
+
+impl<F: Future> Call<F> {
+    fn new(future: F) -> Self {
+        Self { future: Box::pin(future), answer: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.answer.is_none()
+            && let Poll::Ready(answer) = self.future.as_mut().poll(cx)
+        {
+            self.answer = Some(answer);
         }
-        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Polls each call once, in order.
+async fn poll_once<F: Future>(calls: &mut [Call<F>]) {
+    poll_fn(|cx| {
+        calls.iter_mut().for_each(|call| call.poll(cx));
+        Poll::Ready(())
     })
     .await;
-    outputs.into_iter().flatten().collect()
+}
+
+/// Polls the calls in order, whenever something happens, until all are done.
+async fn finish<F: Future>(mut calls: Vec<Call<F>>) -> Vec<F::Output> {
+    poll_fn(|cx| {
+        calls.iter_mut().for_each(|call| call.poll(cx));
+        if calls.iter().all(|call| call.answer.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    calls.into_iter().filter_map(|call| call.answer).collect()
+}
+
+async fn in_order<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    finish(futures.into_iter().map(Call::new).collect()).await
 }

@@ -1,8 +1,14 @@
 //! Appending.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
 use trunkline_domain::Position;
 
-use super::{RETAIN, Store, draft, draft_of, fill, in_order, positions, publish, read, ready, room, within};
+use super::{
+    Call, RETAIN, Store, draft, draft_of, fill, finish, in_order, poll_once, positions, publish, read, ready, room,
+    within,
+};
 use crate::{Bus, Range, Receipt};
 
 /// Positions of an epoch are 1, 2, 3, …
@@ -63,8 +69,17 @@ pub async fn ids_are_scoped_to_room_and_user(store: &impl Store) {
 /// Calls that are under way together are carried out in the order in which they began, however many.
 pub async fn calls_keep_the_order_of_their_first_poll(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
-    let calls = (0..RETAIN * 8).map(|number| bus.publish(&lobby, draft(number))).collect();
-    let receipts = within(in_order(calls)).await;
+    let begin = |numbers: std::ops::Range<usize>| numbers.map(|number| Call::new(bus.publish(&lobby, draft(number))));
+    let mut calls: Vec<_> = begin(0..RETAIN * 6).collect();
+    poll_once(&mut calls).await;
+    // Answers come, and make room for more calls under way, while some of the first still wait for it: the ones that
+    // begin now must not slip in.
+    sleep(Duration::from_millis(300)).await;
+    poll_once(&mut calls[..RETAIN * 5]).await;
+    let mut late: Vec<_> = begin(RETAIN * 6..RETAIN * 8).collect();
+    poll_once(&mut late).await;
+    calls.extend(late);
+    let receipts = within(finish(calls)).await;
     let offsets: Vec<_> = receipts.into_iter().map(|receipt| receipt.expect("published").pos.offset).collect();
     assert_eq!(offsets, (1..=RETAIN as u64 * 8).collect::<Vec<_>>());
 }
