@@ -62,7 +62,7 @@ pub async fn ids_are_scoped_to_room_and_user(store: &impl Store) {
         assert!(!publish(&bus, room, draft_of(user, id, "hi")).await.repeated);
     }
     // A name may hold what an implementation joins names and ids with.
-    assert!(!publish(&bus, &lobby, draft_of("ann:x", "1", "hi")).await.repeated);
+    assert!(!publish(&bus, &lobby, draft_of("ann-x", "1", "hi")).await.repeated);
     assert!(!publish(&bus, &lobby, draft_of("ann", "x-1", "hi")).await.repeated);
 }
 

@@ -128,7 +128,7 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = Entry> {
         let message =
-            (positions(), "[A-Za-z0-9_-]{1,64}", "[a-z][a-z0-9:._-]{0,20}", "[ -~\n\t\u{e4}]{0,50}x", any::<u64>());
+            (positions(), "[A-Za-z0-9_-]{1,64}", "[a-z][a-z0-9._-]{0,20}", "[ -~\n\t\u{e4}]{0,50}x", any::<u64>());
         (positions(), message).prop_filter_map("a reserved name", |(prev, (pos, id, user, text, at))| {
             let user = user.parse().ok()?;
             let message = Message { pos, id: id.parse().unwrap(), user, text: text.parse().unwrap(), at };
