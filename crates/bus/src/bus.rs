@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Position, Room};
+use trunkline_domain::{Draft, Entry, Position, Room, Turn};
 
 use crate::BusError;
 
@@ -79,6 +79,8 @@ pub enum Delivery {
     Entry(Room, Entry),
     /// Somebody whispered.
     Whisper(Room, Bytes),
+    /// Somebody came or went, or a lease ran out; see [`Presence`](crate::Presence).
+    Presence(Room, Turn),
 }
 
 /// The answer to a publish.

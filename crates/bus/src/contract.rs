@@ -22,6 +22,7 @@
 //! ```
 
 mod hearing;
+mod presence;
 mod publishing;
 mod reading;
 
@@ -38,7 +39,7 @@ use tokio::{
 };
 use trunkline_domain::{Draft, Entry, Position, Room};
 
-pub use self::{hearing::*, publishing::*, reading::*};
+pub use self::{hearing::*, presence::*, publishing::*, reading::*};
 use crate::{Bus, Delivery, Page, Range, Receipt};
 
 /// Where the logs of one test are.

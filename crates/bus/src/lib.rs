@@ -1,7 +1,8 @@
 //! Room logs, and how gateways share them.
 //!
 //! A room is a log. [`Bus`] appends to it, reads it, and tells every gateway that asked what was appended. Telling is a
-//! hint and may be lost; the log is the truth. [`LocalBus`] keeps logs in this process, [`RedisBus`] in Redis.
+//! hint and may be lost; the log is the truth. [`Presence`] says who is in a room, and what the cluster consists of.
+//! [`LocalBus`] keeps both in this process, [`RedisBus`] in Redis.
 //!
 //! # A consumer in four lines
 //! Keep a head a room. On [`Delivery::Subscribed`] read [`Range::After`] the head until nothing is left; where the page
@@ -26,6 +27,7 @@ pub mod contract;
 mod error;
 mod local;
 mod log;
+mod presence;
 #[cfg(feature = "redis")]
 mod redis_bus;
 mod remembered;
@@ -34,6 +36,7 @@ pub use bus::{Bus, Delivery, Health, Interest, Page, Range, Receipt};
 pub use error::{BusError, ErrorKind};
 pub use local::{LocalBus, LocalConfig, LocalInterest};
 pub use log::{Log, NotContiguous};
+pub use presence::{Beat, Lease, Presence, Report};
 #[cfg(feature = "redis")]
 pub use redis_bus::{InvalidRedisUrl, RedisBus, RedisConfig, RedisInterest};
 pub use remembered::Remembered;

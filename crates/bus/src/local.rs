@@ -1,6 +1,7 @@
 //! The bus of one process: logs in memory, for running without any other program and for tests.
 
 mod listeners;
+mod presence;
 mod rooms;
 
 use std::{
@@ -11,14 +12,15 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Millis, Position, Room};
+use trunkline_domain::{Draft, Entry, Holder, Millis, Position, Room, Snapshot, Turn, UserName};
 
 pub use self::listeners::LocalInterest;
 use self::{
     listeners::{Listeners, Permits},
+    presence::Leases,
     rooms::Rooms,
 };
-use crate::{Bus, BusError, Delivery, Health, Page, Range, Receipt};
+use crate::{Beat, Bus, BusError, Delivery, Health, Lease, Page, Presence, Range, Receipt, Report, presence::LEASE};
 
 /// What a [`LocalBus`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +31,14 @@ pub struct LocalConfig {
     pub retain_bytes: usize,
     /// How long the log of a room is kept in which nobody writes and which nobody [keeps](Bus::keep).
     pub retain_for: Duration,
+    /// How long presence outlives a [`Holder`] that says nothing more.
+    pub lease: Duration,
 }
 
 impl Default for LocalConfig {
-    /// 1,000 entries and 4 MiB a room, seven days.
+    /// 1,000 entries and 4 MiB a room, seven days, leases of 15 s.
     fn default() -> Self {
-        Self { retain: 1000, retain_bytes: 4 << 20, retain_for: Duration::from_secs(7 * 24 * 3600) }
+        Self { retain: 1000, retain_bytes: 4 << 20, retain_for: Duration::from_secs(7 * 24 * 3600), lease: LEASE }
     }
 }
 
@@ -51,6 +55,7 @@ struct Shared {
     /// Locked for moments, never while waiting.
     state: Mutex<State>,
     clock: Clock,
+    lease: Duration,
 }
 
 type Clock = Box<dyn Fn() -> Millis + Send + Sync>;
@@ -58,6 +63,7 @@ type Clock = Box<dyn Fn() -> Millis + Send + Sync>;
 struct State {
     rooms: Rooms,
     listeners: Listeners,
+    leases: Leases,
 }
 
 impl LocalBus {
@@ -70,9 +76,11 @@ impl LocalBus {
     /// An empty bus that takes the time, in milliseconds since the Unix epoch, from `clock`. Its first epoch is the
     /// time now.
     pub fn with_clock(config: LocalConfig, clock: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
-        let state = State { rooms: Rooms::new(config, clock()), listeners: Listeners::default() };
+        let lease = config.lease;
+        let rooms = Rooms::new(config, clock());
+        let state = State { rooms, listeners: Listeners::default(), leases: Leases::default() };
         let turn = tokio::sync::Mutex::new(());
-        Self(Arc::new(Shared { turn, state: Mutex::new(state), clock: Box::new(clock) }))
+        Self(Arc::new(Shared { turn, state: Mutex::new(state), clock: Box::new(clock), lease }))
     }
 }
 
@@ -80,6 +88,38 @@ impl Shared {
     /// The state; every change of it is complete before anything could panic, so a poisoned lock is sound.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a lease that is taken now runs out.
+    fn lease_end(&self) -> Millis {
+        (self.clock)().saturating_add(self.lease_millis())
+    }
+
+    fn lease_millis(&self) -> Millis {
+        self.lease.as_millis().try_into().unwrap_or(Millis::MAX)
+    }
+
+    /// Ends the leases in `room` that ran out, but for that of `holder`, then changes those of `holder`, and tells all of
+    /// it in this order.
+    async fn lease<T>(
+        &self,
+        room: &Room,
+        holder: Option<Holder>,
+        change: impl FnOnce(&mut Leases) -> (Option<Turn>, T),
+    ) -> T {
+        let _turn = self.turn.lock().await;
+        let (turns, result) = {
+            let leases = &mut self.state().leases;
+            let mut turns = leases.end_expired((self.clock)(), room, holder);
+            let (turn, result) = change(leases);
+            turns.extend(turn);
+            (turns, result)
+        };
+        for turn in turns {
+            let permits = self.permits().await;
+            self.state().listeners.tell(permits, room, |room| Delivery::Presence(room, turn.clone()));
+        }
+        result
     }
 
     /// Waits until every listener has room for one more delivery.
@@ -145,5 +185,65 @@ impl Bus for LocalBus {
     fn health(&self) -> Vec<Health> {
         // Nothing that could be away.
         Vec::new()
+    }
+}
+
+impl Presence for LocalBus {
+    fn lease(&self) -> Duration {
+        self.0.lease
+    }
+
+    async fn enter(&self, room: &Room, holder: Holder, users: &[UserName]) -> Result<(), BusError> {
+        let until = self.0.lease_end();
+        self.0.lease(room, Some(holder), |leases| (leases.enter(until, room, holder, users), ())).await;
+        Ok(())
+    }
+
+    async fn shift(
+        &self,
+        room: &Room,
+        holder: Holder,
+        came: &[UserName],
+        went: &[UserName],
+    ) -> Result<Lease, BusError> {
+        let until = self.0.lease_end();
+        let change = |leases: &mut Leases| {
+            let turn = leases.shift(until, room, holder, came, went);
+            let lease = if turn.is_some() { Lease::Held } else { Lease::Lost };
+            (turn, lease)
+        };
+        Ok(self.0.lease(room, Some(holder), change).await)
+    }
+
+    async fn beat(&self, holder: Holder, rooms: &[Room]) -> Result<Vec<Beat>, BusError> {
+        let mut beats = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            let until = self.0.lease_end();
+            let change = |leases: &mut Leases| (None, leases.beat(until, room, holder));
+            beats.push(self.0.lease(room, Some(holder), change).await);
+        }
+        Ok(beats)
+    }
+
+    async fn present(&self, room: &Room) -> Result<Snapshot, BusError> {
+        Ok(self.0.lease(room, None, |leases| (None, leases.present(room))).await)
+    }
+
+    async fn list(&self, rooms: &[(Room, usize)]) -> Result<(), BusError> {
+        self.0.state().leases.list(self.0.lease_end(), rooms);
+        Ok(())
+    }
+
+    async fn rooms(&self) -> Result<Vec<(Room, usize)>, BusError> {
+        Ok(self.0.state().leases.rooms((self.0.clock)()))
+    }
+
+    async fn report(&self, holder: Holder, about: &str) -> Result<(), BusError> {
+        self.0.state().leases.report(self.0.lease_end(), holder, about);
+        Ok(())
+    }
+
+    async fn reports(&self) -> Result<Vec<Report>, BusError> {
+        Ok(self.0.state().leases.reports((self.0.clock)(), self.0.lease_millis()))
     }
 }

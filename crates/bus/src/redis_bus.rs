@@ -3,14 +3,19 @@
 //! # What it asks of Redis
 //! Redis 7.0 or Valkey, `maxmemory-policy noeviction`, an append-only file where logs should survive. The commands
 //! `INFO`, `SCRIPT LOAD`, `EVALSHA`, `XADD`, `XRANGE`, `XREVRANGE`, `EXISTS`, `HGET`, `HMGET`, `HSET`, `PEXPIRE`,
-//! `PEXPIREAT`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`, keys and channels `tl:*` (the prefix is a setting).
+//! `PEXPIREAT`, `SET`, `GET`, `INCR`, `DEL`, `HDEL`, `SADD`, `SREM`, `SCARD`, `SMEMBERS`, `ZADD`, `ZREM`, `ZSCORE`,
+//! `ZRANGE`, `ZRANGEBYSCORE`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`, keys and channels `tl:*` (the prefix is a setting).
 //!
 //! | key of room `lobby` | type | holds |
 //! | --- | --- | --- |
 //! | `tl:{lobby}:log` | stream | the log; an entry's id is its position |
 //! | `tl:{lobby}:meta` | hash | which run of Redis wrote last, and the epoch |
 //! | `tl:{lobby}:ids:0`, `:1` | hash | ids remembered in even and odd ten minutes |
-//! | `tl:{lobby}` | channel | entries and whispers |
+//! | `tl:{lobby}:here` | sorted set | leases: which processes have users here, and until when |
+//! | `tl:{lobby}:here:<holder>` | set | the users of one process |
+//! | `tl:{lobby}:turn` | string | number of the last change of presence |
+//! | `tl:{lobby}` | channel | entries, whispers and changes of presence |
+//! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | what is listed, and until when; with `:notes`, a hash: what it says |
 //! | `tl:probe:<boot id>` | channel | what one process says to itself, to see that it hears |
 //! | `tl:probe:<boot id>` | hash | nothing: written to see that Redis takes writes; expires |
 //!
@@ -26,6 +31,7 @@ mod keys;
 mod link;
 mod names;
 mod page;
+mod presence;
 mod pulse;
 mod refusal;
 mod script;
@@ -49,7 +55,7 @@ use self::{
     subscription::Subscription,
     supervisor::{LinkState, Supervisor},
 };
-use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt};
+use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt, presence::LEASE};
 
 /// How long a command may take, waiting for its turn included; also an attempt to connect.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,13 +76,15 @@ pub struct RedisConfig {
     pub retain: usize,
     /// How long the log of a room is kept in which nobody writes and which nobody [keeps](Bus::keep).
     pub retain_for: Duration,
+    /// How long presence outlives a process that was killed.
+    pub lease: Duration,
 }
 
 impl RedisConfig {
-    /// 1,000 entries a room, seven days, prefix `tl`.
+    /// 1,000 entries a room, seven days, leases of 15 s, prefix `tl`.
     pub fn new(url: impl Into<String>) -> Self {
         let retain_for = Duration::from_secs(7 * 24 * 3600);
-        Self { url: url.into(), prefix: "tl".to_owned(), retain: 1000, retain_for }
+        Self { url: url.into(), prefix: "tl".to_owned(), retain: 1000, retain_for, lease: LEASE }
     }
 
     fn retain_millis(&self) -> u64 {
@@ -88,11 +96,12 @@ impl RedisConfig {
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, retain, retain_for } = self;
+        let Self { url: _, prefix, retain, retain_for, lease } = self;
         f.debug_struct("RedisConfig")
             .field("prefix", prefix)
             .field("retain", retain)
             .field("retain_for", retain_for)
+            .field("lease", lease)
             .finish_non_exhaustive()
     }
 }

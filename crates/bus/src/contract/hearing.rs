@@ -139,7 +139,7 @@ pub async fn a_slow_listener_is_never_deceived(store: &impl Store) {
                 }
                 // What is retained may be less than what was missed; that is told by the page, and not the matter here.
                 Delivery::Subscribed(_) => head = read(&bus, &lobby, Range::Latest(1)).await.head,
-                Delivery::Whisper(..) => panic!("nobody whispered"),
+                Delivery::Whisper(..) | Delivery::Presence(..) => panic!("nobody whispered, came or went"),
             }
         }
     };

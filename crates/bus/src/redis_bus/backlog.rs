@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use trunkline_domain::{Entry, Room};
+use trunkline_domain::{Entry, Room, Shift};
 
 use crate::Delivery;
 
@@ -22,6 +22,9 @@ pub(super) struct Backlog {
     most_bytes: usize,
 }
 
+/// What a user's name costs in memory, about.
+const NAME: usize = 64;
+
 /// What a delivery costs in memory, about.
 fn weight(delivery: &Delivery) -> usize {
     size_of::<Delivery>()
@@ -29,12 +32,20 @@ fn weight(delivery: &Delivery) -> usize {
             Delivery::Subscribed(_) => 0,
             Delivery::Entry(_, Entry { message, .. }) => message.text.as_str().len() + message.id.as_str().len(),
             Delivery::Whisper(_, bytes) => Bytes::len(bytes),
+            Delivery::Presence(_, turn) => match &turn.shift {
+                Shift::Whole(users) => NAME * users.len(),
+                Shift::Moves { came, went } => NAME * (came.len() + went.len()),
+                Shift::Gone => 0,
+            },
         }
 }
 
 fn room_of(delivery: &Delivery) -> &Room {
     match delivery {
-        Delivery::Subscribed(room) | Delivery::Entry(room, _) | Delivery::Whisper(room, _) => room,
+        Delivery::Subscribed(room)
+        | Delivery::Entry(room, _)
+        | Delivery::Whisper(room, _)
+        | Delivery::Presence(room, _) => room,
     }
 }
 

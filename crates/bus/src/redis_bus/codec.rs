@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use redis::Value;
-use trunkline_domain::{Entry, Message, Position};
+use trunkline_domain::{Entry, Message, Position, Turn};
 
 use super::names::Names;
 
@@ -13,6 +13,8 @@ pub(super) enum Payload {
     Entry(Entry),
     /// `w`, and the whisper.
     Whisper(Bytes),
+    /// `p`, and a change of presence as its script writes it.
+    Presence(Turn),
 }
 
 impl Payload {
@@ -22,6 +24,7 @@ impl Payload {
         match kind {
             b'e' => entry(std::str::from_utf8(rest).ok()?, names).map(Self::Entry),
             b'w' => Some(Self::Whisper(Bytes::copy_from_slice(rest))),
+            b'p' => super::presence::turn(std::str::from_utf8(rest).ok()?).map(Self::Presence),
             _ => None,
         }
     }

@@ -29,6 +29,16 @@ impl Keys {
     pub(super) fn ids(&self, parity: u8) -> String {
         format!("{}:ids:{parity}", self.0)
     }
+
+    /// Sorted set: who holds a lease here. With `:<holder>`, a set: the holder's users.
+    pub(super) fn leases(&self) -> String {
+        format!("{}:here", self.0)
+    }
+
+    /// String: the number of the last change of presence.
+    pub(super) fn turn(&self) -> String {
+        format!("{}:turn", self.0)
+    }
 }
 
 /// The room's name in the name of its channel.

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    PROBE_INTERVAL, RESPONSE_TIMEOUT,
+    PROBE_INTERVAL, RESPONSE_TIMEOUT, presence,
     refusal::is_link_broken,
     script::{Generation, info_field},
 };
@@ -63,6 +63,7 @@ impl Link {
             check_memory_policy(&memory);
             let script = generation.script();
             script.load_async(&mut connection).await.map_err(|e| e.to_string())?;
+            presence::load(&mut connection).await.map_err(|e| e.to_string())?;
             Ok(Self {
                 connection,
                 script,

@@ -259,6 +259,7 @@ fn hear(shared: &Shared, prefix: &str, message: &Msg, names: &mut Names) {
     match Payload::decode(message.get_payload_bytes(), names) {
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
         Some(Payload::Whisper(bytes)) => push(shared, Delivery::Whisper(room, bytes)),
+        Some(Payload::Presence(turn)) => push(shared, Delivery::Presence(room, turn)),
         // If it was an entry of a newer gateway, the next one's `prev` tells the consumer to read.
         None => tracing::debug!(%room, "a payload that no gateway of this version publishes"),
     }

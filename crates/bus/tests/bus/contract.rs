@@ -6,6 +6,7 @@ mod local {
     use trunkline_bus::{LocalBus, LocalConfig};
 
     use super::contract::{RETAIN, Store};
+    use crate::redis::LEASE;
 
     struct Local(LocalBus);
 
@@ -18,6 +19,7 @@ mod local {
     }
 
     trunkline_bus::contract!(Local(LocalBus::new(LocalConfig { retain: RETAIN, ..LocalConfig::default() })));
+    trunkline_bus::presence_contract!(Local(LocalBus::new(LocalConfig { lease: LEASE, ..LocalConfig::default() })));
 }
 
 mod redis {
@@ -35,4 +37,5 @@ mod redis {
     }
 
     trunkline_bus::contract!(Server::shared());
+    trunkline_bus::presence_contract!(Server::shared());
 }

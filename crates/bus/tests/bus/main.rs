@@ -4,4 +4,5 @@
 mod contract;
 mod faults;
 mod network;
+mod presence;
 mod redis;

@@ -13,6 +13,9 @@ use trunkline_testbed::{AppendFsync, Redis};
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long presence outlives its process here.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
 /// A Redis, and names in it that no other test uses.
 pub(crate) struct Server {
     pub(crate) redis: Redis,
@@ -38,7 +41,7 @@ impl Server {
     }
 
     pub(crate) fn config(&self) -> RedisConfig {
-        RedisConfig { prefix: self.prefix.clone(), retain: RETAIN, ..RedisConfig::new(self.redis.url()) }
+        RedisConfig { prefix: self.prefix.clone(), retain: RETAIN, lease: LEASE, ..RedisConfig::new(self.redis.url()) }
     }
 
     pub(crate) fn connect(&self) -> RedisBus {
