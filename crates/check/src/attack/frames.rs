@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, sleep},
+};
 use trunkline_client::Session;
 
 use super::{
@@ -14,46 +17,39 @@ use super::{
 /// How long a server may take to end a socket that broke the rules.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Announces 2^40 bytes and sends at most `most` of them.
+/// Announces 2^40 bytes and sends at most `most` of them, until the server says or does something about it.
 pub(super) async fn giant(session: &Session, most: u64) -> io::Result<Value> {
     let mut raw = Raw::open(session, None).await?;
     let since = Instant::now();
     raw.stream.write_all(&head_bytes(FIN | TEXT, 1 << 40, true)).await?;
-    let (read, mut write) = raw.stream.into_split();
-    let sending = tokio::spawn(async move {
+    let (mut read, mut write) = raw.stream.split();
+    let mut taken = 0;
+    let sending = async {
         let piece = vec![b'x'; 64 * 1024];
-        let mut taken = 0u64;
         while taken < most {
             match write.write(&piece).await {
                 Ok(bytes) => taken += bytes as u64,
                 Err(_) => break,
             }
         }
-        (taken, write)
-    });
-    // The close frame may come while we send; nothing of ours is read after it.
-    let mut close = None;
-    let mut bytes = vec![0; 4096];
-    let mut seen = Vec::new();
-    let _ = tokio::time::timeout(LIMIT, async {
+        // What the server has to say may still be on its way.
+        sleep(LIMIT).await;
+    };
+    let hearing = async {
+        let mut seen = Vec::new();
         loop {
-            read.readable().await?;
-            match read.try_read(&mut bytes) {
-                Ok(0) => return Ok(()),
-                Ok(length) => {
-                    seen.extend_from_slice(&bytes[..length]);
-                    close = close.or_else(|| close_code(&seen));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            let ended = !matches!(read.read_buf(&mut seen).await, Ok(1..));
+            if let Some(code) = close_code(&seen).or(ended.then_some(1006)) {
+                return code;
             }
         }
-    })
-    .await;
-    let ending = Ending::new(since, close.or(Some(1006)));
-    sending.abort();
-    let taken = sending.await.map_or(0, |(taken, _)| taken);
-    Ok(json!({"attack": "giant", "ending": ending, "bytes_taken": taken}))
+    };
+    let close = tokio::select! {
+        code = hearing => Some(code),
+        () = sending => None,
+    };
+    // What networks and balancers between hold counts as taken.
+    Ok(json!({"attack": "giant", "ending": Ending::new(since, close), "bytes_taken": taken}))
 }
 
 /// The code of the close frame that ends `bytes`, if one does: 0x88, a length without mask, the code.

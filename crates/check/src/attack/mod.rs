@@ -26,9 +26,9 @@ pub struct Attack {
     /// Whom to log in as; random if left out.
     #[arg(long, value_name = "NAME", global = true)]
     pub user: Option<String>,
-    /// Where to do it.
-    #[arg(long, value_name = "ROOM", default_value = "attacked", global = true)]
-    pub room: Room,
+    /// Where to do it; random if left out.
+    #[arg(long, value_name = "ROOM", global = true)]
+    pub room: Option<Room>,
     /// What to do.
     #[command(subcommand)]
     pub kind: Kind,
@@ -81,14 +81,20 @@ pub async fn carry_out(attack: &Attack) -> Result<Value, Error> {
     let user = attack.user.clone().unwrap_or_else(|| format!("attacker{}", rand::random::<u32>() % 1_000_000));
     let deployment = |source| Error::Deployment { doing: format!("log {user} in"), source };
     let (session, _) = login(&site, &user, Duration::from_secs(60)).await.map_err(deployment)?;
+    let room = match &attack.room {
+        Some(room) => room.clone(),
+        None => format!("attacked-{}", rand::random::<u32>())
+            .parse()
+            .unwrap_or_else(|error| unreachable!("letters, a dash and digits are a room: {error}")),
+    };
     let result = match &attack.kind {
-        Kind::Slow(slow) => slow.carry_out(&session, &attack.room).await,
-        Kind::Flood(flood) => flood.carry_out(&session, &attack.room).await,
+        Kind::Slow(slow) => slow.carry_out(&session, &room).await,
+        Kind::Flood(flood) => flood.carry_out(&session, &room).await,
         Kind::Giant { most } => frames::giant(&session, most << 20).await,
         Kind::Malformed => frames::malformed(&session).await,
         Kind::Twice { other } => {
             let other: Site = other.parse().map_err(|error| Error::Usage(format!("--other: {error}")))?;
-            twice::carry_out([session.clone(), session.at(other)], &attack.room).await
+            twice::carry_out([session.clone(), session.at(other)], &room).await
         }
     };
     leave(&session).await;

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod driver;
+mod simulated;
 mod vectors;
