@@ -30,15 +30,11 @@ const WALLS: [(&str, &[&str]); 3] = [
     ("actix", &["trunkline-gateway", "trunkline-session"]),
 ];
 
-/// Longest source file, in lines. Whoever reads it should be able to hold it in mind.
-const MOST_LINES: usize = 420;
+/// Longest source file, in lines. Some 400 are what a reader can hold in mind; a few more are no reason for a bad cut.
+const MOST_LINES: usize = 450;
 
 /// Files that may be longer, each with its reason.
-const LONG: [(&str, &str); 3] = [
-    (
-        "crates/gateway/src/fanout/attendance.rs",
-        "one state machine: what was said, heard and missed of a room decide together",
-    ),
+const LONG: [(&str, &str); 2] = [
     ("crates/gateway/src/fanout/hub.rs", "one state machine: its rooms, sockets and clock change each other"),
     ("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one"),
 ];
