@@ -216,6 +216,26 @@ fn relative_links_lead_somewhere() {
     }
 }
 
+#[test]
+fn tests_that_documents_name_exist() {
+    let tree = Tree::read();
+    let sources = tree.texts(&["rs"]);
+    let mut found = 0;
+    for document in ["SECURITY.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(tree.root.join(document)).unwrap();
+        let quoted = text.split('`').skip(1).step_by(2);
+        let is_test = |name: &&str| words(name).count() == 1 && name.matches('_').count() >= 3;
+        // Lints have names of that form, too.
+        for name in quoted.filter(is_test).filter(|name| !name.starts_with("await_holding_")) {
+            let [test, generic] = [format!("fn {name}("), format!("fn {name}<")];
+            let exists = sources.iter().any(|(_, source)| source.contains(&test) || source.contains(&generic));
+            assert!(exists, "{document} names {name}, which is nowhere");
+            found += 1;
+        }
+    }
+    assert!(found > 30, "documents name tests in another way");
+}
+
 /// Targets of `[text](target)` outside of fenced code.
 fn links(text: &str) -> Vec<&str> {
     let mut fenced = false;
