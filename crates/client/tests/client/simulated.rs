@@ -8,7 +8,7 @@ use trunkline_client::{Core, Effect, Input, Notice, Probed, SocketId};
 use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Limits, Message, Position, Refusal, Room};
 
 /// One thing that happens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Happening {
     /// The person writes.
     Write,
@@ -135,8 +135,9 @@ impl World {
     /// What was appended since goes to the client, if it is joined.
     fn deliver(&mut self) {
         let Some((_, told, true)) = self.socket else { return };
-        for message in self.log[told..].to_vec() {
-            self.say(Event::Message { room: self.room.clone(), message });
+        for index in told..self.log.len() {
+            let (room, message) = (self.room.clone(), self.log[index].clone());
+            self.say(Event::Message { room, message });
         }
         if let Some((_, told, _)) = &mut self.socket {
             *told = self.log.len();
