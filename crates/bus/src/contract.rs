@@ -35,6 +35,7 @@ use std::{
 
 use tokio::{
     sync::mpsc::Receiver,
+    task::unconstrained,
     time::{sleep, timeout},
 };
 use trunkline_domain::{Draft, Entry, Position, Room};
@@ -189,13 +190,13 @@ impl<F: Future> Call<F> {
     }
 }
 
-/// Polls each call once, in order.
+/// Polls each call once, in order, even where tokio would make a busy task wait.
 async fn poll_once<F: Future>(calls: &mut [Call<F>]) {
-    poll_fn(|cx| {
+    let polled = poll_fn(|cx| {
         calls.iter_mut().for_each(|call| call.poll(cx));
         Poll::Ready(())
-    })
-    .await;
+    });
+    unconstrained(polled).await;
 }
 
 /// Polls the calls in order, whenever something happens, until all are done.
