@@ -1,6 +1,10 @@
 //! User names: which are allowed, and when two look the same.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use precis_core::profile::PrecisFastInvocation;
 use precis_profiles::UsernameCasePreserved;
@@ -13,9 +17,10 @@ use unicode_security::{MixedScript, confusable_detection::skeleton};
 #[serde(transparent)]
 pub struct UserName(Arc<str>);
 
-/// Names that would let a person pass for the service; whatever looks like one of them is reserved too.
-const RESERVED: [&str; 9] =
-    ["admin", "administrator", "moderator", "operator", "root", "server", "support", "system", "trunkline"];
+/// Names that would let a person pass for the service, by their looks: whatever looks like one of them is reserved too.
+static RESERVED: LazyLock<[String; 9]> = LazyLock::new(|| {
+    ["admin", "administrator", "moderator", "operator", "root", "server", "support", "system", "trunkline"].map(looks_of)
+});
 
 impl UserName {
     /// Longest name, in characters.
@@ -84,7 +89,7 @@ impl FromStr for UserName {
             Err(InvalidName::NoLetter)
         } else if !name.as_ref().is_single_script() {
             Err(InvalidName::MixedScripts)
-        } else if RESERVED.iter().any(|reserved| looks_of(reserved) == looks_of(&name)) {
+        } else if RESERVED.contains(&looks_of(&name)) {
             Err(InvalidName::Reserved)
         } else {
             Ok(Self(name.into()))
