@@ -23,15 +23,43 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// A program of this workspace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program {
+    /// For people.
+    pub(crate) what: &'static str,
+    package: &'static str,
+    name: &'static str,
+    feature: Option<&'static str>,
+}
+
+impl Program {
+    pub(crate) const GATEWAY: Self =
+        Self { what: "the gateway", package: "trunkline-gateway", name: "trunkline", feature: None };
+    pub(crate) const CHECKER: Self =
+        Self { what: "the checker", package: "trunkline-check", name: "trunkline-check", feature: None };
+    /// The gateway with its faults compiled in.
+    pub(crate) const MUTANT: Self =
+        Self { what: "the gateway with mutants", feature: Some("mutants"), ..Self::GATEWAY };
+}
+
 /// Builds the gateway, and gives the path of its program.
 pub(crate) fn build_gateway(release: bool, console: &Console, steps: &Steps<'_>) -> Result<PathBuf> {
-    const PROGRAM: &str = "trunkline";
-    steps.step("building the gateway");
+    build(Program::GATEWAY, release, console, steps)
+}
+
+/// Builds a program, and gives its path. The next build of the same program may replace it.
+pub(crate) fn build(wanted: Program, release: bool, console: &Console, steps: &Steps<'_>) -> Result<PathBuf> {
+    let Program { what, package, name, feature } = wanted;
+    steps.step(&format!("building {what}"));
     let mut cargo = command();
-    cargo.args(["build", "--package", "trunkline-gateway", "--bin", PROGRAM]);
+    cargo.args(["build", "--package", package, "--bin", name]);
     cargo.arg("--message-format=json-render-diagnostics");
     if release {
         cargo.arg("--release");
+    }
+    if let Some(feature) = feature {
+        cargo.args(["--features", feature]);
     }
     if console.has_colour() {
         cargo.env("CARGO_TERM_COLOR", "always");
@@ -41,7 +69,7 @@ pub(crate) fn build_gateway(release: bool, console: &Console, steps: &Steps<'_>)
         let (program, last, console) = (Arc::clone(&program), Arc::clone(&last), console.clone());
         Arc::new(move |line| match line.stream {
             Stream::Out => {
-                if let Some(path) = executable(line.text, PROGRAM) {
+                if let Some(path) = executable(line.text, name) {
                     *program.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
                 }
             }
@@ -59,15 +87,15 @@ pub(crate) fn build_gateway(release: bool, console: &Console, steps: &Steps<'_>)
         if steps.cancelled() {
             return Err(Error::Stopped);
         }
-        steps.detail(&format!("building the gateway: {}", last.lock().unwrap_or_else(PoisonError::into_inner)));
+        steps.detail(&format!("building {what}: {}", last.lock().unwrap_or_else(PoisonError::into_inner)));
         thread::sleep(Duration::from_millis(50));
     };
     process.finish_reading();
     if ended != Ended::Code(0) {
-        return Err(Error::Cargo("cargo build --package trunkline-gateway".to_owned()));
+        return Err(Error::Cargo(format!("cargo build --package {package}")));
     }
     let program = program.lock().unwrap_or_else(PoisonError::into_inner).take();
-    program.ok_or(Error::NoProgram(PROGRAM))
+    program.ok_or(Error::NoProgram(name))
 }
 
 /// The path in one of cargo's JSON messages, if it announces that program.

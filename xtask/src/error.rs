@@ -26,6 +26,11 @@ pub(crate) enum Error {
     NoProgram(&'static str),
     #[error("{doing} {}: {source}", path.display())]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("there is no row {0:?}; `cargo xtask chaos --list` shows what there is")]
+    NoSuchRow(String),
+    /// A row could not be carried out: it fails, the others go on.
+    #[error("{0}")]
+    Row(String),
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
     /// Ctrl-C or SIGTERM: nothing to report.

@@ -1,6 +1,7 @@
-//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`.
+//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`.
 
 mod cargo;
+mod chaos;
 mod cluster;
 mod console;
 mod error;
@@ -28,6 +29,8 @@ enum Command {
     /// Run all checks and tests; what is missing on this machine is fetched first.
     #[command(alias = "ci")]
     Test(test::Options),
+    /// Break everything that can break, in real processes, while clients write and read, and judge what they saw.
+    Chaos(chaos::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Cluster(options) => cluster::run(&options, &console).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options, &console),
+        Command::Chaos(options) => chaos::run(&options, &console),
     };
     match result {
         Ok(code) => code,

@@ -32,8 +32,8 @@ pub enum Error {
     /// Somebody else listens there: choose another port.
     #[error("port {0} is in use by another program")]
     PortTaken(u16),
-    /// The server was given by URL or runs in Docker, so its process is not ours.
-    #[error("this Redis was given by URL, or runs in Docker: its process cannot be {0}")]
+    /// The server was given by URL, so its process is not ours.
+    #[error("this Redis was given by URL: it cannot be {0}")]
     NotOurs(&'static str),
     /// The server answered with an error, or with something that makes no sense.
     #[error("{0}")]

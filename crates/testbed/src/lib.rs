@@ -65,6 +65,7 @@ mod process;
 mod progress;
 mod redis;
 mod resp;
+mod sentinel;
 mod tools;
 
 pub use browser::{Browser, ChromeDriver};
@@ -76,4 +77,5 @@ pub use ports::free_port;
 pub use process::{Ended, Line, LineSink, Process, Stream};
 pub use progress::{Progress, Silent};
 pub use redis::{AppendFsync, Redis, RedisBuilder};
-pub use tools::{Program, Tool, Toolbox, project_root};
+pub use sentinel::{RedisSentinel, RedisSentinelBuilder};
+pub use tools::{Program, Tool, Toolbox, fake_time, project_root};

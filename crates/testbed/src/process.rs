@@ -3,9 +3,9 @@
 use std::{
     collections::VecDeque,
     fmt,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -72,6 +72,7 @@ impl fmt::Display for Ended {
 pub struct Process {
     name: String,
     child: Child,
+    input: Option<ChildStdin>,
     ended: Option<Ended>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
     readers: Vec<JoinHandle<()>>,
@@ -80,7 +81,18 @@ pub struct Process {
 impl Process {
     /// Starts the command; `sink` gets its lines.
     pub fn spawn(name: impl Into<String>, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(Stdio::null());
+        Self::launch(name.into(), command, sink)
+    }
+
+    /// As [`Self::spawn`], for a program that takes orders on standard input: see [`Self::tell`].
+    pub fn spawn_with_input(name: impl Into<String>, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
+        command.stdin(Stdio::piped());
+        Self::launch(name.into(), command, sink)
+    }
+
+    fn launch(name: String, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
         guard::watch(child.id());
         let last_lines = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT_LINES)));
@@ -91,7 +103,18 @@ impl Process {
         if let Some(err) = child.stderr.take() {
             readers.push(read_lines(err, Stream::Err, sink, Arc::clone(&last_lines)));
         }
-        Ok(Self { name: name.into(), child, ended: None, last_lines, readers })
+        let input = child.stdin.take();
+        Ok(Self { name, child, input, ended: None, last_lines, readers })
+    }
+
+    /// Writes one line to its standard input.
+    ///
+    /// # Errors
+    /// Where it reads none, because it was not spawned so or has ended.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        const DOING: &str = "cannot give an order to a process";
+        let input = self.input.as_mut().ok_or_else(|| std::io::ErrorKind::BrokenPipe.into()).doing(DOING)?;
+        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).doing(DOING)
     }
 
     /// The name it was given.

@@ -9,7 +9,7 @@ use std::env;
 
 pub use self::builder::RedisBuilder;
 use self::own::Own;
-use crate::{Error, Process, Result, resp::Address};
+use crate::{Error, Result, resp::Address};
 
 /// When Redis forces its append-only file to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ enum Server {
     Given(String),
     Own(Box<Own>),
     #[cfg(feature = "testcontainers")]
-    Container(Box<container::Container>),
+    InDocker(Box<container::InDocker>),
 }
 
 impl Redis {
@@ -88,7 +88,7 @@ impl Redis {
             Server::Given(_) => true,
             Server::Own(own) => own.process().ended().is_none(),
             #[cfg(feature = "testcontainers")]
-            Server::Container(container) => container.is_running(),
+            Server::InDocker(server) => server.container().is_running(),
         }
     }
 
@@ -103,18 +103,28 @@ impl Redis {
             Server::Given(_) => Err(Error::NotOurs("killed")),
             Server::Own(own) => own.process().kill(),
             #[cfg(feature = "testcontainers")]
-            Server::Container(container) => container.kill(),
+            Server::InDocker(server) => server.container().kill(),
         }
     }
 
     /// SIGSTOP: connections stay open, nothing is answered.
     pub fn pause(&mut self) -> Result<()> {
-        self.process("paused")?.pause()
+        match &mut self.server {
+            Server::Given(_) => Err(Error::NotOurs("paused")),
+            Server::Own(own) => own.process().pause(),
+            #[cfg(feature = "testcontainers")]
+            Server::InDocker(server) => server.container().pause(),
+        }
     }
 
     /// SIGCONT.
     pub fn resume(&mut self) -> Result<()> {
-        self.process("resumed")?.resume()
+        match &mut self.server {
+            Server::Given(_) => Err(Error::NotOurs("resumed")),
+            Server::Own(own) => own.process().resume(),
+            #[cfg(feature = "testcontainers")]
+            Server::InDocker(server) => server.container().resume(),
+        }
     }
 
     /// Ends it cleanly if it runs, and starts it again on the same port. Its data comes back if it is append-only.
@@ -123,7 +133,7 @@ impl Redis {
             Server::Given(_) => Err(Error::NotOurs("restarted")),
             Server::Own(own) => own.restart(),
             #[cfg(feature = "testcontainers")]
-            Server::Container(container) => container.restart(),
+            Server::InDocker(server) => server.restart(),
         }
     }
 
@@ -133,15 +143,7 @@ impl Redis {
             Server::Given(_) => Err(Error::NotOurs("restarted")),
             Server::Own(own) => own.restart_empty(),
             #[cfg(feature = "testcontainers")]
-            Server::Container(container) => container.restart_empty(),
-        }
-    }
-
-    /// What can be done to a process of ours, but not to another's or one in Docker.
-    fn process(&mut self, what: &'static str) -> Result<&mut Process> {
-        match &mut self.server {
-            Server::Own(own) => Ok(own.process()),
-            _ => Err(Error::NotOurs(what)),
+            Server::InDocker(server) => server.restart_empty(),
         }
     }
 }

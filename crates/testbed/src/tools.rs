@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Error, Progress, Result, apt};
+use crate::{Error, Progress, Result, Silent, apt};
 
 /// The root of the workspace that this crate was built in.
 pub fn project_root() -> PathBuf {
@@ -71,7 +71,11 @@ impl Tool {
             Self::Redis => ("redis-server", "redis"),
             Self::HaProxy => ("haproxy", "haproxy"),
         };
-        let install = format!("  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}");
+        let install = format!(
+            "  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}\n\
+             or run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
+             `trunkline-testbed/testcontainers`"
+        );
         Error::NotFound { what: self.name(), tried, install }
     }
 }
@@ -111,6 +115,7 @@ impl Program {
 pub struct Toolbox {
     folder: PathBuf,
     search_path: OsString,
+    unpacks: bool,
 }
 
 impl Toolbox {
@@ -121,11 +126,20 @@ impl Toolbox {
 
     /// Another folder, another `PATH`.
     pub fn new(folder: impl Into<PathBuf>, search_path: impl Into<OsString>) -> Self {
-        Self { folder: folder.into(), search_path: search_path.into() }
+        Self { folder: folder.into(), search_path: search_path.into(), unpacks: true }
+    }
+
+    /// Finds nothing and fetches nothing, as on a machine without any of the programs: leads to Docker, where the
+    /// feature `testcontainers` is on.
+    pub fn none() -> Self {
+        Self { folder: PathBuf::new(), search_path: OsString::new(), unpacks: false }
     }
 
     /// Finds the program, or unpacks it. Safe to call from several processes at once.
     pub fn get(&self, tool: Tool, progress: &dyn Progress) -> Result<Program> {
+        if !self.unpacks && self.folder.as_os_str().is_empty() {
+            return Err(tool.not_found(String::new()));
+        }
         if let Some(program) = self.installed(tool).or_else(|| self.unpacked(tool)) {
             return Ok(program);
         }
@@ -158,6 +172,35 @@ impl Toolbox {
         let program = Program { path, library_path: Some(library_path(&root)) };
         program.runs(tool).then_some(program)
     }
+}
+
+/// The library that, preloaded, shows a process another wall clock (libfaketime): the system's, or one that is unpacked
+/// from Debian's packages as [`Toolbox`] does with programs.
+///
+/// # Errors
+/// [`Error::NotFound`], with what installs it.
+pub fn fake_time() -> Result<PathBuf> {
+    const LIBRARY: &str = "faketime/libfaketime.so.1";
+    let tools = project_root().join("target/tools");
+    let target = tools.join("faketime");
+    let find = |root: &Path| {
+        env::split_paths(&library_path(root)).map(|folder| folder.join(LIBRARY)).find(|library| library.is_file())
+    };
+    let known = || find(Path::new("/")).or_else(|| find(&target));
+    let not_found = |tried: String| Error::NotFound {
+        what: "libfaketime",
+        tried,
+        install: "  sudo apt install faketime\n  sudo dnf install libfaketime".to_owned(),
+    };
+    if let Some(library) = known() {
+        return Ok(library);
+    }
+    if !apt::is_available() {
+        return Err(not_found(String::new()));
+    }
+    apt::unpack(&tools, &target, &["libfaketime"], &Silent, || known().is_some())
+        .map_err(|e| not_found(format!("Debian's package could not be unpacked: {e}\n")))?;
+    known().ok_or_else(|| not_found("Debian's package holds no such library.\n".to_owned()))
 }
 
 /// The first executable of that name on a search path.

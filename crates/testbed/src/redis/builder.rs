@@ -19,6 +19,7 @@ pub struct RedisBuilder {
     pub(super) log: Option<LineSink>,
     port: Option<u16>,
     program: Option<Program>,
+    toolbox: Option<Toolbox>,
 }
 
 impl RedisBuilder {
@@ -78,6 +79,13 @@ impl RedisBuilder {
         self
     }
 
+    /// Looks for its program here instead of in [`Toolbox::project`].
+    #[must_use]
+    pub fn toolbox(mut self, toolbox: Toolbox) -> Self {
+        self.toolbox = Some(toolbox);
+        self
+    }
+
     /// Starts it, and returns when it answers.
     pub fn start(self) -> Result<Redis> {
         self.start_with(&Silent)
@@ -87,11 +95,11 @@ impl RedisBuilder {
     pub fn start_with(mut self, progress: &dyn Progress) -> Result<Redis> {
         let program = match self.program.take() {
             Some(program) => Ok(program),
-            None => Toolbox::project().get(Tool::Redis, progress),
+            None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::Redis, progress),
         };
         #[cfg(feature = "testcontainers")]
         if let Err(not_found @ Error::NotFound { .. }) = program {
-            progress.step("starting Redis in Docker");
+            progress.step("starting Redis in Docker (the first time its image is pulled)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", &e));
         }

@@ -1,0 +1,126 @@
+//! The report as one HTML file that needs nothing else: a table, and a plot of each row.
+
+use std::fmt::Write as _;
+
+use super::{
+    report::{Outcome, Report, Standing},
+    verdict::{FaultReport, Second, Verdict},
+};
+
+const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;width:100%}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}.ok{color:#17692f}.failed{color:#b3261e;font-weight:600}
+h2{margin:2.2rem 0 .2rem}svg{width:100%;height:auto;background:#fafafa}ul{margin:.3rem 0}.key{font-size:13px;color:#555}
+@media(prefers-color-scheme:dark){body{background:#16181c;color:#ddd}svg{background:#1f2227}.ok{color:#6cc58a}.failed{color:#ff8a80}}";
+
+pub(super) fn page(report: &Report) -> String {
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Trunkline under faults</title><style>{STYLE}</style><h1>Trunkline under faults</h1><p>{}</p>",
+        escape(&report.summary())
+    );
+    html += "<table><tr><th>Fault<th>Fired<th>Delivered<th>Lost<th>Duplicated<th>Reordered<th>Told<th>Recovery p50<th>p99\
+             <th>Verdict</tr>";
+    report.rows.iter().for_each(|row| html += &table_row(row));
+    for (_, fault, why) in &report.not_run {
+        _ = write!(html, "<tr><td>{}<td colspan=9>not run: {}</tr>", escape(fault), escape(why));
+    }
+    html += "</table>";
+    report.rows.iter().for_each(|row| html += &section(row));
+    html + "</html>\n"
+}
+
+fn table_row(row: &Outcome) -> String {
+    let counts = row.verdict.as_ref().map(|verdict| verdict.counts).unwrap_or_default();
+    let recovery = row.verdict.as_ref().map(Verdict::recovery).filter(|recovery| recovery.count > 0);
+    let seconds = |time: Option<u64>| time.map_or("–".to_owned(), |time| format!("{:.2} s", time as f64 / 1e6));
+    format!(
+        "<tr><td><a href=\"#{}\">{}</a><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"{}\">{}</tr>",
+        row.name,
+        escape(row.fault),
+        if row.seen.is_empty() { "no" } else { "yes" },
+        counts.delivered,
+        counts.lost,
+        counts.duplicated,
+        counts.reordered,
+        counts.gaps_told,
+        seconds(recovery.map(|recovery| recovery.p50)),
+        seconds(recovery.map(|recovery| recovery.p99)),
+        class(row),
+        class(row)
+    )
+}
+
+fn class(row: &Outcome) -> &'static str {
+    match row.standing {
+        Standing::Passed => "ok",
+        Standing::Failed => "failed",
+    }
+}
+
+fn section(row: &Outcome) -> String {
+    let mut html = format!(
+        "<h2 id=\"{}\">{}</h2><p>Required beyond the promise: {}. <span class=\"{}\">{}</span>, {} s.</p><ul>",
+        row.name,
+        escape(row.fault),
+        escape(row.required),
+        class(row),
+        class(row),
+        row.seconds
+    );
+    for seen in &row.seen {
+        _ = write!(html, "<li>seen: {}", escape(seen));
+    }
+    for expectation in row.expectations.iter().filter(|expectation| expectation.held) {
+        _ = write!(html, "<li>{}", escape(&expectation.what));
+    }
+    for complaint in row.complaints() {
+        _ = write!(html, "<li class=\"failed\">{}", escape(&complaint));
+    }
+    html += "</ul>";
+    if let Some(verdict) = &row.verdict {
+        html += &plot(verdict);
+    }
+    html
+}
+
+/// Messages acknowledged and clients connected, second by second; faults as grey bands.
+fn plot(verdict: &Verdict) -> String {
+    const WIDTH: f64 = 1000.0;
+    const HEIGHT: f64 = 150.0;
+    let seconds = verdict.timeline.len().max(2);
+    let x = |second: f64| second / (seconds - 1) as f64 * WIDTH;
+    let mut svg = format!("<svg viewBox=\"0 -4 {WIDTH} {}\" role=\"img\">", HEIGHT + 8.0);
+    for FaultReport { t, healed, name, .. } in &verdict.faults {
+        let from = x(*t as f64 / 1e6).min(WIDTH);
+        let to = healed.map_or(WIDTH, |healed| x(healed as f64 / 1e6).min(WIDTH));
+        let width = (to - from).max(2.0);
+        _ = write!(
+            svg,
+            "<rect x=\"{from:.1}\" y=\"-4\" width=\"{width:.1}\" height=\"{}\" fill=\"#888\" opacity=\".25\"><title>{}</title></rect>",
+            HEIGHT + 8.0,
+            escape(name)
+        );
+    }
+    let mut line = |colour: &str, value: fn(&Second) -> u64| {
+        let most = verdict.timeline.iter().map(value).max().unwrap_or(1).max(1);
+        let mut points = String::new();
+        for (second, one) in verdict.timeline.iter().enumerate() {
+            let y = HEIGHT - value(one) as f64 / most as f64 * HEIGHT;
+            _ = write!(points, "{:.1},{y:.1} ", x(second as f64));
+        }
+        _ = write!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+        most
+    };
+    let acknowledged = line("#2b6cb0", |second| second.acknowledged);
+    let delivered = line("#2f855a", |second| second.delivered);
+    let connected = line("#b7791f", |second| second.connected);
+    format!(
+        "{svg}</svg><p class=\"key\">{seconds} s. Blue: acknowledged, up to {acknowledged} a second; green: delivered, up to \
+         {delivered}; yellow: clients connected, up to {connected}. Grey: the fault.</p>"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}

@@ -1,0 +1,173 @@
+//! What came of the rows: a table, JSON, and a page.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde::Serialize;
+
+use super::{page, rows::Row, scene::Expectation, verdict::Verdict};
+use crate::error::{Error, OnFile, Result};
+
+/// How a row ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Standing {
+    Passed,
+    Failed,
+}
+
+/// What came of one row.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) name: &'static str,
+    pub(crate) fault: &'static str,
+    pub(crate) required: &'static str,
+    pub(crate) standing: Standing,
+    /// Where the fault was seen to fire.
+    pub(crate) seen: Vec<String>,
+    pub(crate) expectations: Vec<Expectation>,
+    /// Why the row could not be carried out to its end.
+    pub(crate) trouble: Option<String>,
+    pub(crate) seconds: u64,
+    pub(crate) verdict: Option<Verdict>,
+}
+
+impl Outcome {
+    pub(crate) fn new(row: &Row) -> Self {
+        Self {
+            name: row.name,
+            fault: row.fault,
+            required: row.required,
+            standing: Standing::Failed,
+            seen: Vec::new(),
+            expectations: Vec::new(),
+            trouble: None,
+            seconds: 0,
+            verdict: None,
+        }
+    }
+
+    pub(crate) fn take(&mut self, seen: Vec<String>, expectations: Vec<Expectation>, verdict: Option<Verdict>) {
+        (self.seen, self.expectations, self.verdict) = (seen, expectations, verdict);
+    }
+
+    /// Passed is only what was carried out, judged, held in everything, and seen to fire.
+    pub(crate) fn conclude(&mut self) {
+        let held = self.verdict.as_ref().is_some_and(|verdict| verdict.passed)
+            && self.expectations.iter().all(|expectation| expectation.held);
+        let passed = held && self.trouble.is_none() && !self.seen.is_empty();
+        self.standing = if passed { Standing::Passed } else { Standing::Failed };
+    }
+
+    /// What is wrong, a line each.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut complaints: Vec<String> = self.trouble.iter().cloned().collect();
+        if let Some(verdict) = &self.verdict {
+            for ruling in verdict.invariants.iter().filter(|ruling| ruling.holds == Some(false)) {
+                let example = ruling.examples.first().map(|example| format!(": {example}")).unwrap_or_default();
+                complaints.push(format!("broken: {}. {}{example}", ruling.number, ruling.title));
+            }
+        }
+        let missed = self.expectations.iter().filter(|expectation| !expectation.held);
+        complaints.extend(missed.map(|expectation| format!("not so: {}", expectation.what)));
+        if self.trouble.is_none() && self.seen.is_empty() {
+            complaints.push("the fault was not seen to fire".to_owned());
+        }
+        complaints
+    }
+
+    /// One line as soon as it has ended, and what is wrong below.
+    pub(crate) fn line(&self) -> String {
+        let verdict = match self.standing {
+            Standing::Passed => "ok    ",
+            Standing::Failed => "FAILED",
+        };
+        let mut line = format!("{verdict} {:>4} s  {}", self.seconds, self.name);
+        for complaint in self.complaints() {
+            line += &format!("\n         {complaint}");
+        }
+        line
+    }
+}
+
+/// All rows of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Outcome>,
+    /// Rows that were not run, and why.
+    pub(crate) not_run: Vec<(&'static str, &'static str, &'static str)>,
+    pub(crate) seed: u64,
+    pub(crate) seconds: u64,
+    /// Deliveries that were checked, over all rows.
+    pub(crate) deliveries: u64,
+}
+
+impl Report {
+    pub(crate) fn new(
+        rows: Vec<Outcome>,
+        not_run: &[(&'static str, &'static str, &'static str)],
+        seed: u64,
+        took: Duration,
+    ) -> Self {
+        let deliveries = rows.iter().filter_map(|row| row.verdict.as_ref()).map(|verdict| verdict.counts.delivered);
+        Self { deliveries: deliveries.sum(), rows, not_run: not_run.to_vec(), seed, seconds: took.as_secs() }
+    }
+
+    /// Whether every row that ran passed, and any did.
+    pub(crate) fn passed(&self) -> bool {
+        !self.rows.is_empty() && self.rows.iter().all(|row| row.standing == Standing::Passed)
+    }
+
+    /// How many passed, and how many did not.
+    pub(crate) fn tally(&self) -> (u64, u64) {
+        let passed = self.rows.iter().filter(|row| row.standing == Standing::Passed).count() as u64;
+        (passed, self.rows.len() as u64 - passed)
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let (passed, failed) = self.tally();
+        let not_run = self.not_run.len();
+        format!(
+            "{passed} rows passed, {failed} failed, {not_run} not run; {} deliveries checked in {} s, seed {}",
+            self.deliveries, self.seconds, self.seed
+        )
+    }
+
+    /// The table that people see.
+    pub(crate) fn table(&self) -> String {
+        let mut lines = vec![format!(
+            "\n{:<24}{:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{:>17}  {}",
+            "row", "fired", "delivered", "lost", "dupl.", "reord", "told", "recovery p50/p99", "verdict"
+        )];
+        for row in &self.rows {
+            let fired = if row.seen.is_empty() { "no" } else { "yes" };
+            let counts = row.verdict.as_ref().map(|verdict| verdict.counts).unwrap_or_default();
+            let recovery = row.verdict.as_ref().map(Verdict::recovery).unwrap_or_default();
+            let recovery = match recovery.count {
+                0 => "-".to_owned(),
+                _ => format!("{:.1}/{:.1} s", recovery.p50 as f64 / 1e6, recovery.p99 as f64 / 1e6),
+            };
+            let verdict = match row.standing {
+                Standing::Passed => "ok".to_owned(),
+                Standing::Failed => format!("FAILED: target/chaos/{}/", row.name),
+            };
+            lines.push(format!(
+                "{:<24}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}  {verdict}",
+                row.name, counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_told
+            ));
+        }
+        for (name, _, why) in &self.not_run {
+            lines.push(format!("{name:<24}not run: {why}"));
+        }
+        lines.join("\n")
+    }
+
+    /// `report.json` and `report.html`.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let json = serde_json::to_string_pretty(self).map_err(|e| Error::Row(e.to_string()))?;
+        for (name, text) in [("report.json", json), ("report.html", page::page(self))] {
+            let path = folder.join(name);
+            fs::write(&path, text).on("cannot write", &path)?;
+        }
+        Ok(())
+    }
+}

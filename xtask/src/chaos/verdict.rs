@@ -1,0 +1,93 @@
+//! The checker's verdict, as far as rows look at it. Times are microseconds since the run began.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) passed: bool,
+    pub(crate) counts: Counts,
+    pub(crate) invariants: Vec<Ruling>,
+    pub(crate) delivery: Quantiles,
+    pub(crate) recovery: Quantiles,
+    pub(crate) faults: Vec<FaultReport>,
+    pub(crate) timeline: Vec<Second>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) reordered: u64,
+    pub(crate) skipped: u64,
+    pub(crate) gaps_told: u64,
+    pub(crate) closed: u64,
+    pub(crate) rejected: u64,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Ruling {
+    pub(crate) number: u8,
+    pub(crate) title: String,
+    /// Nothing: not judged.
+    pub(crate) holds: Option<bool>,
+    pub(crate) examples: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+pub(crate) struct Quantiles {
+    pub(crate) count: u64,
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) max: u64,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct FaultReport {
+    pub(crate) name: String,
+    pub(crate) t: u64,
+    pub(crate) healed: Option<u64>,
+    pub(crate) closed: u64,
+    pub(crate) rejected: u64,
+    pub(crate) unavailable: u64,
+    pub(crate) closing: u64,
+    pub(crate) recovery: Quantiles,
+    pub(crate) never_back: u64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+pub(crate) struct Second {
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) delivered: u64,
+    pub(crate) connected: u64,
+    pub(crate) p99: u64,
+}
+
+impl Verdict {
+    /// Numbers of the invariants that are broken.
+    pub(crate) fn broken(&self) -> Vec<u8> {
+        self.invariants.iter().filter(|ruling| ruling.holds == Some(false)).map(|ruling| ruling.number).collect()
+    }
+
+    /// Times from a fault to caught up, of the fault that cost most clients their socket; without one, from each lost
+    /// socket to caught up.
+    pub(crate) fn recovery(&self) -> Quantiles {
+        let worst = self.faults.iter().map(|fault| fault.recovery).max_by_key(|recovery| recovery.count);
+        worst.filter(|recovery| recovery.count > 0).unwrap_or(self.recovery)
+    }
+
+    /// Whole seconds from the healing of the first fault to the first acknowledgement after it.
+    pub(crate) fn seconds_to_write_again(&self) -> Option<usize> {
+        let healed = usize::try_from(self.faults.first()?.healed? / 1_000_000).ok()?;
+        self.timeline.iter().skip(healed).position(|second| second.acknowledged > 0)
+    }
+
+    /// The worst p99 of deliveries in any second after `t`, in microseconds.
+    pub(crate) fn worst_p99_after(&self, t: u64) -> u64 {
+        let from = usize::try_from(t / 1_000_000).unwrap_or(usize::MAX);
+        self.timeline.iter().skip(from + 1).map(|second| second.p99).max().unwrap_or(0)
+    }
+}
