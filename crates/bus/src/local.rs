@@ -90,13 +90,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When a lease that is taken now runs out.
+    /// When a lease that is taken now may be ended: after two thirds, so that it is found within the whole.
     fn lease_end(&self) -> Millis {
+        (self.clock)().saturating_add(self.lease_millis() * 2 / 3)
+    }
+
+    /// When a note that is made now vanishes.
+    fn note_end(&self) -> Millis {
         (self.clock)().saturating_add(self.lease_millis())
     }
 
     fn lease_millis(&self) -> Millis {
-        self.lease.as_millis().try_into().unwrap_or(Millis::MAX)
+        u64::try_from(self.lease.as_millis()).unwrap_or(Millis::MAX / 8).min(Millis::MAX / 8)
     }
 
     /// Ends the leases in `room` that ran out, but for that of `holder`, then changes those of `holder`, and tells all of
@@ -230,7 +235,7 @@ impl Presence for LocalBus {
     }
 
     async fn list(&self, rooms: &[(Room, usize)]) -> Result<(), BusError> {
-        self.0.state().leases.list(self.0.lease_end(), rooms);
+        self.0.state().leases.list(self.0.note_end(), rooms);
         Ok(())
     }
 
@@ -239,7 +244,7 @@ impl Presence for LocalBus {
     }
 
     async fn report(&self, holder: Holder, about: &str) -> Result<(), BusError> {
-        self.0.state().leases.report(self.0.lease_end(), holder, about);
+        self.0.state().leases.report(self.0.note_end(), holder, about);
         Ok(())
     }
 

@@ -40,7 +40,8 @@ impl Announcer {
     /// Most users whose names are told.
     pub const NAMED: usize = 500;
 
-    /// The truth changed at `now`, a time that never goes back.
+    /// The truth changed at `now`. Who went some time before `now`, as those of a crashed process, is owed so much less
+    /// grace.
     pub fn moved(&mut self, moves: Moves, now: Duration) {
         for user in moves.went {
             if !self.coming.remove(&user) {

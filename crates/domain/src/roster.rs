@@ -66,8 +66,10 @@ pub enum Shift {
         /// Who went.
         went: Vec<UserName>,
     },
-    /// It has no users any more: all left, or its lease ran out.
+    /// All its users left.
     Gone,
+    /// Its lease ran out: its users have been gone for a while, and do not come back there.
+    Lapsed,
 }
 
 /// All that is known of a room's presence, as of one turn.
@@ -198,7 +200,7 @@ impl Roster {
         self.number = turn.number;
         match turn.shift {
             Shift::Whole(users) => self.set(turn.holder, users, ledger),
-            Shift::Gone => self.set(turn.holder, Vec::new(), ledger),
+            Shift::Gone | Shift::Lapsed => self.set(turn.holder, Vec::new(), ledger),
             Shift::Moves { came, went } => {
                 let held = self.holders.entry(turn.holder).or_default();
                 for user in went {

@@ -6,8 +6,9 @@
 use std::{
     any::Any,
     cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     num::NonZeroU32,
+    pin::Pin,
     rc::{Rc, Weak},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -16,23 +17,25 @@ use std::{
 use actix_web::{Responder, dev::Extensions, rt, web};
 use futures_util::{StreamExt, stream};
 use socket2::SockRef;
-use tokio::sync::mpsc;
-use trunkline_bus::{Bus, Health};
-use trunkline_domain::{Room, UserName};
+use tokio::sync::{mpsc, oneshot};
+use trunkline_bus::{Bus, Health, Presence};
+use trunkline_domain::{Holder, UserName};
 use trunkline_session::{Ending, InvalidSettings, Sessions, Sid};
 
 use crate::{
     Config,
     census::Census,
     drain::{DEADLINE, Drain, Phase},
-    fanout::{self, Letter, Occupancy, Worker},
-    http::{self, Running, Site},
+    fanout::{self, Letter, Worker},
+    http::{self, NoRooms, Rooms, Running, Site},
     metrics::Metrics,
-    policy::{LoggedIn, Policy},
+    policy::{Action, LoggedIn, Policy},
     rate::{Rate, RateTable},
-    socket,
+    socket, status,
 };
 
+/// How long the last words of a drain may take, each.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many sessions are looked up at once.
 const LOOK_UPS: usize = 8;
 /// The media type of Prometheus's text format, as OpenMetrics names it.
@@ -55,11 +58,12 @@ pub(crate) struct Shared<B, P> {
     pub(crate) join_rate: Option<Rate>,
     send_rates: Option<Mutex<RateTable<UserName>>>,
     started: Instant,
-    occupancy: Occupancy,
+    /// This run of this gateway, as the others know it.
+    pub(crate) holder: Holder,
     letters: mpsc::UnboundedSender<Letter>,
 }
 
-impl<B: Bus, S: Sessions> Gateway<B, S> {
+impl<B: Bus + Presence, S: Sessions> Gateway<B, S> {
     /// A gateway in which everybody who is logged in may do everything. Starts its feed: call it inside a Tokio runtime.
     ///
     /// # Errors
@@ -69,7 +73,7 @@ impl<B: Bus, S: Sessions> Gateway<B, S> {
     }
 }
 
-impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
+impl<B: Bus + Presence, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// A gateway with a policy of the embedder's. Starts its feed: call it inside a Tokio runtime.
     ///
     /// # Errors
@@ -77,7 +81,8 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     pub fn with_policy(bus: B, sessions: S, config: Config, policy: P) -> Result<Self, InvalidSettings> {
         let metrics = Arc::new(Metrics::new());
         let (letters, mailbox) = mpsc::unbounded_channel();
-        tokio::spawn(fanout::run(bus.clone(), mailbox, metrics.clone()));
+        let holder = Holder(rand::random());
+        tokio::spawn(fanout::run(bus.clone(), holder, mailbox, metrics.clone()));
         let limits = &config.limits;
         let send_rate = |count: NonZeroU32| Rate::new(count, SECOND, count.get().saturating_mul(3));
         let shared = Shared {
@@ -86,7 +91,7 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             join_rate: limits.join_rate.map(|count| Rate::new(count, SECOND, count.get())),
             send_rates: limits.send_rate.map(|count| Mutex::new(RateTable::new(send_rate(count)))),
             started: Instant::now(),
-            occupancy: Arc::default(),
+            holder,
             config: config.clone(),
             bus,
             policy,
@@ -94,35 +99,20 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             letters,
         };
         let shared = Arc::new(shared);
+        tokio::spawn(status::report(Arc::downgrade(&shared)));
         let site = web::Data::new(Site::new(config, sessions, shared.clone())?);
         Ok(Self { shared, site })
     }
 
-    /// Puts the gateway's routes into an App: pages, login, assets, probes and the socket.
-    pub fn routes(&self, config: &mut web::ServiceConfig) {
-        let socket = web::get().to(socket::upgrade::<B, S, P>);
-        config
-            .app_data(web::Data::new(self.clone()))
-            .app_data(web::Data::new(self.worker()))
-            .configure(http::routes(self.site.clone(), socket));
-    }
-
-    /// Puts the operators' routes into an App, for a listener that the public does not reach: probes and `/metrics`.
+    /// Puts the operators' routes into an App, for a listener that the public does not reach: probes, `/metrics`, and the
+    /// status of all instances, at `/` as a page and at `/status` as JSON.
     pub fn admin_routes(&self, config: &mut web::ServiceConfig) {
         let shared = self.shared.clone();
         let metrics = move || std::future::ready(shared.metrics.encode().customize().insert_header(METRICS_TYPE));
-        config.configure(http::health_routes(self.site.clone())).route("/metrics", web::get().to(metrics));
-    }
-
-    /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): the kernel gives up connections whose peer takes
-    /// nothing for half a minute, which nothing else can while a response waits to be written.
-    pub fn on_connect(connection: &dyn Any, _: &mut Extensions) {
-        if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>() {
-            let patience = Some(Duration::from_secs(30));
-            if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(patience) {
-                tracing::debug!(%error, "no TCP user timeout");
-            }
-        }
+        let (page, json) = (web::to(status::page::<B, S, P>), web::to(status::json::<B, S, P>));
+        config
+            .app_data(web::Data::new(self.clone()))
+            .configure(http::admin_routes(self.site.clone(), [page, json, web::to(metrics)]));
     }
 
     /// Leaves without anybody noticing: not ready for `drain_delay`, then every client is asked to come back elsewhere at
@@ -136,7 +126,34 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
         while self.sockets() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let (told, settled) = oneshot::channel();
+        // Those who went are told to the others now; else their leases would say so.
+        let _ = self.shared.letters.send(Letter::Settle(told));
+        let _ = tokio::time::timeout(FAREWELL, settled).await;
+        let _ = tokio::time::timeout(FAREWELL, self.shared.bus.report(self.shared.holder, "")).await;
         tracing::info!(sockets_left = self.sockets(), "drained");
+    }
+}
+
+impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
+    /// Puts the gateway's routes into an App: pages, login, assets, probes and the socket.
+    pub fn routes(&self, config: &mut web::ServiceConfig) {
+        let socket = web::get().to(socket::upgrade::<B, S, P>);
+        config
+            .app_data(web::Data::new(self.clone()))
+            .app_data(web::Data::new(self.worker()))
+            .configure(http::routes(self.site.clone(), socket));
+    }
+
+    /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): the kernel gives up connections whose peer takes
+    /// nothing for half a minute, which nothing else can while a response waits to be written.
+    pub fn on_connect(connection: &dyn Any, _: &mut Extensions) {
+        if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>() {
+            let patience = Some(Duration::from_secs(30));
+            if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(patience) {
+                tracing::debug!(%error, "no TCP user timeout");
+            }
+        }
     }
 
     /// How many sockets are open on this instance.
@@ -178,7 +195,6 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             &self.shared.config,
             self.shared.drain.watch(),
             self.shared.metrics.clone(),
-            self.shared.occupancy.clone(),
             recheck,
         );
         rt::spawn(watch_endings(Rc::downgrade(&worker), self.site.sessions.clone()));
@@ -202,7 +218,7 @@ impl<B, P> Shared<B, P> {
     }
 }
 
-impl<B: Bus, P: Policy> Running for Shared<B, P> {
+impl<B: Bus + Presence, P: Policy> Running for Shared<B, P> {
     fn takes_sockets(&self) -> bool {
         self.drain.phase() != Phase::Closing
     }
@@ -217,13 +233,11 @@ impl<B: Bus, P: Policy> Running for Shared<B, P> {
         checks
     }
 
-    fn rooms(&self) -> Vec<(Room, usize)> {
-        let workers = self.occupancy.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut users: HashMap<&Room, HashSet<&UserName>> = HashMap::new();
-        for (room, names) in workers.values().flatten() {
-            users.entry(room).or_default().extend(names);
-        }
-        users.into_iter().map(|(room, names)| (room.clone(), names.len())).collect()
+    fn rooms<'a>(&'a self, user: &'a UserName) -> Pin<Box<dyn Future<Output = Result<Rooms, NoRooms>> + Send + 'a>> {
+        Box::pin(async {
+            self.policy.decide(user, Action::List).await.map_err(NoRooms::Denied)?;
+            self.bus.rooms().await.map_err(NoRooms::Unavailable)
+        })
     }
 }
 

@@ -28,7 +28,7 @@ use trunkline_session::Sessions;
 
 use self::error::Problem;
 pub use self::origin::{InvalidOrigin, Origin};
-pub(crate) use self::site::{Running, Site};
+pub(crate) use self::site::{NoRooms, Rooms, Running, Site};
 
 /// All routes of the public listener; `socket` answers `GET /ws`, inside the session middleware.
 pub(crate) fn routes<S: Sessions>(site: web::Data<Site<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {
@@ -63,6 +63,25 @@ pub(crate) fn routes<S: Sessions>(site: web::Data<Site<S>>, socket: Route) -> im
                 .wrap(from_fn(upgrade::gate::<S, _>))
                 .wrap(from_fn(headers::set::<S, _>)),
         );
+    }
+}
+
+/// All routes of the listener for operators; `page` and `json` show the status, `metrics` the counters.
+pub(crate) fn admin_routes<S: Sessions>(
+    site: web::Data<Site<S>>,
+    [page, json, metrics]: [Route; 3],
+) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| {
+        health_routes(site)(config);
+        let reading = Allowed(&[Method::GET, Method::HEAD]);
+        for resource in [
+            reading.at("/", page),
+            reading.at("/status", json),
+            reading.at("/metrics", metrics),
+            reading.at("/assets/{file}", web::to(assets::serve)),
+        ] {
+            config.service(resource.wrap(from_fn(headers::set::<S, _>)));
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod policy;
 mod rate;
 mod server;
 mod socket;
+mod status;
 
 pub use config::{Config, Limits};
 pub use gateway::Gateway;

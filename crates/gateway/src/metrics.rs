@@ -22,6 +22,12 @@ pub(crate) struct Metrics {
     pub(crate) delivered: Counter,
     /// Reads of the log: openings, repairs and pages.
     pub(crate) log_reads: Counter,
+    /// Rooms with members on this instance.
+    pub(crate) rooms: Gauge,
+    /// Users in rooms on this instance, each counted once a room.
+    pub(crate) users: Gauge,
+    /// Reads of who is in a room: at its opening, and where a change was missed.
+    pub(crate) roster_reads: Counter,
     /// Letters that did not fit into a worker's mailbox and were asked for again.
     pub(crate) mailbox_overflows: Counter,
 }
@@ -47,11 +53,30 @@ impl Metrics {
         let delivered = counter("deliveries", "Messages handed to sockets");
         let log_reads = counter("log_reads", "Reads of room logs: openings, repairs and pages");
         let mailbox_overflows = counter("mailbox_overflows", "Letters that did not fit into a worker's mailbox");
-        let sockets = Gauge::default();
-        registry.register("sockets", "Sockets that are open", sockets.clone());
+        let roster_reads = counter("roster_reads", "Reads of who is in a room: openings and repairs");
+        let mut gauge = |name: &str, help: &str| {
+            let gauge: Gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let sockets = gauge("sockets", "Sockets that are open");
+        let rooms = gauge("rooms", "Rooms with members on this instance");
+        let users = gauge("users", "Users in rooms on this instance, each counted once a room");
         let published = Family::default();
         registry.register("sends", "Messages given to the log, by outcome", published.clone());
-        Self { registry, sockets, opened, refused, published, delivered, log_reads, mailbox_overflows }
+        Self {
+            registry,
+            sockets,
+            opened,
+            refused,
+            published,
+            delivered,
+            log_reads,
+            rooms,
+            users,
+            roster_reads,
+            mailbox_overflows,
+        }
     }
 
     /// The Prometheus text format.

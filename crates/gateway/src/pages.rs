@@ -8,9 +8,11 @@ mod layout;
 mod login;
 mod plain;
 mod rooms;
+mod status;
 
 pub(crate) use chat::chat;
 pub(crate) use language::{Language, Strings};
 pub(crate) use login::{Failure, Login, login};
-pub(crate) use plain::{not_found, unavailable};
+pub(crate) use plain::{forbidden, not_found, unavailable};
 pub(crate) use rooms::rooms;
+pub(crate) use status::status;

@@ -9,7 +9,7 @@ use super::{PATIENCE, Store, hear, room, subscribed, within};
 use crate::{Beat, Bus, Delivery, Interest, Lease, Presence};
 
 /// Runs every test of presence against a [`Store`], made anew for each by the given expression, whose leases last about
-/// two seconds. Needs `tokio` with `macros` and `rt`.
+/// three seconds. Needs `tokio` with `macros` and `rt`.
 #[macro_export]
 macro_rules! presence_contract {
     ($store:expr) => {

@@ -41,7 +41,7 @@ impl Leases {
             let ended = held.until <= now && Some(*holder) != except;
             if ended {
                 present.number += 1;
-                turns.push(Turn { number: present.number, holder: *holder, shift: Shift::Gone });
+                turns.push(Turn { number: present.number, holder: *holder, shift: Shift::Lapsed });
             }
             !ended
         });

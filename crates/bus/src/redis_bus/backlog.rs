@@ -35,7 +35,7 @@ fn weight(delivery: &Delivery) -> usize {
             Delivery::Presence(_, turn) => match &turn.shift {
                 Shift::Whole(users) => NAME * users.len(),
                 Shift::Moves { came, went } => NAME * (came.len() + went.len()),
-                Shift::Gone => 0,
+                Shift::Gone | Shift::Lapsed => 0,
             },
         }
 }

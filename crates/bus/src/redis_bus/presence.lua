@@ -7,7 +7,7 @@
 -- <KEYS[1]>:<holder>  set; its users
 -- ARGV[1]  what to do
 -- ARGV[2]  holder
--- ARGV[3]  how long a lease lasts, in ms
+-- ARGV[3]  after how long without a renewal a lease may be ended, in ms
 -- ARGV[4]  1 if leases of others may be ended: not within one lease of having (re)gained this Redis
 -- ARGV[5]  channel to tell changes on
 -- enter    ARGV[6…]  users                                     reply: turn
@@ -15,8 +15,8 @@
 -- beat                                                        reply: turn, or -1 where the lease is lost
 -- present                                                     reply: turn, then holder, users, holder, users …
 --
--- A change is told as p<turn> <holder> and then, a space before each: = and all users, or +user and -user, or nothing
--- where the holder is gone. The turn is counted first, and INCR is what a Redis without memory refuses: then nothing
+-- A change is told as p<turn> <holder> and then, a space before each: = and all users, or +user and -user, or ! where
+-- the lease ran out, or nothing where all left. The turn is counted first, and INCR is what a Redis without memory refuses: then nothing
 -- was changed, and nobody told.
 
 local leases, turn = KEYS[1], KEYS[2]
@@ -43,11 +43,11 @@ local function last()
   return tonumber(redis.call('GET', turn) or 0)
 end
 
-local function finish(who)
+local function finish(who, words)
   local number = count()
   redis.call('ZREM', leases, who)
   redis.call('DEL', leases .. ':' .. who)
-  tell(number, who, '')
+  tell(number, who, words)
   return number
 end
 
@@ -68,7 +68,7 @@ end
 if may_end == '1' then
   for _, who in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', string.format('%.0f', now))) do
     if who ~= holder then
-      finish(who)
+      finish(who, ' !')
     end
   end
 end
@@ -89,7 +89,7 @@ end
 if what == 'enter' then
   if #ARGV == 5 then
     if redis.call('ZSCORE', leases, holder) then
-      return finish(holder)
+      return finish(holder, '')
     end
     return last()
   end

@@ -27,7 +27,7 @@ pub(super) fn turn(payload: &str) -> Option<Turn> {
     let number = words.next()?.parse().ok()?;
     let holder = words.next()?.parse().ok()?;
     let (mut came, mut went) = (Vec::new(), Vec::new());
-    let mut all: Option<Vec<UserName>> = None;
+    let (mut all, mut lapsed) = (None::<Vec<UserName>>, false);
     for word in words {
         if let Some(all) = &mut all {
             all.push(word.parse().ok()?);
@@ -35,6 +35,7 @@ pub(super) fn turn(payload: &str) -> Option<Turn> {
         }
         match word.split_at_checked(1)? {
             ("=", "") => all = Some(Vec::new()),
+            ("!", "") => lapsed = true,
             ("+", user) => came.push(user.parse().ok()?),
             ("-", user) => went.push(user.parse().ok()?),
             _ => return None,
@@ -42,6 +43,7 @@ pub(super) fn turn(payload: &str) -> Option<Turn> {
     }
     let shift = match all {
         Some(users) => Shift::Whole(users),
+        None if lapsed => Shift::Lapsed,
         None if came.is_empty() && went.is_empty() => Shift::Gone,
         None => Shift::Moves { came, went },
     };
@@ -79,7 +81,9 @@ impl RedisBus {
         let may_end = link.since().elapsed() >= lease;
         let mut cmd = redis::cmd("EVALSHA");
         cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.leases()).arg(keys.turn());
-        cmd.arg(what).arg(holder.to_string()).arg(millis(lease)).arg(u8::from(may_end)).arg(keys.channel());
+        // Two thirds: within the rest somebody else renews their own, finds it, and tells.
+        let until = lease * 2 / 3;
+        cmd.arg(what).arg(holder.to_string()).arg(millis(until)).arg(u8::from(may_end)).arg(keys.channel());
         cmd
     }
 
@@ -195,6 +199,7 @@ mod tests {
         let holder = Holder(10);
         let told = |words: &str| turn(&format!("7 {holder}{words}")).map(|turn| turn.shift);
         assert_eq!(told(""), Some(Shift::Gone));
+        assert_eq!(told(" !"), Some(Shift::Lapsed));
         assert_eq!(told(" = ann bob-"), Some(Shift::Whole(vec![ann.clone(), bob.clone()])));
         assert_eq!(told(" -ann +bob-"), Some(Shift::Moves { came: vec![bob], went: vec![ann] }));
         for words in [" ", " ann", " =", " *ann", " +a\u{1}", " + ann"] {

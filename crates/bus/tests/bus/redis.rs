@@ -14,7 +14,7 @@ use trunkline_testbed::{AppendFsync, Redis};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long presence outlives its process here.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// A Redis, and names in it that no other test uses.
 pub(crate) struct Server {

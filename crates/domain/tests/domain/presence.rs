@@ -110,7 +110,7 @@ impl World {
             Step::Crash { holder } => {
                 let holder = Holder(holder.into());
                 if self.holders.remove(&holder).is_some() {
-                    self.say(holder, Shift::Gone);
+                    self.say(holder, Shift::Lapsed);
                 }
             }
             Step::Hear { count, lost } => {

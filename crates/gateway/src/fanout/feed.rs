@@ -10,7 +10,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use trunkline_bus::{Delivery, Page, Range};
 use trunkline_domain::{Position, Room};
 
-use super::{Append, Ask, Frame, FramePage, Mail, Tail, WorkerId, whisper};
+use super::{
+    Append, Ask, Frame, FramePage, Mail, Tail, WorkerId,
+    attendance::{Attendance, Word},
+    whisper,
+};
 
 pub(crate) use run::{Letter, run};
 
@@ -28,9 +32,11 @@ const COMPARE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Every room that this process hears.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Feed {
     rooms: HashMap<Room, Heard>,
+    /// Who is in them.
+    attendance: Attendance,
     /// Rooms with frames that were not yet mailed.
     fresh: Vec<Room>,
     effects: Vec<Effect>,
@@ -50,6 +56,8 @@ pub(crate) enum Effect {
     Compare(Vec<Room>),
     /// Send to a worker.
     Post(WorkerId, Mail),
+    /// Something about presence.
+    Say(Word),
 }
 
 #[derive(Debug)]
@@ -89,6 +97,17 @@ struct Asked {
 }
 
 impl Feed {
+    /// Nothing heard yet. Leases of presence last as long as `lease`.
+    pub(crate) fn new(lease: Duration) -> Self {
+        let attendance = Attendance::new(lease);
+        Self { rooms: HashMap::new(), attendance, fresh: Vec::new(), effects: Vec::new(), now: Duration::ZERO }
+    }
+
+    /// Presence, and where to put what it wants.
+    pub(crate) fn attendance(&mut self) -> (&mut Attendance, &mut Vec<Effect>) {
+        (&mut self.attendance, &mut self.effects)
+    }
+
     /// What is to be done, since the last call.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
@@ -97,18 +116,24 @@ impl Feed {
     /// A worker wants something.
     pub(crate) fn ask(&mut self, worker: WorkerId, ask: Ask) {
         match ask {
-            Ask::Serve(room) => self.serve(worker, room),
+            Ask::Serve(room) => {
+                self.attendance.serve(worker, &room, &mut self.effects);
+                self.serve(worker, room);
+            }
             Ask::Unserve(room) => {
                 if let Some(heard) = self.rooms.get_mut(&room) {
                     heard.forget(worker, self.now);
                 }
             }
             Ask::Page(room, range) => self.page(worker, &room, range),
+            Ask::Came(room, user) => self.attendance.came(worker, &room, user, &mut self.effects),
+            Ask::Went(room, user) => self.attendance.went(worker, &room, &user, &mut self.effects),
         }
     }
 
     /// A worker is gone.
     pub(crate) fn detach(&mut self, worker: WorkerId) {
+        self.attendance.detach(worker, &mut self.effects);
         for heard in self.rooms.values_mut() {
             heard.forget(worker, self.now);
         }
@@ -120,8 +145,10 @@ impl Feed {
             Delivery::Subscribed(room) => {
                 if let Some(heard) = self.rooms.get_mut(&room) {
                     heard.start_reading(&room, &mut self.effects);
+                    self.attendance.subscribed(&room, &mut self.effects);
                 }
             }
+            Delivery::Presence(room, turn) => self.attendance.heard(&room, turn, &mut self.effects),
             Delivery::Entry(room, entry) => {
                 let Some(heard) = self.rooms.get_mut(&room) else { return };
                 heard.compare = self.now + COMPARE;
@@ -221,6 +248,7 @@ impl Feed {
         self.rooms.retain(|room, heard| {
             if heard.idle.is_some_and(|since| now >= since + LINGER) {
                 effects.push(Effect::Unwant(room.clone()));
+                self.attendance.forget(room);
                 return false;
             }
             if let Phase::Reading { range, retry, .. } = &mut heard.phase {
@@ -242,6 +270,7 @@ impl Feed {
         if !compare.is_empty() {
             effects.push(Effect::Compare(compare));
         }
+        self.attendance.tick(now, effects);
     }
 
     fn serve(&mut self, worker: WorkerId, room: Room) {

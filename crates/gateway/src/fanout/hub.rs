@@ -13,9 +13,9 @@ use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
 use trunkline_session::Sid;
 
 use super::{
-    Append, Ask, Chunk, FramePage, Mail, Tail, Vitals,
+    Append, Ask, Chunk, FramePage, Here, Mail, Tail, Vitals,
     cursor::{Cursor, Joined},
-    peer::{Peer, Subscription},
+    peer::{Peer, Subscription, Told},
     vitals::{Due, Tick},
 };
 
@@ -53,6 +53,10 @@ struct Served {
     /// `None` until the feed sent it.
     tail: Option<Tail>,
     members: Vec<Key>,
+    /// Users among them, and with how many sockets.
+    users: HashMap<UserName, usize>,
+    /// Who is in the room, everywhere; `None` until the feed said so.
+    here: Option<Here>,
     /// The chunk that the last member took: its neighbours mostly take the same.
     shared: Option<Chunk>,
     /// Pages that were asked for and have not come.
@@ -125,7 +129,7 @@ impl Hub {
         }
         let (_, peer) = self.peers.remove(key.slot);
         for subscription in peer.subscriptions {
-            self.lose_member(subscription.room, key);
+            self.lose_member(subscription.room, key, &peer.user);
         }
     }
 
@@ -190,19 +194,6 @@ impl Hub {
         sids.sort_unstable();
         sids.dedup();
         sids
-    }
-
-    /// Who is in each room that is served here.
-    pub(crate) fn occupancy(&self) -> Vec<(Room, Vec<UserName>)> {
-        let users = |served: &Served| {
-            served
-                .members
-                .iter()
-                .filter_map(|key| self.peers.get(key.slot))
-                .map(|(_, peer)| peer.user.clone())
-                .collect()
-        };
-        self.rooms.iter().map(|(_, served)| (served.room.clone(), users(served))).collect()
     }
 
     /// Whether so much waits to be written that no further command is to be carried out.
@@ -288,10 +279,17 @@ impl Hub {
         let Some(peer) = self.peer(key) else { return };
         let cursor = Cursor::new(from);
         match peer.subscriptions.iter_mut().find(|one| one.room == index) {
-            Some(subscription) => subscription.cursor = cursor,
+            Some(subscription) => (subscription.cursor, subscription.presence) = (cursor, Told::TooEarly),
             None => {
-                peer.subscriptions.push(Subscription { room: index, cursor });
-                self.rooms[index].members.push(key);
+                peer.subscriptions.push(Subscription { room: index, cursor, presence: Told::TooEarly });
+                let user = peer.user.clone();
+                let served = &mut self.rooms[index];
+                served.members.push(key);
+                let sockets = served.users.entry(user.clone()).or_default();
+                *sockets += 1;
+                if *sockets == 1 {
+                    self.asks.push(Ask::Came(room.clone(), user));
+                }
             }
         }
         self.settle(index, key);
@@ -306,8 +304,9 @@ impl Hub {
         peer.subscriptions.retain(|subscription| Some(subscription.room) != index);
         let was_member = peer.subscriptions.len() < before;
         peer.tell(&Event::Left { room: room.clone() }, now);
+        let user = peer.user.clone();
         if let (true, Some(index)) = (was_member, index) {
-            self.lose_member(index, key);
+            self.lose_member(index, key, &user);
         }
     }
 
@@ -349,6 +348,7 @@ impl Hub {
             Mail::Evict(key) => {
                 self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
             }
+            Mail::Presence { room, here, change } => self.receive_presence(&room, here, change.as_ref()),
             Mail::Whisper(room, bytes) => {
                 let Some(&index) = self.index.get(&room) else { return };
                 for key in &self.rooms[index].members {
@@ -371,7 +371,7 @@ impl Hub {
             let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { continue };
             if subscription.cursor.awaits() == Some(page.range) {
                 if let Some(joined) = subscription.cursor.page(page, tail) {
-                    peer.tell(&joined_event(room, joined), self.now);
+                    peer.tell_joined(&joined_event(room, joined), index, served.here.as_ref(), self.now);
                 }
                 peer.wake_writer(self.now);
                 answered.push(key);
@@ -380,6 +380,23 @@ impl Hub {
         for key in answered {
             self.settle(index, key);
         }
+    }
+
+    /// Tells the members who came and went; whoever does not know the state of before, or cannot take the change, gets
+    /// the whole of it as soon as possible.
+    fn receive_presence(&mut self, room: &Room, here: Here, change: Option<&Bytes>) {
+        let Some(&index) = self.index.get(room) else { return };
+        let served = &mut self.rooms[index];
+        for key in &served.members {
+            let Some((_, peer)) = self.peers.get_mut(key.slot) else { continue };
+            let Some(place) = peer.subscriptions.iter().position(|one| one.room == index) else { continue };
+            let knew_all = peer.subscriptions[place].presence == Told::All;
+            if knew_all && !change.is_some_and(|change| peer.mention(change, self.now)) {
+                peer.subscriptions[place].presence = Told::Due(self.now);
+            }
+            peer.tell_presence(place, &here, self.now);
+        }
+        served.here = Some(here);
     }
 
     /// Wakes every socket that has something new to take; called once for a whole batch of mail.
@@ -421,6 +438,11 @@ impl Hub {
             if peer.leave.is_some_and(|leave| now >= leave) {
                 peer.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
             }
+            for place in 0..peer.subscriptions.len() {
+                if let Some(here) = &self.rooms[peer.subscriptions[place].room].here {
+                    peer.tell_presence(place, here, now);
+                }
+            }
             if now >= peer.recheck {
                 peer.recheck = now + recheck_delay();
                 due.push(peer.sid.clone());
@@ -460,6 +482,8 @@ impl Hub {
             room: room.clone(),
             tail: None,
             members: Vec::new(),
+            users: HashMap::new(),
+            here: None,
             shared: None,
             asked: Vec::new(),
             awaits_tail: true,
@@ -471,9 +495,16 @@ impl Hub {
         index
     }
 
-    fn lose_member(&mut self, index: usize, key: Key) {
+    fn lose_member(&mut self, index: usize, key: Key, user: &UserName) {
         let served = &mut self.rooms[index];
         served.members.retain(|member| *member != key);
+        if let Some(sockets) = served.users.get_mut(user) {
+            *sockets -= 1;
+            if *sockets == 0 {
+                served.users.remove(user);
+                self.asks.push(Ask::Went(served.room.clone(), user.clone()));
+            }
+        }
         if served.members.is_empty() {
             let served = self.rooms.remove(index);
             self.index.remove(&served.room);
@@ -490,7 +521,7 @@ impl Hub {
         let joined = subscription.cursor.settle(tail);
         served.ask_for(&subscription.cursor, &mut self.asks);
         if let Some(joined) = joined {
-            peer.tell(&joined_event(&served.room, joined), self.now);
+            peer.tell_joined(&joined_event(&served.room, joined), index, served.here.as_ref(), self.now);
         }
         peer.wake_writer(self.now);
     }

@@ -5,6 +5,7 @@
 //! subscription. Feed and hub are synchronous state machines: neither ever waits, neither takes a lock. What is between
 //! them is two kinds of letters: a hub's [`Ask`] and the feed's [`Mail`].
 
+mod attendance;
 mod cursor;
 mod feed;
 mod frame;
@@ -21,8 +22,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use trunkline_bus::Range;
-use trunkline_domain::Room;
+use trunkline_domain::{Room, UserName};
 
+pub(crate) use attendance::Here;
 pub(crate) use cursor::FramePage;
 pub(crate) use feed::{Letter, run};
 pub(crate) use frame::{Frame, text};
@@ -30,10 +32,10 @@ pub(crate) use hub::{Hub, Key, Newcomer, Taken};
 pub(crate) use tail::{Append, Chunk, Tail};
 pub(crate) use vitals::Vitals;
 pub(crate) use whisper::typing;
-pub(crate) use worker::{Occupancy, SocketRef, Worker, WorkerId};
+pub(crate) use worker::{SocketRef, Worker, WorkerId};
 
-/// What a hub wants from the feed. At most one of each kind is under way for a room of a worker, so the channel that
-/// carries them holds no more than a few a room.
+/// What a hub wants from the feed. At most one of each kind is under way for a room of a worker, and two for a user there,
+/// so the channel that carries them holds no more than a few for each join.
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// Send the room's tail, then everything that follows it: the room has its first local member, or frames were missed.
@@ -42,6 +44,10 @@ pub(crate) enum Ask {
     Unserve(Room),
     /// A cursor needs a part of the log that the tail does not hold.
     Page(Room, Range),
+    /// The user's first socket of this worker joined the room.
+    Came(Room, UserName),
+    /// The user's last socket of this worker left it.
+    Went(Room, UserName),
 }
 
 /// What the feed tells a hub.
@@ -55,6 +61,15 @@ pub(crate) enum Mail {
     Page(Room, FramePage),
     /// A frame that is not log: it may be dropped.
     Whisper(Room, Bytes),
+    /// Who is in the room. It may be dropped: later state replaces it.
+    Presence {
+        /// Which.
+        room: Room,
+        /// The whole state of now.
+        here: Here,
+        /// The frame that makes the state of before this one; `None` where only the whole state will do.
+        change: Option<Bytes>,
+    },
     /// The user has too many sockets: close this one.
     Evict(Key),
 }

@@ -1,12 +1,13 @@
 //! One socket as its hub sees it: who, what it follows, what waits to be written.
 
-use std::task::Waker;
+use std::{task::Waker, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use trunkline_domain::{Event, UserName};
 use trunkline_session::Sid;
 
 use super::{
+    Here,
     cursor::Cursor,
     frame::{put_header, put_text},
     vitals::{Tick, Vitals},
@@ -14,6 +15,9 @@ use super::{
 
 /// Control bytes (answers, errors, history pages) above which the socket is not read, until it takes some.
 const CONTROL_BYTES: usize = 16 << 10;
+
+/// How long a newcomer waits for a state with their own name in it.
+const OWN_NAME: Duration = Duration::from_secs(3);
 
 /// A socket of this worker.
 #[derive(Debug)]
@@ -40,6 +44,18 @@ pub(super) struct Subscription {
     /// The room's place in the hub.
     pub(super) room: usize,
     pub(super) cursor: Cursor,
+    pub(super) presence: Told,
+}
+
+/// What a subscriber knows of who is in the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing, and nothing is due before `joined`.
+    TooEarly,
+    /// The whole state is due since then.
+    Due(Tick),
+    /// Everything: changes keep it whole.
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +94,42 @@ impl Peer {
         }
     }
 
-    /// Writes bytes that are frames already, if there is room: for what may be dropped.
-    pub(super) fn mention(&mut self, frames: &[u8], now: Tick) {
-        if self.stage == Stage::Open && self.control.len() + frames.len() <= CONTROL_BYTES / 2 {
+    /// Writes bytes that are frames already, if there is room: for what may be dropped. Whether they were written.
+    pub(super) fn mention(&mut self, frames: &[u8], now: Tick) -> bool {
+        let fits = self.stage == Stage::Open && self.control.len() + frames.len() <= CONTROL_BYTES / 2;
+        if fits {
             self.control.extend_from_slice(frames);
             self.wake_writer(now);
+        }
+        fits
+    }
+
+    /// Writes who is in a room, which may be longer than what is merely mentioned (64 KiB at most), if little else waits.
+    pub(super) fn show(&mut self, here: &[u8], now: Tick) -> bool {
+        let fits = self.stage == Stage::Open && self.control.len() <= CONTROL_BYTES / 4;
+        if fits {
+            self.control.extend_from_slice(here);
+            self.wake_writer(now);
+        }
+        fits
+    }
+
+    /// Writes `joined` of the room at `index`; who is there follows, at once where that is known.
+    pub(super) fn tell_joined(&mut self, joined: &Event, index: usize, here: Option<&Here>, now: Tick) {
+        self.tell(joined, now);
+        let Some(place) = self.subscriptions.iter().position(|one| one.room == index) else { return };
+        self.subscriptions[place].presence = Told::Due(now);
+        if let Some(here) = here {
+            self.tell_presence(place, here, now);
+        }
+    }
+
+    /// Writes who is in a room, if that is due: as soon as the user's own coming is in it, which takes a moment, or never
+    /// mind after [`OWN_NAME`].
+    pub(super) fn tell_presence(&mut self, place: usize, here: &Here, now: Tick) {
+        let Told::Due(since) = self.subscriptions[place].presence else { return };
+        if (here.includes(&self.user) || now >= since + OWN_NAME) && self.show(&here.bytes, now) {
+            self.subscriptions[place].presence = Told::All;
         }
     }
 

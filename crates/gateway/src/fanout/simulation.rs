@@ -109,7 +109,7 @@ impl World {
             log: Log::new(RETAINED, 1 << 20),
             history: HashMap::new(),
             epoch: 5,
-            feed: Feed::default(),
+            feed: Feed::new(Duration::from_secs(15)),
             subscribed: false,
             reads: VecDeque::new(),
             hubs,
@@ -228,6 +228,8 @@ impl World {
                     return self.settle();
                 }
                 Effect::Post(worker, mail) => self.mail[worker.index()].push_back(mail),
+                // The bus of this world keeps no presence.
+                Effect::Say(_) => {}
             }
         }
     }

@@ -2,17 +2,15 @@
 
 use std::{
     cell::{RefCell, RefMut},
-    collections::HashMap,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::sync::{mpsc, watch};
-use trunkline_domain::{Room, UserName};
 use trunkline_session::Sid;
 
 use super::{Hub, Key, Letter, Mail};
@@ -42,7 +40,6 @@ pub(crate) struct Worker {
     letters: mpsc::UnboundedSender<Letter>,
     mailbox: mpsc::Sender<Mail>,
     metrics: Arc<Metrics>,
-    occupancy: Occupancy,
 }
 
 #[cfg(test)]
@@ -55,9 +52,6 @@ impl WorkerId {
         self.0
     }
 }
-
-/// Who is in which room, by worker: what the list of rooms is made of.
-pub(crate) type Occupancy = Arc<Mutex<HashMap<WorkerId, Vec<(Room, Vec<UserName>)>>>>;
 
 /// A socket as the other threads of the process see it.
 #[derive(Clone, Debug)]
@@ -84,7 +78,6 @@ impl Worker {
         config: &Config,
         drain: watch::Receiver<Phase>,
         metrics: Arc<Metrics>,
-        occupancy: Occupancy,
         recheck: impl Fn(&Rc<Self>, Vec<Sid>) + 'static,
     ) -> Rc<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -94,7 +87,7 @@ impl Worker {
         // The feed outlives the workers; where it does not, the process is ending.
         let _ = letters.send(Letter::Attach(id, mailbox.clone(), lagged.clone()));
         let hub = RefCell::new(Hub::new(config.ping_interval));
-        let worker = Rc::new(Self { id, hub, letters, mailbox, metrics, occupancy });
+        let worker = Rc::new(Self { id, hub, letters, mailbox, metrics });
         let window = config.drain_window;
         actix_web::rt::spawn(serve(Rc::downgrade(&worker), mail, lagged, drain, window, recheck));
         worker
@@ -114,7 +107,6 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.letters.send(Letter::Detach(self.id));
-        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -189,8 +181,6 @@ async fn serve(
                 last = tokio::time::Instant::now();
                 let mut hub = worker.hub();
                 let due = hub.tick(now);
-                let rooms = hub.occupancy();
-                worker.occupancy.lock().unwrap_or_else(PoisonError::into_inner).insert(worker.id, rooms);
                 worker.metrics.delivered.inc_by(hub.take_delivered());
                 drop(hub);
                 if !due.is_empty() {

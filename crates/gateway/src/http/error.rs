@@ -13,7 +13,10 @@ use maud::Markup;
 use serde_json::json;
 use trunkline_domain::InvalidName;
 
-use crate::pages::{self, Language};
+use crate::{
+    pages::{self, Language},
+    policy::Denied,
+};
 
 /// Why a request is refused. The text is the `detail` of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +27,9 @@ pub(crate) enum Problem {
     /// A page of another origin asks.
     #[error("this request came from a page of another site")]
     CrossSite,
+    /// The policy says no, and why.
+    #[error(transparent)]
+    Forbidden(#[from] Denied),
     /// The store of sessions cannot be reached. Nobody's session has changed for that.
     #[error("sessions cannot be reached, try again soon")]
     Unavailable,
@@ -73,7 +79,7 @@ impl Problem {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unavailable | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -91,6 +97,7 @@ impl Problem {
         match self {
             Self::NotLoggedIn => "not_logged_in",
             Self::CrossSite => "cross_site",
+            Self::Forbidden(_) => "forbidden",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::NotFound => "not_found",
@@ -137,6 +144,7 @@ impl Problem {
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE => self.page(pages::unavailable(strings)),
             StatusCode::UNAUTHORIZED => self.page(pages::login(strings, &pages::Login::default())),
+            StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),
             _ => self.page(pages::not_found(strings)),
         }
     }
@@ -156,7 +164,7 @@ impl Problem {
 }
 
 /// The media type of pages.
-pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
 /// Whether whoever asks is shown pages: browsers name `text/html`, programs do not.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {

@@ -1,15 +1,15 @@
 //! What handlers need.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use actix_session::SessionMiddleware;
 use actix_web::{HttpRequest, dev::RequestHead};
-use trunkline_bus::Health;
-use trunkline_domain::Room;
+use trunkline_bus::{BusError, Health};
+use trunkline_domain::{Room, UserName};
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
 use super::{Origin, forwarded::Client, login_limit::LoginLimit};
-use crate::config::Config;
+use crate::{config::Config, policy::Denied};
 
 /// What the pages and probes ask of the running gateway.
 pub(crate) trait Running: Send + Sync + 'static {
@@ -19,8 +19,22 @@ pub(crate) trait Running: Send + Sync + 'static {
     /// What readiness depends on besides sessions: that this instance stays, and what the bus needs.
     fn health(&self) -> Vec<Health>;
 
-    /// The rooms where somebody is, with how many people are in each; any order.
-    fn rooms(&self) -> Vec<(Room, usize)>;
+    /// The rooms of all instances where somebody is, for `user` to see.
+    fn rooms<'a>(&'a self, user: &'a UserName) -> Pin<Box<dyn Future<Output = Result<Rooms, NoRooms>> + Send + 'a>>;
+}
+
+/// Rooms with how many users are in each; any order.
+pub(crate) type Rooms = Vec<(Room, usize)>;
+
+/// Why there is no list of rooms.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoRooms {
+    /// The policy says no.
+    #[error(transparent)]
+    Denied(Denied),
+    /// It cannot be read now.
+    #[error(transparent)]
+    Unavailable(BusError),
 }
 
 /// One a process, shared by its workers.

@@ -7,7 +7,7 @@ use trunkline_domain::Room;
 use trunkline_session::{Sessions, principal, rotate, touch_cookie};
 
 use super::{
-    Site,
+    NoRooms, Site,
     error::{HTML, Problem, wants_html, wants_json},
 };
 use crate::pages::{self, Language};
@@ -60,8 +60,7 @@ fn show<S: Sessions>(
     HttpResponse::Ok().content_type(HTML).body(page.into_string())
 }
 
-/// `GET /rooms`: where somebody is, busiest first, as JSON or as a page.
-#[allow(clippy::unused_async, reason = "handlers are async")]
+/// `GET /rooms`: where somebody is on any instance, busiest first, as JSON or as a page.
 pub(super) async fn rooms<S: Sessions>(
     site: web::Data<Site<S>>,
     request: HttpRequest,
@@ -69,14 +68,21 @@ pub(super) async fn rooms<S: Sessions>(
 ) -> HttpResponse {
     let as_page = wants_html(request.headers()) && !wants_json(request.headers());
     let strings = Language::of(request.headers()).strings();
-    if principal(&session).is_none() {
+    let Some(who) = principal(&session) else {
         if !as_page {
             return Problem::NotLoggedIn.json();
         }
         let login = pages::Login { next: Some("/rooms"), ..pages::Login::default() };
         return Problem::NotLoggedIn.page(pages::login(strings, &login));
-    }
-    let mut rooms = site.running.rooms();
+    };
+    let mut rooms = match site.running.rooms(&who.user).await {
+        Ok(rooms) => rooms,
+        Err(NoRooms::Denied(denied)) => return Problem::Forbidden(denied).answer(&request),
+        Err(NoRooms::Unavailable(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the rooms cannot be listed");
+            return Problem::Unavailable.answer(&request);
+        }
+    };
     rooms.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
     if as_page {
         rotate(&session);

@@ -10,6 +10,12 @@ pub(crate) fn not_found(strings: &Strings) -> Markup {
     layout::plain(strings, text, &html! {}, &html! { p { (text) } })
 }
 
+/// Somebody asked for what they may not have.
+pub(crate) fn forbidden(strings: &Strings) -> Markup {
+    let text = strings.get("error.forbidden");
+    layout::plain(strings, text, &html! {}, &html! { p { (text) } })
+}
+
 /// The service cannot be reached; the page tries again by itself.
 pub(crate) fn unavailable(strings: &Strings) -> Markup {
     let text = strings.get("page.unavailable");

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod http;
+mod presence;
 mod program;
 mod socket;

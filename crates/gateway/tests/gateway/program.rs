@@ -48,7 +48,7 @@ fn it_announces_itself_and_drains() {
     }
     assert_eq!(http_get(admin, "/metrics", 5 * SECOND).unwrap().status, 200);
     assert_eq!(http_get(port, "/metrics", 5 * SECOND).unwrap().status, 404, "for operators only");
-    assert_eq!(http_get(admin, "/", 5 * SECOND).unwrap().status, 404);
+    assert_eq!(http_get(admin, "/", 5 * SECOND).unwrap().status, 200, "the status page");
     let ready = http_get(port, "/readyz", 5 * SECOND).unwrap().body;
     assert!(ready.contains(&format!(":{port}\"")), "named by host and port: {ready}");
 

@@ -10,13 +10,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::{Semaphore, mpsc};
-use trunkline_bus::{Bus, Delivery, Interest, Page, Range};
-use trunkline_domain::{Position, Room};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use trunkline_bus::{Beat, Bus, Delivery, Interest, Lease, Page, Presence, Range};
+use trunkline_domain::{Holder, Position, Room, Snapshot};
 
 use super::{Effect, Feed};
 use crate::{
-    fanout::{Ask, Mail, WorkerId},
+    fanout::{Ask, Mail, WorkerId, attendance::Word},
     metrics::Metrics,
 };
 
@@ -24,8 +24,10 @@ use crate::{
 const BATCH: usize = 256;
 /// Most reads of the log under way at once.
 const READS: usize = 32;
+/// Most words about presence under way at once. Their places are their own: no message waits for them.
+const WORDS: usize = 16;
 /// How often the feed looks at its clock.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(100);
 
 /// What a worker writes to the feed.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) enum Letter {
     Ask(WorkerId, Ask),
     /// A worker ended.
     Detach(WorkerId),
+    /// Answer as soon as everybody was told who went.
+    Settle(oneshot::Sender<()>),
 }
 
 enum Answer {
@@ -43,13 +47,30 @@ enum Answer {
     Compared(Vec<(Room, Position)>),
 }
 
-/// Runs the feed of this process until the last worker and the gateway itself are gone.
-pub(crate) async fn run<B: Bus>(bus: B, mut letters: mpsc::UnboundedReceiver<Letter>, metrics: Arc<Metrics>) {
+/// What came of a [`Word`].
+enum Reply {
+    Said(Room, Option<Lease>),
+    Beaten(Vec<Room>, Option<Vec<Beat>>),
+    Present(Room, Option<Snapshot>),
+    Listed,
+}
+
+/// Runs the feed of this process until the last worker and the gateway itself are gone. Its users are present as those
+/// of `holder`.
+pub(crate) async fn run<B: Bus + Presence>(
+    bus: B,
+    holder: Holder,
+    mut letters: mpsc::UnboundedReceiver<Letter>,
+    metrics: Arc<Metrics>,
+) {
     let (interest, mut deliveries) = bus.open();
-    let mut feed = Feed::default();
+    let mut feed = Feed::new(bus.lease());
     let mut mailboxes: HashMap<WorkerId, (mpsc::Sender<Mail>, Arc<AtomicBool>)> = HashMap::new();
     let mut answers = FuturesUnordered::new();
+    let mut spoken = FuturesUnordered::new();
     let reads = Arc::new(Semaphore::new(READS));
+    let words = Arc::new(Semaphore::new(WORDS));
+    let mut settling: Vec<oneshot::Sender<()>> = Vec::new();
     let started = tokio::time::Instant::now();
     let mut clock = tokio::time::interval(TICK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -74,13 +95,20 @@ pub(crate) async fn run<B: Bus>(bus: B, mut letters: mpsc::UnboundedReceiver<Let
                     mailboxes.remove(&worker);
                     feed.detach(worker);
                 }
+                Some(Letter::Settle(answer)) => settling.push(answer),
                 None => return,
             },
             Some(answer) = answers.next() => match answer {
                 Answer::Read(room, range, page) => feed.read(&room, range, page),
                 Answer::Compared(heads) => feed.compared(heads),
             },
-            _ = clock.tick() => feed.tick(started.elapsed()),
+            Some(reply) = spoken.next() => take_reply(&mut feed, reply),
+            _ = clock.tick() => {
+                feed.tick(started.elapsed());
+                let (rooms, users) = feed.attendance().0.size();
+                metrics.rooms.set(i64::try_from(rooms).unwrap_or(i64::MAX));
+                metrics.users.set(i64::try_from(users).unwrap_or(i64::MAX));
+            }
         }
         for effect in feed.take_effects() {
             match effect {
@@ -101,7 +129,55 @@ pub(crate) async fn run<B: Bus>(bus: B, mut letters: mpsc::UnboundedReceiver<Let
                 Effect::Compare(rooms) => {
                     answers.push(ask_bus(bus.clone(), reads.clone(), Question::Compare(rooms)));
                 }
+                Effect::Say(word) => {
+                    if matches!(word, Word::Present(_)) {
+                        metrics.roster_reads.inc();
+                    }
+                    spoken.push(say(bus.clone(), words.clone(), holder, word));
+                }
             }
+        }
+        if !settling.is_empty() && feed.attendance().0.is_told() {
+            // Whoever gave up waiting does not mind.
+            settling.drain(..).for_each(|answer| drop(answer.send(())));
+        }
+    }
+}
+
+fn take_reply(feed: &mut Feed, reply: Reply) {
+    let (attendance, effects) = feed.attendance();
+    match reply {
+        Reply::Said(room, lease) => attendance.said(&room, lease, effects),
+        Reply::Beaten(rooms, beats) => attendance.beaten(&rooms, beats.as_deref(), effects),
+        Reply::Present(room, snapshot) => attendance.present(&room, snapshot, effects),
+        Reply::Listed => attendance.listed(),
+    }
+}
+
+/// Speaks to those who keep presence. What fails is said again, or replaced by something newer.
+async fn say<P: Presence>(presence: P, words: Arc<Semaphore>, holder: Holder, word: Word) -> Reply {
+    // The semaphore is never closed, so a permit always comes.
+    let _permit = words.acquire().await;
+    match word {
+        Word::Enter(room, users) => {
+            let entered = presence.enter(&room, holder, &users).await;
+            Reply::Said(room, entered.is_ok().then_some(Lease::Held))
+        }
+        Word::Shift { room, came, went } => {
+            let lease = presence.shift(&room, holder, &came, &went).await;
+            Reply::Said(room, lease.ok())
+        }
+        Word::Beat(rooms) => {
+            let beats = presence.beat(holder, &rooms).await;
+            Reply::Beaten(rooms, beats.ok())
+        }
+        Word::Present(room) => {
+            let snapshot = presence.present(&room).await;
+            Reply::Present(room, snapshot.ok())
+        }
+        Word::List(rooms) => {
+            let _ = presence.list(&rooms).await;
+            Reply::Listed
         }
     }
 }
