@@ -284,6 +284,9 @@ function rooms() {
   const list = find("room-list", HTMLElement);
   const form = find("open-room", HTMLFormElement);
   const name = find("room-name", HTMLInputElement);
+  let here = 0;
+  /** @type {{room: string, count: number}[]} */
+  let others = [];
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -296,13 +299,22 @@ function rooms() {
       if (!response.ok) return;
       /** @type {{rooms: {room: string, count: number}[]}} */
       const { rooms: active } = await response.json();
-      const others = active.filter((each) => each.room !== room);
-      const counts = new Map([[room, 0], ...active.map((each) => /** @type {[string, number]} */ ([each.room, each.count]))]);
-      list.replaceChildren(...[room, ...others.map((each) => each.room)].sort().map((each) => roomLink(each, counts.get(each) ?? 0)));
+      others = active.filter((each) => each.room !== room);
+      draw();
     } catch {
       // The list is a convenience: the page does without it.
     }
   });
+  client.on("presence", ({ count }) => {
+    // The list is as old as the connection; of one's own room more is known.
+    here = count;
+    draw();
+  });
+
+  function draw() {
+    const all = [{ room, count: here }, ...others].sort((a, b) => (a.room < b.room ? -1 : 1));
+    list.replaceChildren(...all.map((each) => roomLink(each.room, each.count)));
+  }
 
   /** @param {string} each @param {number} count */
   function roomLink(each, count) {

@@ -13,7 +13,7 @@ const ROWS_KEPT = 800;
 const NEAR_START = 400;
 const NEAR_END = 40;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 
@@ -109,6 +109,7 @@ export class Log {
   caughtUp() {
     this.#behind = false;
     for (const row of this.#unsent.querySelectorAll(".sent")) row.remove(); // their messages were shown, or are older than what is held
+    if (this.#rows.length === 0) this.#reachedStart();
     this.#loadOlder();
     this.#seen();
   }
@@ -133,7 +134,8 @@ export class Log {
     this.#more = more;
     const { scrollTop, scrollHeight } = this.#scroller;
     this.#quietly(() => {
-      this.#top.textContent = more ? "" : this.#say("messages.start", { room: this.#hooks.room });
+      if (more) this.#top.textContent = "";
+      else this.#reachedStart();
       /** @type {Message | null} */
       let last = null;
       const rows = [];
@@ -319,6 +321,11 @@ export class Log {
     this.#loading = true;
     this.#top.textContent = this.#say("messages.loading");
     this.#hooks.older(first.message.pos);
+  }
+
+  #reachedStart() {
+    this.#more = false;
+    this.#top.textContent = this.#say("messages.start", { room: this.#hooks.room });
   }
 
   /** The reader may have seen what was unread. */
