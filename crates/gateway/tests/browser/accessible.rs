@@ -1,0 +1,32 @@
+//! axe-core looks at every page.
+
+use crate::{axe, site::Site};
+
+#[tokio::test]
+async fn axe_finds_nothing() {
+    let site = Site::start(1).await;
+    let (ann, bob) = tokio::join!(site.visitor(), site.person("bob"));
+    axe::finds_nothing(&ann, "login").await;
+    ann.press("bob\u{e007}").await;
+    ann.until("the error", "document.querySelector('#name[aria-invalid=true]')").await;
+    axe::finds_nothing(&ann, "login with an error").await;
+    ann.press("\u{e009}a\u{e000}").await; // Ctrl+A
+    ann.log_in("ann").await;
+    bob.say("see https://example.org/ for more").await;
+    bob.say("/me waves").await;
+    ann.say("I do").await;
+    ann.until("all three", "document.querySelectorAll('#messages .message').length === 3").await;
+
+    for colours in ["light", "dark"] {
+        ann.colours(colours).await;
+        axe::finds_nothing(&ann, &format!("chat, {colours}")).await;
+    }
+    ann.click("#connection").await;
+    axe::finds_nothing(&ann, "chat with the connection log").await;
+    ann.resize(360, 740).await;
+    axe::finds_nothing(&ann, "narrow").await;
+    ann.click("#show-rooms").await;
+    axe::finds_nothing(&ann, "narrow, rooms open").await;
+    ann.go("/rooms/NO").await;
+    axe::finds_nothing(&ann, "not found").await;
+}

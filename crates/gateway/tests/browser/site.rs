@@ -1,0 +1,145 @@
+//! What is looked at: instances behind the balancer over one Redis, all of them real.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use trunkline_testbed::{ChromeDriver, Ended, Gateway, HaProxy, Redis, free_port};
+
+use crate::{GLANCE, PATIENCE, person::Person};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_trunkline");
+const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Some instances behind `deploy/haproxy.cfg`, and the browsers that come to see them. All ends on drop.
+pub(crate) struct Site {
+    driver: ChromeDriver,
+    // Dropped in this order: what ends first cannot complain about the others.
+    instances: Vec<Instance>,
+    balancer: HaProxy,
+    redis: Redis,
+}
+
+struct Instance {
+    name: String,
+    /// Its own over restarts, so that the balancer finds it again.
+    port: u16,
+    process: Gateway,
+}
+
+impl Site {
+    /// Brings up `gw-1` and its brothers, and returns when the balancer sends people to all of them.
+    pub(crate) async fn start(count: usize) -> Self {
+        // A Redis of one's own: names and rooms of other tests would be in the way.
+        let redis = Redis::builder().start().unwrap();
+        let balancer = HaProxy::start().unwrap();
+        let driver = ChromeDriver::start().unwrap();
+        let instances = (1..=count).map(|number| Instance::start(format!("gw-{number}"), free_port().unwrap(), &redis));
+        let site = Self { driver, instances: instances.collect(), balancer, redis };
+        for (slot, instance) in (1..).zip(&site.instances) {
+            site.balancer.fill_slot(slot, instance.port).unwrap();
+        }
+        for name in site.names() {
+            site.until_serving(&name).await;
+        }
+        site
+    }
+
+    /// The balancer's port.
+    pub(crate) fn port(&self) -> u16 {
+        self.balancer.port()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.instances.iter().map(|instance| instance.name.clone()).collect()
+    }
+
+    /// A new browser: an empty profile, and the login page before it.
+    pub(crate) async fn visitor(&self) -> Person {
+        let person = Person::open(&self.driver, self.port()).await;
+        person.go("/").await;
+        person
+    }
+
+    /// Somebody in a new browser who has logged in.
+    pub(crate) async fn person(&self, name: &str) -> Person {
+        let person = self.visitor().await;
+        person.log_in(name).await;
+        person
+    }
+
+    /// Both logged in, and served by different instances.
+    pub(crate) async fn ann_and_bob(&self) -> (Person, Person) {
+        let (ann, bob) = tokio::join!(self.person("ann"), self.person("bob"));
+        bob.reload_until("bob is served by another instance than ann", async |bob| {
+            bob.instance().await != ann.instance().await
+        })
+        .await;
+        (ann, bob)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, name: &str) {
+        self.instance(name).process.kill().unwrap();
+    }
+
+    /// SIGKILL to each.
+    pub(crate) fn kill_all(&mut self) {
+        self.instances.iter_mut().for_each(|instance| instance.process.kill().unwrap());
+    }
+
+    /// SIGTERM, until it has ended as it should.
+    pub(crate) async fn stop(&mut self, name: &str) {
+        let process = &mut self.instance(name).process;
+        process.terminate().unwrap();
+        let mut ended = None;
+        eventually(&format!("{name} has ended"), || {
+            ended = process.ended();
+            ended.is_some()
+        })
+        .await;
+        assert_eq!(ended, Some(Ended::Code(0)), "{name} said:\n{}", process.last_lines());
+    }
+
+    /// One that was killed or stopped comes back at its old address.
+    pub(crate) async fn start_again(&mut self, name: &str) {
+        let redis = self.redis.url();
+        let instance = self.instance(name);
+        instance.process = spawn(name, instance.port, &redis);
+        self.until_serving(name).await;
+    }
+
+    /// Returns when the balancer sends people to this instance.
+    async fn until_serving(&self, name: &str) {
+        let slot = 1 + self.instances.iter().position(|instance| instance.name == name).unwrap();
+        eventually(&format!("{name} gets traffic"), || self.balancer.slot_is_up(slot).unwrap()).await;
+    }
+
+    fn instance(&mut self, name: &str) -> &mut Instance {
+        self.instances.iter_mut().find(|instance| instance.name == name).unwrap()
+    }
+}
+
+impl Instance {
+    fn start(name: String, port: u16, redis: &Redis) -> Self {
+        let process = spawn(&name, port, &redis.url());
+        Self { name, port, process }
+    }
+}
+
+/// Does not wait until it listens: the balancer's checks will tell.
+fn spawn(name: &str, port: u16, redis: &str) -> Gateway {
+    let builder = Gateway::builder(BINARY).instance(name).listen(port).redis(redis).env("TRUNKLINE_SECRET", SECRET);
+    // As `cargo xtask cluster` has it, but for a drain that is just long enough for the balancer's checks.
+    let cluster = ["--trust-proxy", "127.0.0.1/32", "--login-rate", "0"];
+    builder.args(cluster).args(["--drain-delay", "1500ms", "--drain-window", "1s"]).spawn().unwrap()
+}
+
+/// Waits for what will become true, or says what did not.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "after {} s still not: {what}", PATIENCE.as_secs());
+        sleep(GLANCE).await;
+    }
+    start.elapsed()
+}
