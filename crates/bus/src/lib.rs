@@ -27,6 +27,8 @@ pub mod contract;
 mod error;
 mod local;
 mod log;
+#[doc(hidden)]
+pub mod mutant;
 mod presence;
 #[cfg(feature = "redis")]
 mod redis_bus;

@@ -4,7 +4,10 @@ use redis::{Cmd, Script};
 use trunkline_domain::{Draft, Position, Room};
 
 use super::{RedisConfig, keys::Keys};
-use crate::Receipt;
+use crate::{
+    Receipt,
+    mutant::{self, Mutant},
+};
 
 const PUBLISH: &str = include_str!("publish.lua");
 const PLACE: &str = "@GENERATION@";
@@ -24,12 +27,19 @@ impl Generation {
         let replication = info_field(replication, "master_replid")?;
         // It becomes part of a program: nothing but what Redis writes there, forty hexadecimal digits each.
         let plain = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if mutant::is_on(Mutant::Epoch) {
+            return Some(Self("any".to_owned()));
+        }
         (plain(run) && plain(replication)).then(|| Self(format!("{run}.{replication}")))
     }
 
     /// The script that writes under this generation and no other.
     pub(super) fn script(&self) -> Script {
-        Script::new(&PUBLISH.replace(PLACE, &self.0))
+        let text = PUBLISH.replace(PLACE, &self.0);
+        if mutant::is_on(Mutant::Dedupe) {
+            return Script::new(&text.replace("if earlier then", "if false then"));
+        }
+        Script::new(&text)
     }
 }
 

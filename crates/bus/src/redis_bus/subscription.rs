@@ -26,7 +26,7 @@ use super::{
     pulse::Pulse,
     supervisor::LinkState,
 };
-use crate::{Delivery, Interest};
+use crate::{Delivery, Interest, mutant};
 
 /// Deliveries in the channel to the consumer.
 const CHANNEL: usize = 256;
@@ -249,6 +249,9 @@ impl Asking {
 /// Tells the consumer which rooms are subscribed from now on.
 fn announce(shared: &Shared) {
     for room in lock(&shared.interests).announcements() {
+        if mutant::hides_announcement(&room) {
+            continue;
+        }
         push(shared, Delivery::Subscribed(room));
     }
 }
@@ -257,6 +260,7 @@ fn hear(shared: &Shared, prefix: &str, message: &Msg, names: &mut Names) {
     let Some(name) = room_of(prefix, message.get_channel_name()) else { return };
     let Some(room) = lock(&shared.interests).hears(name) else { return };
     match Payload::decode(message.get_payload_bytes(), names) {
+        Some(Payload::Entry(_)) if mutant::loses_entry() => {}
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
         Some(Payload::Whisper(bytes)) => push(shared, Delivery::Whisper(room, bytes)),
         Some(Payload::Presence(turn)) => push(shared, Delivery::Presence(room, turn)),

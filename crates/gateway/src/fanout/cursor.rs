@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use trunkline_bus::Range;
+use trunkline_bus::{
+    Range,
+    mutant::{self, Mutant},
+};
 use trunkline_domain::{JoinFrom, Position};
 
 use super::{Chunk, Frame, Tail};
@@ -67,6 +70,7 @@ impl Cursor {
     pub(crate) fn settle(&mut self, tail: &Tail) -> Option<Joined> {
         let head = tail.head();
         match self.state {
+            State::Pending { after: Some(_) } if mutant::is_on(Mutant::CatchUp) => self.join(head, true, head),
             State::Pending { after: Some(after) } if tail.covers(after) => self.join(after, true, head),
             State::Pending { after: Some(after) } => self.wait_for(Range::After(after, PAGE)),
             State::Pending { after: None } if self.recent == 0 => self.join(head, false, head),
@@ -74,6 +78,10 @@ impl Cursor {
                 Some(at) => self.join(at, false, head),
                 None => self.wait_for(Range::Latest(self.recent)),
             },
+            State::Live(at) if !tail.covers(at) && mutant::is_on(Mutant::CatchUp) => {
+                self.state = State::Live(head);
+                None
+            }
             State::Live(at) if !tail.covers(at) => self.fall_behind(at),
             State::Behind { at, ref page, next } if next == page.len() => {
                 if tail.covers(at) {
@@ -116,12 +124,12 @@ impl Cursor {
     /// The next bytes, at most `budget` but at least one frame; `None` at the head or while a page is awaited.
     /// `shared` holds the last chunk that a neighbour took, since most cursors of a room stand at the same place.
     pub(crate) fn take(&mut self, tail: &Tail, shared: &mut Option<Chunk>, budget: usize) -> Option<Chunk> {
-        if let State::Behind { at, page, next } = &mut self.state {
-            if let Some(frame) = page.get(*next) {
-                let chunk = Chunk { from: *at, to: frame.pos, frames: 1, bytes: frame.bytes.clone() };
-                (*at, *next) = (frame.pos, *next + 1);
-                return Some(chunk);
-            }
+        if let State::Behind { at, page, next } = &mut self.state
+            && let Some(frame) = page.get(*next)
+        {
+            let chunk = Chunk { from: *at, to: frame.pos, frames: 1, bytes: frame.bytes.clone() };
+            (*at, *next) = (frame.pos, *next + 1);
+            return Some(chunk);
         }
         if matches!(self.state, State::Pending { .. }) {
             return None;

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use trunkline_bus::Range;
+use trunkline_bus::{
+    Range,
+    mutant::{self, Mutant},
+};
 use trunkline_domain::{Position, follows};
 
 use super::Frame;
@@ -63,7 +66,12 @@ impl Tail {
         let head = self.head();
         if !follows(frame.prev, head) {
             let known = frame.pos.epoch == head.epoch && frame.pos <= head || self.index_after(frame.pos).is_some();
-            return if known { Append::Duplicate } else { Append::Gap };
+            if known {
+                return Append::Duplicate;
+            }
+            if !mutant::is_on(Mutant::Repair) && !mutant::is_on(Mutant::Resync) {
+                return Append::Gap;
+            }
         }
         self.bytes += frame.bytes.len();
         self.frames.push_back(frame);
