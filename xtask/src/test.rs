@@ -21,13 +21,16 @@ use self::{
     runner::Runner,
     tally::{Format, Tally},
 };
-use crate::{cargo, console::Console, error::Result, stop::Stop};
+use crate::{cargo, chaos, console::Console, error::Result, stop::Stop};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Leave out the tests that drive a browser.
     #[arg(long)]
     no_browser: bool,
+    /// Leave out the faults in real processes.
+    #[arg(long)]
+    no_chaos: bool,
     /// Only these steps.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Step>,
@@ -41,6 +44,8 @@ enum Step {
     Lint,
     /// Unit, property, contract and integration tests.
     Rust,
+    /// `cargo xtask chaos --quick`, and `--mutants`: every fault, and that the checker would notice.
+    Chaos,
     /// Examples in the documentation.
     Doctest,
     /// Links in the documentation.
@@ -62,7 +67,7 @@ enum Outcome {
 
 pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
     let stop = Stop::on_signals(|| ())?;
-    let suite = Suite { no_browser: options.no_browser, console, stop: &stop };
+    let suite = Suite { no_browser: options.no_browser, no_chaos: options.no_chaos, console, stop: &stop };
     let chosen = |step: &&Step| options.only.is_empty() || options.only.contains(step);
     let mut total = Tally::default();
     let mut lines = Vec::new();
@@ -88,6 +93,7 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
 
 struct Suite<'a> {
     no_browser: bool,
+    no_chaos: bool,
     console: &'a Console,
     stop: &'a Stop,
 }
@@ -103,6 +109,7 @@ impl Suite<'_> {
             Step::Format => self.check(cargo(&["fmt", "--all", "--check"])),
             Step::Lint => self.lint(cargo(&["clippy", "--workspace", "--all-targets"])),
             Step::Rust => self.rust_tests(),
+            Step::Chaos => self.chaos(),
             Step::Doctest => self.tests(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]), Format::CargoTest),
             Step::Docs => {
                 let mut command = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
@@ -142,6 +149,16 @@ impl Suite<'_> {
         };
         let tally = self.runner().run(command, format)?;
         Ok(Outcome::Ran(tally + missing))
+    }
+
+    fn chaos(&self) -> Result<Outcome> {
+        if self.no_chaos {
+            return Ok(Outcome::LeftOut("--no-chaos".to_owned()));
+        }
+        let options = chaos::Options::quick();
+        let (passed, failed) = chaos::carry_out(&options, self.console, self.stop)?.tally();
+        let (noticed, unnoticed) = chaos::try_mutants(&options, self.console, self.stop)?;
+        Ok(Outcome::Ran(Tally { passed: passed + noticed, failed: failed + unnoticed, skipped: 0 }))
     }
 
     fn browser_tests(&self) -> Result<Outcome> {

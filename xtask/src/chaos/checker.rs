@@ -39,6 +39,13 @@ pub(crate) struct Load {
     pub(crate) text: u32,
 }
 
+impl Load {
+    /// How many clients there are.
+    pub(crate) fn clients(&self) -> u32 {
+        self.writers + self.readers
+    }
+}
+
 /// What the checker is told when something is broken; see `history::Fault` there.
 #[derive(Debug, Serialize)]
 pub(crate) struct Fault {

@@ -7,7 +7,9 @@ mod network;
 mod redis;
 mod sessions;
 
-use super::{scene::Scene, site::Store};
+use std::fs;
+
+use super::{checker::Fault, scene::Scene, site::Store};
 use crate::error::Result;
 
 /// One row.
@@ -32,6 +34,31 @@ impl Row {
             .into_iter()
             .flatten()
     }
+}
+
+/// Only for a gateway with mutants: without one that loses entries on purpose there is next to nothing to repair.
+pub(crate) const ENTRIES_LOST: Row = Row {
+    name: "entries-lost",
+    fault: "one of 50 entries is lost between Redis and gateway",
+    required: "each gap is read from the log",
+    store: Store::Durable,
+    arguments: &["--log-filter", "info,trunkline_gateway=debug"],
+    act: entries_lost,
+};
+
+fn entries_lost(scene: &mut Scene<'_>) -> Result<()> {
+    scene.begin(2, scene.scale.load())?;
+    scene.fault(&Fault::new("entries lost").unseen())?;
+    scene.calm()?;
+    scene.calm()?;
+    scene.healed()?;
+    scene.judge()?;
+    let log = fs::read_to_string(scene.folder.join("gw-1.log")).unwrap_or_default();
+    let gaps = log.lines().filter(|line| line.contains("gap: reading the log")).count();
+    if gaps > 0 {
+        scene.saw(format!("gw-1 noticed {gaps} gaps"));
+    }
+    Ok(())
 }
 
 /// Rows of the matrix that cannot be run yet, and why.

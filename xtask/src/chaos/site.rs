@@ -181,9 +181,9 @@ impl Site {
         found.ok_or_else(|| Error::Row(format!("there is no gw-{number}")))
     }
 
-    /// Process ids of the gateways.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.members.iter().map(|member| member.gateway.pid()).collect()
+    /// Sockets of all gateways that answer.
+    pub(crate) fn sockets(&self) -> u32 {
+        self.members.iter().map(Member::sockets).sum()
     }
 
     /// A gateway that has ended leaves the balancer, and is forgotten.
@@ -204,10 +204,11 @@ impl Member {
         http_get(self.port, path, PROBE).ok()
     }
 
-    /// A value of its metrics.
-    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
-        let answer = http_get(self.admin, "/metrics", PROBE).ok()?;
-        answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    /// Its open sockets, as its metrics tell; 0 where it does not answer.
+    pub(crate) fn sockets(&self) -> u32 {
+        let metrics = http_get(self.admin, "/metrics", PROBE).map(|answer| answer.body).unwrap_or_default();
+        let sockets = metrics.lines().find_map(|line| line.strip_prefix("trunkline_sockets ")?.trim().parse().ok());
+        sockets.unwrap_or_default()
     }
 
     /// Resident bytes, as `/proc` tells; 0 where it has ended.

@@ -132,7 +132,7 @@ fn drained(scene: &mut Scene<'_>, number: usize) -> Result<()> {
 fn hangs(scene: &mut Scene<'_>) -> Result<()> {
     let hang = scene.scale.pick(Duration::from_secs(15), Duration::from_secs(30));
     scene.begin(3, scene.scale.load())?;
-    let before = scene.site.member(2)?.metric("trunkline_sockets").unwrap_or_default();
+    let before = scene.site.member(2)?.sockets();
     scene.fault(&Fault::new("gw-2 hangs"))?;
     scene.site.member(2)?.gateway.pause()?;
     if scene.site.member(2)?.get("/healthz").is_none() {
@@ -143,17 +143,12 @@ fn hangs(scene: &mut Scene<'_>) -> Result<()> {
     scene.healed()?;
     scene.serves(2)?;
     // Clients of before are elsewhere; who is there came after it woke.
-    let left = scene.wait("gw-2 has let its ghosts go", SOON, |site| {
-        let sockets = site.members.iter().filter_map(|member| member.metric("trunkline_sockets")).sum::<f64>();
-        let load = Scale::Quick.load().writers + Scale::Quick.load().readers;
-        let all =
-            if hang < Duration::from_secs(30) { load } else { Scale::Full.load().writers + Scale::Full.load().readers };
-        sockets <= f64::from(all)
-    });
+    let clients = scene.scale.load().clients();
+    let left = scene.wait("gw-2 has let its ghosts go", SOON, |site| site.sockets() <= clients);
     scene.expect("its ghosts vanish when it wakes", left.is_ok());
     scene.calm()?;
     let verdict = scene.judge()?;
-    scene.expect(format!("it had sockets ({before})"), before > 0.0);
+    scene.expect(format!("it had sockets ({before})"), before > 0);
     let recovery = verdict.recovery();
     // 1.6 times 5 s, and a few seconds for attempts that the hanging gateway accepts and never answers.
     scene.expect(
@@ -179,8 +174,8 @@ fn scaled(scene: &mut Scene<'_>) -> Result<()> {
         scene.site.remove(number)?;
     }
     for number in [4, 5] {
-        let sockets = scene.site.member(number)?.metric("trunkline_sockets").unwrap_or_default();
-        scene.expect(format!("gw-{number} took sockets ({sockets})"), sockets > 0.0);
+        let sockets = scene.site.member(number)?.sockets();
+        scene.expect(format!("gw-{number} took sockets ({sockets})"), sockets > 0);
     }
     scene.healed()?;
     scene.calm()?;
@@ -198,10 +193,7 @@ fn storm(scene: &mut Scene<'_>) -> Result<()> {
     kill(scene, 2)?;
     scene.calm()?;
     scene.healed()?;
-    scene.wait("the others have all sockets", SOON * 4, |site| {
-        let sockets = site.members.iter().filter_map(|member| member.metric("trunkline_sockets")).sum::<f64>();
-        sockets >= f64::from(load.writers + load.readers)
-    })?;
+    scene.wait("the others have all sockets", SOON * 4, |site| site.sockets() >= load.clients())?;
     scene.calm()?;
     all_came_back(scene)
 }
