@@ -118,7 +118,7 @@ impl Feed {
         match ask {
             Ask::Serve(room) => {
                 self.attendance.serve(worker, &room, &mut self.effects);
-                self.serve(worker, room);
+                self.serve(worker, &room);
             }
             Ask::Unserve(room) => {
                 if let Some(heard) = self.rooms.get_mut(&room) {
@@ -206,10 +206,10 @@ impl Feed {
         let Some(heard) = self.rooms.get_mut(room) else { return };
         let retry_at = self.now + RETRY;
         let Some(page) = page else {
-            if let Phase::Reading { range: read, retry, .. } = &mut heard.phase {
-                if *read == range {
-                    *retry = Some(retry_at);
-                }
+            if let Phase::Reading { range: read, retry, .. } = &mut heard.phase
+                && *read == range
+            {
+                *retry = Some(retry_at);
             }
             for asked in heard.pages.iter_mut().filter(|asked| asked.range == range) {
                 asked.retry = Some(retry_at);
@@ -251,10 +251,10 @@ impl Feed {
                 self.attendance.forget(room);
                 return false;
             }
-            if let Phase::Reading { range, retry, .. } = &mut heard.phase {
-                if retry.take_if(|at| now >= *at).is_some() {
-                    effects.push(Effect::Read(room.clone(), *range));
-                }
+            if let Phase::Reading { range, retry, .. } = &mut heard.phase
+                && retry.take_if(|at| now >= *at).is_some()
+            {
+                effects.push(Effect::Read(room.clone(), *range));
             }
             for asked in &mut heard.pages {
                 if asked.retry.take_if(|at| now >= *at).is_some() {
@@ -273,15 +273,15 @@ impl Feed {
         self.attendance.tick(now, effects);
     }
 
-    fn serve(&mut self, worker: WorkerId, room: Room) {
+    fn serve(&mut self, worker: WorkerId, room: &Room) {
         let heard = self.rooms.entry(room.clone()).or_insert_with(|| {
             self.effects.push(Effect::Want(room.clone()));
             Heard::new(self.now)
         });
         heard.idle = None;
         if let (Phase::Live, Some(_)) = (&heard.phase, &heard.tail) {
-            heard.flush(&room, &mut self.effects);
-            heard.join_in(&room, worker, &mut self.effects);
+            heard.flush(room, &mut self.effects);
+            heard.join_in(room, worker, &mut self.effects);
         } else if !heard.waiting.contains(&worker) {
             heard.waiting.push(worker);
         }
@@ -289,13 +289,13 @@ impl Feed {
 
     fn page(&mut self, worker: WorkerId, room: &Room, range: Range) {
         let Some(heard) = self.rooms.get_mut(room) else { return };
-        if let (Phase::Live, Some(tail)) = (&heard.phase, &heard.tail) {
-            if let Some(frames) = tail.page(range) {
-                let page = FramePage { range, follows: true, frames: frames.into(), head: tail.head() };
-                heard.flush(room, &mut self.effects);
-                self.effects.push(Effect::Post(worker, Mail::Page(room.clone(), page)));
-                return;
-            }
+        if let (Phase::Live, Some(tail)) = (&heard.phase, &heard.tail)
+            && let Some(frames) = tail.page(range)
+        {
+            let page = FramePage { range, follows: true, frames: frames.into(), head: tail.head() };
+            heard.flush(room, &mut self.effects);
+            self.effects.push(Effect::Post(worker, Mail::Page(room.clone(), page)));
+            return;
         }
         match heard.pages.iter_mut().find(|asked| asked.range == range) {
             Some(asked) if asked.workers.contains(&worker) => {}

@@ -30,6 +30,13 @@ pub(crate) struct Key {
     serial: u64,
 }
 
+impl Key {
+    /// How many sockets the worker had opened before and with this one.
+    pub(crate) fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 /// The state of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -122,15 +129,14 @@ impl Hub {
         Key { serial: self.opened, slot: self.peers.insert((self.opened, peer)) }
     }
 
-    /// A socket is gone.
-    pub(crate) fn forget(&mut self, key: Key) {
-        if self.peer(key).is_none() {
-            return;
-        }
+    /// A socket is gone. Answers the code that it was closed with, if it was told one.
+    pub(crate) fn forget(&mut self, key: Key) -> Option<u16> {
+        self.peer(key)?;
         let (_, peer) = self.peers.remove(key.slot);
-        for subscription in peer.subscriptions {
+        for subscription in &peer.subscriptions {
             self.lose_member(subscription.room, key, &peer.user);
         }
+        peer.closed()
     }
 
     /// Any frame came from the socket.
@@ -190,7 +196,7 @@ impl Hub {
 
     /// The sessions of all sockets, for a check of them all.
     pub(crate) fn sessions(&self) -> Vec<Sid> {
-        let mut sids: Vec<Sid> = self.peers.iter().map(|(_, (_, peer))| peer.sid.clone()).collect();
+        let mut sids: Vec<Sid> = self.peers.iter().map(|(_, (_, peer))| peer.sid).collect();
         sids.sort_unstable();
         sids.dedup();
         sids
@@ -445,7 +451,7 @@ impl Hub {
             }
             if now >= peer.recheck {
                 peer.recheck = now + recheck_delay();
-                due.push(peer.sid.clone());
+                due.push(peer.sid);
             }
         }
         for (_, served) in &mut self.rooms {

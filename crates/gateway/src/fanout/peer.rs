@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) leave: Option<Tick>,
     control: BytesMut,
     stage: Stage,
+    /// What the close frame said.
+    closed: Option<u16>,
     writer: Option<Waker>,
     reader: Option<Waker>,
 }
@@ -81,6 +83,7 @@ impl Peer {
             leave: None,
             control: BytesMut::new(),
             stage: Stage::Open,
+            closed: None,
             writer: None,
             reader: None,
         }
@@ -157,6 +160,7 @@ impl Peer {
             None => put_header(&mut self.control, 0x8, 0),
         }
         self.stage = Stage::Closing;
+        self.closed = code;
         self.wake_writer(now);
         self.wake_reader();
     }
@@ -180,6 +184,11 @@ impl Peer {
         self.control = BytesMut::new();
         self.wake_reader();
         Some(bytes)
+    }
+
+    /// The code of the close frame, if there was one.
+    pub(super) fn closed(&self) -> Option<u16> {
+        self.closed
     }
 
     pub(super) fn is_open(&self) -> bool {

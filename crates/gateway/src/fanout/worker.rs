@@ -24,6 +24,10 @@ use crate::{
 const MAILBOX: usize = 1024;
 /// Most letters taken before the sockets get their turn.
 const BATCH: usize = 256;
+/// A fan-out that takes less is followed by the next at once.
+const SHORT: Duration = Duration::from_millis(1);
+/// Longest pause between two fan-outs.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// How often a worker looks at its clock.
 const TICK: Duration = Duration::from_millis(250);
 /// The furthest that a worker's clock moves in one tick: after a standstill, sockets are read before they are judged.
@@ -98,6 +102,11 @@ impl Worker {
         SocketRef { mailbox: self.mailbox.downgrade(), key }
     }
 
+    /// What the log calls a socket.
+    pub(crate) fn name(&self, key: Key) -> String {
+        format!("{}-{}", self.id.0, key.serial())
+    }
+
     /// Works on the hub; what it wants from the feed is sent when the guard goes.
     pub(crate) fn hub(&self) -> HubGuard<'_> {
         HubGuard { worker: self, hub: self.hub.borrow_mut() }
@@ -139,6 +148,9 @@ impl Drop for HubGuard<'_> {
 }
 
 /// Delivers mail and moves the clock until the worker's last owner is gone.
+///
+/// Fan-outs adapt to the load: after a pause a message goes out at once, but the next fan-out begins no sooner than the
+/// last one took (at most 10 ms). What comes meanwhile then goes out in one write a socket.
 async fn serve(
     worker: std::rc::Weak<Worker>,
     mut mail: mpsc::Receiver<Mail>,
@@ -153,13 +165,19 @@ async fn serve(
     let mut last = tokio::time::Instant::now();
     let mut batch = Vec::with_capacity(BATCH);
     let mut draining = false;
+    let mut pause_until = last;
     loop {
+        let next_mail = async {
+            tokio::time::sleep_until(pause_until).await;
+            mail.recv_many(&mut batch, BATCH).await
+        };
         tokio::select! {
-            count = mail.recv_many(&mut batch, BATCH) => {
+            count = next_mail => {
                 let Some(worker) = worker.upgrade() else { return };
                 if count == 0 {
                     return;
                 }
+                let begun = tokio::time::Instant::now();
                 let mut hub = worker.hub();
                 for letter in batch.drain(..) {
                     hub.receive(letter);
@@ -167,6 +185,14 @@ async fn serve(
                 hub.flush();
                 if mail.is_empty() && lagged.swap(false, Ordering::Acquire) {
                     hub.lagged();
+                }
+                drop(hub);
+                drop(worker);
+                // The sockets that were woken stand before this task in the thread's queue.
+                tokio::task::yield_now().await;
+                let took = begun.elapsed();
+                if took >= SHORT {
+                    pause_until = begun + took + took.min(LONGEST_PAUSE);
                 }
             }
             Ok(phase) = drain.wait_for(|phase| *phase == Phase::Closing), if !draining => {
@@ -188,7 +214,5 @@ async fn serve(
                 }
             }
         }
-        // Sockets get their turn between two batches, however long the mailbox is.
-        tokio::task::yield_now().await;
     }
 }

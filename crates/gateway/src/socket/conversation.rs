@@ -126,7 +126,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                     },
                     Ok(None) => more = false,
                     Err(violation) => {
-                        tracing::debug!(code = violation.code.code(), reason = violation.reason, "bytes refused");
+                        tracing::info!(connection = self.seat.connection, reason = violation.reason, "bytes refused");
                         return self.close(violation.code, violation.reason);
                     }
                 }
@@ -280,7 +280,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                 }
                 *count += 1;
                 if *count >= REFUSALS {
-                    tracing::info!(user = %self.user, "closed after a hundred refusals by limits");
+                    tracing::info!(connection = self.seat.connection, user = %self.user, "a hundred refusals by limits");
                     self.close(CloseCode::Policy, "too many commands; slow down");
                     return Next::End;
                 }

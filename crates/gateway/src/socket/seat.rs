@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct Seat {
     pub(super) worker: Rc<Worker>,
     pub(super) key: Key,
+    /// What the log calls this connection: unique in the life of the process.
+    pub(super) connection: String,
     metrics: std::sync::Arc<Metrics>,
     _place: Place,
     _registered: Registered,
@@ -30,11 +32,14 @@ impl Seat {
         register: impl FnOnce(SocketRef) -> (Registered, Vec<SocketRef>),
         metrics: std::sync::Arc<Metrics>,
     ) -> (Rc<Self>, Vec<SocketRef>) {
+        let (user, session) = (newcomer.user.clone(), newcomer.sid);
         let key = worker.hub().open(newcomer, welcome);
+        let connection = worker.name(key);
+        tracing::info!(connection, %user, %session, "socket opened");
         let (registered, surplus) = register(worker.socket(key));
         metrics.sockets.inc();
         metrics.opened.inc();
-        (Rc::new(Self { worker, key, metrics, _place: place, _registered: registered }), surplus)
+        (Rc::new(Self { worker, key, connection, metrics, _place: place, _registered: registered }), surplus)
     }
 
     /// Whether the connection was given up: nothing more is to be written.
@@ -50,7 +55,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.worker.hub().forget(self.key);
+        let code = self.worker.hub().forget(self.key);
+        tracing::info!(connection = self.connection, code, "socket closed");
         self.metrics.sockets.dec();
     }
 }

@@ -46,9 +46,11 @@ pub(super) struct CanBeTakenOver;
 /// What the handler leaves in the extensions of a 101: what to do with the connection.
 pub(super) struct Accepted {
     pub(super) seat: Rc<Seat>,
-    /// Runs the conversation over the bytes of the client.
-    pub(super) converse: Box<dyn FnOnce(Incoming) -> Pin<Box<dyn Future<Output = ()>>>>,
+    pub(super) converse: Converse,
 }
+
+/// Runs the conversation over the bytes of the client.
+pub(super) type Converse = Box<dyn FnOnce(Incoming) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// Lets the App answer an upgrade request, then takes the connection over, or sends the answer and closes.
 pub(crate) async fn take_over<S>(

@@ -72,7 +72,6 @@ pub(crate) async fn upgrade<B: Bus, S: Sessions, P: Policy>(
     for socket in surplus {
         socket.evict().await;
     }
-    tracing::debug!(%user, %sid, "socket opened");
     let conversation = Conversation::new(shared.clone(), seat.clone(), user);
     if request.extensions().contains::<CanBeTakenOver>() {
         let converse = Box::new(|bytes| Box::pin(conversation.run(bytes)) as Pin<Box<dyn Future<Output = ()>>>);

@@ -115,11 +115,11 @@ pub(crate) async fn run<B: Bus + Presence>(
                 Effect::Want(room) => interest.want(&room),
                 Effect::Unwant(room) => interest.unwant(&room),
                 Effect::Post(worker, mail) => {
-                    if let Some((mailbox, lagged)) = mailboxes.get(&worker) {
-                        if mailbox.try_send(mail).is_err() {
-                            lagged.store(true, Ordering::Release);
-                            metrics.mailbox_overflows.inc();
-                        }
+                    if let Some((mailbox, lagged)) = mailboxes.get(&worker)
+                        && mailbox.try_send(mail).is_err()
+                    {
+                        lagged.store(true, Ordering::Release);
+                        metrics.mailbox_overflows.inc();
                     }
                 }
                 Effect::Read(room, range) => {
@@ -139,7 +139,9 @@ pub(crate) async fn run<B: Bus + Presence>(
         }
         if !settling.is_empty() && feed.attendance().0.is_told() {
             // Whoever gave up waiting does not mind.
-            settling.drain(..).for_each(|answer| drop(answer.send(())));
+            for answer in settling.drain(..) {
+                let _ = answer.send(());
+            }
         }
     }
 }
