@@ -92,7 +92,15 @@ pub(crate) struct Checker {
 impl Checker {
     /// Starts it, and returns when all its clients are in their rooms and begin to write. Its history and its report go
     /// to `folder`.
-    pub(crate) fn start(program: &Path, url: &str, load: Load, seed: u64, folder: &Path, stop: &Stop) -> Result<Self> {
+    pub(crate) fn start(
+        program: &Path,
+        url: &str,
+        load: Load,
+        settle: Duration,
+        seed: u64,
+        folder: &Path,
+        stop: &Stop,
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         let mut flag = |name: &str, value: String| _ = command.arg(name).arg(value);
         flag("run", "--control".to_owned());
@@ -105,7 +113,7 @@ impl Checker {
         flag("--seed", seed.to_string());
         // Until it is told to stop.
         flag("--for", "1h".to_owned());
-        flag("--settle", "90s".to_owned());
+        flag("--settle", format!("{}s", settle.as_secs()));
         flag("--patience", "3m".to_owned());
         flag("--users-prefix", "u".to_owned());
         flag("--rooms-prefix", "chaos".to_owned());

@@ -171,3 +171,73 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn verdict(passed: bool) -> Verdict {
+        let second =
+            |acknowledged| json!({"sent": 1, "acknowledged": acknowledged, "delivered": 9, "connected": 3, "p99": 7});
+        let timeline = [1, 0, 0, 0, 5].map(second);
+        let times = json!({"count": 2, "p50": 1_500_000, "p99": 2_000_000, "max": 2_000_000});
+        serde_json::from_value(json!({
+            "passed": passed,
+            "counts": {"sent": 9, "acknowledged": 9, "delivered": 90, "lost": 0, "duplicated": 0, "reordered": 0,
+                "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0},
+            "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
+            "delivery": times, "recovery": times,
+            "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0,
+                "closing": 0, "recovery": times, "never_back": 0}],
+            "timeline": timeline,
+        }))
+        .unwrap()
+    }
+
+    fn outcome(seen: &[&str], held: bool, passed: bool) -> Outcome {
+        let mut outcome = Outcome::new(Row::all().next().unwrap());
+        let expectation = Expectation { what: "it held".to_owned(), held };
+        outcome.take(seen.iter().map(|&seen| seen.to_owned()).collect(), vec![expectation], Some(verdict(passed)));
+        outcome.conclude();
+        outcome
+    }
+
+    #[test]
+    fn a_row_passes_only_if_everything_held_and_the_fault_fired() {
+        assert_eq!(outcome(&["gone"], true, true).standing, Standing::Passed);
+        for failed in [outcome(&[], true, true), outcome(&["gone"], false, true), outcome(&["gone"], true, false)] {
+            assert_eq!(failed.standing, Standing::Failed);
+            assert_eq!(failed.complaints().len(), 1, "{:?}", failed.complaints());
+        }
+        let mut early = Outcome::new(Row::all().next().unwrap());
+        early.conclude();
+        assert_eq!(early.standing, Standing::Failed, "nothing was judged");
+    }
+
+    #[test]
+    fn times_are_taken_from_the_fault() {
+        let verdict = verdict(true);
+        assert_eq!(verdict.recovery().p99, 2_000_000);
+        assert_eq!(verdict.seconds_to_write_again(), Some(2), "healed at 2 s, acknowledged again in the second of 4 s");
+        assert_eq!(verdict.worst_p99_after(0), 7);
+    }
+
+    #[test]
+    fn a_report_tells_all_rows_and_escapes_what_was_said() {
+        let report = Report::new(
+            vec![outcome(&["gone"], true, true), outcome(&["gone"], true, false)],
+            &[("presence", "presence", "later")],
+            7,
+            Duration::from_secs(5),
+        );
+        assert!(!report.passed());
+        assert_eq!((report.tally(), report.deliveries), ((1, 1), 180));
+        let table = report.table();
+        assert!(table.contains("1.5/2.0 s") && table.contains("FAILED: target/chaos/"), "{table}");
+        assert!(table.contains("not run: later"), "{table}");
+        let page = page::page(&report);
+        assert!(page.contains("<svg") && page.contains("a &lt; b") && !page.contains("a < b"));
+    }
+}

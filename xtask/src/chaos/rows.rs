@@ -64,3 +64,24 @@ fn entries_lost(scene: &mut Scene<'_>) -> Result<()> {
 /// Rows of the matrix that cannot be run yet, and why.
 pub(crate) const NOT_RUN: &[(&str, &str, &str)] =
     &[("presence", "presence through every fault", "the checker does not judge presence yet")];
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use super::*;
+    use crate::chaos::mutants::MUTANTS;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_stands_in_the_document() {
+        let document = fs::read_to_string(trunkline_testbed::project_root().join("docs/GUARANTEES.md")).unwrap();
+        let mut names = BTreeSet::new();
+        for row in Row::all() {
+            assert!(names.insert(row.name), "{} stands twice", row.name);
+            assert!(document.contains(&format!("`{}`", row.name)), "{} is not in docs/GUARANTEES.md", row.name);
+        }
+        for mutant in MUTANTS {
+            assert!(names.contains(mutant.row) || mutant.row == ENTRIES_LOST.name, "{} has no row", mutant.name);
+        }
+    }
+}

@@ -58,6 +58,12 @@ impl Scale {
         }
     }
 
+    /// How long all that was written may take to be settled and shown. Long enough for a client whose gateway vanished
+    /// to find another one; a row that fails takes this time twice.
+    fn settle(self) -> Duration {
+        self.pick(Duration::from_secs(40), Duration::from_secs(90))
+    }
+
     /// Undisturbed writing before and after a fault.
     fn calm(self) -> Duration {
         self.pick(Duration::from_secs(2), Duration::from_secs(8))
@@ -112,7 +118,15 @@ impl<'a> Scene<'a> {
     /// Lets the clients in; they write from now on.
     pub(crate) fn let_in(&mut self, load: Load) -> Result<()> {
         let url = self.site.url();
-        self.checker = Some(Checker::start(&self.programs.checker, &url, load, self.seed, self.folder, self.stop)?);
+        self.checker = Some(Checker::start(
+            &self.programs.checker,
+            &url,
+            load,
+            self.scale.settle(),
+            self.seed,
+            self.folder,
+            self.stop,
+        )?);
         self.calm()
     }
 
@@ -198,8 +212,13 @@ impl<'a> Scene<'a> {
 
     /// Starts `trunkline-check attack` beside the load; its answer comes by [`Assault::answer`].
     pub(crate) fn attack(&mut self, arguments: &[&str]) -> Result<Assault> {
+        self.attack_at(&self.site.url(), arguments)
+    }
+
+    /// The same at another address than the balancer's.
+    pub(crate) fn attack_at(&mut self, url: &str, arguments: &[&str]) -> Result<Assault> {
         let mut command = Command::new(&self.programs.checker);
-        command.arg("attack").args(["--url", &self.site.url()]).args(arguments);
+        command.arg("attack").args(["--url", url]).args(arguments);
         let told = Arc::new(Mutex::new(None));
         let answer = Arc::clone(&told);
         let sink: LineSink = Arc::new(move |line| {

@@ -22,7 +22,8 @@ pub(super) const ROWS: &[Row] = &[
         fault: "one client reads slowly, one never",
         required: "their memory is bounded, the others' times unchanged; who takes nothing for 30 s is cut off",
         store: Store::Durable,
-        arguments: &[],
+        // Neither answers pings: what they take is to decide.
+        arguments: &["--ping-interval", "5m"],
         act: slow,
     },
     Row {
@@ -60,19 +61,28 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn slow(scene: &mut Scene<'_>) -> Result<()> {
-    let load = Load { text: 1024, ..scene.scale.load() };
-    scene.begin(1, load)?;
-    let before = scene.site.member(1)?.resident();
+    // Much in one room, so that the buffers of the kernel are full soon.
+    let readers = scene.scale.pick(12, 100);
+    scene.begin(1, Load { writers: 12, readers, rooms: 1, rate: 100, text: 2048 })?;
+    let member = scene.site.member(1)?;
+    let (before, direct) = (member.resident(), format!("http://127.0.0.1:{}", member.port));
     scene.fault(&Fault::new("slow readers").unseen())?;
-    let never = scene.attack(&["--user", "never", "--room", "chaos-0", "slow", "--pace", "0", "--for", "70s"])?;
-    let slow = scene.attack(&["--user", "slow", "--room", "chaos-0", "slow", "--pace", "4000", "--for", "40s"])?;
+    // Without the balancer, which has buffers of its own.
+    let slow = ["--user", "slow", "--room", "chaos-0", "slow", "--pace", "4000", "--for", "70s"];
+    let slow = scene.attack_at(&direct, &slow)?;
+    let never = ["--user", "never", "--room", "chaos-0", "slow", "--pace", "0", "--for", "70s"];
+    let never = scene.attack_at(&direct, &never)?;
+    let all = scene.site.sockets() + 2;
+    scene.wait("both are there", SOON, |site| site.sockets() == all)?;
+    // Its kernel takes what fits; half a minute after that the gateway gives it up.
+    let cut = scene.wait("who reads nothing is given up", SOON, |site| site.sockets() < all);
+    scene.expect(format!("who reads nothing is cut off ({cut:.1?})"), cut.is_ok());
     let slow = scene.outcome(slow, SOON * 2)?;
-    let never = scene.outcome(never, SOON * 2)?;
+    scene.outcome(never, SOON * 2)?;
     scene.healed()?;
     let after = scene.site.member(1)?.resident();
     scene.saw(format!("one read {} bytes, one none", slow["bytes_read"]));
     scene.expect(format!("who reads slowly is still served: {slow}"), slow["ending"]["close"].is_null());
-    scene.expect(format!("who reads nothing is cut off: {never}"), never["ending"]["close"] == 1006);
     let grown = after.saturating_sub(before) >> 20;
     scene.expect(format!("the gateway grew by {grown} MiB"), grown < 48);
     undisturbed(scene)
@@ -125,14 +135,19 @@ fn malformed(scene: &mut Scene<'_>) -> Result<()> {
     for case in &cases {
         let (name, close) = (case["case"].as_str().unwrap_or_default(), &case["ending"]["close"]);
         let right: &[u16] = match name {
-            "no JSON, three times" | "unknown type, three times" => &[1008],
+            "no JSON, three times" => &[1008],
+            // A newer client may know types that a gateway does not: an error each, and no close.
+            "unknown type, three times" => &[],
             "binary" => &[1003],
             "bad UTF-8" => &[1007],
             "20 KiB of text" => &[1009],
             // RFC 6455 section 7.4.1: a protocol error.
             _ => &[1002],
         };
-        let fits = close.as_u64().is_some_and(|close| right.iter().any(|code| u64::from(*code) == close));
+        let fits = match close.as_u64() {
+            Some(close) => right.iter().any(|code| u64::from(*code) == close),
+            None => right.is_empty(),
+        };
         scene.expect(format!("{name}: closed with {close}, errors {}", case["errors"]), fits);
     }
     undisturbed(scene)
