@@ -15,6 +15,10 @@ use clap::{Parser, Subcommand};
 use crate::{console::Console, error::Error};
 
 /// Development commands of Trunkline.
+///
+/// Redis and HAProxy are found on PATH or under target/tools, or unpacked there from Debian's packages. Where none of
+/// this helps, `cargo xtask-docker` is the same command with one more way: containers, by the engine that DOCKER_HOST
+/// names or that listens at the usual socket.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", max_term_width = 100)]
 struct Arguments {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use trunkline_testbed::{Browser, Tool, Toolbox, project_root};
+use trunkline_testbed::{Browser, Tool, Toolbox, docker_answers, project_root};
 
 use self::{
     browser::browser_tests,
@@ -22,6 +22,9 @@ use self::{
     tally::{Format, Tally},
 };
 use crate::{cargo, chaos, console::Console, error::Result, stop::Stop};
+
+/// Whether this is `cargo xtask-docker`.
+const IN_DOCKER: bool = cfg!(feature = "testcontainers");
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -54,6 +57,8 @@ enum Step {
     Javascript,
     /// Licences and sources of dependencies.
     Deny,
+    /// Redis and HAProxy in Docker, where an engine answers.
+    Docker,
     /// Tests that drive a browser.
     Browser,
 }
@@ -61,7 +66,7 @@ enum Step {
 /// What became of a step.
 enum Outcome {
     Ran(Tally),
-    /// Why not.
+    /// Why not. Counts as one that was skipped.
     LeftOut(String),
 }
 
@@ -81,7 +86,10 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
                 let verdict = if tally.failed == 0 { "ok    " } else { "FAILED" };
                 format!("{verdict} {:>4} s  {}", started.elapsed().as_secs(), tally.detail())
             }
-            Outcome::LeftOut(why) => format!("left out: {why}"),
+            Outcome::LeftOut(why) => {
+                total += Tally::SKIPPED;
+                format!("left out: {why}")
+            }
         };
         lines.push(format!("{name:<10}  {}", result.trim_end()));
     }
@@ -118,6 +126,7 @@ impl Suite<'_> {
             }
             Step::Javascript => self.javascript_tests(),
             Step::Deny => self.deny(cargo(&["deny", "check", "bans", "licenses", "sources"])),
+            Step::Docker => self.docker_tests(),
             Step::Browser => self.browser_tests(),
         }
     }
@@ -134,8 +143,12 @@ impl Suite<'_> {
     fn rust_tests(&self) -> Result<Outcome> {
         let missing = self.fetch(|steps| {
             let toolbox = Toolbox::project();
-            toolbox.get(Tool::Redis, steps)?;
-            toolbox.get(Tool::HaProxy, steps).map(drop)
+            let found = toolbox.get(Tool::Redis, steps).and_then(|_| toolbox.get(Tool::HaProxy, steps).map(drop));
+            match found {
+                // Each test takes them from there.
+                Err(trunkline_testbed::Error::NotFound { .. }) if IN_DOCKER && docker_answers().is_ok() => Ok(()),
+                other => other,
+            }
         })?;
         let mut command = cargo::command();
         let format = if has_nextest() {
@@ -147,6 +160,9 @@ impl Suite<'_> {
             command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"]);
             Format::CargoTest
         };
+        if IN_DOCKER {
+            command.args(["--features", "trunkline-testbed/testcontainers"]);
+        }
         let tally = self.runner().run(command, format)?;
         Ok(Outcome::Ran(tally + missing))
     }
@@ -159,6 +175,21 @@ impl Suite<'_> {
         let (passed, failed) = chaos::carry_out(&options, self.console, self.stop)?.tally();
         let (noticed, unnoticed) = chaos::try_mutants(&options, self.console, self.stop)?;
         Ok(Outcome::Ran(Tally { passed: passed + noticed, failed: failed + unnoticed, skipped: 0 }))
+    }
+
+    /// They need a big client library, which only a machine with an engine builds: it is linted here, too.
+    fn docker_tests(&self) -> Result<Outcome> {
+        const TARGET: [&str; 6] =
+            ["--package", "trunkline-testbed", "--features", "testcontainers", "--test", "docker"];
+        if let Err(why) = docker_answers() {
+            return Ok(Outcome::LeftOut(why));
+        }
+        let mut clippy = cargo::command();
+        clippy.arg("clippy").args(TARGET).args(["--lib", "--", "-D", "warnings"]);
+        let lint = self.runner().run(clippy, Format::None)?;
+        let (mut command, format) = test_runner();
+        command.args(TARGET);
+        Ok(Outcome::Ran(self.runner().run(command, format)? + lint))
     }
 
     fn browser_tests(&self) -> Result<Outcome> {
@@ -174,14 +205,7 @@ impl Suite<'_> {
             self.console.error("without a browser these tests cannot run; `--no-browser` leaves them out");
             return Ok(Outcome::Ran(missing));
         }
-        let mut command = cargo::command();
-        let format = if has_nextest() {
-            command.args(["nextest", "run", "--no-fail-fast"]);
-            Format::Nextest
-        } else {
-            command.args(["test", "--no-fail-fast"]);
-            Format::CargoTest
-        };
+        let (mut command, format) = test_runner();
         command.args(["--test", browser::TARGET]);
         packages.iter().for_each(|package| _ = command.args(["--package", package]));
         self.tests(command, format)
@@ -243,6 +267,19 @@ impl Suite<'_> {
     fn runner(&self) -> Runner<'_> {
         Runner { console: self.console, stop: self.stop }
     }
+}
+
+/// Runs tests that are named next.
+fn test_runner() -> (Command, Format) {
+    let mut command = cargo::command();
+    let format = if has_nextest() {
+        command.args(["nextest", "run", "--no-fail-fast"]);
+        Format::Nextest
+    } else {
+        command.args(["test", "--no-fail-fast"]);
+        Format::CargoTest
+    };
+    (command, format)
 }
 
 fn has_nextest() -> bool {

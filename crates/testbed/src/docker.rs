@@ -4,8 +4,9 @@
 //! that: `docker rm -fv $(docker ps -aq --filter name=trunkline-)` does.
 
 use std::{
-    error, fmt,
-    process, thread,
+    error, fmt, process,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -55,21 +56,26 @@ impl Container {
         log: Option<LineSink>,
         settings: impl FnOnce(ContainerRequest<GenericImage>) -> ContainerRequest<GenericImage>,
     ) -> Result<Self> {
-        let name = format!("trunkline-{}-{port}-{}", image.0, process::id());
+        // The engine is shared: nobody else's container may be meant, nor an earlier one of ours.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("trunkline-{}-{port}-{}-{number}", image.0, process::id());
         let request = settings(GenericImage::new(image.0, image.1).with_container_name(&name));
         let request = match log {
             Some(sink) => request.with_log_consumer(move |frame: &LogFrame| pass_on(frame, &*sink)),
             None => request,
         };
         let started = outside_async(|| request.start());
-        let container = Self { image, name, running: None, looked: None };
+        let mut container = Self { image, name, running: None, looked: None };
         match started {
-            Ok(running) => Ok(Self { running: Some(running), ..container }),
+            Ok(running) => {
+                container.running = Some(running);
+                Ok(container)
+            }
             Err(reason) => {
                 // One that was created and could not be started stays. There is none if the image was missing.
-                let _ = container.engine(async |docker: Docker, name: &str| {
-                    docker.remove_container(name, Some(removal())).await
-                });
+                let _ = container
+                    .engine(async |docker: Docker, name: &str| docker.remove_container(name, Some(removal())).await);
                 Err(container.failed(reason))
             }
         }
@@ -163,7 +169,9 @@ impl Container {
     fn engine(&self, ask: impl AsyncFnOnce(Docker, &str) -> Result<(), bollard::errors::Error> + Send) -> Result<()> {
         let asked = outside_async(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async { Ok::<_, TestcontainersError>(ask(docker_client_instance().await?, &self.name).await) })
+            runtime.block_on(async {
+                Ok::<_, TestcontainersError>(ask(docker_client_instance().await?, &self.name).await)
+            })
         });
         asked.and_then(|result| result.map_err(|e| chain(&e))).map_err(|reason| self.failed(reason))
     }

@@ -70,14 +70,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Adds one more way that was tried in vain.
+    /// Adds one more way that was tried in vain. A port in use has nothing to do with the ways.
     #[cfg(feature = "testcontainers")]
-    pub(crate) fn but_also(self, way: &str, failure: &Self) -> Self {
-        match self {
-            Self::NotFound { what, tried, install } => {
+    pub(crate) fn but_also(self, way: &str, failure: Self) -> Self {
+        match (self, failure) {
+            (_, taken @ Self::PortTaken(_)) => taken,
+            (Self::NotFound { what, tried, install }, failure) => {
                 Self::NotFound { what, tried: format!("{tried}{way}: {failure}\n"), install }
             }
-            other => other,
+            (other, _) => other,
         }
     }
 }

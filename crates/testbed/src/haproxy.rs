@@ -1,5 +1,8 @@
 //! A HAProxy that runs `deploy/haproxy.cfg`, its server slots filled through the runtime API.
 
+#[cfg(feature = "testcontainers")]
+mod container;
+
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
@@ -22,11 +25,18 @@ const BACKENDS: [&str; 2] = ["ready", "alive"];
 /// A running HAProxy. Ended on drop.
 #[derive(Debug)]
 pub struct HaProxy {
-    process: Process,
+    server: Server,
     port: u16,
     slots: usize,
     /// Holds the socket of the runtime API: in the system's folder for such things, since a socket's path must be short.
     folder: TempDir,
+}
+
+#[derive(Debug)]
+enum Server {
+    Own(Process),
+    #[cfg(feature = "testcontainers")]
+    InDocker(Box<crate::docker::Container>),
 }
 
 impl HaProxy {
@@ -50,14 +60,22 @@ impl HaProxy {
         self.port
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    /// Its process, unless it runs in Docker.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.server {
+            Server::Own(process) => Some(process.pid()),
+            #[cfg(feature = "testcontainers")]
+            Server::InDocker(_) => None,
+        }
     }
 
-    /// Its process, to pause, resume, kill or watch.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        match &mut self.server {
+            Server::Own(process) => process.ended().is_none(),
+            #[cfg(feature = "testcontainers")]
+            Server::InDocker(container) => container.is_running(),
+        }
     }
 
     /// How many instances it can serve.
@@ -137,11 +155,13 @@ pub struct HaProxyBuilder {
     port: Option<u16>,
     log: Option<LineSink>,
     program: Option<Program>,
+    toolbox: Option<Toolbox>,
 }
 
 impl Default for HaProxyBuilder {
     fn default() -> Self {
-        Self { config: project_root().join("deploy/haproxy.cfg"), slots: 64, port: None, log: None, program: None }
+        let config = project_root().join("deploy/haproxy.cfg");
+        Self { config, slots: 64, port: None, log: None, program: None, toolbox: None }
     }
 }
 
@@ -181,6 +201,13 @@ impl HaProxyBuilder {
         self
     }
 
+    /// Looks for its program here instead of in [`Toolbox::project`].
+    #[must_use]
+    pub fn toolbox(mut self, toolbox: Toolbox) -> Self {
+        self.toolbox = Some(toolbox);
+        self
+    }
+
     /// Starts it, and returns when it listens.
     pub fn start(self) -> Result<HaProxy> {
         self.start_with(&Silent)
@@ -189,9 +216,16 @@ impl HaProxyBuilder {
     /// As [`Self::start`], telling what it does.
     pub fn start_with(mut self, progress: &dyn Progress) -> Result<HaProxy> {
         let program = match self.program.take() {
-            Some(program) => program,
-            None => Toolbox::project().get(Tool::HaProxy, progress)?,
+            Some(program) => Ok(program),
+            None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::HaProxy, progress),
         };
+        #[cfg(feature = "testcontainers")]
+        if let Err(not_found @ Error::NotFound { .. }) = program {
+            progress.step("starting HAProxy in Docker (the first time its image is pulled)");
+            let port = self.port.map_or_else(ports::free_port, Ok)?;
+            return container::start(&self, port).map_err(|e| not_found.but_also("Docker", e));
+        }
+        let program = program?;
         progress.step("starting HAProxy");
         let mut attempts = if self.port.is_some() { 1 } else { ATTEMPTS };
         loop {
@@ -213,22 +247,29 @@ impl HaProxyBuilder {
         let mut command = program.command();
         // In the foreground, one process.
         command.arg("-db").arg("-f").arg(&self.config);
-        command.env("TRUNKLINE_LB_BIND", format!("127.0.0.1:{port}"));
-        // Only a placeholder: slots get their address when they are filled.
-        command.env("TRUNKLINE_LB_GATEWAYS", "127.0.0.1:1");
-        command.env("TRUNKLINE_LB_SLOTS", self.slots.to_string());
-        command.env("TRUNKLINE_LB_SLOT_STATE", "disabled");
-        command.env("TRUNKLINE_LB_SOCKET", &socket);
+        command.envs(self.variables(port, &socket));
         let mut process = Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())?;
         let listens = poll(START, || match process.ended() {
             Some(ended) => Err(process.start_error(ended.to_string())),
             None => Ok(ask(&socket, "show version").ok()),
         });
         match listens {
-            Ok(Some(_)) => Ok(HaProxy { process, port, slots: self.slots, folder }),
+            Ok(Some(_)) => Ok(HaProxy { server: Server::Own(process), port, slots: self.slots, folder }),
             Ok(None) => Err(process.start_error(format!("does not listen after {} s", START.as_secs()))),
             Err(_) if process.last_lines().contains("Address already in use") => Err(Error::PortTaken(port)),
             Err(e) => Err(e),
         }
+    }
+
+    /// What `deploy/haproxy.cfg` is told; `socket` as HAProxy sees it.
+    fn variables(&self, port: u16, socket: &Path) -> [(&'static str, String); 5] {
+        [
+            ("TRUNKLINE_LB_BIND", format!("127.0.0.1:{port}")),
+            // Only a placeholder: slots get their address when they are filled.
+            ("TRUNKLINE_LB_GATEWAYS", "127.0.0.1:1".to_owned()),
+            ("TRUNKLINE_LB_SLOTS", self.slots.to_string()),
+            ("TRUNKLINE_LB_SLOT_STATE", "disabled".to_owned()),
+            ("TRUNKLINE_LB_SOCKET", socket.display().to_string()),
+        ]
     }
 }

@@ -50,11 +50,15 @@
 //! # Where programs come from
 //! In this order: a Redis that is given by `TRUNKLINE_TEST_REDIS`; a program on `PATH`; a copy unpacked earlier under
 //! `target/tools`; on Debian and Ubuntu the distribution's packages, unpacked there without root and without touching
-//! the system; Docker (feature `testcontainers`); else an error that names the command which installs it.
+//! the system; Docker by Testcontainers (feature `testcontainers`; `cargo xtask-docker` has it); else an error that names
+//! the commands which install it.
 //! See [`Toolbox`].
 
 mod apt;
 mod browser;
+#[cfg(feature = "testcontainers")]
+mod docker;
+mod engine;
 mod error;
 mod gateway;
 mod guard;
@@ -69,6 +73,7 @@ mod sentinel;
 mod tools;
 
 pub use browser::{Browser, ChromeDriver};
+pub use engine::docker_answers;
 pub use error::{Error, Result};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use haproxy::{HaProxy, HaProxyBuilder};

@@ -1,6 +1,6 @@
 //! A master, its replica, the Sentinels that watch them, and the proxy that leads to whoever is master.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
@@ -69,18 +69,18 @@ impl RedisSentinelBuilder {
         let master = node().start()?;
         let replica = node().replica_of(&master).start()?;
         let sentinels =
-            (0..SENTINELS).map(|number| self.sentinel(folder.path().join(format!("sentinel-{number}")), &master));
+            (0..SENTINELS).map(|number| self.sentinel(&folder.path().join(format!("sentinel-{number}")), &master));
         let sentinels = sentinels.collect::<Result<Vec<_>>>()?;
         let port = free_port()?;
-        let door = self.door(folder.path().join("master.cfg"), port, [&master, &replica])?;
+        let door = self.door(&folder.path().join("master.cfg"), port, [&master, &replica])?;
         let group = RedisSentinel { _door: door, sentinels, nodes: [master, replica], port, _folder: folder };
         group.await_calm()?;
         Ok(group)
     }
 
     /// One Sentinel, with the times of `deploy/redis/sentinel.conf` shortened: tests are in a hurry.
-    fn sentinel(&self, folder: PathBuf, master: &Redis) -> Result<(Process, Address)> {
-        fs::create_dir_all(&folder).on("cannot create", &folder)?;
+    fn sentinel(&self, folder: &Path, master: &Redis) -> Result<(Process, Address)> {
+        fs::create_dir_all(folder).on("cannot create", folder)?;
         let (port, path) = (free_port()?, folder.join("sentinel.conf"));
         let config = format!(
             "port {port}\nbind 127.0.0.1\ndir .\nsentinel monitor trunkline 127.0.0.1 {} 2\n\
@@ -90,7 +90,7 @@ impl RedisSentinelBuilder {
         );
         fs::write(&path, config).on("cannot write", &path)?;
         let mut command = Toolbox::project().get(Tool::Redis, &Silent)?.command();
-        command.current_dir(&folder).arg("sentinel.conf").arg("--sentinel");
+        command.current_dir(folder).arg("sentinel.conf").arg("--sentinel");
         let mut process = Process::spawn(format!("Sentinel on port {port}"), command, self.log.clone())?;
         let address = Address::local(port, None);
         let answers = poll(SOON, || match process.ended() {
@@ -104,7 +104,7 @@ impl RedisSentinelBuilder {
     }
 
     /// The proxy of `deploy/redis/master.cfg`, with our addresses in place of the example's.
-    fn door(&self, path: PathBuf, port: u16, nodes: [&Redis; 2]) -> Result<Process> {
+    fn door(&self, path: &Path, port: u16, nodes: [&Redis; 2]) -> Result<Process> {
         let original = project_root().join("deploy/redis/master.cfg");
         let text = fs::read_to_string(&original).on("cannot read", &original)?;
         let kept = text.lines().filter(|line| !line.trim_start().starts_with("server ")).map(|line| {
@@ -115,9 +115,9 @@ impl RedisSentinelBuilder {
             }
         });
         let servers = (1..).zip(nodes).map(|(n, node)| format!("    server redis-{n} 127.0.0.1:{}\n", node.port()));
-        fs::write(&path, kept.chain(servers).collect::<String>()).on("cannot write", &path)?;
+        fs::write(path, kept.chain(servers).collect::<String>()).on("cannot write", path)?;
         let mut command: Command = Toolbox::project().get(Tool::HaProxy, &Silent)?.command();
-        command.arg("-db").arg("-f").arg(&path).env("REDIS_PASSWORD", PASSWORD);
+        command.arg("-db").arg("-f").arg(path).env("REDIS_PASSWORD", PASSWORD);
         Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())
     }
 }

@@ -71,11 +71,11 @@ impl Tool {
             Self::Redis => ("redis-server", "redis"),
             Self::HaProxy => ("haproxy", "haproxy"),
         };
-        let install = format!(
-            "  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}\n\
-             or run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
-             `trunkline-testbed/testcontainers`"
-        );
+        let mut install = format!("  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}");
+        if cfg!(not(feature = "testcontainers")) {
+            install += "\nor run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
+                        `trunkline-testbed/testcontainers`";
+        }
         Error::NotFound { what: self.name(), tried, install }
     }
 }
@@ -115,7 +115,8 @@ impl Program {
 pub struct Toolbox {
     folder: PathBuf,
     search_path: OsString,
-    unpacks: bool,
+    /// Whether nothing is to be found in it.
+    empty: bool,
 }
 
 impl Toolbox {
@@ -126,18 +127,18 @@ impl Toolbox {
 
     /// Another folder, another `PATH`.
     pub fn new(folder: impl Into<PathBuf>, search_path: impl Into<OsString>) -> Self {
-        Self { folder: folder.into(), search_path: search_path.into(), unpacks: true }
+        Self { folder: folder.into(), search_path: search_path.into(), empty: false }
     }
 
     /// Finds nothing and fetches nothing, as on a machine without any of the programs: leads to Docker, where the
     /// feature `testcontainers` is on.
     pub fn none() -> Self {
-        Self { folder: PathBuf::new(), search_path: OsString::new(), unpacks: false }
+        Self { folder: PathBuf::new(), search_path: OsString::new(), empty: true }
     }
 
     /// Finds the program, or unpacks it. Safe to call from several processes at once.
     pub fn get(&self, tool: Tool, progress: &dyn Progress) -> Result<Program> {
-        if !self.unpacks && self.folder.as_os_str().is_empty() {
+        if self.empty {
             return Err(tool.not_found(String::new()));
         }
         if let Some(program) = self.installed(tool).or_else(|| self.unpacked(tool)) {

@@ -200,10 +200,10 @@ impl Fleet {
         }
         if let Some(balancer) = &mut self.ground.balancer
             && self.balancer_runs
-            && let Some(ended) = balancer.process().ended()
+            && !balancer.is_running()
         {
             self.balancer_runs = false;
-            self.console.say(&format!("haproxy has ended ({ended}); the instances can still be reached directly"));
+            self.console.say("haproxy has ended (see haproxy.log); the instances can still be reached directly");
         }
         first
     }
@@ -239,7 +239,7 @@ impl Fleet {
             },
             lb: self.ground.balancer.as_ref().map(|balancer| Balancer {
                 kind: "haproxy",
-                pid: Some(balancer.pid()).filter(|_| self.balancer_runs),
+                pid: balancer.pid().filter(|_| self.balancer_runs),
                 state: state(self.balancer_runs),
             }),
             instances: self.instances.iter().map(Row::from).collect(),

@@ -29,6 +29,9 @@ impl Tally {
     /// Something that is no test went wrong.
     pub(crate) const FAILURE: Self = Self { passed: 0, failed: 1, skipped: 0 };
 
+    /// Something was left out.
+    pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
+
     /// Takes one line of a runner; most say nothing.
     pub(crate) fn read(&mut self, format: Format, line: &str) {
         let line = without_colours(line);

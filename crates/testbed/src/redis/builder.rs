@@ -101,7 +101,7 @@ impl RedisBuilder {
         if let Err(not_found @ Error::NotFound { .. }) = program {
             progress.step("starting Redis in Docker (the first time its image is pulled)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
-            return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", &e));
+            return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", e));
         }
         let program = program?;
         progress.step("starting Redis");

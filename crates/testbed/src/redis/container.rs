@@ -9,6 +9,7 @@ use super::{Redis, RedisBuilder, Server};
 use crate::{
     Error, Result,
     docker::{Container, Image},
+    ports,
     resp::Address,
 };
 
@@ -28,6 +29,9 @@ pub(super) struct InDocker {
 pub(super) fn start(builder: RedisBuilder, port: u16) -> Result<Redis> {
     if builder.replica_of.is_some() {
         return Err(Error::Reply("a replica in Docker would not reach its master on loopback".to_owned()));
+    }
+    if !ports::is_free(port) {
+        return Err(Error::PortTaken(port));
     }
     let address = Address::local(port, builder.password.clone());
     let container = launch(&builder, &address)?;
@@ -64,7 +68,8 @@ fn launch(builder: &RedisBuilder, address: &Address) -> Result<Container> {
         // Else whatever the image exposes is published to everybody.
         config.publish_all_ports = Some(false);
     };
-    let settings = |request: testcontainers::ContainerRequest<_>| request.with_cmd(args).with_host_config_modifier(publish);
+    let settings =
+        |request: testcontainers::ContainerRequest<_>| request.with_cmd(args).with_host_config_modifier(publish);
     let mut container = Container::start(IMAGE, address.port, builder.log.clone(), settings)?;
     container.wait(|| answers(address))?;
     Ok(container)

@@ -45,6 +45,12 @@ fn an_error_names_the_commands_that_help() {
     for command in ["apt install haproxy", "dnf install haproxy", "brew install haproxy"] {
         assert!(error.contains(command), "{error}");
     }
+    let error = Toolbox::none().get(Tool::Redis, &Silent).unwrap_err().to_string();
+    for command in ["apt install redis-server", "dnf install redis", "brew install redis"] {
+        assert!(error.contains(command), "{error}");
+    }
+    // The one way that was not tried, unless it was.
+    assert_eq!(error.contains("cargo xtask-docker"), cfg!(not(feature = "testcontainers")), "{error}");
     let cancelled = Toolbox::new(folder.path(), "").get(Tool::HaProxy, &Impatient);
     assert!(matches!(cancelled, Err(Error::Cancelled | Error::NotFound { .. })));
 }
