@@ -102,18 +102,17 @@ fn step(view: &View, pos: Position) -> Step {
     }
 }
 
-/// The first message after a `joined` that proved nothing: of the tail that was asked for, or the first after the head.
+/// The first message of a stretch: of the tail that was asked for, or the first after where the stretch began.
 fn first_step(view: &View, pos: Position) -> Step {
-    let head = view.head;
-    let empty = head == Position::ORIGIN;
-    if view.recent > 0 && !empty {
-        // Up to `recent` messages that end at the head.
-        if pos <= head { Step::Next } else { Step::Skipped }
-    } else if pos == head.next_in_epoch() || (empty && pos.offset == 1) {
+    let floor = view.floor();
+    let empty = floor == Position::ORIGIN;
+    if view.has_tail() {
+        if pos <= floor { Step::Next } else { Step::Skipped }
+    } else if pos == floor.next_in_epoch() || (empty && pos.offset == 1) {
         Step::Next
-    } else if pos.epoch > head.epoch && pos.offset == 1 {
+    } else if pos.epoch > floor.epoch && pos.offset == 1 {
         Step::Epoch
-    } else if pos <= head {
+    } else if pos <= floor {
         Step::Reordered
     } else {
         Step::Skipped
@@ -129,7 +128,8 @@ mod tests {
         let last = last.map(|(epoch, offset)| Position::new(epoch, offset));
         let runs = last.map(|last| (Position::new(last.epoch, 2), last)).into_iter().collect();
         let head = Position::new(head.0, head.1);
-        let stretches = vec![Stretch { floor: head, runs, closed: false }];
+        let tail = recent > 0 && head != Position::ORIGIN;
+        let stretches = vec![Stretch { floor: head, tail, runs, closed: false }];
         View { joined: true, recent, head, last, stretches, ..View::default() }
     }
 

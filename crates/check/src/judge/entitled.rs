@@ -7,8 +7,8 @@ use super::{
     verdict::{Breaches, Ruling},
 };
 
-/// Entitled means: behind the `head` of the client's first `joined`, less the gaps that it was told of, and for a room
-/// that it left only as far as it had seen.
+/// Entitled means: behind the `head` of the client's first `joined`, less the gaps that it was told of and what Redis has
+/// lost by a fault, and for a room that it left only as far as it had seen.
 #[derive(Debug, Default)]
 pub(super) struct Entitled {
     breaches: Breaches,
@@ -29,7 +29,8 @@ impl Invariant for Entitled {
             .acked
             .iter()
             .map(|(room, positions)| {
-                let mut positions = positions.clone();
+                let owed = positions.iter().filter(|&&(pos, t)| !facts.is_lost(*room, pos, t));
+                let mut positions: Vec<_> = owed.map(|&(pos, _)| pos).collect();
                 positions.sort_unstable();
                 (room, positions)
             })

@@ -1,6 +1,6 @@
 //! What the history says so far: kept once, read by every invariant.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use trunkline_client::SocketId;
 use trunkline_domain::{CloseCode, Position};
@@ -14,8 +14,14 @@ pub(crate) struct Facts {
     pub(crate) names: Names,
     pub(crate) messages: Vec<Sending>,
     pub(crate) clients: Vec<Client>,
-    /// Acknowledged positions of each room, in the order of their acknowledgements.
-    pub(crate) acked: HashMap<RoomNumber, Vec<Position>>,
+    /// Acknowledged positions of each room with their times, in the order of their acknowledgements.
+    pub(crate) acked: HashMap<RoomNumber, Vec<(Position, Micros)>>,
+    /// The highest position of each room that anybody was told of.
+    highest: HashMap<RoomNumber, Position>,
+    /// After a Redis fault: heads that were below what had been told, with what had been told.
+    cuts: HashMap<RoomNumber, HashSet<(Position, Position)>>,
+    /// After a Redis fault: what fresh reads found.
+    fresh: HashMap<RoomNumber, BTreeSet<Position>>,
     pub(crate) faults: Vec<Window>,
     pub(crate) quiet: bool,
     /// The clients are going.
@@ -64,8 +70,11 @@ pub(crate) struct View {
 /// What was shown from one `joined` that broke continuity to the next.
 #[derive(Debug)]
 pub(crate) struct Stretch {
-    /// The client is entitled to what stands behind this.
+    /// The head of its `joined`: what is shown continues from here, or is a tail that ends here. The client is entitled
+    /// to what stands behind it.
     pub(crate) floor: Position,
+    /// A tail was asked for that ends at the floor.
+    pub(crate) tail: bool,
     /// What came, as unbroken runs `(first, last)` inside an epoch.
     pub(crate) runs: Vec<(Position, Position)>,
     /// The room was left, or a gap told: nothing more is owed than what came before.
@@ -112,6 +121,25 @@ impl Facts {
         (0..)
             .zip(&self.clients)
             .flat_map(|(number, client)| client.views.iter().map(move |(room, view)| (number, *room, view)))
+    }
+
+    /// Whether Redis has lost that position, which was acknowledged at that time: a fault in which it may lose something
+    /// was not over yet, and a fresh read that goes back so far has nothing there, or, without one, a later head was
+    /// below it. Nobody is owed it any more; whoever had seen it must be told of a gap.
+    pub(crate) fn is_lost(&self, room: RoomNumber, pos: Position, acked: Micros) -> bool {
+        let may = |window: &Window| window.fault.redis && window.healed.is_none_or(|healed| acked <= healed);
+        if !self.faults.iter().any(may) {
+            return false;
+        }
+        match self.fresh.get(&room) {
+            Some(fresh) if fresh.first() <= Some(&pos) => !fresh.contains(&pos),
+            _ => self.cuts.get(&room).is_some_and(|cuts| cuts.iter().any(|&(head, top)| head < pos && pos <= top)),
+        }
+    }
+
+    fn rise(&mut self, room: RoomNumber, pos: Position) {
+        let highest = self.highest.entry(room).or_default();
+        *highest = pos.max(*highest);
     }
 
     /// Whether Redis may have lost something by now.
@@ -174,7 +202,13 @@ impl Facts {
                 view.asked_after = after;
                 view.recent = recent;
             }
-            What::Joined { room, resumed, head } => self.view_mut(client, room).join(resumed, head),
+            What::Joined { room, resumed, head } => {
+                let highest = self.highest.get(&room).copied().unwrap_or_default();
+                if head < highest && self.redis_failed() {
+                    self.cuts.entry(room).or_default().insert((head, highest));
+                }
+                self.view_mut(client, room).join(resumed, head);
+            }
             What::Leave { room } => {
                 let view = self.view_mut(client, room);
                 view.wanted = false;
@@ -189,14 +223,16 @@ impl Facts {
                 sending.attempts += 1;
             }
             What::Sent { room, message, pos } => {
+                self.rise(room, pos);
                 let sending = self.sending_mut(message);
                 sending.pos.get_or_insert(pos);
                 if !std::mem::replace(&mut sending.acked, true) {
-                    self.acked.entry(room).or_default().push(pos);
+                    self.acked.entry(room).or_default().push((pos, t));
                 }
             }
             What::Refused { message: Some(message), definite: true } => self.sending_mut(message).refused += 1,
             What::Message { room, pos, message, .. } => {
+                self.rise(room, pos);
                 self.sending_mut(message).pos.get_or_insert(pos);
                 self.view_mut(client, room).show(pos, message);
             }
@@ -205,6 +241,9 @@ impl Facts {
                 for window in self.faults.iter_mut().filter(|window| window.healed.is_none()) {
                     window.healed = Some(t);
                 }
+            }
+            What::Tail { room, ref messages } if self.redis_failed() => {
+                self.fresh.entry(room).or_default().extend(messages.iter().map(|(pos, _)| *pos));
             }
             What::Quiet => self.quiet = true,
             What::Over => self.over = true,
@@ -243,7 +282,12 @@ impl View {
             return;
         }
         self.close();
-        self.stretches.push(Stretch { floor: head, runs: Vec::new(), closed: false });
+        self.stretches.push(Stretch {
+            floor: head,
+            tail: self.recent > 0 && head != Position::ORIGIN,
+            runs: Vec::new(),
+            closed: false,
+        });
         self.last = None;
         self.shown.clear();
     }
@@ -258,10 +302,22 @@ impl View {
         }
     }
 
-    /// The position up to which the view has shown everything: its head, or what came after.
+    /// Where the present stretch began.
+    pub(crate) fn floor(&self) -> Position {
+        self.stretches.last().map_or(Position::ORIGIN, |stretch| stretch.floor)
+    }
+
+    /// Whether the present stretch begins with a tail that ends at its floor.
+    pub(crate) fn has_tail(&self) -> bool {
+        self.stretches.last().is_some_and(|stretch| stretch.tail)
+    }
+
+    /// Whether something is still to come until the head of the last `joined`.
     pub(crate) fn is_behind(&self) -> bool {
-        let nothing_due = self.head == Position::ORIGIN || (self.recent == 0 && self.last.is_none());
-        !nothing_due && self.last < Some(self.head)
+        match self.last {
+            Some(last) => last < self.head,
+            None => self.has_tail() || self.floor() < self.head,
+        }
     }
 }
 

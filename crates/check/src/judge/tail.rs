@@ -60,10 +60,9 @@ fn difference(
     view: &View,
     fresh: &[(Position, MessageNumber)],
 ) -> Option<(Option<MessageNumber>, Option<MessageNumber>)> {
-    let nothing_due = view.recent == 0 && view.shown.is_empty();
     match (view.shown.last(), fresh.first()) {
         (None, None) => None,
-        (None, Some(_)) if nothing_due && fresh.first().is_some_and(|(pos, _)| *pos <= view.head) => None,
+        (None, Some((pos, _))) if !view.has_tail() && *pos <= view.floor() => None,
         (shown @ None, Some((_, read))) => Some((shown.copied(), Some(*read))),
         (shown @ Some(_), None) => Some((shown.copied(), None)),
         (Some(_), Some(_)) => view

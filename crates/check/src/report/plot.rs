@@ -47,9 +47,10 @@ pub(crate) fn plot(title: &str, unit: &str, series: &[Series], marks: &[Mark]) -
     }
     for step in 0..=6 {
         let second = count(seconds - 1) * f64::from(step) / 6.0;
+        let anchor = if step == 6 { "end" } else { "middle" };
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{second:.0} s</text>",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{second:.0} s</text>",
             x(second),
             HEIGHT - 8.0
         );

@@ -133,7 +133,7 @@ impl Socket {
             for room in self.cursors.keys().cloned().collect::<Vec<_>>() {
                 self.deliver(&room).await;
             }
-            if self.shared.flaw == Flaw::Hangs && self.turns > 20 {
+            if self.shared.flaw == Flaw::Hangs && self.turns > 200 {
                 return;
             }
         }

@@ -50,11 +50,41 @@ fn a_perfect_deployment_passes() {
 }
 
 #[test]
+fn who_joined_an_empty_room_and_resumes_gets_it_from_the_beginning() {
+    let mut world = World::new(2);
+    world.fault("gateway killed", false);
+    world.crash(1);
+    world.send(0, "a");
+    world.send(0, "b");
+    world.open(1);
+    world.join(1, 0);
+    let verdict = judge(&world.rest().lines);
+    assert!(verdict.passed, "{:#?}", verdict.invariants);
+    assert_eq!(verdict.recovery.count, 1);
+}
+
+#[test]
 fn an_acknowledged_message_that_never_comes_breaks_1() {
     let mut world = talk().rest().without_tail();
     world.lines.remove(*world.owed.last().unwrap());
     assert_eq!(broken(&world.lines), [1]);
     assert_eq!(judge(&world.lines).counts.lost, 1);
+}
+
+#[test]
+fn what_redis_lost_is_owed_to_nobody_but_what_was_acknowledged_afterwards_is() {
+    let mut world = talk();
+    world.crash(2);
+    world.send(0, "e");
+    world.lose(1);
+    let t = world.now();
+    world.lines.push(Line::Healed { t });
+    world.send(1, "f");
+    let mut world = world.rest();
+    let verdict = judge(&world.lines);
+    assert!(verdict.passed, "{:#?}", verdict.invariants);
+    world.lines.remove(*world.owed.last().unwrap());
+    assert_eq!(broken(&world.without_tail().lines), [1]);
 }
 
 #[test]

@@ -17,6 +17,8 @@ enum Op {
     Crash(u32),
     Back(u32),
     Leave(u32),
+    /// Redis loses that many messages.
+    Lose(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -28,6 +30,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => client.clone().prop_map(Op::Back),
         1 => client.prop_map(Op::Leave),
     ]
+}
+
+/// With losses that are told, too.
+fn any_op() -> impl Strategy<Value = Op> {
+    prop_oneof![12 => op(), 1 => (0..4usize).prop_map(Op::Lose)]
 }
 
 fn world(ops: Vec<Op>) -> World {
@@ -53,6 +60,11 @@ fn world(ops: Vec<Op>) -> World {
                 world.leave(c);
                 world.clients[c as usize].last = None;
             }
+            Op::Lose(count) => {
+                // What stood and was never acknowledged may be gone with it.
+                unsure.clear();
+                world.lose(count);
+            }
             Op::Crash(_) | Op::Back(_) | Op::Leave(_) => {}
         }
     }
@@ -66,7 +78,7 @@ fn world(ops: Vec<Op>) -> World {
 
 proptest! {
     #[test]
-    fn perfect_deployments_pass(ops in prop::collection::vec(op(), 0..60)) {
+    fn perfect_deployments_pass(ops in prop::collection::vec(any_op(), 0..60)) {
         let verdict = judge(&world(ops).lines);
         prop_assert!(verdict.passed, "{:#?}", verdict.invariants);
     }

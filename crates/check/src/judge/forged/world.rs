@@ -21,6 +21,7 @@ pub(super) struct World {
 pub(super) struct Sim {
     socket: u64,
     pub(super) joined: bool,
+    recent: usize,
     pub(super) last: Option<Position>,
 }
 
@@ -56,21 +57,44 @@ impl World {
     }
 
     pub(super) fn join(&mut self, c: ClientNumber, recent: usize) {
-        let (t, head) = (self.now(), self.head());
+        let t = self.now();
         let after = self.clients[c as usize].last;
+        self.clients[c as usize].recent = recent;
         self.lines.push(Line::Join { t, c, room: ROOM.into(), after, recent });
-        self.lines.push(Line::Joined { t, c, room: ROOM.into(), resumed: after.is_some(), head });
-        let client = &mut self.clients[c as usize];
-        client.joined = true;
-        match after {
-            Some(after) => self.catch_up(c, after),
-            None => {
-                let tail = self.log.len().saturating_sub(recent);
-                for entry in self.log.split_off(tail) {
-                    self.show(c, &entry);
-                    self.log.push(entry);
-                }
-                self.clients[c as usize].last = Some(head);
+        match after.filter(|after| *after == Position::ORIGIN || self.log.iter().any(|(pos, ..)| pos == after)) {
+            Some(after) => {
+                self.answer(c, true);
+                self.catch_up(c, after);
+            }
+            None => self.begin(c),
+        }
+    }
+
+    fn answer(&mut self, c: ClientNumber, resumed: bool) {
+        let (t, head) = (self.now(), self.head());
+        self.clients[c as usize].joined = true;
+        self.lines.push(Line::Joined { t, c, room: ROOM.into(), resumed, head });
+    }
+
+    /// Continuity is not proven: the tail follows.
+    fn begin(&mut self, c: ClientNumber) {
+        self.answer(c, false);
+        let tail = self.log.len().saturating_sub(self.clients[c as usize].recent);
+        for entry in self.log.split_off(tail) {
+            self.show(c, &entry);
+            self.log.push(entry);
+        }
+        self.clients[c as usize].last = Some(self.head());
+    }
+
+    /// Redis comes back without the last `count` messages, and everybody is told.
+    pub(super) fn lose(&mut self, count: usize) {
+        self.fault("redis restarted with a shorter log", true);
+        self.epoch += 2;
+        self.log.truncate(self.log.len().saturating_sub(count));
+        for c in (0..).take(self.clients.len()) {
+            if self.clients[c as usize].joined {
+                self.begin(c);
             }
         }
     }
