@@ -2,16 +2,19 @@
 //! feed and like it synchronous. Presence is state: whatever is lost on the way, later state replaces it. Nothing here
 //! delays a message.
 
+mod here;
+#[cfg(test)]
+mod simulation;
+
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
 use trunkline_bus::{Beat, Lease};
 use trunkline_domain::{Announcement, Announcer, Event, Room, Roster, Shift, Snapshot, Turn, UserName};
 
+pub(crate) use self::here::Here;
 use super::{Mail, WorkerId, feed::Effect, text};
 
 /// Least time between two words about one room: what happens within it is told together.
@@ -43,30 +46,6 @@ pub(crate) enum Word {
     List(Vec<(Room, usize)>),
 }
 
-/// A room's state as its members are shown it.
-#[derive(Clone, Debug)]
-pub(crate) struct Here {
-    /// The frame.
-    pub(crate) bytes: Bytes,
-    /// Who is named in it; `None` for a bare count.
-    names: Option<Arc<BTreeSet<UserName>>>,
-}
-
-impl Here {
-    fn of(room: &Room, announcer: &Announcer) -> Self {
-        let shown = announcer.shown();
-        let names = announcer.is_named().then(|| Arc::new(shown.clone()));
-        let here = names.as_ref().map(|names| names.iter().cloned().collect());
-        let state = Event::Presence { room: room.clone(), count: shown.len(), here, came: None, went: None };
-        Self { bytes: text(&state), names }
-    }
-
-    /// Whether the user finds their own name in it, where there are names.
-    pub(crate) fn includes(&self, user: &UserName) -> bool {
-        self.names.as_ref().is_none_or(|names| names.contains(user))
-    }
-}
-
 /// Presence in every room that this process hears.
 #[derive(Debug)]
 pub(crate) struct Attendance {
@@ -82,8 +61,8 @@ pub(crate) struct Attendance {
 struct Attended {
     /// Users on sockets of this process, with the workers that have them.
     local: HashMap<UserName, Vec<WorkerId>>,
-    /// Workers with users here, and how many.
-    workers: HashMap<WorkerId, usize>,
+    /// Workers that are told who is here.
+    followers: Vec<WorkerId>,
     words: Words,
     roster: Roster,
     announcer: Announcer,
@@ -140,7 +119,6 @@ impl Attendance {
             return;
         }
         workers.push(worker);
-        *attended.workers.entry(worker).or_default() += 1;
         if workers.len() == 1 && !attended.words.went.remove(&user) {
             attended.words.came.insert(user);
         }
@@ -157,7 +135,8 @@ impl Attendance {
 
     /// A worker is gone.
     pub(crate) fn detach(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
-        for (room, attended) in self.rooms.iter_mut().filter(|(_, attended)| attended.workers.contains_key(&worker)) {
+        for (room, attended) in &mut self.rooms {
+            attended.followers.retain(|one| *one != worker);
             let users: Vec<UserName> = attended.local.keys().cloned().collect();
             users.iter().for_each(|user| attended.remove(worker, user));
             attended.say(room, self.now, effects);
@@ -165,9 +144,20 @@ impl Attendance {
     }
 
     /// A worker begins to follow the room, or missed mail of it.
-    pub(crate) fn serve(&self, worker: WorkerId, room: &Room, effects: &mut Vec<Effect>) {
-        if let Some(here) = self.rooms.get(room).and_then(|attended| attended.here.clone()) {
+    pub(crate) fn serve(&mut self, worker: WorkerId, room: &Room, effects: &mut Vec<Effect>) {
+        let attended = self.rooms.entry(room.clone()).or_default();
+        if !attended.followers.contains(&worker) {
+            attended.followers.push(worker);
+        }
+        if let Some(here) = attended.here.clone() {
             effects.push(Effect::Post(worker, Mail::Presence { room: room.clone(), here, change: None }));
+        }
+    }
+
+    /// A worker follows the room no more.
+    pub(crate) fn unserve(&mut self, worker: WorkerId, room: &Room) {
+        if let Some(attended) = self.rooms.get_mut(room) {
+            attended.followers.retain(|one| *one != worker);
         }
     }
 
@@ -316,7 +306,7 @@ impl Default for Attended {
     fn default() -> Self {
         Self {
             local: HashMap::new(),
-            workers: HashMap::new(),
+            followers: Vec::new(),
             words: Words::default(),
             roster: Roster::default(),
             announcer: Announcer::default(),
@@ -340,12 +330,6 @@ impl Attended {
             self.local.remove(user);
             if !self.words.came.remove(user) {
                 self.words.went.insert(user.clone());
-            }
-        }
-        if let Some(users) = self.workers.get_mut(&worker) {
-            *users -= 1;
-            if *users == 0 {
-                self.workers.remove(&worker);
             }
         }
     }
@@ -400,7 +384,7 @@ impl Attended {
             })),
         };
         let here = Here::of(room, &self.announcer);
-        for &worker in self.workers.keys() {
+        for &worker in &self.followers {
             let mail = Mail::Presence { room: room.clone(), here: here.clone(), change: change.clone() };
             effects.push(Effect::Post(worker, mail));
         }

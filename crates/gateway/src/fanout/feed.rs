@@ -121,6 +121,7 @@ impl Feed {
                 self.serve(worker, &room);
             }
             Ask::Unserve(room) => {
+                self.attendance.unserve(worker, &room);
                 if let Some(heard) = self.rooms.get_mut(&room) {
                     heard.forget(worker, self.now);
                 }

@@ -1,0 +1,33 @@
+//! Who is in a room, ready to be shown.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use trunkline_domain::{Announcer, Event, Room, UserName};
+
+use crate::fanout::text;
+
+/// A room's state as its members are shown it.
+#[derive(Clone, Debug)]
+pub(crate) struct Here {
+    /// The frame.
+    pub(crate) bytes: Bytes,
+    /// Who is named in it; `None` for a bare count.
+    names: Option<Arc<BTreeSet<UserName>>>,
+}
+
+impl Here {
+    /// What the announcer's room was told.
+    pub(super) fn of(room: &Room, announcer: &Announcer) -> Self {
+        let shown = announcer.shown();
+        let names = announcer.is_named().then(|| Arc::new(shown.clone()));
+        let here = names.as_ref().map(|names| names.iter().cloned().collect());
+        let state = Event::Presence { room: room.clone(), count: shown.len(), here, came: None, went: None };
+        Self { bytes: text(&state), names }
+    }
+
+    /// Whether the user finds their own name in it, where there are names.
+    pub(crate) fn includes(&self, user: &UserName) -> bool {
+        self.names.as_ref().is_none_or(|names| names.contains(user))
+    }
+}

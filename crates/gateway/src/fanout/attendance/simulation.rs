@@ -1,0 +1,300 @@
+//! Three processes over one keeper of leases, with words, answers, deliveries and whole processes lost at random: in the
+//! end everybody is told the truth, and on the way no frame contradicts what was told before.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use proptest::{collection::vec, prelude::*};
+use tokio::{runtime::Builder, sync::mpsc::Receiver};
+use trunkline_bus::{Bus, BusError, Delivery, Interest, Lease, LocalBus, LocalConfig, LocalInterest, Presence};
+use trunkline_domain::{Announcer, Event, Holder, Room, UserName};
+
+use super::{Attendance, Effect, Mail, Word, WorkerId};
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Came {
+        process: usize,
+        worker: usize,
+        user: u8,
+    },
+    Went {
+        process: usize,
+        worker: usize,
+        user: u8,
+    },
+    /// The oldest word is said: done, lost on its way, or done without an answer.
+    Say {
+        process: usize,
+        outcome: u8,
+    },
+    /// Everything delivered is heard; or lost, and that is told; or lost without anybody knowing.
+    Hear {
+        process: usize,
+        outcome: u8,
+    },
+    /// The process is killed, and another one takes its place.
+    Crash {
+        process: usize,
+    },
+    Pass {
+        millis: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let outcome = || prop_oneof![8 => Just(0_u8), 1 => Just(1_u8), 1 => Just(2_u8)];
+    prop_oneof![
+        6 => (0..3_usize, 0..2_usize, 0..4_u8).prop_map(|(process, worker, user)| Step::Came { process, worker, user }),
+        4 => (0..3_usize, 0..2_usize, 0..4_u8).prop_map(|(process, worker, user)| Step::Went { process, worker, user }),
+        10 => (0..3_usize, outcome()).prop_map(|(process, outcome)| Step::Say { process, outcome }),
+        10 => (0..3_usize, outcome()).prop_map(|(process, outcome)| Step::Hear { process, outcome }),
+        1 => (0..3_usize).prop_map(|process| Step::Crash { process }),
+        6 => (1..2000_u64).prop_map(|millis| Step::Pass { millis }),
+    ]
+}
+
+struct World {
+    room: Room,
+    bus: LocalBus,
+    clock: Arc<AtomicU64>,
+    processes: Vec<Process>,
+    started: u128,
+}
+
+struct Process {
+    holder: Holder,
+    attendance: Attendance,
+    deliveries: Receiver<Delivery>,
+    _interest: LocalInterest,
+    words: VecDeque<Word>,
+    /// Who is on which worker.
+    local: BTreeSet<(usize, UserName)>,
+    /// What the members on each worker were told.
+    told: [Option<BTreeSet<UserName>>; 2],
+}
+
+const LEASE: Duration = Duration::from_secs(15);
+
+/// What a local bus answers, which it does at once.
+fn now<T>(answer: impl Future<Output = Result<T, BusError>>) -> T {
+    answer.now_or_never().expect("nobody is waited for").expect("it is always there")
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Arc::new(AtomicU64::new(1000));
+        let time = clock.clone();
+        let config = LocalConfig { lease: LEASE, ..LocalConfig::default() };
+        let bus = LocalBus::with_clock(config, move || time.load(Ordering::Relaxed));
+        let mut world = Self { room: "lobby".parse().unwrap(), bus, clock, processes: Vec::new(), started: 0 };
+        for _ in 0..3 {
+            let process = world.start();
+            world.processes.push(process);
+        }
+        world
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.clock.load(Ordering::Relaxed))
+    }
+
+    fn start(&mut self) -> Process {
+        self.started += 1;
+        let (interest, deliveries) = self.bus.open();
+        interest.want(&self.room);
+        let mut attendance = Attendance::new(LEASE);
+        attendance.tick(self.time(), &mut Vec::new());
+        Process {
+            holder: Holder(self.started),
+            attendance,
+            deliveries,
+            _interest: interest,
+            words: VecDeque::new(),
+            local: BTreeSet::new(),
+            told: [None, None],
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        let mut effects = Vec::new();
+        match step {
+            Step::Came { process, worker, user } => {
+                let process = &mut self.processes[process];
+                let user: UserName = format!("user{user}").parse().unwrap();
+                if !process.follows(worker) {
+                    process.attendance.serve(WorkerId::new(worker), &self.room, &mut effects);
+                }
+                process.local.insert((worker, user.clone()));
+                process.attendance.came(WorkerId::new(worker), &self.room, user, &mut effects);
+                process.take(effects);
+            }
+            Step::Went { process, worker, user } => {
+                let process = &mut self.processes[process];
+                let user: UserName = format!("user{user}").parse().unwrap();
+                process.local.remove(&(worker, user.clone()));
+                process.attendance.went(WorkerId::new(worker), &self.room, &user, &mut effects);
+                if !process.follows(worker) {
+                    process.attendance.unserve(WorkerId::new(worker), &self.room);
+                    process.told[worker] = None;
+                }
+                process.take(effects);
+            }
+            Step::Say { process, outcome } => {
+                let process = &mut self.processes[process];
+                if let Some(word) = process.words.pop_front() {
+                    process.say(&self.bus, word, outcome, &mut effects);
+                    process.take(effects);
+                }
+            }
+            Step::Hear { process, outcome } => {
+                let process = &mut self.processes[process];
+                while let Ok(delivery) = process.deliveries.try_recv() {
+                    match delivery {
+                        Delivery::Subscribed(room) => process.attendance.subscribed(&room, &mut effects),
+                        Delivery::Presence(room, turn) if outcome == 0 => {
+                            process.attendance.heard(&room, turn, &mut effects);
+                        }
+                        _ => {}
+                    }
+                }
+                if outcome == 1 {
+                    process.attendance.subscribed(&self.room, &mut effects);
+                }
+                process.take(effects);
+            }
+            Step::Crash { process } => {
+                let fresh = self.start();
+                self.processes[process] = fresh;
+            }
+            Step::Pass { millis } => {
+                self.clock.fetch_add(millis, Ordering::Relaxed);
+                let time = self.time();
+                for process in &mut self.processes {
+                    let mut effects = Vec::new();
+                    process.attendance.tick(time, &mut effects);
+                    process.take(effects);
+                }
+            }
+        }
+    }
+
+    /// Nothing is lost any more.
+    fn rest(&mut self) {
+        for _ in 0..100 {
+            self.run(Step::Pass { millis: 400 });
+            for process in 0..self.processes.len() {
+                while !self.processes[process].words.is_empty() {
+                    self.run(Step::Say { process, outcome: 0 });
+                }
+                self.run(Step::Hear { process, outcome: 0 });
+            }
+        }
+    }
+}
+
+impl Process {
+    fn follows(&self, worker: usize) -> bool {
+        self.local.iter().any(|(one, _)| *one == worker)
+    }
+
+    fn say(&mut self, bus: &LocalBus, word: Word, outcome: u8, effects: &mut Vec<Effect>) {
+        let (done, answered) = (outcome != 1, outcome == 0);
+        match word {
+            Word::Enter(room, users) => {
+                let lease = done.then(|| now(bus.enter(&room, self.holder, &users))).map(|()| Lease::Held);
+                self.attendance.said(&room, lease.filter(|_| answered), effects);
+            }
+            Word::Shift { room, came, went } => {
+                let lease = done.then(|| now(bus.shift(&room, self.holder, &came, &went)));
+                self.attendance.said(&room, lease.filter(|_| answered), effects);
+            }
+            Word::Beat(rooms) => {
+                let beats = done.then(|| now(bus.beat(self.holder, &rooms)));
+                self.attendance.beaten(&rooms, beats.filter(|_| answered).as_deref(), effects);
+            }
+            Word::Present(room) => {
+                let snapshot = done.then(|| now(bus.present(&room)));
+                self.attendance.present(&room, snapshot.filter(|_| answered), effects);
+            }
+            Word::List(rooms) => {
+                if done {
+                    now(bus.list(&rooms));
+                }
+                self.attendance.listed();
+            }
+        }
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Say(word) => self.words.push_back(word),
+                Effect::Post(worker, Mail::Presence { here, change, .. }) => {
+                    let state = names(&here.bytes);
+                    match (change, &mut self.told[worker.index()]) {
+                        (Some(change), Some(told)) => {
+                            let Event::Presence { came: Some(came), went: Some(went), .. } = decode(&change) else {
+                                panic!("no change")
+                            };
+                            for user in came {
+                                assert!(told.insert(user.clone()), "{user} was there already");
+                            }
+                            for user in went {
+                                assert!(told.remove(&user), "{user} was not there");
+                            }
+                            assert_eq!(*told, state);
+                        }
+                        (_, told) => *told = Some(state),
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+fn decode(frame: &[u8]) -> Event {
+    let text = if frame[1] == 126 { &frame[4..] } else { &frame[2..] };
+    Event::decode(std::str::from_utf8(text).unwrap()).unwrap()
+}
+
+fn names(frame: &[u8]) -> BTreeSet<UserName> {
+    let Event::Presence { here: Some(here), count, .. } = decode(frame) else { panic!("no state") };
+    assert_eq!(here.len(), count);
+    here.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn everybody_is_told_the_truth_in_the_end(steps in vec(step(), 1..100)) {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let _inside = runtime.enter();
+        let mut world = World::new();
+        for step in steps {
+            world.run(step);
+        }
+        world.rest();
+        let truth: BTreeSet<UserName> =
+            world.processes.iter().flat_map(|process| &process.local).map(|(_, user)| user.clone()).collect();
+        for process in &world.processes {
+            for worker in 0..2 {
+                let told = process.told[worker].as_ref();
+                prop_assert_eq!(told, process.follows(worker).then_some(&truth));
+            }
+            prop_assert!(process.attendance.is_told());
+        }
+        let listed = now(world.bus.rooms()).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        prop_assert_eq!(listed, if truth.is_empty() { vec![] } else { vec![truth.len()] });
+        prop_assert!(Announcer::GRACE < LEASE);
+    }
+}
