@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long logging in and joining may take: a busy machine is slow.
-const GATHER: Duration = Duration::from_secs(180);
+const GATHER: Duration = Duration::from_secs(600);
 /// How long settling, reading afresh, leaving and judging may take.
 const JUDGE: Duration = Duration::from_secs(240);
 
@@ -114,7 +114,7 @@ impl Checker {
         // Until it is told to stop.
         flag("--for", "1h".to_owned());
         flag("--settle", format!("{}s", settle.as_secs()));
-        flag("--patience", "3m".to_owned());
+        flag("--patience", "9m".to_owned());
         flag("--users-prefix", "u".to_owned());
         flag("--rooms-prefix", "chaos".to_owned());
         flag("--history", folder.join("history.jsonl").display().to_string());

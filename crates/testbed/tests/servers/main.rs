@@ -5,4 +5,5 @@
 mod haproxy;
 mod instance;
 mod redis;
+mod sentinel;
 mod tools;

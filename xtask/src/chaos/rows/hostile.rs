@@ -67,12 +67,12 @@ fn slow(scene: &mut Scene<'_>) -> Result<()> {
     let member = scene.site.member(1)?;
     let (before, direct) = (member.resident(), format!("http://127.0.0.1:{}", member.port));
     scene.fault(&Fault::new("slow readers").unseen())?;
+    let all = scene.site.sockets() + 2;
     // Without the balancer, which has buffers of its own.
     let slow = ["--user", "slow", "--room", "chaos-0", "slow", "--pace", "4000", "--for", "70s"];
     let slow = scene.attack_at(&direct, &slow)?;
     let never = ["--user", "never", "--room", "chaos-0", "slow", "--pace", "0", "--for", "70s"];
     let never = scene.attack_at(&direct, &never)?;
-    let all = scene.site.sockets() + 2;
     scene.wait("both are there", SOON, |site| site.sockets() == all)?;
     // Its kernel takes what fits; half a minute after that the gateway gives it up.
     let cut = scene.wait("who reads nothing is given up", SOON, |site| site.sockets() < all);
@@ -93,8 +93,8 @@ fn undisturbed(scene: &mut Scene<'_>) -> Result<()> {
     scene.calm()?;
     let verdict = scene.judge()?;
     let since = verdict.faults.first().map_or(0, |fault| fault.t);
-    let worst = verdict.worst_p99_after(since);
-    scene.expect(format!("the others' worst p99 in a second was {} ms", worst / 1000), worst < UNDISTURBED);
+    let usual = verdict.usual_p99_after(since);
+    scene.expect(format!("the others' p99 in a second is usually {} ms", usual / 1000), usual < UNDISTURBED);
     scene.expect(format!("no other socket was lost ({} were)", verdict.counts.closed), verdict.counts.closed == 0);
     Ok(())
 }
