@@ -1,4 +1,6 @@
-//! Rooms, cursors and sockets of one worker thread. Synchronous: it never waits and takes no lock.
+//! Sockets, rooms and cursors of one worker thread. Synchronous: it never waits and takes no lock.
+
+mod rooms;
 
 use std::{
     collections::HashMap,
@@ -8,14 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use slab::Slab;
-use trunkline_bus::Range;
-use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
+use trunkline_domain::{CloseCode, Event, Room, UserName};
 use trunkline_session::Sid;
 
+use self::rooms::Served;
 use super::{
-    Append, Ask, Chunk, FramePage, Here, Mail, Tail, Vitals,
-    cursor::{Cursor, Joined},
-    peer::{Peer, Subscription, Told},
+    Ask, Vitals,
+    peer::Peer,
     vitals::{Due, Tick},
 };
 
@@ -51,27 +52,6 @@ pub(crate) struct Hub {
     ping_interval: Duration,
     /// Messages handed to sockets since somebody asked.
     delivered: u64,
-}
-
-/// A room with members on this worker.
-#[derive(Debug)]
-struct Served {
-    room: Room,
-    /// `None` until the feed sent it.
-    tail: Option<Tail>,
-    members: Vec<Key>,
-    /// Users among them, and with how many sockets.
-    users: HashMap<UserName, usize>,
-    /// Who is in the room, everywhere; `None` until the feed said so.
-    here: Option<Here>,
-    /// The chunk that the last member took: its neighbours mostly take the same.
-    shared: Option<Chunk>,
-    /// Pages that were asked for and have not come.
-    asked: Vec<Range>,
-    /// Whether a tail was asked for and has not come.
-    awaits_tail: bool,
-    /// Whether frames came since the members were woken.
-    grew: bool,
 }
 
 /// What a socket is to write.
@@ -263,170 +243,6 @@ impl Hub {
         Poll::Pending
     }
 
-    // Subscriptions
-
-    /// How many rooms the socket is in.
-    pub(crate) fn rooms_of(&mut self, key: Key) -> usize {
-        self.peer(key).map_or(0, |peer| peer.subscriptions.len())
-    }
-
-    /// Whether the socket is in the room, or about to be.
-    pub(crate) fn is_member(&mut self, key: Key, room: &Room) -> bool {
-        let index = self.index.get(room).copied();
-        self.peer(key).is_some_and(|peer| peer.subscriptions.iter().any(|one| Some(one.room) == index))
-    }
-
-    /// Subscribes the socket, or subscribes it anew; `joined` follows as soon as the room can be read.
-    pub(crate) fn join(&mut self, key: Key, room: &Room, from: JoinFrom) {
-        if self.peer(key).is_none() {
-            return;
-        }
-        let index = self.serve(room);
-        let Some(peer) = self.peer(key) else { return };
-        let cursor = Cursor::new(from);
-        match peer.subscriptions.iter_mut().find(|one| one.room == index) {
-            Some(subscription) => (subscription.cursor, subscription.presence) = (cursor, Told::TooEarly),
-            None => {
-                peer.subscriptions.push(Subscription { room: index, cursor, presence: Told::TooEarly });
-                let user = peer.user.clone();
-                let served = &mut self.rooms[index];
-                served.members.push(key);
-                let sockets = served.users.entry(user.clone()).or_default();
-                *sockets += 1;
-                if *sockets == 1 {
-                    self.asks.push(Ask::Came(room.clone(), user));
-                }
-            }
-        }
-        self.settle(index, key);
-    }
-
-    /// Unsubscribes the socket; `left` is the room's last frame.
-    pub(crate) fn leave(&mut self, key: Key, room: &Room) {
-        let now = self.now;
-        let index = self.index.get(room).copied();
-        let Some(peer) = self.peer(key) else { return };
-        let before = peer.subscriptions.len();
-        peer.subscriptions.retain(|subscription| Some(subscription.room) != index);
-        let was_member = peer.subscriptions.len() < before;
-        peer.tell(&Event::Left { room: room.clone() }, now);
-        let user = peer.user.clone();
-        if let (true, Some(index)) = (was_member, index) {
-            self.lose_member(index, key, &user);
-        }
-    }
-
-    // Mail from the feed
-
-    /// Takes what the feed sent.
-    pub(crate) fn receive(&mut self, mail: Mail) {
-        match mail {
-            Mail::Tail(room, tail) => {
-                let Some(&index) = self.index.get(&room) else { return };
-                let served = &mut self.rooms[index];
-                served.tail = Some(tail);
-                served.awaits_tail = false;
-                for key in served.members.clone() {
-                    self.settle(index, key);
-                }
-            }
-            Mail::Frames(room, frames) => {
-                let Some(&index) = self.index.get(&room) else { return };
-                let served = &mut self.rooms[index];
-                let Some(tail) = &mut served.tail else { return };
-                for frame in frames.iter() {
-                    match tail.append(frame.clone()) {
-                        Append::Duplicate => {}
-                        Append::Appended if served.grew => {}
-                        Append::Appended => {
-                            served.grew = true;
-                            self.grown.push(index);
-                        }
-                        Append::Gap if served.awaits_tail => {}
-                        Append::Gap => {
-                            served.awaits_tail = true;
-                            self.asks.push(Ask::Serve(room.clone()));
-                        }
-                    }
-                }
-            }
-            Mail::Page(room, page) => self.receive_page(&room, &page),
-            Mail::Evict(key) => {
-                self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
-            }
-            Mail::Presence { room, here, change } => self.receive_presence(&room, here, change.as_ref()),
-            Mail::Whisper(room, bytes) => {
-                let Some(&index) = self.index.get(&room) else { return };
-                for key in &self.rooms[index].members {
-                    if let Some((_, peer)) = self.peers.get_mut(key.slot) {
-                        peer.mention(&bytes, self.now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn receive_page(&mut self, room: &Room, page: &FramePage) {
-        let Some(&index) = self.index.get(room) else { return };
-        let served = &mut self.rooms[index];
-        served.asked.retain(|range| *range != page.range);
-        let Some(tail) = &served.tail else { return };
-        let mut answered = Vec::new();
-        for &key in &served.members {
-            let Some((_, peer)) = self.peers.get_mut(key.slot) else { continue };
-            let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { continue };
-            if subscription.cursor.awaits() == Some(page.range) {
-                if let Some(joined) = subscription.cursor.page(page, tail) {
-                    peer.tell_joined(&joined_event(room, joined), index, served.here.as_ref(), self.now);
-                }
-                peer.wake_writer(self.now);
-                answered.push(key);
-            }
-        }
-        for key in answered {
-            self.settle(index, key);
-        }
-    }
-
-    /// Tells the members who came and went; whoever does not know the state of before, or cannot take the change, gets
-    /// the whole of it as soon as possible.
-    fn receive_presence(&mut self, room: &Room, here: Here, change: Option<&Bytes>) {
-        let Some(&index) = self.index.get(room) else { return };
-        let served = &mut self.rooms[index];
-        for key in &served.members {
-            let Some((_, peer)) = self.peers.get_mut(key.slot) else { continue };
-            let Some(place) = peer.subscriptions.iter().position(|one| one.room == index) else { continue };
-            let knew_all = peer.subscriptions[place].presence == Told::All;
-            if knew_all && !change.is_some_and(|change| peer.mention(change, self.now)) {
-                peer.subscriptions[place].presence = Told::Due(self.now);
-            }
-            peer.tell_presence(place, &here, self.now);
-        }
-        served.here = Some(here);
-    }
-
-    /// Wakes every socket that has something new to take; called once for a whole batch of mail.
-    pub(crate) fn flush(&mut self) {
-        for index in std::mem::take(&mut self.grown) {
-            let Some(served) = self.rooms.get_mut(index) else { continue };
-            served.grew = false;
-            for key in &served.members {
-                if let Some((_, peer)) = self.peers.get_mut(key.slot) {
-                    peer.wake_writer(self.now);
-                }
-            }
-        }
-    }
-
-    /// Mail was lost on the way: everything that may have been in it is asked for again.
-    pub(crate) fn lagged(&mut self) {
-        for (_, served) in &mut self.rooms {
-            served.awaits_tail = true;
-            self.asks.push(Ask::Serve(served.room.clone()));
-            self.asks.extend(served.asked.iter().map(|range| Ask::Page(served.room.clone(), *range)));
-        }
-    }
-
     // Time
 
     /// Moves the clock: pings go out, silent sockets and those whose time to leave has come are closed. Returns the
@@ -478,73 +294,6 @@ impl Hub {
     fn peer(&mut self, key: Key) -> Option<&mut Peer> {
         self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, peer)| peer)
     }
-
-    /// The index of the room, which the feed serves from now on.
-    fn serve(&mut self, room: &Room) -> usize {
-        if let Some(&index) = self.index.get(room) {
-            return index;
-        }
-        let served = Served {
-            room: room.clone(),
-            tail: None,
-            members: Vec::new(),
-            users: HashMap::new(),
-            here: None,
-            shared: None,
-            asked: Vec::new(),
-            awaits_tail: true,
-            grew: false,
-        };
-        let index = self.rooms.insert(served);
-        self.index.insert(room.clone(), index);
-        self.asks.push(Ask::Serve(room.clone()));
-        index
-    }
-
-    fn lose_member(&mut self, index: usize, key: Key, user: &UserName) {
-        let served = &mut self.rooms[index];
-        served.members.retain(|member| *member != key);
-        if let Some(sockets) = served.users.get_mut(user) {
-            *sockets -= 1;
-            if *sockets == 0 {
-                served.users.remove(user);
-                self.asks.push(Ask::Went(served.room.clone(), user.clone()));
-            }
-        }
-        if served.members.is_empty() {
-            let served = self.rooms.remove(index);
-            self.index.remove(&served.room);
-            self.asks.push(Ask::Unserve(served.room));
-        }
-    }
-
-    /// Lets a cursor go on with what its room's tail holds, answers a join that this decides, asks for what it needs.
-    fn settle(&mut self, index: usize, key: Key) {
-        let served = &mut self.rooms[index];
-        let Some(tail) = &served.tail else { return };
-        let Some((_, peer)) = self.peers.get_mut(key.slot) else { return };
-        let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { return };
-        let joined = subscription.cursor.settle(tail);
-        served.ask_for(&subscription.cursor, &mut self.asks);
-        if let Some(joined) = joined {
-            peer.tell_joined(&joined_event(&served.room, joined), index, served.here.as_ref(), self.now);
-        }
-        peer.wake_writer(self.now);
-    }
-}
-
-impl Served {
-    /// Asks for the page that the cursor waits for, once for all that wait for it.
-    fn ask_for(&mut self, cursor: &Cursor, asks: &mut Vec<Ask>) {
-        if let Some(range) = cursor.awaits().filter(|range| !self.asked.contains(range)) {
-            self.asked.push(range);
-            asks.push(Ask::Page(self.room.clone(), range));
-        }
-    }
-}
-
-fn joined_event(room: &Room, Joined { resumed, head }: Joined) -> Event {
-    Event::Joined { room: room.clone(), resumed, head }
 }
 
 fn millis(duration: Duration) -> u64 {
