@@ -71,6 +71,9 @@ where
     let Some(Accepted { seat, converse }) = accepted else { return Ok(refuse(answer, &mut framed).await?) };
     framed.send(h1::Message::Item((answer.drop_body(), BodySize::None))).await?;
     let parts = framed.into_parts();
+    // From here on the hub decides how long a client may take nothing. The kernel would give up one whose small window
+    // opens all the time: it goes on counting until a whole segment fits. Where it has no such limit, this fails.
+    let _ = socket2::SockRef::from(&parts.io).set_tcp_user_timeout(None);
     let connection = Rc::new(parts.io);
     let incoming = Incoming { connection: connection.clone(), first: parts.read_buf.freeze() };
     rt::spawn(async move {
