@@ -55,10 +55,10 @@ fn an_error_names_the_commands_that_help() {
     assert!(matches!(cancelled, Err(Error::Cancelled | Error::NotFound { .. })));
 }
 
-/// Downloads some megabytes, so only build machines do it each time.
 #[test]
 fn several_processes_may_unpack_at_once() {
-    if std::env::var_os("CI").is_none() || !Path::new("/usr/bin/apt-get").exists() {
+    if !Path::new("/usr/bin/apt-get").exists() {
+        println!("not tried: packages are unpacked on Debian and Ubuntu only");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
