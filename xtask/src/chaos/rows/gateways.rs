@@ -190,12 +190,28 @@ fn storm(scene: &mut Scene<'_>) -> Result<()> {
         Scale::Full => Load { writers: 20, readers: 5000, rooms: 20, rate: 20, text: 64 },
     };
     scene.begin(3, load)?;
+    let before = log_reads(scene)?;
     kill(scene, 2)?;
     scene.calm()?;
     scene.healed()?;
     scene.wait("the others have all sockets", SOON * 4, |site| site.sockets() >= load.clients())?;
+    let reads = log_reads(scene)?.saturating_sub(before);
     scene.calm()?;
-    all_came_back(scene)
+    all_came_back(scene)?;
+    let closed = scene.verdict.as_ref().map_or(0, |verdict| verdict.counts.closed);
+    scene.expect(format!("{closed} clients came back with {reads} reads of logs"), reads * 2 < closed);
+    Ok(())
+}
+
+/// How often Redis read logs so far.
+fn log_reads(scene: &mut Scene<'_>) -> Result<u64> {
+    let stats = scene.site.redis()?.cli(&["INFO", "commandstats"])?;
+    let calls = |line: &str| {
+        let counted =
+            line.strip_prefix("cmdstat_xrange:calls=").or_else(|| line.strip_prefix("cmdstat_xrevrange:calls="))?;
+        counted.split(',').next()?.parse::<u64>().ok()
+    };
+    Ok(stats.lines().filter_map(calls).sum())
 }
 
 fn clock_off(scene: &mut Scene<'_>) -> Result<()> {
