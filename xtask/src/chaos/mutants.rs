@@ -16,17 +16,25 @@ pub(crate) struct Mutant {
     pub(crate) row: &'static str,
     /// What both runs of the row have on.
     pub(crate) also: &'static str,
-    /// The invariants of which at least one must be seen to break.
-    invariants: &'static [u8],
+    reveals: Sign,
+}
+
+/// By what it must be noticed.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// At least one of these invariants is broken.
+    Invariants(&'static [u8]),
+    /// What the row expects and begins with this is not so.
+    Expectation(&'static str),
 }
 
 /// The five things that the promise rests on.
 pub(crate) const MUTANTS: &[Mutant] = &[
-    Mutant { name: "repair", row: rows::ENTRIES_LOST.name, also: "lossy", invariants: &[1, 4] },
-    Mutant { name: "resync", row: "subscriber-cut", also: "", invariants: &[1, 4] },
-    Mutant { name: "dedupe", row: "redis-pauses", also: "", invariants: &[3] },
-    Mutant { name: "epoch", row: "redis-loses-writes", also: "", invariants: &[3, 4] },
-    Mutant { name: "catch-up", row: "gateway-killed", also: "", invariants: &[1, 4] },
+    Mutant { name: "repair", row: rows::ENTRIES_LOST.name, also: "lossy", reveals: Sign::Invariants(&[1, 4]) },
+    Mutant { name: "resync", row: "subscriber-cut", also: "", reveals: Sign::Invariants(&[1, 4]) },
+    Mutant { name: "dedupe", row: "same-id-twice", also: "", reveals: Sign::Expectation("one message") },
+    Mutant { name: "epoch", row: "redis-loses-writes", also: "", reveals: Sign::Invariants(&[3, 4]) },
+    Mutant { name: "catch-up", row: "gateway-killed", also: "", reveals: Sign::Invariants(&[1, 4]) },
 ];
 
 /// What came of one.
@@ -36,6 +44,8 @@ pub(crate) struct Finding {
     row: &'static str,
     /// The invariants that broke with the mutant on.
     broken: Vec<u8>,
+    /// What the row expected, and was not so.
+    missed: Vec<String>,
     /// How many deliveries were lost, and messages doubled, with the mutant on.
     lost: u64,
     duplicated: u64,
@@ -51,9 +61,15 @@ impl Mutant {
         let broken = verdict.map(super::verdict::Verdict::broken).unwrap_or_default();
         let counts = verdict.map(|verdict| verdict.counts).unwrap_or_default();
         let without = off.complaints();
-        let noticed = without.is_empty() && self.invariants.iter().any(|number| broken.contains(number));
+        let expectations = on.expectations.iter().filter(|expectation| !expectation.held);
+        let missed: Vec<_> = expectations.map(|expectation| expectation.what.clone()).collect();
+        let revealed = match self.reveals {
+            Sign::Invariants(numbers) => numbers.iter().any(|number| broken.contains(number)),
+            Sign::Expectation(words) => missed.iter().any(|missed| missed.starts_with(words)),
+        };
+        let noticed = without.is_empty() && revealed;
         let (lost, duplicated) = (counts.lost, counts.duplicated);
-        Finding { mutant: self.name, row: self.row, broken, lost, duplicated, without, noticed }
+        Finding { mutant: self.name, row: self.row, broken, missed, lost, duplicated, without, noticed }
     }
 }
 
@@ -61,9 +77,12 @@ impl Mutant {
 pub(crate) fn table(findings: &[Finding]) -> String {
     let mut text =
         format!("\n{:<12}{:<24}{:<18}{:>8}{:>8}  verdict", "without", "row", "broken invariants", "lost", "dupl.");
-    for Finding { mutant, row, broken, lost, duplicated, without, noticed } in findings {
+    for Finding { mutant, row, broken, missed, lost, duplicated, without, noticed } in findings {
         let verdict = if *noticed { "noticed" } else { "NOT NOTICED" };
         let _ = write!(text, "\n{mutant:<12}{row:<24}{:<18}{lost:>8}{duplicated:>8}  {verdict}", format!("{broken:?}"));
+        for missed in missed {
+            let _ = write!(text, "\n            not so: {missed}");
+        }
         for complaint in without {
             let _ = write!(text, "\n            with it on: {complaint}");
         }

@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long anything that should come soon may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
+/// How long a mark may take to stand in the history.
+const MARK: Duration = Duration::from_millis(500);
+
 /// The programs under test. Copies of our own: builds meanwhile do not change them.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
@@ -177,7 +180,9 @@ impl<'a> Scene<'a> {
 
     /// Marks a fault; call it just before the fault.
     pub(crate) fn fault(&mut self, fault: &Fault) -> Result<()> {
-        self.checker()?.fault(fault)
+        self.checker()?.fault(fault)?;
+        // The mark goes through a pipe; what it explains must not be written down before it.
+        self.pass(MARK)
     }
 
     /// Marks that the faults are over.
