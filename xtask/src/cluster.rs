@@ -6,6 +6,7 @@
 mod command;
 mod fleet;
 mod instance;
+mod live;
 mod port;
 mod prepare;
 mod report;
@@ -26,6 +27,7 @@ use self::{
     command::{Command, Target},
     fleet::Fleet,
     instance::Health,
+    live::{Figures, Live},
     prepare::Ground,
     report::ReportFile,
 };
@@ -81,6 +83,8 @@ pub(crate) enum Event {
     Stop,
     /// A probe's answer changed.
     Health { number: usize, run: u32, health: Health },
+    /// What an instance says about itself; nothing when it does not answer.
+    Figures { name: String, figures: Option<Figures> },
 }
 
 pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
@@ -93,6 +97,7 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
     let mut file = ReportFile::new(&ground.folder);
     let mut fleet = Fleet::new(ground, options.port, console.clone(), events.clone());
     fleet.grow(options.instances)?;
+    let mut live = Live::start(console, events.clone());
     read_commands(events);
 
     let deadline = Instant::now() + START;
@@ -101,15 +106,27 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
         match inbox.recv_timeout(TICK) {
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Ok(Event::Health { number, run, health }) => fleet.observe(number, run, health),
-            Ok(Event::Typed(line)) => match line.parse() {
-                Ok(Command::Quit) => break,
-                Ok(command) => obey(command, &mut fleet, console),
-                Err(complaint) => console.say(&complaint),
-            },
+            Ok(Event::Figures { name, figures }) => {
+                if let Some(live) = &mut live {
+                    live.observe(&name, figures);
+                }
+            }
+            Ok(Event::Typed(line)) => {
+                console.typed(&line);
+                match line.parse() {
+                    Ok(Command::Quit) => break,
+                    Ok(command) => obey(command, &mut fleet, console),
+                    Err(complaint) => console.say(&complaint),
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         let ended = fleet.tick();
-        file.write(&fleet.report())?;
+        let report = fleet.report();
+        file.write(&report)?;
+        if let Some(live) = &mut live {
+            live.refresh(&report);
+        }
         if announced {
             continue;
         }
@@ -120,13 +137,16 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
             announced = true;
             fleet.talkative = true;
             console.headline(&format!("ready: {}", fleet.url()));
-            console.say(&fleet.report().table());
+            if live.is_none() {
+                console.say(&report.table());
+            }
             console.say("Type `help` for what can be done, `quit` or Ctrl-C to end everything.");
         } else if Instant::now() > deadline {
             return Err(fleet.not_ready_error(START.as_secs()));
         }
     }
     // All at once: nobody waits for drains. Dropping kills; the order does not matter to anybody.
+    drop(live);
     drop(file);
     drop(fleet);
     console.say("everything has ended");

@@ -1,20 +1,24 @@
 //! Everything that people see. Answers go to standard output, logs and progress to standard error.
 
+mod panel;
+
 use std::{
     env,
     io::{self, IsTerminal, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use trunkline_testbed::Progress;
 
+use self::panel::Panel;
 use crate::stop::Stop;
 
 /// Colours of instances, in turn: readable on dark and light.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 const BOLD: u8 = 1;
+const FAINT: u8 = 2;
 const RED: u8 = 31;
 
 /// Writes whole lines, from any thread.
@@ -22,8 +26,16 @@ const RED: u8 = 31;
 pub(crate) struct Console {
     colour_out: bool,
     colour_err: bool,
-    /// The progress that is shown now, if any: lines are written above it.
-    spinner: Arc<Mutex<Option<ProgressBar>>>,
+    below: Arc<Mutex<Below>>,
+}
+
+/// What is shown now below all lines, until it is dropped.
+#[derive(Debug, Default)]
+enum Below {
+    #[default]
+    Nothing,
+    Spinner(ProgressBar),
+    Panel(Panel),
 }
 
 impl Console {
@@ -32,8 +44,14 @@ impl Console {
         Self {
             colour_out: !plain && io::stdout().is_terminal(),
             colour_err: !plain && io::stderr().is_terminal(),
-            spinner: Arc::default(),
+            below: Arc::default(),
         }
+    }
+
+    /// Whether a picture that moves can be shown at the bottom of the terminal.
+    pub(crate) fn can_move() -> bool {
+        let dumb = env::var_os("TERM").is_none_or(|name| name == "dumb");
+        !dumb && io::stdin().is_terminal() && size().is_some()
     }
 
     /// Whether programs that we run should colour what they print.
@@ -43,7 +61,7 @@ impl Console {
 
     /// An answer, or news.
     pub(crate) fn say(&self, text: &str) {
-        self.above_spinner(|| _ = writeln!(io::stdout(), "{text}"));
+        self.write(text, &mut io::stdout(), io::stdout().is_terminal());
     }
 
     /// A line that stands out.
@@ -53,13 +71,22 @@ impl Console {
 
     /// A line of a program that we run, as it is.
     pub(crate) fn raw(&self, text: &str) {
-        self.above_spinner(|| _ = writeln!(io::stderr(), "{text}"));
+        self.write(text, &mut io::stderr(), io::stderr().is_terminal());
     }
 
     /// A line of instance `number`.
     pub(crate) fn log(&self, number: usize, name: &str, text: &str) {
-        let colour = COLOURS[number.wrapping_sub(1) % COLOURS.len()];
-        self.raw(&format!("{} {text}", paint(self.colour_err, colour, &format!("{name:>5} │"))));
+        self.raw(&format!("{} {text}", paint(self.colour_err, colour_of(number), &format!("{name:>5} │"))));
+    }
+
+    /// `text`, which is about instance `number`, in its colour.
+    pub(crate) fn tinted(&self, number: usize, text: &str) -> String {
+        paint(self.colour_out, colour_of(number), text)
+    }
+
+    /// `text`, less prominent.
+    pub(crate) fn faint(&self, text: &str) -> String {
+        paint(self.colour_out, FAINT, text)
     }
 
     /// What went wrong.
@@ -75,18 +102,71 @@ impl Console {
                 spinner.set_style(style);
             }
             spinner.enable_steady_tick(Duration::from_millis(120));
-            *self.spinner.lock().unwrap_or_else(PoisonError::into_inner) = Some(spinner);
+            *self.below() = Below::Spinner(spinner);
         }
         Steps { console: self, stop }
     }
 
-    fn above_spinner(&self, write: impl FnOnce()) {
-        // Held while writing, so that lines stay whole.
-        match &*self.spinner.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(spinner) => spinner.suspend(write),
-            None => write(),
+    /// Shows these lines at the bottom of the terminal until [`Console::put_away`], with a line to type in below them.
+    /// `draw` gets the width; what it gives must fit.
+    pub(crate) fn show(&self, draw: impl FnOnce(usize) -> Vec<String>) {
+        let Some((height, width)) = size() else { return };
+        let lines = draw(width);
+        let mut below = self.below();
+        let text = match &mut *below {
+            Below::Panel(panel) => panel.show(height, lines),
+            _ => {
+                let (panel, text) = Panel::open(height, lines);
+                *below = Below::Panel(panel);
+                text
+            }
+        };
+        emit(&text);
+    }
+
+    /// Somebody typed `line` below what is shown.
+    pub(crate) fn typed(&self, line: &str) {
+        if let Below::Panel(panel) = &*self.below() {
+            emit(&panel.typed(line));
         }
     }
+
+    /// Ends what is shown at the bottom.
+    pub(crate) fn put_away(&self) {
+        match std::mem::take(&mut *self.below()) {
+            Below::Nothing => {}
+            Below::Spinner(spinner) => spinner.finish_and_clear(),
+            Below::Panel(panel) => emit(&panel.close()),
+        }
+    }
+
+    fn write(&self, text: &str, to: &mut impl Write, terminal: bool) {
+        // Held while writing, so that lines stay whole.
+        match &*self.below() {
+            Below::Spinner(spinner) => spinner.suspend(|| _ = writeln!(to, "{text}")),
+            Below::Panel(panel) if terminal => emit(&panel.print(text)),
+            _ => _ = writeln!(to, "{text}"),
+        }
+    }
+
+    fn below(&self) -> MutexGuard<'_, Below> {
+        self.below.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Rows and columns of the terminal that standard output is.
+fn size() -> Option<(usize, usize)> {
+    ::console::Term::stdout().size_checked().map(|(rows, columns)| (rows.into(), columns.into()))
+}
+
+/// Writes in one piece, so that the terminal's echo cannot come in between.
+fn emit(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn colour_of(number: usize) -> u8 {
+    COLOURS[number.wrapping_sub(1) % COLOURS.len()]
 }
 
 fn paint(colour: bool, code: u8, text: &str) -> String {
@@ -102,7 +182,7 @@ pub(crate) struct Steps<'a> {
 impl Steps<'_> {
     /// A step too small for a line of its own where there is no spinner.
     pub(crate) fn detail(&self, text: &str) {
-        if let Some(spinner) = &*self.console.spinner.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Below::Spinner(spinner) = &*self.console.below() {
             spinner.set_message(text.to_owned());
         }
     }
@@ -110,7 +190,7 @@ impl Steps<'_> {
 
 impl Progress for Steps<'_> {
     fn step(&self, text: &str) {
-        let spinning = self.console.spinner.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let spinning = matches!(*self.console.below(), Below::Spinner(_));
         if spinning {
             self.detail(text);
         } else {
@@ -125,8 +205,6 @@ impl Progress for Steps<'_> {
 
 impl Drop for Steps<'_> {
     fn drop(&mut self) {
-        if let Some(spinner) = self.console.spinner.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            spinner.finish_and_clear();
-        }
+        self.console.put_away();
     }
 }
