@@ -34,9 +34,8 @@ const WALLS: [(&str, &[&str]); 3] = [
 const MOST_LINES: usize = 450;
 
 /// Files that may be longer, each with its reason.
-const LONG: [(&str, &str); 1] = [
-    ("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one"),
-];
+const LONG: [(&str, &str); 1] =
+    [("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one")];
 
 /// Decisions without a shell: files and folders in which nothing waits, locks or looks at a clock.
 const PURE: [&str; 18] = [

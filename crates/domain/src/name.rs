@@ -19,7 +19,8 @@ pub struct UserName(Arc<str>);
 
 /// Names that would let a person pass for the service, by their looks: whatever looks like one of them is reserved too.
 static RESERVED: LazyLock<[String; 9]> = LazyLock::new(|| {
-    ["admin", "administrator", "moderator", "operator", "root", "server", "support", "system", "trunkline"].map(looks_of)
+    ["admin", "administrator", "moderator", "operator", "root", "server", "support", "system", "trunkline"]
+        .map(looks_of)
 });
 
 impl UserName {
