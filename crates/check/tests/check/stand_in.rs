@@ -210,10 +210,14 @@ impl Socket {
     async fn deliver(&mut self, room: &Room) {
         let log = self.log(room);
         let mut messages = log[self.cursors[room].min(log.len())..].to_vec();
-        self.cursors.insert(room.clone(), log.len());
-        if messages.len() > 1 && self.shared.flaw == Flaw::Reorders {
+        // Half of the users get the first two of what is new the wrong way round, and wait until there are two.
+        if self.shared.flaw == Flaw::Reorders && self.user.as_str().bytes().fold(0, |sum, byte| sum ^ byte) % 2 == 0 {
+            if messages.len() < 2 {
+                return;
+            }
             messages.swap(0, 1);
         }
+        self.cursors.insert(room.clone(), log.len());
         for mut message in messages {
             if self.errs(Flaw::Loses) {
                 continue;
