@@ -21,7 +21,7 @@ pub struct Principal {
 /// Cheap to clone; clones share everything. All operations end in bounded time.
 pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     /// Starts a session of `user`, and claims the name and all that look like it in the same step. It gets its key when
-    /// the middleware saves it ([`login`](crate::login) sees to that), within
+    /// the middleware saves it ([`login`](crate::login()) sees to that), within
     /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM).
     ///
     /// # Errors

@@ -18,7 +18,7 @@ type State = HashMap<String, String>;
 /// [`Sessions`] over a [`Backend`].
 ///
 /// As a [`SessionStore`] it differs from others: there are sessions of logged-in users only, so `save` wants what
-/// [`login`](crate::login) left in the state; `update` rotates the key where [`rotate`](crate::rotate) asked for it,
+/// [`login`](crate::login()) left in the state; `update` rotates the key where [`rotate`](crate::rotate) asked for it,
 /// and fails for a session that is gone, which it never brings back; `delete` is [`Sessions::end`]; and how long a
 /// session lasts is said by its [`Lifetimes`](crate::Lifetimes), not by the middleware. Who the user is comes from the
 /// session's record at every load: no change of the state can change it.
