@@ -1,5 +1,10 @@
 //! Every flag and every `TRUNKLINE_` variable, declared once. Help, `docs/CONFIG.md` and validation come from here, and the
 //! process environment is read nowhere else.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "the comments of settings are the text of --help and docs/CONFIG.md, which is not rustdoc's"
+)]
 
 mod reference;
 mod secrets;
