@@ -296,7 +296,8 @@ impl Hub {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// A time as frames carry it: whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

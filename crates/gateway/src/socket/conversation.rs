@@ -363,7 +363,7 @@ fn unavailable(room: &Room, id: Option<&MessageId>) -> Refusal {
 }
 
 fn too_fast(what: &str, wait: Duration) -> Refusal {
-    let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    let retry_after_ms = fanout::millis(wait).max(1);
     Refusal {
         retry_after_ms: Some(retry_after_ms),
         ..Refusal::new(ErrorCode::RateLimited, format!("too many {what}; wait {retry_after_ms} ms"))

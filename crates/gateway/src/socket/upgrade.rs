@@ -1,6 +1,6 @@
 //! The handshake: who may open a socket.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use actix_session::Session;
 use actix_web::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     drain::Phase,
-    fanout::Newcomer,
+    fanout::{Newcomer, millis},
     gateway::{Gateway, LocalWorker},
     http::{error::Problem, forwarded::Client, origin::may_open_socket},
     policy::Policy,
@@ -92,8 +92,4 @@ fn offers_only_foreign_subprotocols(headers: &HeaderMap) -> bool {
         .filter(|protocol| !protocol.is_empty())
         .peekable();
     offered.peek().is_some() && !offered.any(|protocol| protocol == SUBPROTOCOL)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
