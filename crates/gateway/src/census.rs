@@ -1,7 +1,7 @@
 //! Which sockets this instance has: how many in all, of each user and of each address.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,7 +25,7 @@ pub(crate) struct Census {
 struct Counts {
     by_address: HashMap<IpAddr, u32>,
     /// Sockets of each user, the oldest first.
-    by_user: HashMap<UserName, VecDeque<(u64, SocketRef)>>,
+    by_user: HashMap<UserName, Vec<(u64, SocketRef)>>,
     next: u64,
 }
 
@@ -88,7 +88,9 @@ impl Census {
         counts.next += 1;
         let number = counts.next;
         let sockets = counts.by_user.entry(user.clone()).or_default();
-        sockets.push_back((number, socket));
+        // Most users have one.
+        sockets.reserve_exact(1);
+        sockets.push((number, socket));
         let most = self.limits.sockets_per_user.map_or(usize::MAX, |most| most.get() as usize);
         let surplus = sockets.len().saturating_sub(most);
         let oldest = sockets.drain(..surplus).map(|(_, socket)| socket).collect();

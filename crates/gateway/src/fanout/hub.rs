@@ -47,7 +47,7 @@ pub(crate) struct Hub {
     opened: u64,
     now: Tick,
     asks: Vec<Ask>,
-    /// Rooms with frames that their members were not yet woken for.
+    /// Rooms with something that their members were not yet woken for.
     grown: Vec<usize>,
     ping_interval: Duration,
     /// Messages handed to sockets since somebody asked.
@@ -226,8 +226,13 @@ impl Hub {
         }
         for step in 0..peer.subscriptions.len() {
             let turn = (peer.turn + step) % peer.subscriptions.len();
+            let served = &mut self.rooms[peer.subscriptions[turn].room];
+            let attendance = served.attendance.as_ref();
+            if let Some(bytes) = attendance.and_then(|attendance| peer.take_presence(turn, attendance, self.now)) {
+                peer.vitals.took();
+                return Poll::Ready(Taken::Bytes(bytes));
+            }
             let subscription = &mut peer.subscriptions[turn];
-            let served = &mut self.rooms[subscription.room];
             let Some(tail) = &served.tail else { continue };
             let chunk = subscription.cursor.take(tail, &mut served.shared, BUDGET);
             served.ask_for(&subscription.cursor, &mut self.asks);
@@ -260,10 +265,8 @@ impl Hub {
             if peer.leave.is_some_and(|leave| now >= leave) {
                 peer.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
             }
-            for place in 0..peer.subscriptions.len() {
-                if let Some(here) = &self.rooms[peer.subscriptions[place].room].here {
-                    peer.tell_presence(place, here, now);
-                }
+            if peer.is_owed_presence(now) {
+                peer.wake_writer(now);
             }
             if now >= peer.recheck {
                 peer.recheck = now + recheck_delay();

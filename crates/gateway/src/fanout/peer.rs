@@ -56,8 +56,39 @@ pub(super) enum Told {
     TooEarly,
     /// The whole state is due since then.
     Due(Tick),
-    /// Everything: changes keep it whole.
-    All,
+    /// The state of this turn.
+    Turn(u64),
+}
+
+/// Who is in a room, as its members take it: a cursor that skips. Whoever has the turn before takes the change, whoever
+/// is further behind takes the whole, and nothing is kept for those who take nothing.
+#[derive(Debug)]
+pub(super) struct Attendance {
+    turn: u64,
+    here: Here,
+    /// What makes the turn before this one.
+    change: Option<Bytes>,
+}
+
+impl Attendance {
+    /// The state that follows `before`.
+    pub(super) fn after(before: Option<&Self>, here: Here, change: Option<Bytes>) -> Self {
+        Self { turn: before.map_or(1, |before| before.turn + 1), here, change }
+    }
+
+    /// What `user`, who knows what was `told`, is to be told now, if anything. A newcomer is told as soon as their own
+    /// coming is in it, which takes a moment, or never mind after [`OWN_NAME`].
+    fn owed(&self, told: &mut Told, user: &UserName, now: Tick) -> Option<Bytes> {
+        let frame = match *told {
+            Told::TooEarly => return None,
+            Told::Due(since) if !self.here.includes(user) && now < since + OWN_NAME => return None,
+            Told::Turn(turn) if turn == self.turn => return None,
+            Told::Turn(turn) if turn + 1 == self.turn => self.change.as_ref().unwrap_or(&self.here.bytes),
+            Told::Due(_) | Told::Turn(_) => &self.here.bytes,
+        };
+        *told = Told::Turn(self.turn);
+        Some(frame.clone())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,43 +128,30 @@ impl Peer {
         }
     }
 
-    /// Writes bytes that are frames already, if there is room: for what may be dropped. Whether they were written.
-    pub(super) fn mention(&mut self, frames: &[u8], now: Tick) -> bool {
-        let fits = self.stage == Stage::Open && self.control.len() + frames.len() <= CONTROL_BYTES / 2;
-        if fits {
+    /// Writes bytes that are frames already, if there is room: for what may be dropped.
+    pub(super) fn mention(&mut self, frames: &[u8], now: Tick) {
+        if self.stage == Stage::Open && self.control.len() + frames.len() <= CONTROL_BYTES / 2 {
             self.control.extend_from_slice(frames);
             self.wake_writer(now);
         }
-        fits
     }
 
-    /// Writes who is in a room, which may be longer than what is merely mentioned (64 KiB at most), if little else waits.
-    pub(super) fn show(&mut self, here: &[u8], now: Tick) -> bool {
-        let fits = self.stage == Stage::Open && self.control.len() <= CONTROL_BYTES / 4;
-        if fits {
-            self.control.extend_from_slice(here);
-            self.wake_writer(now);
-        }
-        fits
-    }
-
-    /// Writes `joined` of the room at `index`; who is there follows, at once where that is known.
-    pub(super) fn tell_joined(&mut self, joined: &Event, index: usize, here: Option<&Here>, now: Tick) {
+    /// Writes `joined` of the room at `index`; who is there is due from now on.
+    pub(super) fn tell_joined(&mut self, joined: &Event, index: usize, now: Tick) {
         self.tell(joined, now);
-        let Some(place) = self.subscriptions.iter().position(|one| one.room == index) else { return };
-        self.subscriptions[place].presence = Told::Due(now);
-        if let Some(here) = here {
-            self.tell_presence(place, here, now);
+        if let Some(subscription) = self.subscriptions.iter_mut().find(|one| one.room == index) {
+            subscription.presence = Told::Due(now);
         }
     }
 
-    /// Writes who is in a room, if that is due: as soon as the user's own coming is in it, which takes a moment, or never
-    /// mind after [`OWN_NAME`].
-    pub(super) fn tell_presence(&mut self, place: usize, here: &Here, now: Tick) {
-        let Told::Due(since) = self.subscriptions[place].presence else { return };
-        if (here.includes(&self.user) || now >= since + OWN_NAME) && self.show(&here.bytes, now) {
-            self.subscriptions[place].presence = Told::All;
-        }
+    /// Who is in the room of the subscription at `place`, if the client is to be told.
+    pub(super) fn take_presence(&mut self, place: usize, attendance: &Attendance, now: Tick) -> Option<Bytes> {
+        attendance.owed(&mut self.subscriptions[place].presence, &self.user, now)
+    }
+
+    /// Whether somebody waits in vain for a state with their own name in it.
+    pub(super) fn is_owed_presence(&self, now: Tick) -> bool {
+        self.subscriptions.iter().any(|one| matches!(one.presence, Told::Due(since) if now >= since + OWN_NAME))
     }
 
     /// Answers a WebSocket ping (RFC 6455 section 5.5.3).

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt};
 use trunkline_bus::{Bus, Range};
 use trunkline_domain::{
     CloseCode, Command, Draft, ErrorCode, Event, Message, MessageId, Position, Refusal, Room, UserName,
@@ -20,6 +20,7 @@ use trunkline_domain::{
 use super::{
     inbound::{Inbound, Input},
     seat::Seat,
+    under_way::UnderWay,
 };
 use crate::{
     fanout,
@@ -100,7 +101,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
 
     /// Reads and obeys until either side ends it; what was begun is finished even then.
     pub(super) async fn run<E>(mut self, bytes: impl Stream<Item = Result<Bytes, E>>) {
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way = UnderWay::new();
         let (shared, user) = (self.shared.clone(), self.user.clone());
         let carry_out = |work| carry_out(shared.clone(), user.clone(), work);
         self.listen(pin!(bytes), &mut under_way, carry_out).await;
@@ -110,7 +111,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
     async fn listen<E, F: Future<Output = Answer>>(
         &mut self,
         mut bytes: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
-        under_way: &mut FuturesUnordered<F>,
+        under_way: &mut UnderWay<F>,
         carry_out: impl Fn(Work) -> F,
     ) {
         let mut inbound = Inbound::new();
@@ -119,7 +120,8 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
             let mut more = true;
             while more && under_way.len() < COMMANDS && !self.seat.worker.hub().is_saturated(self.seat.key) {
                 match inbound.next() {
-                    Ok(Some(input)) => match self.obey(input).await {
+                    // Boxed: an idle socket has no room for a command.
+                    Ok(Some(input)) => match Box::pin(self.obey(input)).await {
                         Next::Go => {}
                         Next::Wait(work) => under_way.push(carry_out(work)),
                         Next::End => return,
@@ -145,7 +147,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                 })
             });
             tokio::select! {
-                Some(answer) = under_way.next(), if !under_way.is_empty() => self.answer(answer),
+                Some(answer) = under_way.next() => self.answer(answer),
                 incoming = incoming, if !full => match incoming {
                     Incoming::Bytes(chunk) => inbound.receive(chunk),
                     Incoming::Leftover => {}

@@ -9,6 +9,7 @@ mod inbound;
 mod mounted;
 mod seat;
 mod takeover;
+mod under_way;
 mod upgrade;
 
 pub(crate) use takeover::take_over;

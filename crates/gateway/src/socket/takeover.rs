@@ -75,7 +75,9 @@ where
     // opens all the time: it goes on counting until a whole segment fits. Where it has no such limit, this fails.
     let _ = socket2::SockRef::from(&parts.io).set_tcp_user_timeout(None);
     let connection = Rc::new(parts.io);
-    let incoming = Incoming { connection: connection.clone(), first: parts.read_buf.freeze() };
+    // A copy, mostly of nothing: the dispatcher's buffer has 8 KiB.
+    let first = Bytes::copy_from_slice(&parts.read_buf);
+    let incoming = Incoming { connection: connection.clone(), first };
     rt::spawn(async move {
         join(converse(incoming), write(&seat, &connection)).await;
     });
@@ -136,7 +138,8 @@ async fn write(seat: &Seat, connection: &TcpStream) {
         // The close frame is out. What the client still sends is dropped, not answered with a reset that could
         // overtake it.
         let _ = socket2::SockRef::from(connection).shutdown(std::net::Shutdown::Write);
-        let _ = tokio::time::timeout(LINGER, drain(connection)).await;
+        // Boxed: the task of an open socket has no room for it.
+        let _ = Box::pin(tokio::time::timeout(LINGER, drain(connection))).await;
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use trunkline_bus::Range;
 use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
 
 use super::{
     super::{
-        Append, Ask, Chunk, FramePage, Here, Mail, Tail,
+        Append, Ask, Chunk, FramePage, Mail, Tail,
         cursor::{Cursor, Joined},
-        peer::{Subscription, Told},
+        peer::{Attendance, Subscription, Told},
     },
     Hub, Key,
 };
@@ -25,14 +24,14 @@ pub(super) struct Served {
     /// Users among them, and with how many sockets.
     users: HashMap<UserName, usize>,
     /// Who is in the room, everywhere; `None` until the feed said so.
-    pub(super) here: Option<Here>,
+    pub(super) attendance: Option<Attendance>,
     /// The chunk that the last member took: its neighbours mostly take the same.
     pub(super) shared: Option<Chunk>,
     /// Pages that were asked for and have not come.
     asked: Vec<Range>,
     /// Whether a tail was asked for and has not come.
     awaits_tail: bool,
-    /// Whether frames came since the members were woken.
+    /// Whether something came since the members were woken.
     grew: bool,
 }
 
@@ -59,6 +58,8 @@ impl Hub {
         match peer.subscriptions.iter_mut().find(|one| one.room == index) {
             Some(subscription) => (subscription.cursor, subscription.presence) = (cursor, Told::TooEarly),
             None => {
+                // Most sockets stay in one room; doubling from there is soon enough.
+                peer.subscriptions.reserve_exact(1);
                 peer.subscriptions.push(Subscription { room: index, cursor, presence: Told::TooEarly });
                 let user = peer.user.clone();
                 let served = &mut self.rooms[index];
@@ -106,14 +107,11 @@ impl Hub {
                 let Some(&index) = self.index.get(&room) else { return };
                 let served = &mut self.rooms[index];
                 let Some(tail) = &mut served.tail else { return };
+                let mut grew = false;
                 for frame in frames.iter() {
                     match tail.append(frame.clone()) {
                         Append::Duplicate => {}
-                        Append::Appended if served.grew => {}
-                        Append::Appended => {
-                            served.grew = true;
-                            self.grown.push(index);
-                        }
+                        Append::Appended => grew = true,
                         Append::Gap if served.awaits_tail => {}
                         Append::Gap => {
                             served.awaits_tail = true;
@@ -121,12 +119,20 @@ impl Hub {
                         }
                     }
                 }
+                if grew {
+                    self.grow(index);
+                }
             }
             Mail::Page(room, page) => self.receive_page(&room, &page),
             Mail::Evict(key) => {
                 self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
             }
-            Mail::Presence { room, here, change } => self.receive_presence(&room, here, change.as_ref()),
+            Mail::Presence { room, here, change } => {
+                let Some(&index) = self.index.get(&room) else { return };
+                let served = &mut self.rooms[index];
+                served.attendance = Some(Attendance::after(served.attendance.as_ref(), here, change));
+                self.grow(index);
+            }
             Mail::Whisper(room, bytes) => {
                 let Some(&index) = self.index.get(&room) else { return };
                 for key in &self.rooms[index].members {
@@ -149,7 +155,7 @@ impl Hub {
             let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { continue };
             if subscription.cursor.awaits() == Some(page.range) {
                 if let Some(joined) = subscription.cursor.page(page, tail) {
-                    peer.tell_joined(&joined_event(room, joined), index, served.here.as_ref(), self.now);
+                    peer.tell_joined(&joined_event(room, joined), index, self.now);
                 }
                 peer.wake_writer(self.now);
                 answered.push(key);
@@ -158,23 +164,6 @@ impl Hub {
         for key in answered {
             self.settle(index, key);
         }
-    }
-
-    /// Tells the members who came and went; whoever does not know the state of before, or cannot take the change, gets
-    /// the whole of it as soon as possible.
-    fn receive_presence(&mut self, room: &Room, here: Here, change: Option<&Bytes>) {
-        let Some(&index) = self.index.get(room) else { return };
-        let served = &mut self.rooms[index];
-        for key in &served.members {
-            let Some((_, peer)) = self.peers.get_mut(key.slot) else { continue };
-            let Some(place) = peer.subscriptions.iter().position(|one| one.room == index) else { continue };
-            let knew_all = peer.subscriptions[place].presence == Told::All;
-            if knew_all && !change.is_some_and(|change| peer.mention(change, self.now)) {
-                peer.subscriptions[place].presence = Told::Due(self.now);
-            }
-            peer.tell_presence(place, &here, self.now);
-        }
-        served.here = Some(here);
     }
 
     /// Wakes every socket that has something new to take; called once for a whole batch of mail.
@@ -201,6 +190,13 @@ impl Hub {
 
     // Inside
 
+    /// There is something for the members of the room: they are woken with the next flush.
+    fn grow(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.rooms[index].grew, true) {
+            self.grown.push(index);
+        }
+    }
+
     /// The index of the room, which the feed serves from now on.
     fn serve(&mut self, room: &Room) -> usize {
         if let Some(&index) = self.index.get(room) {
@@ -211,7 +207,7 @@ impl Hub {
             tail: None,
             members: Vec::new(),
             users: HashMap::new(),
-            here: None,
+            attendance: None,
             shared: None,
             asked: Vec::new(),
             awaits_tail: true,
@@ -249,7 +245,7 @@ impl Hub {
         let joined = subscription.cursor.settle(tail);
         served.ask_for(&subscription.cursor, &mut self.asks);
         if let Some(joined) = joined {
-            peer.tell_joined(&joined_event(&served.room, joined), index, served.here.as_ref(), self.now);
+            peer.tell_joined(&joined_event(&served.room, joined), index, self.now);
         }
         peer.wake_writer(self.now);
     }
