@@ -4,6 +4,8 @@ mod rooms;
 
 use std::{
     collections::HashMap,
+    io,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,6 +24,8 @@ use super::{
 
 /// Most bytes handed to a socket at once.
 const BUDGET: usize = 64 << 10;
+/// Most chunks written to one socket before the others of its thread get their turn.
+pub(crate) const TURN: usize = 16;
 
 /// Names a socket of this worker as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +65,15 @@ pub(crate) enum Taken {
     Bytes(Bytes),
     /// Nothing more, ever: end the connection.
     End,
+}
+
+/// A connection that takes bytes without anybody waiting for it.
+pub(crate) trait Outlet {
+    /// Writes as much as it takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` where that is nothing; anything else ends the socket.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
 /// Who opened a socket.
@@ -198,6 +211,13 @@ impl Hub {
         }
     }
 
+    /// From now on the hub itself may write to the connection, whenever the socket's task waits for something to write.
+    pub(crate) fn attach(&mut self, key: Key, outlet: Rc<dyn Outlet>) {
+        if let Some(peer) = self.peer(key) {
+            peer.attach(outlet);
+        }
+    }
+
     /// Whether the connection was given up.
     pub(crate) fn is_gone(&mut self, key: Key) -> bool {
         self.peer(key).is_none_or(|peer| peer.is_gone())
@@ -207,30 +227,38 @@ impl Hub {
     pub(crate) fn stall(&mut self, key: Key, cx: &Context<'_>) {
         let now = self.now;
         if let Some(peer) = self.peer(key) {
-            peer.vitals.offered(now);
-            peer.park_writer(cx.waker());
+            peer.stall_writer(cx.waker(), now);
         }
     }
 
     /// What the socket is to write next: first what is for it alone, then its rooms in turn.
     pub(crate) fn poll_take(&mut self, key: Key, cx: &Context<'_>) -> Poll<Taken> {
-        let Some((_, peer)) = self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial) else {
-            return Poll::Ready(Taken::End);
-        };
+        let taken = self.take(key);
+        match (taken, self.peer(key)) {
+            (Some(taken), _) => Poll::Ready(taken),
+            (None, Some(peer)) => {
+                peer.idle_writer(cx.waker());
+                Poll::Pending
+            }
+            (None, None) => Poll::Ready(Taken::End),
+        }
+    }
+
+    fn take(&mut self, key: Key) -> Option<Taken> {
+        let (_, peer) = self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial)?;
+        peer.vitals.took();
         if let Some(bytes) = peer.take_control() {
-            peer.vitals.took();
-            return Poll::Ready(Taken::Bytes(bytes));
+            return Some(Taken::Bytes(bytes));
         }
         if peer.has_ended() {
-            return Poll::Ready(Taken::End);
+            return Some(Taken::End);
         }
         for step in 0..peer.subscriptions.len() {
             let turn = (peer.turn + step) % peer.subscriptions.len();
             let served = &mut self.rooms[peer.subscriptions[turn].room];
             let attendance = served.attendance.as_ref();
             if let Some(bytes) = attendance.and_then(|attendance| peer.take_presence(turn, attendance, self.now)) {
-                peer.vitals.took();
-                return Poll::Ready(Taken::Bytes(bytes));
+                return Some(Taken::Bytes(bytes));
             }
             let subscription = &mut peer.subscriptions[turn];
             let Some(tail) = &served.tail else { continue };
@@ -238,14 +266,38 @@ impl Hub {
             served.ask_for(&subscription.cursor, &mut self.asks);
             if let Some(chunk) = chunk {
                 peer.turn = turn + 1;
-                peer.vitals.took();
                 self.delivered += chunk.frames as u64;
-                return Poll::Ready(Taken::Bytes(chunk.bytes));
+                return Some(Taken::Bytes(chunk.bytes));
             }
         }
-        peer.vitals.took();
-        peer.park_writer(cx.waker());
-        Poll::Pending
+        None
+    }
+
+    /// Writes what there is for the socket, if its own task waits for that and the connection takes bytes at once; else
+    /// wakes the task, which then does it.
+    fn write(&mut self, key: Key) {
+        let Some(outlet) = self.peer(key).and_then(|peer| peer.idle_outlet()) else {
+            return self.wake(key);
+        };
+        for _ in 0..TURN {
+            let bytes = match self.take(key) {
+                None => return,
+                Some(Taken::End) => break,
+                Some(Taken::Bytes(bytes)) => bytes,
+            };
+            let count = match outlet.try_write(&bytes) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(_) => return self.hang_up(key),
+            };
+            if count < bytes.len() {
+                if let Some(peer) = self.peer(key) {
+                    peer.put_back(bytes.slice(count..));
+                }
+                break;
+            }
+        }
+        self.wake(key);
     }
 
     // Time
@@ -293,6 +345,13 @@ impl Hub {
     }
 
     // Inside
+
+    fn wake(&mut self, key: Key) {
+        let now = self.now;
+        if let Some(peer) = self.peer(key) {
+            peer.wake_writer(now);
+        }
+    }
 
     fn peer(&mut self, key: Key) -> Option<&mut Peer> {
         self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, peer)| peer)

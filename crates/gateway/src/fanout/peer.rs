@@ -1,6 +1,6 @@
 //! One socket as its hub sees it: who, what it follows, what waits to be written.
 
-use std::{task::Waker, time::Duration};
+use std::{fmt, rc::Rc, task::Waker, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use trunkline_domain::{Event, UserName};
@@ -10,6 +10,7 @@ use super::{
     Here,
     cursor::Cursor,
     frame::{put_header, put_text},
+    hub::Outlet,
     vitals::{Tick, Vitals},
 };
 
@@ -32,12 +33,15 @@ pub(super) struct Peer {
     pub(super) recheck: Tick,
     /// When a draining gateway closes this socket.
     pub(super) leave: Option<Tick>,
+    /// What the hub could not write of a chunk.
+    rest: Bytes,
     control: BytesMut,
     stage: Stage,
     /// What the close frame said.
     closed: Option<u16>,
-    writer: Option<Waker>,
+    writer: Writer,
     reader: Option<Waker>,
+    outlet: Option<Rc<dyn Outlet>>,
 }
 
 /// A room that a socket follows.
@@ -102,6 +106,23 @@ enum Stage {
     Gone,
 }
 
+/// What the socket's task that writes is about.
+#[derive(Debug)]
+enum Writer {
+    /// It writes, or was woken to write.
+    Busy,
+    /// It has written everything, and waits for more.
+    Idle(Waker),
+    /// It has bytes that the connection does not take.
+    Stalled(Waker),
+}
+
+impl fmt::Debug for dyn Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outlet")
+    }
+}
+
 impl Peer {
     pub(super) fn new(user: UserName, sid: Sid, vitals: Vitals, recheck: Tick) -> Self {
         Self {
@@ -112,11 +133,13 @@ impl Peer {
             vitals,
             recheck,
             leave: None,
+            rest: Bytes::new(),
             control: BytesMut::new(),
             stage: Stage::Open,
             closed: None,
-            writer: None,
+            writer: Writer::Busy,
             reader: None,
+            outlet: None,
         }
     }
 
@@ -187,12 +210,21 @@ impl Peer {
     pub(super) fn hang_up(&mut self, now: Tick) {
         self.stage = Stage::Gone;
         self.wake_writer(now);
+        if let Writer::Stalled(waker) = &self.writer {
+            waker.wake_by_ref();
+        }
         self.wake_reader();
     }
 
-    /// The control bytes that wait; after a close frame among them nothing follows.
+    /// The rest of what was begun, then the control bytes that wait; after a close frame among them nothing follows.
     pub(super) fn take_control(&mut self) -> Option<Bytes> {
-        if self.control.is_empty() || self.is_gone() {
+        if self.is_gone() {
+            return None;
+        }
+        if !self.rest.is_empty() {
+            return Some(std::mem::take(&mut self.rest));
+        }
+        if self.control.is_empty() {
             return None;
         }
         if self.stage == Stage::Closing {
@@ -202,6 +234,20 @@ impl Peer {
         self.control = BytesMut::new();
         self.wake_reader();
         Some(bytes)
+    }
+
+    /// The end of what was taken is to be written before anything else.
+    pub(super) fn put_back(&mut self, rest: Bytes) {
+        self.rest = rest;
+    }
+
+    pub(super) fn attach(&mut self, outlet: Rc<dyn Outlet>) {
+        self.outlet = Some(outlet);
+    }
+
+    /// The connection, if the socket's task has nothing to write.
+    pub(super) fn idle_outlet(&self) -> Option<Rc<dyn Outlet>> {
+        matches!(self.writer, Writer::Idle(_)).then(|| self.outlet.clone()).flatten()
     }
 
     /// The code of the close frame, if there was one.
@@ -229,8 +275,9 @@ impl Peer {
     /// Something can be written.
     pub(super) fn wake_writer(&mut self, now: Tick) {
         self.vitals.offered(now);
-        if let Some(waker) = self.writer.take() {
-            waker.wake();
+        if let Writer::Idle(waker) = &self.writer {
+            waker.wake_by_ref();
+            self.writer = Writer::Busy;
         }
     }
 
@@ -240,9 +287,15 @@ impl Peer {
         }
     }
 
-    /// Wakes the task that writes when there is something to write.
-    pub(super) fn park_writer(&mut self, waker: &Waker) {
-        self.writer = Some(waker.clone());
+    /// The task has written everything; woken when there is more.
+    pub(super) fn idle_writer(&mut self, waker: &Waker) {
+        self.writer = Writer::Idle(waker.clone());
+    }
+
+    /// The connection takes nothing; the task is woken when the socket is given up.
+    pub(super) fn stall_writer(&mut self, waker: &Waker, now: Tick) {
+        self.vitals.offered(now);
+        self.writer = Writer::Stalled(waker.clone());
     }
 
     /// Wakes the task that reads when it may go on, or must end.

@@ -2,7 +2,10 @@
 //! must still be the log. No clock, no socket: the state machines are driven directly.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
+    io,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -14,7 +17,7 @@ use trunkline_domain::{Entry, Event, JoinFrom, Message, Position, Room, UserName
 use trunkline_session::Sid;
 
 use super::{
-    Hub, Key, Mail, Newcomer, Taken, WorkerId,
+    Hub, Key, Mail, Newcomer, Outlet, Taken, WorkerId,
     feed::{Effect, Feed},
 };
 
@@ -27,8 +30,8 @@ enum Step {
     Resubscribe,
     /// The oldest read that is under way is answered, or fails.
     Read { fails: bool },
-    /// A hub gets its mail, or loses it and is told so.
-    Deliver { hub: usize, lost: bool },
+    /// A hub gets its mail, or loses it and is told so. Each connection takes so many bytes meanwhile.
+    Deliver { hub: usize, lost: bool, room: usize },
     /// A client takes what it can, up to so many times.
     Take { client: usize, times: usize },
     /// A client comes on a new socket at the other hub and joins: with its position, with the origin, or without.
@@ -44,7 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<bool>().prop_map(|heard| Step::Append { heard }),
         1 => Just(Step::Resubscribe),
         6 => prop::bool::weighted(0.2).prop_map(|fails| Step::Read { fails }),
-        8 => (0..2_usize, prop::bool::weighted(0.1)).prop_map(|(hub, lost)| Step::Deliver { hub, lost }),
+        8 => (0..2_usize, prop::bool::weighted(0.1), 0..600_usize)
+            .prop_map(|(hub, lost, room)| Step::Deliver { hub, lost, room }),
         8 => (0..4_usize, 1..4_usize).prop_map(|(client, times)| Step::Take { client, times }),
         3 => (0..4_usize, 0..3_u8, 0..6_usize).prop_map(|(client, from, recent)| Step::Join { client, from, recent }),
         1 => (0..20_usize).prop_map(|entries| Step::Lose { entries }),
@@ -76,6 +80,7 @@ struct World {
 struct Client {
     hub: usize,
     key: Key,
+    wire: Rc<Wire>,
     /// Up to where it has shown the room, if it knows.
     shown: Option<Position>,
     /// What it asked to resume after.
@@ -90,9 +95,34 @@ enum Stage {
     Joined,
 }
 
-fn open(hub: &mut Hub) -> Key {
+/// What was written to a client, and how much more it takes.
+#[derive(Default)]
+struct Wire {
+    bytes: RefCell<Vec<u8>>,
+    room: Cell<usize>,
+}
+
+impl Outlet for Wire {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room.get());
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room.update(|room| room - count);
+        self.bytes.borrow_mut().extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+}
+
+/// A new socket. Of two clients one lets the hub write, as after a take-over; for the other only its own task writes.
+fn open(hub: &mut Hub, client: usize) -> (Key, Rc<Wire>) {
     let user: UserName = "ann".parse().unwrap();
-    hub.open(Newcomer { sid: Sid::new(&user), user }, &Event::Ping)
+    let key = hub.open(Newcomer { sid: Sid::new(&user), user }, &Event::Ping);
+    let wire = Rc::new(Wire::default());
+    if client < 2 {
+        hub.attach(key, wire.clone());
+    }
+    (key, wire)
 }
 
 impl World {
@@ -101,7 +131,8 @@ impl World {
         let clients = (0..4)
             .map(|client| {
                 let hub = client % 2;
-                Client { hub, key: open(&mut hubs[hub]), shown: None, asked: None, stage: Stage::Idle }
+                let (key, wire) = open(&mut hubs[hub], client);
+                Client { hub, key, wire, shown: None, asked: None, stage: Stage::Idle }
             })
             .collect();
         Self {
@@ -140,7 +171,10 @@ impl World {
                     self.feed.read(&room, range, page);
                 }
             }
-            Step::Deliver { hub, lost } => {
+            Step::Deliver { hub, lost, room } => {
+                for client in &self.clients {
+                    client.wire.room.set(room);
+                }
                 if lost && !self.mail[hub].is_empty() {
                     self.mail[hub].clear();
                     self.lagged[hub] = true;
@@ -158,11 +192,11 @@ impl World {
                     self.take(client);
                 }
             }
-            Step::Join { client, from, recent } => {
-                let client = &mut self.clients[client];
+            Step::Join { client: number, from, recent } => {
+                let client = &mut self.clients[number];
                 self.hubs[client.hub].forget(client.key);
                 client.hub = 1 - client.hub;
-                client.key = open(&mut self.hubs[client.hub]);
+                (client.key, client.wire) = open(&mut self.hubs[client.hub], number);
                 client.asked = match from {
                     0 => None,
                     1 => Some(Position::ORIGIN),
@@ -237,16 +271,17 @@ impl World {
     fn take(&mut self, client: usize) {
         let client = &mut self.clients[client];
         let cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(taken) = self.hubs[client.hub].poll_take(client.key, &cx) else { return };
-        let Taken::Bytes(bytes) = taken else { panic!("the hub ended a socket") };
-        let mut bytes = &bytes[..];
-        while let [_, length, rest @ ..] = bytes {
-            let (length, rest) = match length {
-                126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-                short => (usize::from(*short), rest),
-            };
-            client.show(Event::decode(std::str::from_utf8(&rest[..length]).unwrap()).unwrap(), &self.history);
-            bytes = &rest[length..];
+        match self.hubs[client.hub].poll_take(client.key, &cx) {
+            Poll::Ready(Taken::Bytes(bytes)) => client.wire.bytes.borrow_mut().extend_from_slice(&bytes),
+            Poll::Ready(Taken::End) => panic!("the hub ended a socket"),
+            Poll::Pending => {}
+        }
+        let wire = client.wire.clone();
+        let mut wire = wire.bytes.borrow_mut();
+        while let Some((text, length)) = frame(&wire) {
+            let event = Event::decode(std::str::from_utf8(text).unwrap()).unwrap();
+            wire.drain(..length);
+            client.show(event, &self.history);
         }
     }
 
@@ -258,13 +293,23 @@ impl World {
                 self.run(Step::Read { fails: false });
             }
             for hub in 0..2 {
-                self.run(Step::Deliver { hub, lost: false });
+                self.run(Step::Deliver { hub, lost: false, room: usize::MAX });
             }
             for client in 0..4 {
                 self.run(Step::Take { client, times: 200 });
             }
         }
     }
+}
+
+/// The text of the first frame, if all of it is there, and the frame's length.
+fn frame(wire: &[u8]) -> Option<(&[u8], usize)> {
+    let (start, length) = match wire {
+        [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+        [_, short, ..] if *short < 126 => (2, usize::from(*short)),
+        _ => return None,
+    };
+    Some((wire.get(start..start + length)?, start + length))
 }
 
 impl Client {

@@ -29,10 +29,8 @@ use bytes::{Buf, Bytes};
 use futures_util::{SinkExt, Stream, future::join};
 
 use super::seat::Seat;
-use crate::fanout::Taken;
+use crate::fanout::{Outlet, TURN, Taken};
 
-/// Most chunks that one socket writes before the others of its thread get their turn.
-const TURN: usize = 16;
 /// Size of the buffer that all sockets of a thread read into.
 const READ_BUFFER: usize = 16 << 10;
 /// How long the client may take to close after it was sent a close frame.
@@ -75,6 +73,7 @@ where
     // opens all the time: it goes on counting until a whole segment fits. Where it has no such limit, this fails.
     let _ = socket2::SockRef::from(&parts.io).set_tcp_user_timeout(None);
     let connection = Rc::new(parts.io);
+    seat.worker.hub().attach(seat.key, connection.clone());
     // A copy, mostly of nothing: the dispatcher's buffer has 8 KiB.
     let first = Bytes::copy_from_slice(&parts.read_buf);
     let incoming = Incoming { connection: connection.clone(), first };
@@ -129,7 +128,13 @@ impl Stream for Incoming {
     }
 }
 
-/// Writes what the hub has for the socket until it ends.
+impl Outlet for TcpStream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+}
+
+/// Writes what the hub could not until the socket ends.
 async fn write(seat: &Seat, connection: &TcpStream) {
     let mut unsent = Bytes::new();
     let outcome = poll_fn(|cx| poll_write(seat, connection, &mut unsent, cx)).await;

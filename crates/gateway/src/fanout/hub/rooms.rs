@@ -166,16 +166,17 @@ impl Hub {
         }
     }
 
-    /// Wakes every socket that has something new to take; called once for a whole batch of mail.
+    /// Hands every socket what is new for it; called once for a whole batch of mail.
     pub(crate) fn flush(&mut self) {
         for index in std::mem::take(&mut self.grown) {
             let Some(served) = self.rooms.get_mut(index) else { continue };
             served.grew = false;
-            for key in &served.members {
-                if let Some((_, peer)) = self.peers.get_mut(key.slot) {
-                    peer.wake_writer(self.now);
-                }
+            // Nobody joins or leaves meanwhile.
+            let members = std::mem::take(&mut served.members);
+            for &key in &members {
+                self.write(key);
             }
+            self.rooms[index].members = members;
         }
     }
 
