@@ -115,7 +115,9 @@ impl Suite<'_> {
         };
         match step {
             Step::Format => self.check(cargo(&["fmt", "--all", "--check"])),
-            Step::Lint => self.lint(cargo(&["clippy", "--workspace", "--all-targets"])),
+            Step::Lint => {
+                self.lint(cargo(&["clippy", "--workspace", "--all-targets", "--features", "trunkline-gateway/bench"]))
+            }
             Step::Rust => self.rust_tests(),
             Step::Chaos => self.chaos(),
             Step::Doctest => self.tests(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]), Format::CargoTest),

@@ -3,6 +3,9 @@
 //! A room is a log; a subscription is a cursor in it. Live delivery, the first screenful, resuming after a crash and a
 //! reader too slow to keep up are one operation: read the room's log after this position.
 
+#[cfg(any(test, feature = "bench"))]
+#[doc(hidden)]
+pub mod bench;
 mod census;
 mod config;
 mod drain;

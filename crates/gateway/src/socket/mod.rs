@@ -12,5 +12,7 @@ mod takeover;
 mod under_way;
 mod upgrade;
 
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use inbound::{Inbound, Input};
 pub(crate) use takeover::take_over;
 pub(crate) use upgrade::upgrade;
