@@ -308,7 +308,7 @@ impl Hub {
         self.now = now;
         let mut due = Vec::new();
         for (_, (_, peer)) in &mut self.peers {
-            match peer.vitals.due(now, now + jittered(self.ping_interval)) {
+            match peer.vitals.due(now, || now + jittered(self.ping_interval)) {
                 Due::Nothing => {}
                 Due::Ping => peer.tell(&Event::Ping, now),
                 Due::Close => peer.close(Some(CloseCode::Unresponsive.code()), "no sign of life", now),

@@ -54,8 +54,8 @@ impl Vitals {
         self.stuck = None;
     }
 
-    /// What is due now; a ping counts as sent, and `next_ping` is when the one after it goes out.
-    pub(crate) fn due(&mut self, now: Tick, next_ping: Tick) -> Due {
+    /// What is due now; a ping counts as sent, and `next_ping` says when the one after it goes out.
+    pub(crate) fn due(&mut self, now: Tick, next_ping: impl FnOnce() -> Tick) -> Due {
         let unanswered = self.asked.is_some_and(|asked| now >= asked + PATIENCE);
         let stuck = self.stuck.is_some_and(|since| now >= since + WRITE_PATIENCE);
         if stuck {
@@ -63,7 +63,7 @@ impl Vitals {
         } else if unanswered {
             Due::Close
         } else if now >= self.next_ping {
-            self.next_ping = next_ping;
+            self.next_ping = next_ping();
             self.asked.get_or_insert(now);
             Due::Ping
         } else {
@@ -83,19 +83,19 @@ mod tests {
     #[test]
     fn a_silent_client_is_asked_then_given_up() {
         let mut vitals = Vitals::new(at(25));
-        assert_eq!(vitals.due(at(24), at(49)), Due::Nothing);
-        assert_eq!(vitals.due(at(25), at(50)), Due::Ping);
-        assert_eq!(vitals.due(at(34), at(59)), Due::Nothing);
-        assert_eq!(vitals.due(at(35), at(60)), Due::Close);
+        assert_eq!(vitals.due(at(24), || at(49)), Due::Nothing);
+        assert_eq!(vitals.due(at(25), || at(50)), Due::Ping);
+        assert_eq!(vitals.due(at(34), || at(59)), Due::Nothing);
+        assert_eq!(vitals.due(at(35), || at(60)), Due::Close);
     }
 
     #[test]
     fn any_frame_is_life() {
         let mut vitals = Vitals::new(at(25));
-        assert_eq!(vitals.due(at(25), at(50)), Due::Ping);
+        assert_eq!(vitals.due(at(25), || at(50)), Due::Ping);
         vitals.heard();
-        assert_eq!(vitals.due(at(36), at(61)), Due::Nothing);
-        assert_eq!(vitals.due(at(50), at(75)), Due::Ping);
+        assert_eq!(vitals.due(at(36), || at(61)), Due::Nothing);
+        assert_eq!(vitals.due(at(50), || at(75)), Due::Ping);
     }
 
     #[test]
@@ -103,9 +103,9 @@ mod tests {
         let mut vitals = Vitals::new(at(500));
         vitals.offered(at(1));
         vitals.offered(at(20));
-        assert_eq!(vitals.due(at(30), at(500)), Due::Nothing);
-        assert_eq!(vitals.due(at(31), at(500)), Due::Abort);
+        assert_eq!(vitals.due(at(30), || at(500)), Due::Nothing);
+        assert_eq!(vitals.due(at(31), || at(500)), Due::Abort);
         vitals.took();
-        assert_eq!(vitals.due(at(40), at(500)), Due::Nothing);
+        assert_eq!(vitals.due(at(40), || at(500)), Due::Nothing);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     num::NonZeroU32,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Poll, ready},
@@ -100,12 +100,18 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
     }
 
     /// Reads and obeys until either side ends it; what was begun is finished even then.
-    pub(super) async fn run<E>(mut self, bytes: impl Stream<Item = Result<Bytes, E>>) {
-        let mut under_way = UnderWay::new();
-        let (shared, user) = (self.shared.clone(), self.user.clone());
-        let carry_out = |work| carry_out(shared.clone(), user.clone(), work);
-        self.listen(pin!(bytes), &mut under_way, carry_out).await;
-        while under_way.next().await.is_some() {}
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, in every socket")]
+    pub(super) fn run<E>(
+        mut self,
+        mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> impl Future<Output = ()> {
+        async move {
+            let mut under_way = UnderWay::new();
+            let (shared, user) = (self.shared.clone(), self.user.clone());
+            let carry_out = |work| carry_out(shared.clone(), user.clone(), work);
+            self.listen(Pin::new(&mut bytes), &mut under_way, carry_out).await;
+            while under_way.next().await.is_some() {}
+        }
     }
 
     async fn listen<E, F: Future<Output = Answer>>(
@@ -128,7 +134,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                     },
                     Ok(None) => more = false,
                     Err(violation) => {
-                        tracing::info!(connection = self.seat.connection, reason = violation.reason, "bytes refused");
+                        tracing::info!(connection = self.seat.connection(), reason = violation.reason, "bytes refused");
                         return self.close(violation.code, violation.reason);
                     }
                 }
@@ -282,7 +288,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                 }
                 *count += 1;
                 if *count >= REFUSALS {
-                    tracing::info!(connection = self.seat.connection, user = %self.user, "a hundred refusals by limits");
+                    tracing::info!(connection = self.seat.connection(), user = %self.user, "a hundred refusals by limits");
                     self.close(CloseCode::Policy, "too many commands; slow down");
                     return Next::End;
                 }

@@ -14,8 +14,6 @@ use crate::{
 pub(super) struct Seat {
     pub(super) worker: Rc<Worker>,
     pub(super) key: Key,
-    /// What the log calls this connection: unique in the life of the process.
-    pub(super) connection: String,
     metrics: std::sync::Arc<Metrics>,
     _place: Place,
     _registered: Registered,
@@ -34,12 +32,16 @@ impl Seat {
     ) -> (Rc<Self>, Vec<SocketRef>) {
         let (user, session) = (newcomer.user.clone(), newcomer.sid);
         let key = worker.hub().open(newcomer, welcome);
-        let connection = worker.name(key);
-        tracing::info!(connection, %user, %session, "socket opened");
+        tracing::info!(connection = worker.name(key), %user, %session, "socket opened");
         let (registered, surplus) = register(worker.socket(key));
         metrics.sockets.inc();
         metrics.opened.inc();
-        (Rc::new(Self { worker, key, connection, metrics, _place: place, _registered: registered }), surplus)
+        (Rc::new(Self { worker, key, metrics, _place: place, _registered: registered }), surplus)
+    }
+
+    /// What the log calls this connection: unique in the life of the process.
+    pub(super) fn connection(&self) -> String {
+        self.worker.name(self.key)
     }
 
     /// Whether the connection was given up: nothing more is to be written.
@@ -56,7 +58,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let code = self.worker.hub().forget(self.key);
-        tracing::info!(connection = self.connection, code, "socket closed");
+        tracing::info!(connection = self.connection(), code, "socket closed");
         self.metrics.sockets.dec();
     }
 }

@@ -77,9 +77,7 @@ where
     // A copy, mostly of nothing: the dispatcher's buffer has 8 KiB.
     let first = Bytes::copy_from_slice(&parts.read_buf);
     let incoming = Incoming { connection: connection.clone(), first };
-    rt::spawn(async move {
-        join(converse(incoming), write(&seat, &connection)).await;
-    });
+    rt::spawn(join(converse(incoming), write(seat, connection)));
     Ok(())
 }
 
@@ -135,16 +133,16 @@ impl Outlet for TcpStream {
 }
 
 /// Writes what the hub could not until the socket ends.
-async fn write(seat: &Seat, connection: &TcpStream) {
+async fn write(seat: Rc<Seat>, connection: Rc<TcpStream>) {
     let mut unsent = Bytes::new();
-    let outcome = poll_fn(|cx| poll_write(seat, connection, &mut unsent, cx)).await;
+    let outcome = poll_fn(|cx| poll_write(&seat, &connection, &mut unsent, cx)).await;
     seat.hang_up();
     if outcome.is_ok() {
         // The close frame is out. What the client still sends is dropped, not answered with a reset that could
         // overtake it.
-        let _ = socket2::SockRef::from(connection).shutdown(std::net::Shutdown::Write);
+        let _ = socket2::SockRef::from(&*connection).shutdown(std::net::Shutdown::Write);
         // Boxed: the task of an open socket has no room for it.
-        let _ = Box::pin(tokio::time::timeout(LINGER, drain(connection))).await;
+        let _ = Box::pin(tokio::time::timeout(LINGER, drain(&connection))).await;
     }
 }
 
