@@ -1,236 +1,239 @@
 /** The chat page: `PAGE.md` says what HTML it finds, `trunkline.js` does the talking. */
 
-import { button, element, Log, reason } from "./log.js";
-import { colourOf, listed, mentions, speaker } from "./render.js";
+import { connection } from "./connection.js";
+import { button, coloured, element, find } from "./dom.js";
+import { conversation, reason } from "./log.js";
+import { colourOf, listed, speaker } from "./render.js";
+import { Opened } from "./rooms.js";
 import { Client, refusal } from "./trunkline.js";
 
-/** @template {HTMLElement} T @param {string} id @param {new () => T} type @returns {T} */
-function find(id, type) {
-  const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`the page lacks #${id}`);
-  return found;
-}
+/** Milliseconds between two looks at where others are, and how many rooms of those are shown. */
+const LOOK_EVERY = 30_000;
+const ACTIVE_MOST = 30;
 
-const { room = "lobby", user = "" } = document.body.dataset;
-const say = speaker(JSON.parse(find("strings", HTMLScriptElement).text));
+/**
+ * A room that is open: `link` and `count` stand in its `item` of the list; `typists` are writing now; `here` is null where only
+ * their number is known, `people` null before that.
+ * @typedef {{name: string, log: ReturnType<typeof conversation>, item: HTMLElement, link: HTMLElement, count: HTMLElement,
+ *   typists: Map<string, ReturnType<typeof setTimeout>>, people: {count: number, here: string[] | null} | null}} Room
+ */
+
+const { room: home = "", user = "" } = document.body.dataset;
+const say = speaker(JSON.parse(find("strings").textContent ?? ""));
 const client = new Client({ user });
-const log = new Log(
-  {
-    scroller: find("log", HTMLElement),
-    messages: find("messages", HTMLElement),
-    unsent: find("unsent", HTMLElement),
-    latest: find("latest", HTMLElement),
-  },
-  {
-    user,
-    room,
-    say,
-    older: (before) => client.history(room, { before }),
-    retry: (id) => client.retry(room, id),
-    discard: (id) => client.discard(room, id),
-    unread: (count) => { document.title = `${count ? `(${count}) ` : ""}${room} · ${say("product")}`; },
-  },
-);
+const opened = new Opened(localStorage, user);
+/** In the order of the list. @type {Map<string, Room>} */
+const rooms = new Map();
+const list = find("room-list");
+/** The one that is shown. @type {Room} */
+let current;
 
-connection();
-conversation();
-composer();
-people();
-rooms();
-drawers();
-notifications();
-client.join(room);
+const showDraft = composer();
+const showActive = active();
+const closeDrawers = drawers();
+const notify = notifications();
+connection(client, say, (name) => name === current.name);
+list.replaceChildren();
+enter(home);
+happenings();
 client.connect();
 
-/** State, banner and the log of both. */
-function connection() {
-  const state = find("connection", HTMLButtonElement);
-  const banner = find("banner", HTMLElement);
-  const events = find("events", HTMLElement);
-  const list = find("event-list", HTMLElement);
-  const announce = find("announce", HTMLElement);
-  const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-  /** Entries that the server could not take for now. @type {Set<string>} */
-  const delayed = new Set();
-  let connected = false;
-  let connectedOnce = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
+/** Shows a room; opens it if it is not open. @param {string} name */
+function enter(name) {
+  closeDrawers();
+  if (name !== current?.name) {
+    current?.log.hide();
+    current?.link.removeAttribute("aria-current");
+    opened.open(name);
+    current = rooms.get(name) ?? hold(name);
+    keepUp();
+    current.link.ariaCurrent = "page";
+    find("room").textContent = name;
+    current.log.show();
+    showPeople();
+    showTypists();
+  }
+  showDraft();
+}
 
-  /** @param {string} text */
-  const record = (text) => {
-    console.debug("trunkline:", text);
-    list.append(element("li", "", element("time", "quiet", time.format(Date.now())), " ", text));
-    while (list.children.length > 200) list.firstElementChild?.remove();
-    list.scrollTop = list.scrollHeight;
-  };
-  /** @param {string} kind @param {...(Node | string)} content none: no banner */
-  const show = (kind, ...content) => {
-    clearTimeout(timer);
-    banner.hidden = content.length === 0;
-    banner.className = kind;
-    banner.replaceChildren(...content);
-  };
-  /** The banner of an undisturbed connection. */
-  const showUsual = () => (delayed.size ? show("warn", say("state.delayed")) : show(""));
-  /** @param {string} kind @param {string} text */
-  const showBriefly = (kind, text) => {
-    show(kind, text);
-    announce.textContent = text;
-    timer = setTimeout(showUsual, 8_000);
-  };
-  /** @param {number} at */
-  const showWaiting = (at) => {
-    const now = button(say("state.now"), () => client.connect());
-    const text = element("span", "");
-    const count = () => {
-      const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));
-      text.textContent = say("state.waiting", { seconds });
-      if (seconds > 0) timer = setTimeout(count, 1_000);
-    };
-    show("warn", text, " ", now);
-    count();
-  };
+/** @param {string} name @returns {Room} */
+function hold(name) {
+  const badge = element("span", "badge");
+  const link = element("a", "", name, " ", badge);
+  const count = element("span", "quiet");
+  const leaving = button("×", () => leave(name));
+  link.href = `/rooms/${name}`;
+  leaving.ariaLabel = leaving.title = say("rooms.leave", { room: name });
+  const log = conversation(find("log"), find("latest"), {
+    user,
+    room: name,
+    read: new Map(opened.list).get(name) ?? "",
+    say,
+    older: (before) => client.history(name, { before }),
+    retry: (id) => client.retry(name, id),
+    discard: (id) => client.discard(name, id),
+    seen: (position) => opened.read(name, position),
+    counted: () => {
+      const { unread, mentioned } = log;
+      badge.textContent = unread ? `${mentioned ? "@" : ""}${unread}` : "";
+      badge.classList.toggle("mentioned", mentioned);
+      link.ariaLabel = unread ? `${name}, ${say("messages.unread", { count: unread })}` : null;
+      showUnread();
+    },
+  });
+  const item = element("li", "", link, count, leaving);
+  const room = { name, log, item, link, count, typists: new Map(), people: null };
+  const after = [...rooms.values()].filter((other) => other.name > name).sort((a, b) => (a.name < b.name ? -1 : 1))[0];
+  list.insertBefore(item, after?.item ?? null);
+  rooms.set(name, room);
+  client.join(name);
+  return room;
+}
 
-  client.on("state", (told) => {
-    connected = told.state === "connected";
-    state.dataset.state = told.state;
-    const link = element("a", "", say("state.login"));
-    link.href = location.href;
-    switch (told.state) {
-      case "connected":
-        connectedOnce = true;
-        state.textContent = say("state.connected", { instance: told.instance });
-        showUsual();
-        break;
-      case "connecting":
-        state.textContent = say(connectedOnce ? "state.reconnecting" : "state.connecting");
-        break;
-      case "waiting":
-        state.textContent = say("state.down");
-        clearTimeout(timer);
-        // Most reconnections are over before anybody could read about them.
-        if (told.retry_at - Date.now() > 700) showWaiting(told.retry_at);
-        else if (banner.hidden) timer = setTimeout(() => show("warn", say("state.disconnected")), 1_500);
-        break;
-      case "offline":
-        state.textContent = say("state.offline");
-        show("warn", say("state.offline_long"));
-        break;
-      case "ended":
-        state.textContent = say("state.ended");
-        show("error", say(told.cause === "other_user" ? "state.other_user" : "state.ended_long"), " ", link);
-        break;
-      case "down":
-        state.textContent = say("state.down");
-        show("error", say("state.down_long"), " ", button(say("state.reconnect"), () => client.connect()));
-        break;
-      case "closed":
-        state.textContent = say("state.closed");
-        show("");
+/** @param {string} name */
+function leave(name) {
+  opened.leave(name);
+  const [latest] = opened.list;
+  if (name !== current.name) keepUp();
+  else if (latest) go(latest[0]);
+}
+
+/** Holds the rooms that are open in this browser, and no others. */
+function keepUp() {
+  const open = new Map(opened.list);
+  for (const [name, read] of open) (rooms.get(name) ?? hold(name)).log.readUpTo(read);
+  for (const { name, item } of rooms.values()) {
+    if (open.has(name) || name === current.name) continue;
+    client.leave(name);
+    item.remove();
+    rooms.delete(name);
+  }
+  showActive();
+  showUnread();
+}
+
+/** In the title all rooms count; on the button that opens the list, the others. */
+function showUnread() {
+  const sum = [...rooms.values()].reduce((all, { log }) => all + log.unread, 0);
+  const others = sum - current.log.unread;
+  document.title = `${sum ? `(${sum}) ` : ""}${current.name} · ${say("product")}`;
+  find("elsewhere").textContent = others ? String(others) : "";
+}
+
+/** To a room by the reader's wish, so that the browser's "back" leads here. @param {string} name */
+function go(name) {
+  if (name !== current.name) history.pushState(null, "", `/rooms/${name}`);
+  enter(name);
+}
+
+/** @param {string} path */
+function roomOf(path) {
+  return path.split("/rooms/")[1] ?? home;
+}
+
+// ---------------------------------------------------------------- what happens
+
+function happenings() {
+  client.on("joined", (told) => rooms.get(told.room)?.log.joined(told));
+  client.on("caught_up", ({ room }) => rooms.get(room)?.log.caughtUp());
+  client.on("history", ({ room, messages, more }) => rooms.get(room)?.log.prepend(messages, more));
+  client.on("history_failed", ({ room }) => rooms.get(room)?.log.prependFailed());
+  client.on("entry", ({ entry }) => rooms.get(entry.room)?.log.entry(entry));
+  client.on("message", ({ room: name, message, own }) => {
+    const room = rooms.get(name);
+    if (!room) return;
+    stopped(room, message.user);
+    if (room.log.add(message, own) && document.hidden) notify(name, message);
+  });
+  client.on("typing", ({ room: name, user: typist }) => {
+    const room = rooms.get(name);
+    if (!room || typist === user) return;
+    clearTimeout(room.typists.get(typist));
+    room.typists.set(typist, setTimeout(() => stopped(room, typist), 5_000));
+    showTypists();
+  });
+  client.on("presence", ({ room: name, count, here, came, went }) => {
+    const room = rooms.get(name);
+    if (!room) return;
+    room.people = { count, here };
+    room.count.textContent = String(count);
+    for (const [key, names] of Object.entries({ "people.came": came, "people.went": went })) {
+      const others = names.filter((each) => each !== user);
+      if (others.length) room.log.note(say(key, { names: listed(others, say) }));
     }
-    const code = "code" in told ? ` – ${say("events.closed", { code: told.code ?? 0 })}` : "";
-    announce.textContent = state.textContent;
-    record(`${state.textContent}${code}`);
-  });
-  client.on("entry", ({ entry }) => {
-    const before = delayed.size;
-    if (entry.state === "pending" && entry.code === "unavailable") delayed.add(entry.id);
-    else if (entry.state !== "pending" || entry.tried === null) delayed.delete(entry.id);
-    if (connected && (before > 0) !== delayed.size > 0) showUsual();
-  });
-  client.on("caught_up", ({ missed }) => {
-    if (!missed) return;
-    const text = say("state.caught_up", { count: missed });
-    record(text);
-    showBriefly("good", text);
-  });
-  client.on("joined", ({ gap }) => {
-    if (!gap) return;
-    record(say("state.gap"));
-    showBriefly("warn", say("state.gap"));
-  });
-  client.on("refused", ({ code, room: refused }) => {
-    const text = refused ? say("room.refused", { room: refused, reason: reason(code, say) }) : reason(code, say);
-    record(text);
-    if (refused) show("error", text);
-  });
-  state.addEventListener("click", () => {
-    events.hidden = !events.hidden;
-    state.ariaExpanded = String(!events.hidden);
-    list.scrollTop = list.scrollHeight;
+    showPeople();
   });
 
-  addEventListener("online", () => client.tell("online"));
-  addEventListener("offline", () => client.tell("offline"));
-  document.addEventListener("visibilitychange", () => document.hidden || client.tell("visible"));
-  if (!navigator.onLine) client.tell("offline");
-}
-
-function conversation() {
-  const typing = find("typing", HTMLElement);
-  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
-  const typists = new Map();
-  let resuming = false;
-  let live = false;
-
-  /** @param {string} name */
-  const stopped = (name) => {
-    clearTimeout(typists.get(name));
-    typists.delete(name);
-    showTypists();
-  };
-  const showTypists = () => {
-    const names = [...typists.keys()];
-    typing.textContent = names.length ? say("typing", { names: listed(names, say), count: names.length }) : "";
-  };
-  client.on("joined", ({ gap, resumed }) => {
-    live = false;
-    resuming = resumed;
-    if (gap) log.gap();
-    if (resumed) log.behind();
+  find("latest").onclick = () => current.log.toEnd();
+  find("log").addEventListener("scroll", () => current.log.scrolled(), { passive: true });
+  new ResizeObserver(() => current.log.resized()).observe(find("log"));
+  for (const type of ["focus", "visibilitychange"]) addEventListener(type, () => current.log.seen(), true);
+  addEventListener("storage", ({ key }) => key === opened.key && keepUp());
+  addEventListener("popstate", () => enter(roomOf(location.pathname)));
+  find("rooms").addEventListener("click", (event) => {
+    const link = event.target instanceof Element && event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go(roomOf(link.pathname));
   });
-  client.on("message", ({ message, own }) => {
-    stopped(message.user);
-    log.add(message, { own, fresh: live || resuming });
-  });
-  client.on("caught_up", () => {
-    live = true;
-    log.caughtUp();
-  });
-  client.on("history", ({ messages, more }) => log.prepend(messages, more));
-  client.on("history_failed", () => log.prependFailed());
-  client.on("entry", ({ entry }) => log.entry(entry));
-  client.on("typing", ({ user: name }) => {
-    if (name === user) return;
-    clearTimeout(typists.get(name));
-    typists.set(name, setTimeout(() => stopped(name), 5_000));
-    showTypists();
+  const name = find("room-name", HTMLInputElement);
+  find("open-room").addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(name.value);
+    name.value = "";
   });
 }
 
+/** @param {Room} room @param {string} name */
+function stopped({ typists }, name) {
+  clearTimeout(typists.get(name));
+  typists.delete(name);
+  showTypists();
+}
+
+function showTypists() {
+  const names = [...current.typists.keys()];
+  find("typing").textContent = names.length ? say("typing", { names: listed(names, say), count: names.length }) : "";
+}
+
+/** Hidden until the server tells who is here. */
+function showPeople() {
+  const { people } = current;
+  const show = find("show-people");
+  find("people").hidden = show.hidden = !people;
+  document.body.classList.toggle("peopled", people !== null);
+  if (!people) return;
+  const heading = say("people.count", { count: people.count });
+  find("people-count").textContent = show.ariaLabel = heading;
+  show.textContent = String(people.count);
+  find("people-list").replaceChildren(
+    ...(people.here ?? []).map((name) => coloured("li", "", name === user ? say("people.you", { name }) : name, colourOf(name))),
+  );
+}
+
+// ---------------------------------------------------------------- parts of the page
+
+/** @returns {() => void} shows what was being written in the current room */
 function composer() {
   const form = find("composer", HTMLFormElement);
   const text = find("text", HTMLTextAreaElement);
-  const error = find("text-error", HTMLElement);
-  // Of this tab, and of this user: logging in again brings it back.
-  const draft = `trunkline:draft:${user}:${room}`;
+  const error = find("text-error");
   const grows = CSS.supports("field-sizing", "content");
+  // Of this tab, and of this user: logging in again brings it back.
+  const draft = () => `trunkline:draft:${user}:${current.name}`;
 
   const changed = () => {
-    if (text.value) sessionStorage.setItem(draft, text.value);
-    else sessionStorage.removeItem(draft);
+    if (text.value) sessionStorage.setItem(draft(), text.value);
+    else sessionStorage.removeItem(draft());
     error.textContent = refusal(text.value) === "too_long" ? say("error.too_long") : "";
     text.ariaInvalid = String(error.textContent !== "");
     if (grows) return;
     text.style.height = "auto";
     text.style.height = `${text.scrollHeight}px`;
   };
-  text.value = sessionStorage.getItem(draft) ?? "";
-  changed();
   text.addEventListener("input", () => {
     changed();
-    if (text.value) client.typing(room);
+    if (text.value) client.typing(current.name);
   });
   text.addEventListener("keydown", (event) => {
     // Enter that ends a composition (Chinese, Japanese, …) chooses a word.
@@ -246,7 +249,7 @@ function composer() {
       error.textContent = reason(refused, say);
       return;
     }
-    client.send(room, text.value);
+    client.send(current.name, text.value);
     text.value = "";
     changed();
     text.focus();
@@ -255,90 +258,61 @@ function composer() {
     document.body.dataset.state = state;
     for (const each of form.querySelectorAll("button")) each.disabled = state === "ended";
   });
+  return () => {
+    text.value = sessionStorage.getItem(draft()) ?? "";
+    text.placeholder = say("composer.hint", { room: current.name });
+    changed();
+    // On a phone the keyboard would cover the messages.
+    if (matchMedia("(hover: hover)").matches) text.focus();
+  };
 }
 
-/** Hidden until the server tells who is here. */
-function people() {
-  const panel = find("people", HTMLElement);
-  const heading = find("people-count", HTMLElement);
-  const list = find("people-list", HTMLElement);
-  const show = find("show-people", HTMLButtonElement);
-
-  client.on("presence", ({ count, here, came, went }) => {
-    panel.hidden = show.hidden = false;
-    document.body.classList.add("peopled");
-    heading.textContent = say("people.count", { count });
-    show.textContent = String(count);
-    show.ariaLabel = heading.textContent;
-    list.replaceChildren(
-      ...(here ?? []).map((name) => element("li", `c${colourOf(name)}`, name === user ? say("people.you", { name }) : name)),
-    );
-    for (const [key, names] of Object.entries({ "people.came": came, "people.went": went })) {
-      const others = names.filter((name) => name !== user);
-      if (others.length) log.note(say(key, { names: listed(others, say) }));
-    }
-  });
-}
-
-function rooms() {
-  const list = find("room-list", HTMLElement);
-  const form = find("open-room", HTMLFormElement);
-  const name = find("room-name", HTMLInputElement);
-  let here = 0;
+/** Where others are. @returns {() => void} shows those of these rooms that are not open */
+function active() {
+  const links = find("active-list");
   /** @type {{room: string, count: number}[]} */
-  let others = [];
-
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    location.assign(`/rooms/${name.value}`);
-  });
-  client.on("state", async ({ state }) => {
-    if (state !== "connected") return;
+  let found = [];
+  const show = () => {
+    const others = found.filter(({ room }) => !rooms.has(room)).slice(0, ACTIVE_MOST);
+    find("active").hidden = others.length === 0;
+    links.replaceChildren(
+      ...others.map(({ room, count }) => {
+        const link = element("a", "", room);
+        link.href = `/rooms/${room}`;
+        return element("li", "", link, element("span", "quiet", String(count)));
+      }),
+    );
+  };
+  const look = async () => {
+    if (document.hidden || document.body.dataset.state !== "connected") return;
     try {
       const response = await fetch("/rooms", { headers: { accept: "application/json" } });
-      if (!response.ok) return;
-      /** @type {{rooms: {room: string, count: number}[]}} */
-      const { rooms: active } = await response.json();
-      others = active.filter((each) => each.room !== room);
-      draw();
+      if (response.ok) ({ rooms: found } = await response.json());
     } catch {
       // The list is a convenience: the page does without it.
     }
-  });
-  client.on("presence", ({ count }) => {
-    // The list is as old as the connection; of one's own room more is known.
-    here = count;
-    draw();
-  });
-
-  function draw() {
-    const all = [{ room, count: here }, ...others].sort((a, b) => (a.room < b.room ? -1 : 1));
-    list.replaceChildren(...all.map((each) => roomLink(each.room, each.count)));
-  }
-
-  /** @param {string} each @param {number} count */
-  function roomLink(each, count) {
-    const link = element("a", "", each);
-    link.href = `/rooms/${each}`;
-    if (each === room) link.ariaCurrent = "page";
-    return element("li", "", link, " ", element("span", "quiet", count ? String(count) : ""));
-  }
+    if (!links.contains(document.activeElement)) show();
+  };
+  client.on("state", look);
+  document.addEventListener("visibilitychange", look);
+  setInterval(look, LOOK_EVERY);
+  return show;
 }
 
-/** On a phone, rooms and people open above the messages. */
+/** On a phone, rooms and people open above the messages. @returns {() => void} closes them */
 function drawers() {
-  const all = ["rooms", "people"].map((id) => ({ drawer: find(id, HTMLElement), opener: find(`show-${id}`, HTMLButtonElement) }));
+  const all = ["rooms", "people"].map((id) => ({ drawer: find(id), opener: find(`show-${id}`) }));
   /** @param {typeof all[0]} pair @param {boolean} open */
   const set = ({ drawer, opener }, open) => {
     drawer.classList.toggle("open", open);
     opener.ariaExpanded = String(open);
   };
   for (const pair of all) {
-    pair.opener.addEventListener("click", () => {
+    pair.opener.onclick = () => {
       const open = !pair.drawer.classList.contains("open");
       for (const each of all) set(each, each === pair && open);
       if (open) pair.drawer.querySelector("a")?.focus();
-    });
+    };
   }
   const close = () => {
     const open = all.find(({ drawer }) => drawer.classList.contains("open"));
@@ -347,22 +321,24 @@ function drawers() {
     open.opener.focus();
   };
   document.addEventListener("keydown", (event) => event.key === "Escape" && close());
-  find("log", HTMLElement).addEventListener("pointerdown", close);
+  find("log").addEventListener("pointerdown", close);
+  return close;
 }
 
-/** Only if asked for, only when named, only while nobody looks. */
+/** Only if asked for. @returns {(room: string, message: import("./machine.js").Message) => void} */
 function notifications() {
-  const ask = find("notify", HTMLButtonElement);
-  if (!("Notification" in globalThis)) return;
+  const ask = find("notify");
+  if (!("Notification" in globalThis)) return () => {};
   ask.hidden = Notification.permission !== "default";
-  ask.addEventListener("click", async () => {
+  ask.onclick = async () => {
     ask.hidden = (await Notification.requestPermission()) !== "default";
-  });
-  let live = false;
-  client.on("caught_up", () => { live = true; });
-  client.on("message", ({ message, own }) => {
-    if (!live || own || !document.hidden || Notification.permission !== "granted" || !mentions(message.text, user)) return;
-    const notification = new Notification(say("notify.title", { user: message.user, room }), { body: message.text, tag: message.pos });
-    notification.onclick = () => window.focus();
-  });
+  };
+  return (room, { user: author, text, pos }) => {
+    if (Notification.permission !== "granted") return;
+    const notification = new Notification(say("notify.title", { user: author, room }), { body: text, tag: pos });
+    notification.onclick = () => {
+      window.focus();
+      go(room);
+    };
+  };
 }

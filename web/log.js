@@ -1,14 +1,32 @@
-/** The conversation on the page: delivered messages in order, and below them the reader's own that are not delivered yet. */
+/** The conversation of one room: delivered messages in order, and below them the reader's own that are not delivered yet. */
 
-import { actionIn, colourOf, continues, pieces, sameDay } from "./render.js";
+import { button, coloured, element } from "./dom.js";
+import { actionIn, colourOf, continues, mentions, pieces, sameDay } from "./render.js";
 
 /** @typedef {import("./machine.js").Message} Message */
 /** @typedef {import("./machine.js").Entry} Entry */
 /** @typedef {import("./render.js").Said} Said */
+/** @typedef {{message: Message, nodes: Element[]}} Row */
+/**
+ * @typedef {object} Hooks
+ * @property {string} user
+ * @property {string} room
+ * @property {string} read the position of the last message that was seen before; empty: none ever was
+ * @property {ReturnType<typeof import("./render.js").speaker>} say
+ * @property {(before: string) => void} older asks for older messages
+ * @property {(id: string) => void} retry
+ * @property {(id: string) => void} discard
+ * @property {(position: string) => void} seen everything up to there
+ * @property {() => void} counted what is unread may have changed
+ */
 
 /** Older rows leave the page (not the server) when there are more than this; scrolling up brings them back. */
 const ROWS_MOST = 1_200;
 const ROWS_KEPT = 800;
+/** While somebody reads further up, there may be so many times more. */
+const PATIENCE = 4;
+/** Lines about who came and went. */
+const NOTES_MOST = 50;
 /** Pixels from the upper end at which older messages are fetched, and from the lower one that still count as the end. */
 const NEAR_START = 400;
 const NEAR_END = 40;
@@ -18,222 +36,348 @@ const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 
 /**
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag @param {string} className @param {...(Node | string)} children
- * @returns {HTMLElementTagNameMap[K]}
+ * All rooms share the scroller and the button below it; one at a time is shown there.
+ * @param {HTMLElement} scroller @param {HTMLElement} latest @param {Hooks} hooks
  */
-export function element(tag, className, ...children) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-}
-
-export class Log {
-  #scroller;
-  #messages;
-  #unsent;
-  #latest;
-  #user;
-  #say;
-  #hooks;
+export function conversation(scroller, latest, { user: me, room, read, say, ...hooks }) {
+  const messages = element("ol", "");
+  const unsent = element("ol", "");
+  messages.id = "messages";
+  unsent.id = "unsent";
   /** First child of the list: "loading", or "the beginning". */
-  #top = element("li", "note quiet");
-  #newLine;
-  /** What the page holds, oldest first. @type {{message: Message, nodes: Element[]}[]} */
-  #rows = [];
-  /** @type {Said | null} */
-  #last = null;
+  const top = element("li", "note quiet");
+  const newLine = element("li", "divider new", element("span", "", say("messages.new")));
+  const notes = messages.getElementsByClassName("note");
+  /** What the page holds, oldest first. @type {Row[]} */
+  let rows = [];
+  /** @type {Message | null} */
+  let last = null;
   /** Something else stands below the last message, so the next one names its author again. */
-  #parted = false;
-  #more = true;
-  #loading = false;
-  #unread = 0;
-  /** Messages come that were missed while the connection was away: nobody has been looking. */
-  #behind = false;
+  let parted = false;
+  let more = true;
+  let loading = false;
+  let unread = 0;
+  let mentioned = false;
+  /** The room is not followed up to its head: nobody has been looking. */
+  let behind = true;
+  /** What comes is new. In the first screenful, only what stands below `read` is. */
+  let counting = false;
+  let shown = false;
   /** Whether the reader is at the end, and is to be kept there. */
-  #following = true;
-  #height = 0;
+  let following = true;
+  /** Where else the reader was when the room was last shown: pixels above the end. */
+  let place = 0;
+  let height = 0;
+  messages.append(top);
 
-  /**
-   * @param {{scroller: HTMLElement, messages: HTMLElement, unsent: HTMLElement, latest: HTMLElement}} parts
-   * @param {{user: string, room: string, say: ReturnType<typeof import("./render.js").speaker>,
-   *   older: (before: string) => void, retry: (id: string) => void, discard: (id: string) => void, unread: (count: number) => void}} hooks
-   */
-  constructor({ scroller, messages, unsent, latest }, hooks) {
-    this.#scroller = scroller;
-    this.#messages = messages;
-    this.#unsent = unsent;
-    this.#latest = latest;
-    this.#user = hooks.user;
-    this.#say = hooks.say;
-    this.#hooks = hooks;
-    this.#newLine = element("li", "divider new", element("span", "", this.#say("messages.new")));
-    messages.append(this.#top);
-    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    latest.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => {
-      this.#height = scroller.clientHeight;
-      if (this.#following) this.toEnd();
-    }).observe(scroller);
-    for (const type of ["focus", "visibilitychange"]) addEventListener(type, () => this.#seen(), true);
+  // ---------------------------------------------------------------- what happens
+
+  /** @param {{gap: boolean, resumed: boolean}} how */
+  function joined({ gap, resumed }) {
+    behind = true;
+    counting = resumed;
+    if (!gap) return;
+    // Continuity broke: what is held of the room is dropped.
+    rows = [];
+    last = null;
+    more = following = true;
+    loading = false;
+    unread = 0;
+    top.textContent = "";
+    dropSent();
+    messages.replaceChildren(top, element("li", "divider gap", element("span", "", say("messages.gap"))));
   }
 
-  /** @param {Message} message @param {{own: boolean, fresh: boolean}} how `fresh`: not of the first screenful */
-  add(message, { own, fresh }) {
-    if (own) this.#unsent.querySelector(`[data-id="${message.id}"]`)?.remove();
-    const looking = document.hasFocus() && this.#following && !this.#behind;
-    if (fresh && !own && !looking) {
-      if (this.#unread === 0) {
-        this.#messages.append(this.#newLine);
-        this.#parted = true;
+  /** @param {Message} message @param {boolean} own @returns {boolean} whether it is news that names the reader */
+  function add(message, own) {
+    const named = counting && !own && mentions(message.text, me);
+    if (own) unsent.querySelector(`[data-id="${message.id}"]`)?.remove();
+    if (counting && !own && !looking()) {
+      if (!unread) {
+        messages.append(newLine);
+        parted = true;
       }
-      this.#unread += 1;
+      unread += 1;
+      mentioned ||= named;
     }
-    const nodes = this.#row(message, this.#last, this.#parted);
-    this.#rows.push({ message, nodes });
-    this.#messages.append(...nodes);
-    this.#last = message;
-    this.#parted = false;
-    this.#groupUnsent();
-    if (own && fresh) this.toEnd();
-    this.#keepPlace();
-  }
-
-  /** The connection is back, and the room is being followed up to its head. */
-  behind() {
-    this.#behind = true;
+    const nodes = drawn(message, last, parted);
+    rows.push({ message, nodes });
+    messages.append(...nodes);
+    last = message;
+    parted = false;
+    groupUnsent();
+    if (message.pos === read) unread = 0; // another tab was faster
+    if (own && counting) following = true;
+    keepPlace();
+    return named;
   }
 
   /** The room was followed up to its head. */
-  caughtUp() {
-    this.#behind = false;
-    for (const row of this.#unsent.querySelectorAll(".sent")) row.remove(); // their messages were shown, or are older than what is held
-    if (this.#rows.length === 0) this.#reachedStart();
-    this.#loadOlder();
-    this.#seen();
+  function caughtUp() {
+    behind = false;
+    dropSent();
+    if (!rows.length) reachedStart();
+    if (!counting && read) unreadAfter(read);
+    counting = true;
+    if (shown && following) arrive();
+    else hooks.counted();
+    loadOlder();
   }
 
-  /** Continuity broke: what is held of the room is dropped. */
-  gap() {
-    this.#rows = [];
-    this.#last = null;
-    this.#more = true;
-    this.#loading = false;
-    this.#unread = 0;
-    this.#top.textContent = "";
-    for (const row of this.#unsent.querySelectorAll(".sent")) row.remove();
-    this.#messages.replaceChildren(this.#top, element("li", "divider gap", element("span", "", this.#say("messages.gap"))));
-    this.#following = true;
-    this.#tellUnread();
+  /** What was seen in another tab was seen. @param {string} position */
+  function readUpTo(position) {
+    if (position === read) return;
+    read = position;
+    if (rows.some(({ message }) => message.pos === read)) unreadAfter(read);
+    tell();
   }
 
-  /** A page of older messages. @param {Message[]} messages @param {boolean} more */
-  prepend(messages, more) {
-    this.#loading = false;
-    this.#more = more;
-    const { scrollTop, scrollHeight } = this.#scroller;
-    this.#quietly(() => {
-      if (more) this.#top.textContent = "";
-      else this.#reachedStart();
-      /** @type {Message | null} */
-      let last = null;
-      const rows = [];
-      for (const message of messages) {
-        rows.push({ message, nodes: this.#row(message, last) });
-        last = message;
-      }
-      this.#top.after(...rows.flatMap((row) => row.nodes));
-      this.#rows.unshift(...rows);
-      this.#redraw(rows.length, last); // it has somebody above it now
-    });
-    this.#scroller.scrollTop = scrollTop + this.#scroller.scrollHeight - scrollHeight;
-    if (messages.length) this.#loadOlder();
+  /** A page of older messages. @param {Message[]} older @param {boolean} moreThere */
+  function prepend(older, moreThere) {
+    loading = false;
+    more = moreThere;
+    quietly(() => above(() => {
+      if (more) top.textContent = "";
+      else reachedStart();
+      const added = older.map((message, index) => ({ message, nodes: drawn(message, older[index - 1] ?? null) }));
+      top.after(...added.flatMap(({ nodes }) => nodes));
+      rows.unshift(...added);
+      redraw(added.length); // it has somebody above it now
+    }));
+    if (older.length) loadOlder();
   }
 
   /** The older messages did not come; scrolling asks again. */
-  prependFailed() {
-    this.#loading = false;
-    this.#top.textContent = "";
+  function prependFailed() {
+    loading = false;
+    top.textContent = "";
   }
 
   /** A quiet line between messages. @param {string} text */
-  note(text) {
-    this.#messages.append(element("li", "note quiet", text));
-    this.#parted = true;
-    this.#groupUnsent();
-    this.#keepPlace();
+  function note(text) {
+    messages.append(element("li", "note quiet", text));
+    if (notes.length > NOTES_MOST) notes[1]?.remove();
+    parted = true;
+    groupUnsent();
+    keepPlace();
   }
 
   /** An own message on its way. @param {Entry} entry */
-  entry(entry) {
-    const old = this.#unsent.querySelector(`[data-id="${entry.id}"]`);
+  function entry(entry) {
+    const old = unsent.querySelector(`[data-id="${entry.id}"]`);
     if (entry.state === "discarded" || (entry.state === "sent" && !old)) return old?.remove();
-    const row = this.#unsentRow(entry);
+    const row = unsentRow(entry);
     if (old) old.replaceWith(row);
     else {
-      const later = [...this.#unsent.children].find((other) => Number(/** @type {HTMLElement} */ (other).dataset.at) > entry.at);
-      this.#unsent.insertBefore(row, later ?? null);
-      if (entry.tried === null) this.toEnd();
+      const later = [...unsent.children].find((other) => atOf(other) > entry.at);
+      unsent.insertBefore(row, later ?? null);
+      if (entry.tried === null) following = true;
     }
-    this.#groupUnsent();
-    this.#keepPlace();
-  }
-
-  toEnd() {
-    this.#following = true;
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#seen();
+    groupUnsent();
+    keepPlace();
   }
 
   // ---------------------------------------------------------------- rows
 
-  /** @param {Message} message @param {Said | null} last @param {boolean} [parted] @returns {Element[]} */
-  #row(message, last, parted = false) {
-    const row = this.#message(message, !parted && continues(last, message));
+  /** @param {Message} message @param {Message | null} above @param {boolean} [apart] @returns {Element[]} */
+  function drawn(message, above, apart = false) {
+    const row = rowOf(message, !apart && continues(above, message));
     row.dataset.pos = message.pos;
-    if (last && sameDay(last.at, message.at)) return [row];
+    if (above && sameDay(above.at, message.at)) return [row];
     return [element("li", "divider day", element("span", "", day.format(message.at))), row];
   }
 
   /** @param {Said} said @param {boolean} continued */
-  #message(said, continued) {
-    const { user, text, at } = said;
-    const colour = `c${colourOf(user)}`;
+  function rowOf({ user, text, at }, continued) {
+    const colour = colourOf(user);
     const action = actionIn(text);
-    const author = element("span", `author ${colour}`, user);
+    const author = coloured("span", "author", user, colour);
     const row = element("li", "message");
-    row.classList.toggle("own", user === this.#user);
+    row.classList.toggle("own", user === me);
+    row.classList.toggle("first", !continued);
     if (action !== null) {
-      row.classList.add("action", "first");
-      row.append(element("p", "text", author, " ", ...this.#linked(action), " ", this.#time(at)));
+      row.classList.add("action");
+      row.append(element("p", "text", author, " ", ...linked(action), " ", timeOf(at)));
+      return row;
+    }
+    if (continued) {
+      row.append(element("span", "unseen", `${user}: `));
+      row.title = moment.format(at);
     } else {
-      row.classList.toggle("first", !continued);
-      if (continued) row.append(element("span", "unseen", `${user}: `));
-      else row.append(this.#disc(user, colour), element("p", "head", author, " ", this.#time(at)));
-      row.append(element("p", "text", ...this.#linked(text)));
-      if (continued) row.title = moment.format(at);
+      const disc = coloured("span", "disc", [...user][0]?.toUpperCase() ?? "", colour);
+      disc.ariaHidden = "true";
+      row.append(disc, element("p", "head", author, " ", timeOf(at)));
+    }
+    row.append(element("p", "text", ...linked(text)));
+    return row;
+  }
+
+  /** @param {Entry} entry */
+  function unsentRow({ user, id, text, at, state, code, pos = "" }) {
+    const row = rowOf({ user, text, at }, false);
+    row.classList.add(state);
+    row.dataset.id = id;
+    row.dataset.at = String(at);
+    const fate = element("p", "fate quiet");
+    row.append(fate);
+    if (state === "sent") {
+      fate.append(say("message.sent"));
+      fate.title = pos;
+    } else if (state === "pending") {
+      fate.append(say(code === undefined ? "message.pending" : "message.delayed"));
+    } else {
+      fate.append(
+        state === "unsure" ? say("message.unsure") : say("message.failed", { reason: reason(code ?? "", say) }),
+        " ",
+        button(say("message.retry"), () => hooks.retry(id)),
+        " ",
+        button(say("message.discard"), () => hooks.discard(id)),
+      );
     }
     return row;
   }
 
-  /** @param {string} user @param {string} colour */
-  #disc(user, colour) {
-    const disc = element("span", `disc ${colour}`, [...user][0]?.toUpperCase() ?? "");
-    disc.ariaHidden = "true";
-    return disc;
+  /** The first of the unsent may go under the last message, the others under the first. */
+  function groupUnsent() {
+    [...unsent.children].forEach((row, index) => {
+      const continued = index > 0 || (!parted && continues(last, { user: me, text: "", at: atOf(row) }));
+      row.classList.toggle("first", !continued);
+    });
   }
 
-  /** @param {number} at */
-  #time(at) {
-    const time = element("time", "quiet", clock.format(at));
-    time.dateTime = new Date(at).toISOString();
-    time.title = moment.format(at);
-    return time;
+  /** Draws one row again, for what stands above it has changed. @param {number} index @param {boolean} [apart] */
+  function redraw(index, apart) {
+    const row = rows[index];
+    if (!row) return;
+    const nodes = drawn(row.message, rows[index - 1]?.message ?? null, apart);
+    row.nodes.at(-1)?.after(...nodes);
+    for (const node of row.nodes) node.remove();
+    row.nodes = nodes;
+  }
+
+  /** Their messages were shown, or are older than what is held. */
+  function dropSent() {
+    for (const row of unsent.querySelectorAll(".sent")) row.remove();
+  }
+
+  function trim() {
+    rows.splice(0, rows.length - ROWS_KEPT);
+    const first = rows[0]?.nodes[0];
+    while (top.nextSibling && top.nextSibling !== first) top.nextSibling.remove();
+    redraw(0);
+    if (unread && !newLine.parentNode) top.after(newLine);
+    more = true;
+    top.textContent = "";
+  }
+
+  // ---------------------------------------------------------------- place
+
+  function show() {
+    shown = true;
+    quietly(() => scroller.replaceChildren(messages, unsent));
+    arrive();
+  }
+
+  function hide() {
+    shown = false;
+    place = scroller.scrollHeight - scroller.scrollTop;
+  }
+
+  /** To the first unread message, else to where the reader was. */
+  function arrive() {
+    scroller.scrollTop = scroller.scrollHeight - (following || unread ? 0 : place);
+    if (unread) newLine.scrollIntoView({ block: "nearest" });
+    height = scroller.clientHeight;
+    scrolled();
+  }
+
+  function toEnd() {
+    following = true;
+    keepPlace();
+  }
+
+  function keepPlace() {
+    if (rows.length > ROWS_MOST * (shown && !following ? PATIENCE : 1)) above(trim);
+    if (shown && following) scroller.scrollTop = scroller.scrollHeight;
+    seen();
+  }
+
+  /** What is above the reader changes, and what he sees does not move. @param {() => void} change */
+  function above(change) {
+    const { scrollTop, scrollHeight } = scroller;
+    change();
+    if (shown) scroller.scrollTop = scrollTop + scroller.scrollHeight - scrollHeight;
+  }
+
+  function scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = scroller;
+    if (clientHeight !== height) return; // it was not the reader who moved
+    following = scrollHeight - scrollTop - clientHeight <= NEAR_END;
+    loadOlder();
+    seen();
+  }
+
+  function resized() {
+    height = scroller.clientHeight;
+    if (following) toEnd();
+  }
+
+  function loadOlder() {
+    if (!shown || !rows[0] || !more || loading || scroller.scrollTop > NEAR_START) return;
+    loading = true;
+    top.textContent = say("messages.loading");
+    hooks.older(rows[0].message.pos);
+  }
+
+  function reachedStart() {
+    more = false;
+    top.textContent = say("messages.start", { room });
+  }
+
+  // ---------------------------------------------------------------- unread
+
+  function looking() {
+    return shown && following && !behind && document.hasFocus();
+  }
+
+  /** The reader may have seen what was unread. */
+  function seen() {
+    if (looking()) {
+      unread = 0;
+      if (last && last.pos !== read) hooks.seen((read = last.pos));
+    }
+    tell();
+  }
+
+  function tell() {
+    mentioned &&= unread > 0;
+    if (shown) {
+      latest.hidden = following;
+      latest.textContent = unread ? say("messages.unread", { count: unread }) : say("messages.latest");
+    }
+    hooks.counted();
+  }
+
+  /** @param {string} position one that is not held: all that is held came after it */
+  function unreadAfter(position) {
+    const from = rows.findIndex(({ message }) => message.pos === position) + 1;
+    const others = rows.slice(from).filter(({ message }) => message.user !== me);
+    unread = others.length;
+    mentioned = others.some(({ message }) => mentions(message.text, me));
+    if (!others[0]) return;
+    redraw(rows.indexOf(others[0]), true);
+    others[0].nodes[0]?.before(newLine);
+  }
+
+  /** Without a screen reader telling it: history is not news. @param {() => void} change */
+  function quietly(change) {
+    scroller.ariaLive = "off";
+    change();
+    setTimeout(() => { scroller.ariaLive = "polite"; }, 500);
   }
 
   /** @param {string} text */
-  #linked(text) {
+  function linked(text) {
     return pieces(text).map(({ text: piece, href }) => {
       if (href === undefined) return piece;
       const link = element("a", "", piece);
@@ -244,116 +388,24 @@ export class Log {
     });
   }
 
-  /** @param {Entry} entry */
-  #unsentRow(entry) {
-    const { id, text, at, state, code, user } = entry;
-    const row = this.#message({ user, text, at }, false);
-    row.classList.add(state);
-    row.dataset.id = id;
-    row.dataset.at = String(at);
-    const fate = element("p", "fate quiet");
-    row.append(fate);
-    if (state === "sent") {
-      fate.append(this.#say("message.sent"));
-      fate.title = entry.pos ?? "";
-    } else if (state === "pending") {
-      fate.append(this.#say(code === undefined ? "message.pending" : "message.delayed"));
-    } else {
-      fate.append(
-        state === "unsure" ? this.#say("message.unsure") : this.#say("message.failed", { reason: reason(code ?? "", this.#say) }),
-        " ",
-        button(this.#say("message.retry"), () => this.#hooks.retry(id)),
-        " ",
-        button(this.#say("message.discard"), () => this.#hooks.discard(id)),
-      );
-    }
-    return row;
-  }
-
-  /** The first of the unsent may go under the last message, the others under the first. */
-  #groupUnsent() {
-    [...this.#unsent.children].forEach((row, index) => {
-      const at = Number(/** @type {HTMLElement} */ (row).dataset.at);
-      const continued = index > 0 || (!this.#parted && continues(this.#last, { user: this.#user, text: "", at }));
-      row.classList.toggle("first", !continued);
-    });
-  }
-
-  /** Draws one row again, for what stands above it has changed. @param {number} index @param {Message | null} last */
-  #redraw(index, last) {
-    const row = this.#rows[index];
-    if (!row) return;
-    const nodes = this.#row(row.message, last);
-    row.nodes.at(-1)?.after(...nodes);
-    for (const node of row.nodes) node.remove();
-    row.nodes = nodes;
-  }
-
-  // ---------------------------------------------------------------- place
-
-  #keepPlace() {
-    if (!this.#following) return this.#tellUnread();
-    if (this.#rows.length > ROWS_MOST) this.#trim();
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#seen();
-  }
-
-  #trim() {
-    this.#rows.splice(0, this.#rows.length - ROWS_KEPT);
-    const first = this.#rows[0]?.nodes[0];
-    while (this.#top.nextSibling && this.#top.nextSibling !== first) this.#top.nextSibling.remove();
-    this.#redraw(0, null);
-    this.#more = true;
-    this.#top.textContent = "";
-  }
-
-  #scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    if (clientHeight !== this.#height) return; // it was not the reader who moved
-    this.#following = scrollHeight - scrollTop - clientHeight <= NEAR_END;
-    this.#loadOlder();
-    this.#seen();
-  }
-
-  #loadOlder() {
-    const first = this.#rows[0];
-    if (!first || !this.#more || this.#loading || this.#scroller.scrollTop > NEAR_START) return;
-    this.#loading = true;
-    this.#top.textContent = this.#say("messages.loading");
-    this.#hooks.older(first.message.pos);
-  }
-
-  #reachedStart() {
-    this.#more = false;
-    this.#top.textContent = this.#say("messages.start", { room: this.#hooks.room });
-  }
-
-  /** The reader may have seen what was unread. */
-  #seen() {
-    if (this.#following && !this.#behind && document.hasFocus()) this.#unread = 0;
-    this.#tellUnread();
-  }
-
-  #tellUnread() {
-    this.#latest.hidden = this.#following;
-    this.#latest.textContent = this.#unread ? this.#say("messages.unread", { count: this.#unread }) : this.#say("messages.latest");
-    this.#hooks.unread(this.#unread);
-  }
-
-  /** Without a screen reader telling it: history is not news. @param {() => void} change */
-  #quietly(change) {
-    this.#scroller.ariaLive = "off";
-    change();
-    setTimeout(() => { this.#scroller.ariaLive = "polite"; }, 500);
-  }
+  return {
+    joined, add, caughtUp, readUpTo, prepend, prependFailed, note, entry, show, hide, toEnd, scrolled, resized, seen,
+    get unread() { return unread; },
+    get mentioned() { return mentioned; },
+  };
 }
 
-/** @param {string} text @param {() => void} action */
-export function button(text, action) {
-  const made = element("button", "small", text);
-  made.type = "button";
-  made.addEventListener("click", action);
-  return made;
+/** @param {number} at */
+function timeOf(at) {
+  const time = element("time", "quiet", clock.format(at));
+  time.dateTime = new Date(at).toISOString();
+  time.title = moment.format(at);
+  return time;
+}
+
+/** When the message in a row of the unsent was written. @param {Element} row */
+function atOf(row) {
+  return Number(/** @type {HTMLElement} */ (row).dataset.at);
 }
 
 /** Why something was refused. @param {string} code @param {ReturnType<typeof import("./render.js").speaker>} say */

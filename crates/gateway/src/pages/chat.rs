@@ -31,9 +31,9 @@ fn header(strings: &Strings, room: &Room, user: &UserName) -> Markup {
     html! {
         header {
             button type="button" id="show-rooms" class="drawer-button" aria-expanded="false" aria-controls="rooms" {
-                (strings.get("rooms"))
+                (strings.get("rooms")) " " span id="elsewhere" class="badge" {}
             }
-            h1 { (room) }
+            h1 id="room" { (room) }
             button type="button" id="connection" aria-expanded="false" aria-controls="events"
                 title=(strings.get("events")) { (strings.get("state.connecting")) }
             button type="button" id="show-people" class="drawer-button" aria-expanded="false" aria-controls="people"
@@ -52,6 +52,10 @@ fn rooms(strings: &Strings, room: &Room) -> Markup {
             h2 { (strings.get("rooms")) }
             ul id="room-list" {
                 li { a href={ "/rooms/" (room) } aria-current="page" { (room) } }
+            }
+            section id="active" hidden {
+                h2 { (strings.get("rooms.active")) }
+                ul id="active-list" {}
             }
             form id="open-room" {
                 label for="room-name" { (strings.get("rooms.open")) }

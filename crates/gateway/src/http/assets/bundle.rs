@@ -3,6 +3,8 @@
 //! ES modules import each other by name, so an import must name the hashed file, and the hash of the importing file must
 //! change with it: a module is hashed after all that it imports. Pure, and part of the build script: a dangling or cyclic
 //! import does not compile.
+//!
+//! Scripts and styles lose what only their readers need: indentation, and lines that are empty or only comment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,7 +84,7 @@ fn visit(
         return Err(BundleError::Cycle(name.to_owned()));
     }
     let mut text = String::with_capacity(source.len());
-    for line in source.split_inclusive('\n') {
+    for line in lines(name, source) {
         match imported(line).filter(|_| name.ends_with(".js")) {
             None => text.push_str(line),
             Some(import) => {
@@ -93,6 +95,7 @@ fn visit(
                 text.push_str(&line.replace(&format!("\"./{import}\""), &format!("\"./{}\"", target.file)));
             }
         }
+        text.push('\n');
     }
     under_way.remove(name);
     let file = hashed(name, &text);
@@ -100,10 +103,27 @@ fn visit(
     Ok(())
 }
 
+/// The lines that browsers get of a file. In scripts and styles no text spans lines, which a test beside them holds, so
+/// that indentation means nothing; and a comment that begins a line ends one.
+fn lines<'a>(name: &str, source: &'a str) -> impl Iterator<Item = &'a str> {
+    let code = name.ends_with(".js") || name.ends_with(".css");
+    let mut in_comment = false;
+    source.lines().filter_map(move |line| {
+        let bare = line.trim();
+        in_comment |= code && bare.starts_with("/*");
+        let comment = in_comment || bare.starts_with("//") || bare.is_empty();
+        in_comment &= !bare.ends_with("*/");
+        match code {
+            true if comment => None,
+            true => Some(bare),
+            false => Some(line),
+        }
+    })
+}
+
 /// The file that a line imports: `import … from "./name.js";`, `export … from "./name.js";` or `import "./name.js";`.
 /// Anything else, such as a type in a comment, is left alone.
 fn imported(line: &str) -> Option<&str> {
-    let line = line.trim_end();
     if !line.starts_with("import ") && !line.starts_with("export ") {
         return None;
     }
@@ -166,10 +186,20 @@ mod tests {
 
     #[test]
     fn only_import_lines_are_touched() {
-        let text = "/** @typedef {import(\"./b.js\").B} B */\n  import(\"./b.js\")\nconst x = \"./b.js\";\nexport const y = \"./b.js\";\n";
+        let text = "import(\"./b.js\")\nconst x = \"./b.js\";\nexport const y = \"./b.js\";\n";
         let found = files(&[("a.js", text), ("b.js", ""), ("c.css", "import \"./b.js\";\n")]).unwrap();
         assert_eq!(named(&found, "a.js").text, text);
         assert_eq!(named(&found, "c.css").text, "import \"./b.js\";\n");
+    }
+
+    #[test]
+    fn what_only_readers_need_is_left_out() {
+        let script = "/** A\n * b.\n */\n\n// c\nif (d) { // e\n  /* f */\n  g(\"/*\");\n}\n";
+        let found = files(&[("a.js", script), ("b.css", "/* A */\na {\n  b: c; }\n"), ("c.svg", "<svg>\n  //\n</svg>\n")]);
+        let found = found.unwrap();
+        assert_eq!(named(&found, "a.js").text, "if (d) { // e\ng(\"/*\");\n}\n");
+        assert_eq!(named(&found, "b.css").text, "a {\nb: c; }\n");
+        assert_eq!(named(&found, "c.svg").text, "<svg>\n  //\n</svg>\n");
     }
 
     #[test]

@@ -1,0 +1,127 @@
+/** How the connection fares: its state in the header, a banner where something is wrong, and a log of both. */
+
+import { button, element, find } from "./dom.js";
+import { reason } from "./log.js";
+
+/**
+ * @param {import("./trunkline.js").Client} client
+ * @param {ReturnType<typeof import("./render.js").speaker>} say
+ * @param {(room: string) => boolean} shown whether the reader is in this room
+ */
+export function connection(client, say, shown) {
+  const state = find("connection");
+  const banner = find("banner");
+  const events = find("events");
+  const list = find("event-list");
+  const announce = find("announce");
+  const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  /** Entries that the server could not take for now. @type {Set<string>} */
+  const delayed = new Set();
+  let connected = false;
+  let connectedOnce = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  /** @param {string} text */
+  const record = (text) => {
+    console.debug("trunkline:", text);
+    list.append(element("li", "", element("time", "quiet", time.format(Date.now())), " ", text));
+    if (list.children.length > 200) list.firstElementChild?.remove();
+    list.scrollTop = list.scrollHeight;
+  };
+  /** @param {string} kind @param {...(Node | string)} content none: no banner */
+  const show = (kind, ...content) => {
+    clearTimeout(timer);
+    banner.hidden = content.length === 0;
+    banner.className = kind;
+    banner.replaceChildren(...content);
+  };
+  /** The banner of an undisturbed connection. */
+  const showUsual = () => (delayed.size ? show("warn", say("state.delayed")) : show(""));
+  /** @param {string} kind @param {string} text */
+  const showBriefly = (kind, text) => {
+    record(text);
+    show(kind, text);
+    announce.textContent = text;
+    timer = setTimeout(showUsual, 8_000);
+  };
+  /** @param {number} at */
+  const showWaiting = (at) => {
+    const text = element("span", "");
+    const count = () => {
+      const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));
+      text.textContent = say("state.waiting", { seconds });
+      if (seconds > 0) timer = setTimeout(count, 1_000);
+    };
+    show("warn", text, " ", button(say("state.now"), () => client.connect()));
+    count();
+  };
+
+  client.on("state", (told) => {
+    connected = told.state === "connected";
+    state.dataset.state = told.state;
+    const link = element("a", "", say("state.login"));
+    link.href = location.href;
+    /** @param {string} text */
+    const call = (text) => { state.textContent = say(text); };
+    switch (told.state) {
+      case "connected":
+        connectedOnce = true;
+        state.textContent = say("state.connected", { instance: told.instance });
+        showUsual();
+        break;
+      case "connecting":
+        call(connectedOnce ? "state.reconnecting" : "state.connecting");
+        break;
+      case "waiting":
+        call("state.down");
+        clearTimeout(timer);
+        // Most reconnections are over before anybody could read about them.
+        if (told.retry_at - Date.now() > 700) showWaiting(told.retry_at);
+        else if (banner.hidden) timer = setTimeout(() => show("warn", say("state.disconnected")), 1_500);
+        break;
+      case "offline":
+        call("state.offline");
+        show("warn", say("state.offline_long"));
+        break;
+      case "ended":
+        call("state.ended");
+        show("error", say(told.cause === "other_user" ? "state.other_user" : "state.ended_long"), " ", link);
+        break;
+      case "down":
+        call("state.down");
+        show("error", say("state.down_long"), " ", button(say("state.reconnect"), () => client.connect()));
+    }
+    const code = "code" in told ? ` – ${say("events.closed", { code: told.code ?? 0 })}` : "";
+    announce.textContent = state.textContent;
+    record(`${state.textContent}${code}`);
+  });
+  client.on("entry", ({ entry }) => {
+    const before = delayed.size;
+    if (entry.state === "pending" && entry.code === "unavailable") delayed.add(entry.id);
+    else if (entry.state !== "pending" || entry.tried === null) delayed.delete(entry.id);
+    if (connected && (before > 0) !== delayed.size > 0) showUsual();
+  });
+  // Of other rooms their counts tell, and their own conversation.
+  client.on("caught_up", ({ room, missed }) => {
+    if (missed && shown(room)) showBriefly("good", say("state.caught_up", { count: missed }));
+  });
+  client.on("joined", ({ room, gap }) => {
+    if (gap && shown(room)) showBriefly("warn", say("state.gap"));
+  });
+  client.on("refused", ({ code, room }) => {
+    const text = room ? say("room.refused", { room, reason: reason(code, say) }) : reason(code, say);
+    record(text);
+    if (room) show("error", text);
+  });
+  state.onclick = () => {
+    events.hidden = !events.hidden;
+    state.ariaExpanded = String(!events.hidden);
+    list.scrollTop = list.scrollHeight;
+  };
+
+  addEventListener("online", () => client.tell("online"));
+  addEventListener("offline", () => client.tell("offline"));
+  document.addEventListener("visibilitychange", () => document.hidden || client.tell("visible"));
+  if (!navigator.onLine) client.tell("offline");
+}

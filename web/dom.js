@@ -1,0 +1,35 @@
+/** Elements of the page: to find those of `PAGE.md`, and to make others. */
+
+/** @template {HTMLElement} [T=HTMLElement] @param {string} id @param {new () => T} [type] @returns {T} */
+export function find(id, type) {
+  const found = document.getElementById(id);
+  if (!(found instanceof (type ?? HTMLElement))) throw new Error(`the page lacks #${id}`);
+  return /** @type {T} */ (found);
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag @param {string} className @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+/** @param {string} text @param {() => void} action */
+export function button(text, action) {
+  const made = element("button", "small", text);
+  made.type = "button";
+  made.onclick = action;
+  return made;
+}
+
+/** A person's name, or its first letter, in their colour. @param {"span" | "li"} tag @param {string} className @param {string} text @param {number} colour */
+export function coloured(tag, className, text, colour) {
+  const made = element(tag, className, text);
+  made.style.color = `var(--c${colour})`;
+  return made;
+}
