@@ -1,10 +1,10 @@
 /** The chat page: `PAGE.md` says what HTML it finds, `trunkline.js` does the talking. */
 
 import { connection } from "./connection.js";
-import { button, coloured, element, find } from "./dom.js";
+import { button, coloured, element, find, link } from "./dom.js";
 import { conversation, reason } from "./log.js";
-import { colourOf, listed, speaker } from "./render.js";
-import { Opened } from "./rooms.js";
+import { listed, speaker } from "./render.js";
+import { openRooms } from "./rooms.js";
 import { Client, refusal } from "./trunkline.js";
 
 /** Milliseconds between two looks at where others are, and how many rooms of those are shown. */
@@ -12,17 +12,17 @@ const LOOK_EVERY = 30_000;
 const ACTIVE_MOST = 30;
 
 /**
- * A room that is open: `link` and `count` stand in its `item` of the list; `typists` are writing now; `here` is null where only
+ * A room that is open: `way` (there) and `count` stand in its `item` of the list; `typists` are writing now; `here` is null where only
  * their number is known, `people` null before that.
- * @typedef {{name: string, log: ReturnType<typeof conversation>, item: HTMLElement, link: HTMLElement, count: HTMLElement,
+ * @typedef {{name: string, log: ReturnType<typeof conversation>, item: HTMLElement, way: HTMLElement, count: HTMLElement,
  *   typists: Map<string, ReturnType<typeof setTimeout>>, people: {count: number, here: string[] | null} | null}} Room
  */
 
 const { room: home = "", user = "" } = document.body.dataset;
 const say = speaker(JSON.parse(find("strings").textContent ?? ""));
 const client = new Client({ user });
-const opened = new Opened(localStorage, user);
-/** In the order of the list. @type {Map<string, Room>} */
+const opened = openRooms(localStorage, user);
+/** @type {Map<string, Room>} */
 const rooms = new Map();
 const list = find("room-list");
 /** The one that is shown. @type {Room} */
@@ -42,12 +42,14 @@ client.connect();
 function enter(name) {
   closeDrawers();
   if (name !== current?.name) {
-    current?.log.hide();
-    current?.link.removeAttribute("aria-current");
+    if (current) {
+      current.log.hide();
+      current.way.ariaCurrent = null;
+    }
     opened.open(name);
     current = rooms.get(name) ?? hold(name);
     keepUp();
-    current.link.ariaCurrent = "page";
+    current.way.ariaCurrent = "page";
     find("room").textContent = name;
     current.log.show();
     showPeople();
@@ -59,33 +61,29 @@ function enter(name) {
 /** @param {string} name @returns {Room} */
 function hold(name) {
   const badge = element("span", "badge");
-  const link = element("a", "", name, " ", badge);
+  const way = link(`/rooms/${name}`, `${name} `);
   const count = element("span", "quiet");
   const leaving = button("×", () => leave(name));
-  link.href = `/rooms/${name}`;
+  way.append(badge);
   leaving.ariaLabel = leaving.title = say("rooms.leave", { room: name });
-  const log = conversation(find("log"), find("latest"), {
+  const log = conversation({
     user,
     room: name,
-    read: new Map(opened.list).get(name) ?? "",
+    read: new Map(opened.list()).get(name) ?? "",
     say,
-    older: (before) => client.history(name, { before }),
-    retry: (id) => client.retry(name, id),
-    discard: (id) => client.discard(name, id),
+    client,
     seen: (position) => opened.read(name, position),
-    counted: () => {
-      const { unread, mentioned } = log;
+    counted: (unread, mentioned) => {
       badge.textContent = unread ? `${mentioned ? "@" : ""}${unread}` : "";
       badge.classList.toggle("mentioned", mentioned);
-      link.ariaLabel = unread ? `${name}, ${say("messages.unread", { count: unread })}` : null;
+      way.ariaLabel = unread ? `${name}, ${say("messages.unread", { count: unread })}` : null;
       showUnread();
     },
   });
-  const item = element("li", "", link, count, leaving);
-  const room = { name, log, item, link, count, typists: new Map(), people: null };
-  const after = [...rooms.values()].filter((other) => other.name > name).sort((a, b) => (a.name < b.name ? -1 : 1))[0];
-  list.insertBefore(item, after?.item ?? null);
+  const item = element("li", "", way, count, leaving);
+  const room = { name, log, item, way, count, typists: new Map(), people: null };
   rooms.set(name, room);
+  list.append(...[...rooms.keys()].sort().map((each) => rooms.get(each)?.item ?? ""));
   client.join(name);
   return room;
 }
@@ -93,14 +91,14 @@ function hold(name) {
 /** @param {string} name */
 function leave(name) {
   opened.leave(name);
-  const [latest] = opened.list;
+  const [latest] = opened.list();
   if (name !== current.name) keepUp();
   else if (latest) go(latest[0]);
 }
 
 /** Holds the rooms that are open in this browser, and no others. */
 function keepUp() {
-  const open = new Map(opened.list);
+  const open = new Map(opened.list());
   for (const [name, read] of open) (rooms.get(name) ?? hold(name)).log.readUpTo(read);
   for (const { name, item } of rooms.values()) {
     if (open.has(name) || name === current.name) continue;
@@ -134,32 +132,34 @@ function roomOf(path) {
 // ---------------------------------------------------------------- what happens
 
 function happenings() {
-  client.on("joined", (told) => rooms.get(told.room)?.log.joined(told));
-  client.on("caught_up", ({ room }) => rooms.get(room)?.log.caughtUp());
-  client.on("history", ({ room, messages, more }) => rooms.get(room)?.log.prepend(messages, more));
-  client.on("history_failed", ({ room }) => rooms.get(room)?.log.prependFailed());
-  client.on("entry", ({ entry }) => rooms.get(entry.room)?.log.entry(entry));
-  client.on("message", ({ room: name, message, own }) => {
-    const room = rooms.get(name);
-    if (!room) return;
-    stopped(room, message.user);
-    if (room.log.add(message, own) && document.hidden) notify(name, message);
+  /**
+   * @template {"joined" | "caught_up" | "history" | "history_failed" | "message" | "typing" | "presence"} K
+   * @param {K} what @param {(room: Room, told: Extract<import("./machine.js").Effect, {do: K}>) => void} act
+   */
+  const on = (what, act) => client.on(what, (/** @type {any} */ told) => {
+    const room = rooms.get(told.room);
+    if (room) act(room, told);
   });
-  client.on("typing", ({ room: name, user: typist }) => {
-    const room = rooms.get(name);
-    if (!room || typist === user) return;
+  for (const what of /** @type {const} */ (["joined", "caught_up", "history", "history_failed"])) {
+    on(what, ({ log }, /** @type {any} */ told) => log[what](told));
+  }
+  client.on("entry", ({ entry }) => rooms.get(entry.room)?.log.entry(entry));
+  on("message", (room, { message, own }) => {
+    stopped(room, message.user);
+    if (room.log.add(message, own) && document.hidden) notify(room.name, message);
+  });
+  on("typing", (room, { user: typist }) => {
+    if (typist === user) return;
     clearTimeout(room.typists.get(typist));
     room.typists.set(typist, setTimeout(() => stopped(room, typist), 5_000));
     showTypists();
   });
-  client.on("presence", ({ room: name, count, here, came, went }) => {
-    const room = rooms.get(name);
-    if (!room) return;
-    room.people = { count, here };
-    room.count.textContent = String(count);
-    for (const [key, names] of Object.entries({ "people.came": came, "people.went": went })) {
-      const others = names.filter((each) => each !== user);
-      if (others.length) room.log.note(say(key, { names: listed(others, say) }));
+  on("presence", (room, told) => {
+    room.people = told;
+    room.count.textContent = String(told.count);
+    for (const what of /** @type {const} */ (["came", "went"])) {
+      const others = told[what].filter((name) => name !== user);
+      if (others.length) room.log.note(say(`people.${what}`, { names: listed(others, say) }));
     }
     showPeople();
   });
@@ -171,10 +171,10 @@ function happenings() {
   addEventListener("storage", ({ key }) => key === opened.key && keepUp());
   addEventListener("popstate", () => enter(roomOf(location.pathname)));
   find("rooms").addEventListener("click", (event) => {
-    const link = event.target instanceof Element && event.target.closest("a");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    const way = event.target instanceof Element && event.target.closest("a");
+    if (!way || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    go(roomOf(link.pathname));
+    go(roomOf(way.pathname));
   });
   const name = find("room-name", HTMLInputElement);
   find("open-room").addEventListener("submit", (event) => {
@@ -207,7 +207,7 @@ function showPeople() {
   find("people-count").textContent = show.ariaLabel = heading;
   show.textContent = String(people.count);
   find("people-list").replaceChildren(
-    ...(people.here ?? []).map((name) => coloured("li", "", name === user ? say("people.you", { name }) : name, colourOf(name))),
+    ...(people.here ?? []).map((name) => coloured("li", "", name, name === user ? say("people.you", { name }) : name)),
   );
 }
 
@@ -276,11 +276,7 @@ function active() {
     const others = found.filter(({ room }) => !rooms.has(room)).slice(0, ACTIVE_MOST);
     find("active").hidden = others.length === 0;
     links.replaceChildren(
-      ...others.map(({ room, count }) => {
-        const link = element("a", "", room);
-        link.href = `/rooms/${room}`;
-        return element("li", "", link, element("span", "quiet", String(count)));
-      }),
+      ...others.map(({ room, count }) => element("li", "", link(`/rooms/${room}`, room), element("span", "quiet", String(count)))),
     );
   };
   const look = async () => {

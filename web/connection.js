@@ -1,6 +1,6 @@
 /** How the connection fares: its state in the header, a banner where something is wrong, and a log of both. */
 
-import { button, element, find } from "./dom.js";
+import { button, element, find, link } from "./dom.js";
 import { reason } from "./log.js";
 
 /**
@@ -18,7 +18,8 @@ export function connection(client, say, shown) {
   /** Entries that the server could not take for now. @type {Set<string>} */
   const delayed = new Set();
   let connected = false;
-  let connectedOnce = false;
+  /** What "connecting" is called. */
+  let known = "connecting";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
@@ -58,43 +59,33 @@ export function connection(client, say, shown) {
   };
 
   client.on("state", (told) => {
-    connected = told.state === "connected";
-    state.dataset.state = told.state;
-    const link = element("a", "", say("state.login"));
-    link.href = location.href;
-    /** @param {string} text */
-    const call = (text) => { state.textContent = say(text); };
-    switch (told.state) {
+    const now = told.state;
+    connected = now === "connected";
+    state.dataset.state = now;
+    switch (now) {
       case "connected":
-        connectedOnce = true;
+        known = "reconnecting";
         state.textContent = say("state.connected", { instance: told.instance });
         showUsual();
         break;
       case "connecting":
-        call(connectedOnce ? "state.reconnecting" : "state.connecting");
+        state.textContent = say(`state.${known}`);
         break;
       case "waiting":
-        call("state.down");
+        state.textContent = say("state.down");
         clearTimeout(timer);
         // Most reconnections are over before anybody could read about them.
         if (told.retry_at - Date.now() > 700) showWaiting(told.retry_at);
-        else if (banner.hidden) timer = setTimeout(() => show("warn", say("state.disconnected")), 1_500);
+        else if (banner.hidden) timer = setTimeout(() => show("warn", say("state.reconnecting")), 1_500);
         break;
-      case "offline":
-        call("state.offline");
-        show("warn", say("state.offline_long"));
-        break;
-      case "ended":
-        call("state.ended");
-        show("error", say(told.cause === "other_user" ? "state.other_user" : "state.ended_long"), " ", link);
-        break;
-      case "down":
-        call("state.down");
-        show("error", say("state.down_long"), " ", button(say("state.reconnect"), () => client.connect()));
+      default:
+        state.textContent = say(`state.${now}`);
+        if (now === "offline") show("warn", say("state.offline_long"));
+        if (now === "ended") show("error", say(told.cause === "other_user" ? "state.other_user" : "state.ended_long"), " ", link(location.href, say("state.login")));
+        if (now === "down") show("error", say("state.down_long"), " ", button(say("state.reconnect"), () => client.connect()));
     }
-    const code = "code" in told ? ` – ${say("events.closed", { code: told.code ?? 0 })}` : "";
     announce.textContent = state.textContent;
-    record(`${state.textContent}${code}`);
+    record("code" in told && told.code ? `${state.textContent} – ${say("events.closed", { code: told.code })}` : state.textContent);
   });
   client.on("entry", ({ entry }) => {
     const before = delayed.size;
@@ -107,7 +98,7 @@ export function connection(client, say, shown) {
     if (missed && shown(room)) showBriefly("good", say("state.caught_up", { count: missed }));
   });
   client.on("joined", ({ room, gap }) => {
-    if (gap && shown(room)) showBriefly("warn", say("state.gap"));
+    if (gap && shown(room)) showBriefly("warn", say("messages.gap"));
   });
   client.on("refused", ({ code, room }) => {
     const text = room ? say("room.refused", { room, reason: reason(code, say) }) : reason(code, say);

@@ -1,5 +1,7 @@
 /** Elements of the page: to find those of `PAGE.md`, and to make others. */
 
+import { hueOf } from "./render.js";
+
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @param {new () => T} [type] @returns {T} */
 export function find(id, type) {
   const found = document.getElementById(id);
@@ -27,9 +29,16 @@ export function button(text, action) {
   return made;
 }
 
-/** A person's name, or its first letter, in their colour. @param {"span" | "li"} tag @param {string} className @param {string} text @param {number} colour */
-export function coloured(tag, className, text, colour) {
+/** @param {string} href @param {string} text */
+export function link(href, text) {
+  const made = element("a", "", text);
+  made.href = href;
+  return made;
+}
+
+/** Something of a user, in their colour. @param {"span" | "li"} tag @param {string} className @param {string} user */
+export function coloured(tag, className, user, text = user) {
   const made = element(tag, className, text);
-  made.style.color = `var(--c${colour})`;
+  made.style.color = `oklch(var(--person) 0.12 ${hueOf(user)})`;
   return made;
 }

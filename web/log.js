@@ -1,23 +1,21 @@
 /** The conversation of one room: delivered messages in order, and below them the reader's own that are not delivered yet. */
 
-import { button, coloured, element } from "./dom.js";
-import { actionIn, colourOf, continues, mentions, pieces, sameDay } from "./render.js";
+import { button, coloured, element, find, link } from "./dom.js";
+import { actionIn, continues, mentions, pieces, sameDay } from "./render.js";
 
 /** @typedef {import("./machine.js").Message} Message */
 /** @typedef {import("./machine.js").Entry} Entry */
 /** @typedef {import("./render.js").Said} Said */
 /** @typedef {{message: Message, nodes: Element[]}} Row */
 /**
- * @typedef {object} Hooks
+ * @typedef {object} Surroundings
  * @property {string} user
  * @property {string} room
  * @property {string} read the position of the last message that was seen before; empty: none ever was
  * @property {ReturnType<typeof import("./render.js").speaker>} say
- * @property {(before: string) => void} older asks for older messages
- * @property {(id: string) => void} retry
- * @property {(id: string) => void} discard
+ * @property {import("./trunkline.js").Client} client
  * @property {(position: string) => void} seen everything up to there
- * @property {() => void} counted what is unread may have changed
+ * @property {(unread: number, mentioned: boolean) => void} counted may have changed
  */
 
 /** Older rows leave the page (not the server) when there are more than this; scrolling up brings them back. */
@@ -27,26 +25,28 @@ const ROWS_KEPT = 800;
 const PATIENCE = 4;
 /** Lines about who came and went. */
 const NOTES_MOST = 50;
+/** The position before every message. */
+const BEFORE_ALL = "0-0";
 /** Pixels from the upper end at which older messages are fetched, and from the lower one that still count as the end. */
 const NEAR_START = 400;
 const NEAR_END = 40;
 
+/** All rooms share these; one at a time is shown there. */
+const scroller = find("log");
+const latest = find("latest");
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 
-/**
- * All rooms share the scroller and the button below it; one at a time is shown there.
- * @param {HTMLElement} scroller @param {HTMLElement} latest @param {Hooks} hooks
- */
-export function conversation(scroller, latest, { user: me, room, read, say, ...hooks }) {
+/** @param {Surroundings} surroundings */
+export function conversation({ user: me, room, read, say, client, seen: sawUpTo, counted }) {
   const messages = element("ol", "");
   const unsent = element("ol", "");
   messages.id = "messages";
   unsent.id = "unsent";
   /** First child of the list: "loading", or "the beginning". */
   const top = element("li", "note quiet");
-  const newLine = element("li", "divider new", element("span", "", say("messages.new")));
+  const newLine = divider("new", say("messages.new"));
   const notes = messages.getElementsByClassName("note");
   /** What the page holds, oldest first. @type {Row[]} */
   let rows = [];
@@ -85,7 +85,7 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
     unread = 0;
     top.textContent = "";
     dropSent();
-    messages.replaceChildren(top, element("li", "divider gap", element("span", "", say("messages.gap"))));
+    messages.replaceChildren(top, divider("gap", say("messages.gap")));
   }
 
   /** @param {Message} message @param {boolean} own @returns {boolean} whether it is news that names the reader */
@@ -120,7 +120,7 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
     if (!counting && read) unreadAfter(read);
     counting = true;
     if (shown && following) arrive();
-    else hooks.counted();
+    else tell();
     loadOlder();
   }
 
@@ -132,10 +132,10 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
     tell();
   }
 
-  /** A page of older messages. @param {Message[]} older @param {boolean} moreThere */
-  function prepend(older, moreThere) {
+  /** A page of older messages. @param {{messages: Message[], more: boolean}} page */
+  function history({ messages: older, more: others }) {
     loading = false;
-    more = moreThere;
+    more = others;
     quietly(() => above(() => {
       if (more) top.textContent = "";
       else reachedStart();
@@ -148,7 +148,7 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
   }
 
   /** The older messages did not come; scrolling asks again. */
-  function prependFailed() {
+  function historyFailed() {
     loading = false;
     top.textContent = "";
   }
@@ -184,14 +184,13 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
     const row = rowOf(message, !apart && continues(above, message));
     row.dataset.pos = message.pos;
     if (above && sameDay(above.at, message.at)) return [row];
-    return [element("li", "divider day", element("span", "", day.format(message.at))), row];
+    return [divider("", day.format(message.at)), row];
   }
 
   /** @param {Said} said @param {boolean} continued */
   function rowOf({ user, text, at }, continued) {
-    const colour = colourOf(user);
     const action = actionIn(text);
-    const author = coloured("span", "author", user, colour);
+    const author = coloured("span", "author", user);
     const row = element("li", "message");
     row.classList.toggle("own", user === me);
     row.classList.toggle("first", !continued);
@@ -204,7 +203,7 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
       row.append(element("span", "unseen", `${user}: `));
       row.title = moment.format(at);
     } else {
-      const disc = coloured("span", "disc", [...user][0]?.toUpperCase() ?? "", colour);
+      const disc = coloured("span", "disc", user, [...user][0]?.toUpperCase());
       disc.ariaHidden = "true";
       row.append(disc, element("p", "head", author, " ", timeOf(at)));
     }
@@ -229,9 +228,9 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
       fate.append(
         state === "unsure" ? say("message.unsure") : say("message.failed", { reason: reason(code ?? "", say) }),
         " ",
-        button(say("message.retry"), () => hooks.retry(id)),
+        button(say("message.retry"), () => client.retry(room, id)),
         " ",
-        button(say("message.discard"), () => hooks.discard(id)),
+        button(say("message.discard"), () => client.discard(room, id)),
       );
     }
     return row;
@@ -326,7 +325,7 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
     if (!shown || !rows[0] || !more || loading || scroller.scrollTop > NEAR_START) return;
     loading = true;
     top.textContent = say("messages.loading");
-    hooks.older(rows[0].message.pos);
+    client.history(room, { before: rows[0].message.pos });
   }
 
   function reachedStart() {
@@ -344,7 +343,8 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
   function seen() {
     if (looking()) {
       unread = 0;
-      if (last && last.pos !== read) hooks.seen((read = last.pos));
+      const end = last ? last.pos : BEFORE_ALL;
+      if (end !== read) sawUpTo((read = end));
     }
     tell();
   }
@@ -355,7 +355,7 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
       latest.hidden = following;
       latest.textContent = unread ? say("messages.unread", { count: unread }) : say("messages.latest");
     }
-    hooks.counted();
+    counted(unread, mentioned);
   }
 
   /** @param {string} position one that is not held: all that is held came after it */
@@ -380,19 +380,23 @@ export function conversation(scroller, latest, { user: me, room, read, say, ...h
   function linked(text) {
     return pieces(text).map(({ text: piece, href }) => {
       if (href === undefined) return piece;
-      const link = element("a", "", piece);
-      link.href = href;
-      link.rel = "noopener noreferrer nofollow";
-      link.target = "_blank";
-      return link;
+      const made = link(href, piece);
+      made.rel = "noopener noreferrer nofollow";
+      made.target = "_blank";
+      return made;
     });
   }
 
   return {
-    joined, add, caughtUp, readUpTo, prepend, prependFailed, note, entry, show, hide, toEnd, scrolled, resized, seen,
+    joined, caught_up: caughtUp, history, history_failed: historyFailed, add, entry, note, readUpTo,
+    show, hide, toEnd, scrolled, resized, seen,
     get unread() { return unread; },
-    get mentioned() { return mentioned; },
   };
+}
+
+/** @param {string} kind @param {string} text */
+function divider(kind, text) {
+  return element("li", `divider ${kind}`, element("span", "", text));
 }
 
 /** @param {number} at */

@@ -3,14 +3,14 @@
 /** @typedef {{user: string, text: string, at: number}} Said */
 /** @typedef {Record<string, string>} Strings */
 
-/** How many colours `style.css` has for people. */
-export const COLOURS = 12;
+/** How many colours people have: as many hues around the circle, of one lightness and chroma. */
+export const HUES = 12;
 
-/** A user's colour: the same everywhere and for ever. @param {string} user */
-export function colourOf(user) {
+/** The hue of a user's colour in degrees: the same everywhere and for ever. @param {string} user */
+export function hueOf(user) {
   let hash = 0x811c9dc5; // FNV-1a
   for (const byte of new TextEncoder().encode(user)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return ((hash ^ (hash >>> 15)) >>> 0) % COLOURS;
+  return (((hash ^ (hash >>> 15)) >>> 0) % HUES) * (360 / HUES);
 }
 
 /** What "/me waves" says, or null. @param {string} text */
@@ -77,15 +77,8 @@ function safeAddress(link) {
 
 /** Whether a text names the user: `@ann`, but not in `@annabel` or `joe@ann`. @param {string} text @param {string} user */
 export function mentions(text, user) {
-  const name = user.toLowerCase();
-  const all = text.toLowerCase();
-  const inWord = /[\p{L}\p{N}_]/u;
-  for (let at = all.indexOf(`@${name}`); at >= 0; at = all.indexOf(`@${name}`, at + 1)) {
-    const before = all.slice(0, at).at(-1) ?? " ";
-    const after = [...all.slice(at + 1 + name.length)][0] ?? " ";
-    if (!inWord.test(before) && !inWord.test(after)) return true;
-  }
-  return false;
+  const inWord = "[\\p{L}\\p{N}_]";
+  return new RegExp(`(?<!${inWord})@${user.replaceAll(".", "\\.")}(?!${inWord})`, "iu").test(text); // names have no other special character
 }
 
 /**

@@ -3,44 +3,29 @@
 /** With more than these, the one that was opened longest ago is forgotten. */
 export const ROOMS_MOST = 20;
 
-export class Opened {
-  #storage;
-  /** What it is stored under. */
-  key;
+/**
+ * The room opened last comes first; `read` is the position of the last message seen there, or empty.
+ * @typedef {[room: string, read: string][]} List
+ */
 
-  /** @param {Pick<Storage, "getItem" | "setItem">} storage @param {string} user */
-  constructor(storage, user) {
-    this.#storage = storage;
-    this.key = `trunkline:rooms:${user}`;
-  }
-
-  /** The room opened last comes first; `read` is the position of the last message seen there, or empty. @returns {[room: string, read: string][]} */
-  get list() {
-    try {
-      return JSON.parse(this.#storage.getItem(this.key) ?? "[]");
-    } catch {
-      return [];
-    }
-  }
-
+/** @param {Pick<Storage, "getItem" | "setItem">} storage @param {string} user */
+export function openRooms(storage, user) {
+  const key = `trunkline:rooms:${user}`;
+  /** @returns {List} */
+  const list = () => JSON.parse(storage.getItem(key) ?? "[]");
+  /** @param {List} rooms */
+  const keep = (rooms) => storage.setItem(key, JSON.stringify(rooms.slice(0, ROOMS_MOST)));
   /** @param {string} room */
-  open(room) {
-    const list = this.list;
-    this.#set([list.find(([each]) => each === room) ?? [room, ""], ...list.filter(([each]) => each !== room)]);
-  }
-
-  /** @param {string} room */
-  leave(room) {
-    this.#set(this.list.filter(([each]) => each !== room));
-  }
-
-  /** @param {string} room @param {string} position */
-  read(room, position) {
-    this.#set(this.list.map(([each, read]) => [each, each === room ? position : read]));
-  }
-
-  /** @param {[string, string][]} list */
-  #set(list) {
-    this.#storage.setItem(this.key, JSON.stringify(list.slice(0, ROOMS_MOST)));
-  }
+  const others = (room) => list().filter(([each]) => each !== room);
+  return {
+    /** What it is stored under. */
+    key,
+    list,
+    /** @param {string} room */
+    open: (room) => keep([list().find(([each]) => each === room) ?? [room, ""], ...others(room)]),
+    /** @param {string} room */
+    leave: (room) => keep(others(room)),
+    /** @param {string} room @param {string} position */
+    read: (room, position) => keep(list().map(([each, read]) => [each, each === room ? position : read])),
+  };
 }

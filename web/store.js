@@ -18,7 +18,7 @@
 
 /** For Node, and for pages that may not store anything. @implements {Store} */
 export class MemoryStore {
-  /** @type {Map<string, Stored>} */
+  /** By id: ours are random. @type {Map<string, Stored>} */
   #entries = new Map();
 
   /** @param {string} user @param {string} room */
@@ -28,12 +28,12 @@ export class MemoryStore {
 
   /** @param {Stored} entry */
   async put(entry) {
-    this.#entries.set(JSON.stringify([entry.user, entry.room, entry.id]), { ...entry });
+    this.#entries.set(entry.id, { ...entry });
   }
 
   /** @param {Entry} entry */
-  async delete({ user, room, id }) {
-    this.#entries.delete(JSON.stringify([user, room, id]));
+  async delete({ id }) {
+    this.#entries.delete(id);
   }
 }
 
@@ -81,28 +81,16 @@ function settled(request) {
 
 /** @typedef {{owner: string, held: Promise<unknown>, over: AbortController, claims: Promise<void>, awaited: Set<string>}} Stay */
 
-/** One tab's share of a store. */
-export class Outbox {
-  #store;
-  #locks;
-  #tab;
-  #stays = 0;
+/**
+ * One tab's share of a store.
+ * @param {Store} store @param {Pick<LockManager, "request"> | undefined} locks @param {string} tab a name that no other tab has
+ */
+export function outbox(store, locks, tab) {
+  let stays = 0;
   /** The last write; all of them happen one after another. @type {Promise<unknown>} */
-  #written = Promise.resolve();
+  let written = Promise.resolve();
   /** By room. @type {Map<string, Stay>} */
-  #rooms = new Map();
-
-  /** @param {Store} store @param {Pick<LockManager, "request"> | undefined} locks @param {string} tab a name that no other tab has */
-  constructor(store, locks, tab) {
-    this.#store = store;
-    this.#locks = locks;
-    this.#tab = tab;
-  }
-
-  /** Settled when everything saved so far is stored. */
-  get written() {
-    return this.#written;
-  }
+  const rooms = new Map();
 
   /**
    * Takes over the entries that nobody alive owns, and goes on to do so whenever another owner goes.
@@ -110,31 +98,36 @@ export class Outbox {
    * @param {string} room
    * @param {(entries: Entry[]) => void} taken called once for what is there now (perhaps nothing), and later for more
    */
-  claim(user, room, taken) {
-    const stay = this.#stay(room);
+  function claim(user, room, taken) {
+    const stay = stayIn(room);
     // One after another, lest the second brings back what the first took and the server has meanwhile.
-    stay.claims = stay.claims.then(() => this.#claim(user, room, stay, taken));
+    stay.claims = stay.claims.then(() => claimAs(user, room, stay, taken));
     return stay.claims;
   }
 
   /** @param {string} user @param {string} room @param {Stay} stay @param {(entries: Entry[]) => void} taken */
-  async #claim(user, room, stay, taken) {
+  async function claimAs(user, room, stay, taken) {
     try {
       await stay.held;
-      const found = (await this.#store.list(user, room)).map((entry) => entry.owner);
+      const found = (await store.list(user, room)).map((entry) => entry.owner);
       const owners = new Set(found.filter((owner) => owner !== stay.owner && !stay.awaited.has(owner)));
       /** @type {Entry[]} */
       const orphans = [];
       for (const owner of owners) {
-        const take = () => this.#take(user, room, owner, stay.owner);
-        if (!this.#locks) {
+        // Under the owner's lock.
+        const take = async () => {
+          const left = (await store.list(user, room)).filter((entry) => entry.owner === owner);
+          for (const entry of left) await store.put({ ...entry, owner: stay.owner });
+          return left.map(({ owner: _, ...entry }) => entry);
+        };
+        if (!locks) {
           orphans.push(...(await take()));
           continue;
         }
-        const free = await this.#locks.request(owner, { ifAvailable: true }, async (lock) => lock && orphans.push(...(await take())));
+        const free = await locks.request(owner, { ifAvailable: true }, async (lock) => lock && orphans.push(...(await take())));
         if (free !== null) continue;
         stay.awaited.add(owner);
-        this.#locks
+        locks
           .request(owner, { signal: stay.over.signal }, async () => taken(await take()))
           .catch(() => {}) // we left first
           .finally(() => stay.awaited.delete(owner));
@@ -147,43 +140,41 @@ export class Outbox {
   }
 
   /** @param {Entry} entry */
-  save(entry) {
+  function save(entry) {
     const done = entry.state === "sent" || entry.state === "discarded";
-    const stored = { ...entry, owner: this.#stay(entry.room).owner };
-    this.#written = this.#written
-      .then(() => (done ? this.#store.delete(entry) : this.#store.put(stored)))
+    const stored = { ...entry, owner: stayIn(entry.room).owner };
+    written = written
+      .then(() => (done ? store.delete(entry) : store.put(stored)))
       .catch((error) => console.warn("trunkline: the outbox cannot be stored", error));
   }
 
   /** What this tab holds of the room is free for others, once it is stored. @param {string} room */
-  leave(room) {
-    const stay = this.#rooms.get(room);
-    this.#rooms.delete(room);
-    if (stay) void this.#written.then(() => stay.over.abort());
+  function leave(room) {
+    const stay = rooms.get(room);
+    rooms.delete(room);
+    if (stay) void written.then(() => stay.over.abort());
   }
 
   /** @param {string} room */
-  #stay(room) {
-    let stay = this.#rooms.get(room);
+  function stayIn(room) {
+    let stay = rooms.get(room);
     if (!stay) {
-      const owner = `trunkline:${this.#tab}:${++this.#stays}`;
+      const owner = `trunkline:${tab}:${++stays}`;
       const over = new AbortController();
       const gone = new Promise((resolve) => over.signal.addEventListener("abort", resolve));
       const held = new Promise((granted) => {
-        if (this.#locks) void this.#locks.request(owner, () => (granted(null), gone));
+        if (locks) void locks.request(owner, () => (granted(null), gone));
         else granted(null);
       });
       stay = { owner, held, over, claims: Promise.resolve(), awaited: new Set() };
-      this.#rooms.set(room, stay);
+      rooms.set(room, stay);
     }
     return stay;
   }
 
-  /** Under the lock of `from`. @param {string} user @param {string} room @param {string} from @param {string} to */
-  async #take(user, room, from, to) {
-    const stored = await this.#store.list(user, room);
-    const mine = stored.filter((entry) => entry.owner === from);
-    for (const entry of mine) await this.#store.put({ ...entry, owner: to });
-    return mine.map(({ owner, ...entry }) => entry);
-  }
+  return {
+    claim, save, leave,
+    /** Settled when everything saved so far is stored. */
+    get written() { return written; },
+  };
 }

@@ -11,8 +11,8 @@
  * what was written while away. `machine.js` decides all that; this file lends it a clock, sockets and a store.
  */
 
-import { Machine } from "./machine.js";
-import { IndexedDbStore, MemoryStore, Outbox } from "./store.js";
+import { machine } from "./machine.js";
+import { IndexedDbStore, MemoryStore, outbox } from "./store.js";
 
 /** @typedef {import("./machine.js").Event} Event */
 /** @typedef {import("./machine.js").Effect} Effect */
@@ -63,8 +63,8 @@ export class Client {
     now = Date.now,
     random = Math.random,
   } = {}) {
-    this.#machine = new Machine({ user: user ?? null, random });
-    this.#outbox = new Outbox(store, locks, newId());
+    this.#machine = machine({ user: user ?? null, random });
+    this.#outbox = outbox(store, locks, newId());
     this.#url = new URL(url);
     this.#fetch = fetch;
     this.#open = open;
@@ -103,8 +103,8 @@ export class Client {
     this.#feed({ type });
   }
 
-  /** @param {string} room @param {{recent?: number}} [options] how many messages to begin with */
-  join(room, { recent = 50 } = {}) {
+  /** @param {string} room @param {{recent?: number}} [options] how many messages to begin with, 50 if left out */
+  join(room, { recent } = {}) {
     this.#feed({ type: "join", room, recent });
   }
 
@@ -137,8 +137,8 @@ export class Client {
   }
 
   /** Asks for older messages; `history` or `history_failed` answers. @param {string} room @param {{before?: string, limit?: number}} [page] */
-  history(room, { before, limit = 50 } = {}) {
-    this.#feed({ type: "history", room, limit, ...(before === undefined ? {} : { before }) });
+  history(room, { before, limit } = {}) {
+    this.#feed({ type: "history", room, limit, before });
   }
 
   /** Call it at every key stroke; the others hear of it every three seconds. @param {string} room */
@@ -200,14 +200,14 @@ export class Client {
         cache: "no-store",
         signal: AbortSignal.timeout(PROBE_TIMEOUT),
       });
-      const after = Number(response.headers.get("retry-after"));
+      const after = Number(response.headers.get("retry-after")) || 0;
       const body = response.ok ? await response.json() : {};
       this.#feed({
         type: "probed",
         socket,
         status: response.status,
-        ...(typeof body.user === "string" ? { user: body.user } : {}),
-        ...(after > 0 ? { retry_after_ms: after * 1000 } : {}),
+        user: body.user,
+        retry_after_ms: after * 1000,
       });
     } catch {
       this.#feed({ type: "probed", socket, status: 0 });

@@ -1,7 +1,7 @@
 // The library around the machine: sockets, timers, store and tabs, with stand-ins for all of them.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { MemoryStore, Outbox } from "../store.js";
+import { MemoryStore, outbox } from "../store.js";
 import { Client, refusal } from "../trunkline.js";
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -43,7 +43,7 @@ const ids = (entries) => entries.map(({ id }) => id);
 test("a tab leaves alone what another living tab owns, and inherits it when that goes", async () => {
   const store = new MemoryStore();
   const locks = new Locks();
-  const [first, second, third] = ["1", "2", "3"].map((tab) => new Outbox(store, locks, tab));
+  const [first, second, third] = ["1", "2", "3"].map((tab) => outbox(store, locks, tab));
   await first.claim("ann", "lobby", () => {});
   first.save(entry("a"));
   await first.written;
@@ -59,30 +59,30 @@ test("a tab leaves alone what another living tab owns, and inherits it when that
   const late = [];
   locks.drop("2");
   locks.drop("3");
-  await new Outbox(store, locks, "4").claim("ann", "lobby", (entries) => late.push(...ids(entries)));
+  await outbox(store, locks, "4").claim("ann", "lobby", (entries) => late.push(...ids(entries)));
   await settle();
   assert.deepEqual(late, ["a"]);
 });
 
 test("what was sent does not come back, and nobody sees another user's or room's", async () => {
   const store = new MemoryStore();
-  const outbox = new Outbox(store, new Locks(), "1");
-  outbox.save(entry("a"));
-  outbox.save(entry("b", { room: "ops" }));
-  outbox.save(entry("c", { user: "bob" }));
-  outbox.save(entry("a", { state: "sent", pos: "1-1" }));
-  await outbox.written;
+  const mine = outbox(store, new Locks(), "1");
+  mine.save(entry("a"));
+  mine.save(entry("b", { room: "ops" }));
+  mine.save(entry("c", { user: "bob" }));
+  mine.save(entry("a", { state: "sent", pos: "1-1" }));
+  await mine.written;
   for (const [user, room, expected] of [["ann", "lobby", []], ["ann", "ops", ["b"]], ["bob", "lobby", ["c"]]]) {
     assert.deepEqual(ids(await store.list(user, room)), expected);
   }
 });
 
 test("leaving a room frees its entries for the next stay", async () => {
-  const outbox = new Outbox(new MemoryStore(), new Locks(), "1");
-  outbox.save(entry("a"));
-  outbox.leave("lobby");
+  const mine = outbox(new MemoryStore(), new Locks(), "1");
+  mine.save(entry("a"));
+  mine.leave("lobby");
   const taken = [];
-  await outbox.claim("ann", "lobby", (entries) => taken.push(...ids(entries)));
+  await mine.claim("ann", "lobby", (entries) => taken.push(...ids(entries)));
   await settle();
   assert.deepEqual(taken, ["a"]);
 });
@@ -90,11 +90,11 @@ test("leaving a room frees its entries for the next stay", async () => {
 test("a store that fails does not stop the chat", async (context) => {
   context.mock.method(console, "warn", () => {});
   const broken = { list: async () => { throw new Error("no"); }, put: async () => { throw new Error("no"); }, delete: async () => {} };
-  const outbox = new Outbox(broken, undefined, "1");
-  outbox.save(entry("a"));
-  await outbox.written;
+  const mine = outbox(broken, undefined, "1");
+  mine.save(entry("a"));
+  await mine.written;
   let taken;
-  await outbox.claim("ann", "lobby", (entries) => { taken = entries; });
+  await mine.claim("ann", "lobby", (entries) => { taken = entries; });
   assert.deepEqual(taken, []);
 });
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { Machine } from "../machine.js";
+import { machine } from "../machine.js";
 
 const text = readFileSync(new URL("../../docs/PROTOCOL.md", import.meta.url), "utf8");
 
@@ -13,9 +13,9 @@ const codes = (heading) => text.split(heading)[1].split(/^#+ /m)[0].split("\n").
 
 /** A machine that is connected, with the document's own welcome, and in `rooms`. */
 function connected(...rooms) {
-  const machine = new Machine({ user: "ann", random: () => 0.5 });
+  const client = machine({ user: "ann", random: () => 0.5 });
   const out = [];
-  const handle = (at, event) => out.push(...machine.handle(at, event));
+  const handle = (at, event) => out.push(...client.handle(at, event));
   for (const room of rooms) handle(0, { type: "join", room });
   handle(0, { type: "connect" });
   handle(0, { type: "probed", socket: 1, status: 200, user: "ann" });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { COLOURS } from "../render.js";
+import { HUES } from "../render.js";
 
 const folder = new URL("../", import.meta.url);
 const read = (name) => readFileSync(new URL(name, folder), "utf8");
@@ -11,18 +11,28 @@ const languages = readdirSync(new URL("strings/", folder));
 const page = read("PAGE.md");
 
 test("text meets 4.5:1 and edges 3:1 in both themes", () => {
+  const linear = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  /** Linear sRGB of an OKLCH colour, cut off where screens end: CSS Color 4, section 10. */
+  const person = (lightness, chroma, hue) => {
+    const [a, b] = [Math.cos, Math.sin].map((part) => chroma * part((hue * Math.PI) / 180));
+    const [l, m, s] = [[0.3963377774, 0.2158037573], [-0.1055613458, -0.0638541728], [-0.0894841775, -1.291485548]].map(([x, y]) => (lightness + x * a + y * b) ** 3);
+    const rows = [[4.0767416621, -3.3077115913, 0.2309699292], [-1.2684380046, 2.6097574011, -0.3413193965], [-0.0041960863, -0.7034186147, 1.707614701]];
+    return rows.map(([x, y, z]) => Math.min(1, Math.max(0, x * l + y * m + z * s)));
+  };
   const luminance = (colour) => {
-    const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    const [r, g, b] = typeof colour === "string" ? linear(colour) : colour;
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const contrast = (a, b) => {
     const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
     return (light + 0.05) / (dark + 0.05);
   };
-  const themes = [...read("style.css").matchAll(/:root \{([^}]*--ground[^}]*)\}/g)].map(([, body]) => Object.fromEntries([...body.matchAll(/--([\w-]+): (#\w{6})/g)].map(([, name, value]) => [name, value])));
+  const themes = [...read("style.css").matchAll(/:root \{([^}]*--ground[^}]*)\}/g)].map(([, body]) => Object.fromEntries([...body.matchAll(/--([\w-]+): (#\w{6}|\d+%)/g)].map(([, name, value]) => [name, value])));
   assert.equal(themes.length, 2);
   for (const theme of themes) {
-    const people = Array.from({ length: COLOURS }, (_, index) => `c${index}`);
+    const chroma = Number(/oklch\(var\(--person\) ([\d.]+)/.exec(read("dom.js"))?.[1]);
+    const people = Array.from({ length: HUES }, (_, index) => `p${index}`);
+    people.forEach((name, index) => { theme[name] = person(parseInt(theme.person, 10) / 100, chroma, (index * 360) / HUES); });
     const texts = ["ink", "quiet", "accent", "bad", ...people].flatMap((ink) => ["ground", "side", "own"].map((ground) => [ink, ground]));
     for (const [ink, ground] of [...texts, ["on-accent", "accent"], ["good", "good-ground"], ["warn", "warn-ground"], ["bad", "bad-ground"]]) {
       assert.ok(contrast(theme[ink], theme[ground]) >= 4.5, `${ink} on ${ground}: ${contrast(theme[ink], theme[ground]).toFixed(2)}`);

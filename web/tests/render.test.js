@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { actionIn, COLOURS, colourOf, continues, listed, mentions, pieces, sameDay, speaker } from "../render.js";
+import { actionIn, continues, HUES, hueOf, listed, mentions, pieces, sameDay, speaker } from "../render.js";
 
 test("colours are stable, in range and spread", () => {
-  assert.equal(colourOf("ann"), colourOf("ann"));
-  const counts = Array(COLOURS).fill(0);
-  for (let i = 0; i < 1200; i++) counts[colourOf(`user${i}`)] += 1;
+  assert.equal(hueOf("ann"), hueOf("ann"));
+  const counts = Array(HUES).fill(0);
+  for (let i = 0; i < 1200; i++) counts[hueOf(`user${i}`) / (360 / HUES)] += 1;
   assert.ok(counts.every((count) => count > 50), String(counts));
-  assert.ok(colourOf("林小明") < COLOURS);
+  assert.ok(hueOf("林小明") < 360);
 });
 
 test("/me is an action", () => {

@@ -1,7 +1,7 @@
 // Machines against a simulated server that crashes, refuses, repeats and forgets. Time and dice are ours, so a failing seed fails again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Machine } from "../machine.js";
+import { machine } from "../machine.js";
 
 const ROOM = "lobby";
 const REMEMBERED = 600_000;
@@ -140,7 +140,7 @@ class Person {
     this.shown = [];
     this.gaps = 0;
     this.open = new Map();
-    this.machine = new Machine({ user: this.user, random: this.world.random });
+    this.machine = machine({ user: this.user, random: this.world.random });
     this.feed({ type: "join", room: ROOM, recent: 1000 });
     this.feed({ type: "connect" });
   }

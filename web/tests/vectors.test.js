@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { Machine } from "../machine.js";
+import { machine } from "../machine.js";
 
 const folder = new URL("../vectors/", import.meta.url);
 const read = (name) => JSON.parse(readFileSync(new URL(name, folder), "utf8"));
@@ -12,11 +12,12 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".json")))
   describe(file, () => {
     for (const { name, user = "ann", given: first, steps } of read(file)) {
       test(name, () => {
-        const machine = new Machine({ user, random: () => 0.5 });
+        const client = machine({ user, random: () => 0.5 });
         for (const { at, event, wake, effects } of [...(first ? given[first] : []), ...steps]) {
           const step = `at ${at}: ${event.type} ${event.frame?.type ?? ""}`;
-          assert.deepEqual(machine.handle(at, event), effects, step);
-          assert.equal(machine.wake, wake, `${step}: wake`);
+          const done = JSON.parse(JSON.stringify(client.handle(at, event))); // a field that is undefined is not there
+          assert.deepEqual(done, effects, step);
+          assert.equal(client.wake, wake, `${step}: wake`);
         }
       });
     }

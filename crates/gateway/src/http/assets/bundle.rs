@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn what_only_readers_need_is_left_out() {
         let script = "/** A\n * b.\n */\n\n// c\nif (d) { // e\n  /* f */\n  g(\"/*\");\n}\n";
-        let found = files(&[("a.js", script), ("b.css", "/* A */\na {\n  b: c; }\n"), ("c.svg", "<svg>\n  //\n</svg>\n")]);
+        let found =
+            files(&[("a.js", script), ("b.css", "/* A */\na {\n  b: c; }\n"), ("c.svg", "<svg>\n  //\n</svg>\n")]);
         let found = found.unwrap();
         assert_eq!(named(&found, "a.js").text, "if (d) { // e\ng(\"/*\");\n}\n");
         assert_eq!(named(&found, "b.css").text, "a {\nb: c; }\n");
