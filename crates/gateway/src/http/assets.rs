@@ -5,7 +5,7 @@ mod bundle;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION},
     web,
 };
 
@@ -32,7 +32,17 @@ pub(crate) use embedded::*;
 /// The name holds the hash of the content: whoever has the file never asks again.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
-/// Answers with a file, or with 404.
+/// Hexadecimal digits of a hash, as the build script makes them.
+const HASH_DIGITS: usize = 16;
+
+/// Most times that a browser is sent round for a file; browsers follow 20 redirects.
+const ROUNDS: u8 = 16;
+
+/// Answers with a file.
+///
+/// While instances are replaced by those of another build, a page of the one may ask the other for a file that only the first
+/// has. The browser is then sent to the same place again, by way of the balancer, which chooses another instance; and
+/// is told 404 when it comes back for the last time. Neither answer may be kept.
 #[allow(clippy::unused_async, reason = "handlers are async")]
 pub(super) async fn serve(file: web::Path<String>, request: HttpRequest) -> HttpResponse {
     match ALL.iter().find(|asset| asset.file == file.as_str()) {
@@ -40,6 +50,22 @@ pub(super) async fn serve(file: web::Path<String>, request: HttpRequest) -> Http
             .insert_header((CONTENT_TYPE, asset.content_type))
             .insert_header((CACHE_CONTROL, FOR_EVER))
             .body(asset.bytes),
-        None => Problem::NotFound.answer(&request),
+        None => match next_round(&file, request.query_string()) {
+            Some(round) => HttpResponse::TemporaryRedirect()
+                .insert_header((LOCATION, format!("?round={round}")))
+                .insert_header((CACHE_CONTROL, "no-store"))
+                .finish(),
+            None => Problem::NotFound.answer(&request),
+        },
     }
+}
+
+/// The number of the next round for a file that another build may have; `None` if none could have it, or it was the last.
+fn next_round(file: &str, query: &str) -> Option<u8> {
+    let (hash, _) = file.rsplit_once('-')?.1.split_once('.')?;
+    if hash.len() != HASH_DIGITS || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let round = query.strip_prefix("round=").map_or(Ok(0), str::parse::<u8>).ok()?;
+    (round < ROUNDS).then_some(round + 1)
 }

@@ -30,13 +30,13 @@ pub(crate) fn chat(strings: &Strings, room: &Room, user: &UserName, instance: &s
 fn header(strings: &Strings, room: &Room, user: &UserName) -> Markup {
     html! {
         header {
-            button type="button" id="show-rooms" class="drawer-button" aria-expanded="false" aria-controls="rooms" {
+            button type="button" id="show-rooms" aria-expanded="false" aria-controls="rooms" {
                 (strings.get("rooms")) " " span id="elsewhere" class="badge" {}
             }
             h1 id="room" { (room) }
             button type="button" id="connection" aria-expanded="false" aria-controls="events"
                 title=(strings.get("events")) { (strings.get("state.connecting")) }
-            button type="button" id="show-people" class="drawer-button" aria-expanded="false" aria-controls="people"
+            button type="button" id="show-people" aria-expanded="false" aria-controls="people"
                 hidden {}
             form method="post" action="/logout" {
                 span id="user" { (user) }

@@ -17,6 +17,7 @@ mod keyboard;
 mod narrow;
 mod outbox;
 mod pictures;
+mod rooms;
 mod session;
 mod talk;
 

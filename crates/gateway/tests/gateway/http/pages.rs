@@ -168,6 +168,29 @@ async fn assets_are_kept_for_ever_and_import_each_other_by_hashed_names() {
 }
 
 #[actix_web::test]
+async fn a_file_of_another_build_is_asked_for_again_and_no_answer_is_kept() {
+    let site = site(in_memory(), Config::default()).await;
+    let ours = Browser::default().get("/").send(&site).await.body;
+    let style = ours.split("\"/assets/style-").nth(1).unwrap().split('"').next().unwrap();
+    let (hash, _) = style.split_once('.').unwrap();
+    let another: String = hash.chars().map(|digit| if digit == '0' { '1' } else { '0' }).collect();
+
+    let mut path = format!("/assets/style-{another}.css");
+    for round in 1..=16 {
+        let answer = Browser::default().fetch(&path).send(&site).await;
+        let expected = (StatusCode::TEMPORARY_REDIRECT, format!("?round={round}"));
+        assert_eq!((answer.status, answer.header("location").to_owned()), expected);
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_secure(&answer);
+        path = format!("/assets/style-{another}.css?round={round}");
+    }
+    for path in [&path, "/assets/x-1.js", "/assets/style.css", &format!("/assets/style-{another}.css?round=-1")] {
+        let answer = Browser::default().fetch(path).send(&site).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (StatusCode::NOT_FOUND, "no-store"), "{path}");
+    }
+}
+
+#[actix_web::test]
 async fn health_and_readiness() {
     let gateway = Gateway::new(LocalBus::new(LocalConfig::default()), in_memory(), Config::default()).unwrap();
     let site = mounted(gateway.clone()).await;
