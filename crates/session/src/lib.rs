@@ -67,5 +67,5 @@ pub use memory::{Memory, MemorySessions};
 pub use observe::{Failure, observed};
 pub use redis::{Redis, RedisSessions};
 pub use sessions::{Principal, Sessions};
-pub use sid::{Digest, InvalidHex, InvalidSid, Salt, Sid};
+pub use sid::{Attempt, Digest, InvalidHex, InvalidSid, Salt, Sid};
 pub use store::Store;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use trunkline_domain::UserName;
 
 use crate::{
-    Principal, SessionError, Sessions,
+    Attempt, Principal, SessionError, Sessions,
     marks::{MARK, Mark, SID, USER},
 };
 
@@ -22,11 +22,19 @@ pub fn principal(session: &Session) -> Option<Principal> {
 /// changes over: the old session ends with its sockets as soon as it is certain that the new name can be had; if it
 /// cannot, the old one goes on.
 ///
+/// A request that repeats an `attempt` whose answer never came back, so that it brings no key, is not kept out by the session
+/// that the first one began: that ends, and a new one begins.
+///
 /// # Errors
 /// [`Taken`](SessionError::Taken): another live session holds the name or one that looks like it.
 /// [`Unavailable`](SessionError::Unavailable): try again; a name that was claimed by then is free again after
 /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM).
-pub async fn login(session: &Session, sessions: &impl Sessions, user: &UserName) -> Result<Principal, SessionError> {
+pub async fn login(
+    session: &Session,
+    sessions: &impl Sessions,
+    user: &UserName,
+    attempt: Option<Attempt>,
+) -> Result<Principal, SessionError> {
     let held = principal(session);
     if let Some(held) = &held {
         if held.user == *user {
@@ -39,7 +47,7 @@ pub async fn login(session: &Session, sessions: &impl Sessions, user: &UserName)
             sessions.end(&held.sid).await?;
         }
     }
-    let sid = sessions.claim(user).await?;
+    let sid = sessions.claim(user, attempt).await?;
     if let Some(held) = held {
         sessions.end(&held.sid).await?;
         // The middleware then deletes what belongs to the old key and saves the rest as new.

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use actix_session::storage::SessionStore;
 use trunkline_domain::UserName;
 
-use crate::{Endings, SessionError, Sid};
+use crate::{Attempt, Endings, SessionError, Sid};
 
 /// Who is logged in, in which session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +22,16 @@ pub struct Principal {
 pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     /// Starts a session of `user`, and claims the name and all that look like it in the same step. It gets its key when
     /// the middleware saves it ([`login`](crate::login()) sees to that), within
-    /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM).
+    /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM). A session that the same `attempt` began ends for it, up to twice.
     ///
     /// # Errors
     /// [`Taken`](SessionError::Taken) while another live session holds the name,
     /// [`Unavailable`](SessionError::Unavailable).
-    fn claim(&self, user: &UserName) -> impl Future<Output = Result<Sid, SessionError>> + Send;
+    fn claim(
+        &self,
+        user: &UserName,
+        attempt: Option<Attempt>,
+    ) -> impl Future<Output = Result<Sid, SessionError>> + Send;
 
     /// Counts as use of a session: puts its idle expiry off, and that of its name, never beyond the absolute limit.
     /// Answers how long it can still last at most; `None` if it is gone for certain.

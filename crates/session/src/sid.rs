@@ -23,6 +23,11 @@ impl Sid {
         Self { name: hash(&[b"name", user.skeleton().as_bytes()]), id: rand::random() }
     }
 
+    /// The one that an attempt makes in its turn: the same whenever and wherever it is asked for.
+    pub(crate) fn of(user: &UserName, attempt: Attempt, turn: u8) -> Self {
+        Self { id: hash(&[b"attempt", &attempt.0.to_be_bytes(), &[turn]]), ..Self::new(user) }
+    }
+
     /// The same for all sessions of users whose names look alike (equal [skeletons](UserName::skeleton)), which is to
     /// say: for all that may not live at the same time. 32 hexadecimal digits.
     #[must_use]
@@ -127,9 +132,34 @@ impl Salt {
     }
 }
 
-/// The text is neither a digest nor a salt.
+/// An attempt to log in, by which its repetition is known: who clicked twice, or did not hear the answer, is not kept out by
+/// the session that the first request began. 128 random bits that a login page holds and sends along.
+///
+/// Whoever knows it can end that one session, and no other of the same name: it is secret. Only a hash of it is stored, as
+/// part of a [`Sid`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Attempt(u128);
+
+impl Attempt {
+    /// How often an attempt may begin anew.
+    pub(crate) const TURNS: u8 = 3;
+
+    /// A new one, for a page.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attempt")
+    }
+}
+
+/// The text is no digest, salt or attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("digests and salts are 32 hexadecimal digits")]
+#[error("digests, salts and attempts are 32 hexadecimal digits")]
 pub struct InvalidHex;
 
 /// As text 32 hexadecimal digits.
@@ -163,7 +193,7 @@ macro_rules! as_hex {
     )*};
 }
 
-as_hex!(Digest, Salt);
+as_hex!(Digest, Salt, Attempt);
 
 /// 128 bits of the SHA-256 of the parts. The first is a label of its own for each use, none the beginning of another.
 fn hash(parts: &[&[u8]]) -> u128 {

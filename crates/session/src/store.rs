@@ -7,7 +7,7 @@ use actix_web::cookie::time;
 use trunkline_domain::UserName;
 
 use crate::{
-    Backend, Endings, KeyChange, SessionError, Sessions, Sid,
+    Attempt, Backend, Endings, KeyChange, SessionError, Sessions, Sid,
     marks::{Mark, SID, USER},
     observe,
     sid::{Key, Salt, Secret},
@@ -115,9 +115,20 @@ impl<B: Backend> SessionStore for Store<B> {
 }
 
 impl<B: Backend> Sessions for Store<B> {
-    async fn claim(&self, user: &UserName) -> Result<Sid, SessionError> {
-        let sid = Sid::new(user);
-        if self.backend.claim(sid, user).await? { Ok(sid) } else { Err(SessionError::Taken) }
+    async fn claim(&self, user: &UserName, attempt: Option<Attempt>) -> Result<Sid, SessionError> {
+        let Some(attempt) = attempt else {
+            let sid = Sid::new(user);
+            return if self.backend.claim(sid, user).await? { Ok(sid) } else { Err(SessionError::Taken) };
+        };
+        for turn in 0..Attempt::TURNS {
+            let sid = Sid::of(user, attempt, turn);
+            if self.backend.claim(sid, user).await? {
+                return Ok(sid);
+            }
+            // Frees the name if it is this attempt that holds it; somebody else's session has another id.
+            self.backend.end(sid).await?;
+        }
+        Err(SessionError::Taken)
     }
 
     async fn touch(&self, sid: &Sid) -> Result<Option<Duration>, SessionError> {

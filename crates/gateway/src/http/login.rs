@@ -27,10 +27,15 @@ struct Form {
     #[serde(default)]
     name: String,
     next: Option<String>,
+    attempt: Option<String>,
 }
 
 /// Logs in: as JSON, 200 `{"user":"ann"}`; as a form, 303 to where the person wanted to go. Refusals are JSON, or the login
 /// page with the error beside the field.
+///
+/// A browser gives up the first request when its form is sent again, by a second click or after an answer that never came,
+/// and knows nothing of the session that it began. The page's [`Attempt`](trunkline_session::Attempt) does: without it, people
+/// would meet themselves under a taken name.
 pub(super) async fn login<S: Sessions>(
     site: web::Data<Site<S>>,
     request: HttpRequest,
@@ -62,7 +67,8 @@ async fn attempt<S: Sessions>(
     *form = read(request, payload).await?;
     let user: UserName = form.name.parse()?;
     site.logins.name(&user.skeleton()).map_err(Problem::Throttled)?;
-    match trunkline_session::login(session, &site.sessions, &user).await {
+    let attempt = form.attempt.as_deref().and_then(|text| text.parse().ok());
+    match trunkline_session::login(session, &site.sessions, &user, attempt).await {
         Ok(principal) => {
             tracing::info!(user = %principal.user, session = %principal.sid, "logged in");
             Ok(principal.user)
@@ -128,6 +134,7 @@ fn refusal(request: &HttpRequest, form: &Form, problem: &Problem) -> HttpRespons
         name: form.name.trim(),
         next: form.next.as_deref().and_then(local_path),
         failure: Some(failure),
+        ..pages::Login::default()
     };
     problem.page(pages::login(Language::of(request.headers()).strings(), &login))
 }

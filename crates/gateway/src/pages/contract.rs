@@ -41,7 +41,12 @@ fn heads() {
 
 #[test]
 fn login() {
-    let login = Login { name: "ann", next: Some("/rooms/lobby"), failure: Some(Failure::NameTaken) };
+    let login = Login {
+        name: "ann",
+        next: Some("/rooms/lobby"),
+        failure: Some(Failure::NameTaken),
+        attempt: "00f1".repeat(8).parse().unwrap(),
+    };
     assert_eq!(rendered(super::login(Language::English.strings(), &login), "<body"), block("Login"));
 }
 

@@ -1,11 +1,12 @@
 //! The login page, which is also the answer to a login that failed.
 
 use maud::{Markup, html};
+use trunkline_session::Attempt;
 
 use super::{Strings, layout};
 
 /// What the page shows beside the empty field.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Login<'a> {
     /// The name as it was typed.
     pub(crate) name: &'a str,
@@ -13,6 +14,8 @@ pub(crate) struct Login<'a> {
     pub(crate) next: Option<&'a str>,
     /// Why the last attempt failed.
     pub(crate) failure: Option<Failure>,
+    /// By which the server knows a second click, or a second try after an answer that never came.
+    pub(crate) attempt: Attempt,
 }
 
 /// Why a login failed, as people are told.
@@ -30,6 +33,12 @@ pub(crate) enum Failure {
     CrossSite,
     /// The sessions cannot be reached.
     Unavailable,
+}
+
+impl Default for Login<'_> {
+    fn default() -> Self {
+        Self { name: "", next: None, failure: None, attempt: Attempt::random() }
+    }
 }
 
 impl Failure {
@@ -58,6 +67,7 @@ pub(crate) fn login(strings: &Strings, login: &Login<'_>) -> Markup {
                 p id="name-error" class="error" role="alert" { (failure.text(strings)) }
             }
             p id="name-rules" class="quiet" { (strings.get("login.rules")) }
+            input type="hidden" name="attempt" value=(login.attempt);
             @if let Some(next) = login.next {
                 input type="hidden" name="next" value=(next);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_session::storage::SessionKey;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
-use trunkline_session::{Ending, Lifetimes, MemorySessions, RedisSessions, Sessions, Sid};
+use trunkline_session::{Attempt, Ending, Lifetimes, MemorySessions, RedisSessions, SessionError, Sessions, Sid};
 use trunkline_testbed::Redis;
 
 use crate::site::{Answer, LIFETIMES, site};
@@ -47,6 +47,7 @@ contract! {
     login_as_somebody_else_ends_the_old_session,
     login_under_a_taken_name_leaves_the_old_session,
     login_under_another_spelling_of_ones_name,
+    a_repeated_attempt_ends_its_own_session_and_no_other,
     a_logout_in_the_middle_of_a_request_stands,
     endings_are_heard_by_other_instances,
     state_survives_rotation_but_not_the_session,
@@ -245,6 +246,27 @@ async fn login_under_another_spelling_of_ones_name<S: Sessions>([here, there]: [
     assert!(here.get("/who", &upper.cookie()).await.body.starts_with("Ann "));
 }
 
+async fn a_repeated_attempt_ends_its_own_session_and_no_other<S: Sessions>([here, there]: [S; 2]) {
+    let [ann, bob, cai] = ["ann", "bob", "cai"].map(|name| name.parse().unwrap());
+    let attempt = Some(Attempt::random());
+    let first = here.claim(&ann, attempt).await.unwrap();
+    let second = there.claim(&ann, attempt).await.unwrap();
+    assert_eq!(here.touch(&first).await.unwrap(), None, "its key came to nobody");
+    let third = here.claim(&ann, attempt).await.unwrap();
+    assert!(first != second && second != third && third != first, "what ended stays ended");
+
+    // Nobody else gets the name, and the attempt gets nobody else's.
+    for other in [None, Some(Attempt::random())] {
+        assert!(matches!(there.claim(&ann, other).await, Err(SessionError::Taken)));
+        let held = here.claim(&bob, other).await.unwrap();
+        assert!(matches!(there.claim(&bob, attempt).await, Err(SessionError::Taken)));
+        assert!(there.touch(&held).await.unwrap().is_some());
+        here.end(&held).await.unwrap();
+    }
+    there.claim(&cai, attempt).await.unwrap();
+    assert!(there.touch(&third).await.unwrap().is_some(), "nor its own under another name");
+}
+
 async fn a_logout_in_the_middle_of_a_request_stands<S: Sessions>([here, there]: [S; 2]) {
     let (here_site, there_site) = (site(&here).await, site(&there).await);
     let login = here_site.post("/login/ann", "").await;
@@ -330,7 +352,7 @@ async fn a_login_whose_answer_got_lost_frees_the_name_soon() {
     sleep(Lifetimes::UNCONFIRMED).await;
     site.log_in("bob").await;
     // A claim without any answer at all.
-    sessions.claim(&"cai".parse().unwrap()).await.unwrap();
+    sessions.claim(&"cai".parse().unwrap(), None).await.unwrap();
     sleep(Lifetimes::CLAIM).await;
     site.log_in("cai").await;
 }

@@ -100,10 +100,10 @@ async fn a_redis_that_is_not_there_yet_is_waited_for() {
     let port = free_port().unwrap();
     let sessions = lasting(&format!("redis://127.0.0.1:{port}"));
     let mut endings = sessions.endings();
-    unavailable(sessions.claim(&"ann".parse().unwrap()).await);
+    unavailable(sessions.claim(&"ann".parse().unwrap(), None).await);
     unavailable(sessions.health().await);
     let _redis = Redis::builder().port(port).start().unwrap();
-    let sid = soon(async || sessions.claim(&"ann".parse().unwrap()).await.ok()).await;
+    let sid = soon(async || sessions.claim(&"ann".parse().unwrap(), None).await.ok()).await;
     assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
     sessions.end(&sid).await.unwrap();
     assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(sid)));
@@ -116,10 +116,10 @@ async fn endings_that_were_not_heard_are_told_as_missed() {
     let mut endings = here.endings();
     assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
     redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
-    let ann = there.claim(&"ann".parse().unwrap()).await.unwrap();
+    let ann = there.claim(&"ann".parse().unwrap(), None).await.unwrap();
     there.end(&ann).await.unwrap();
     assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
-    let bob = there.claim(&"bob".parse().unwrap()).await.unwrap();
+    let bob = there.claim(&"bob".parse().unwrap(), None).await.unwrap();
     there.end(&bob).await.unwrap();
     let mut heard = timeout(SOON, endings.next()).await.unwrap();
     // If it listened again as quickly as that.
@@ -164,7 +164,7 @@ async fn a_replicas_word_is_not_taken() {
     let master = Redis::builder().start().unwrap();
     let redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
-    let sid = sessions.claim(&"ann".parse().unwrap()).await.unwrap();
+    let sid = sessions.claim(&"ann".parse().unwrap(), None).await.unwrap();
     redis.cli(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]).unwrap();
     redis.cli(&["REPLICAOF", "127.0.0.1", &free_port().unwrap().to_string()]).unwrap();
     assert!(unavailable(sessions.touch(&sid).await).to_lowercase().contains("read"));
@@ -248,7 +248,7 @@ fn listening_outlives_the_runtime_it_began_on() {
         for endings in [&mut endings, &mut others] {
             assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
         }
-        let sid = there.claim(&"ann".parse().unwrap()).await.unwrap();
+        let sid = there.claim(&"ann".parse().unwrap(), None).await.unwrap();
         there.end(&sid).await.unwrap();
         for endings in [&mut endings, &mut others] {
             assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(sid)));

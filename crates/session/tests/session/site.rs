@@ -170,7 +170,7 @@ async fn ended_meanwhile<S: Sessions>(session: Session, sessions: web::Data<S>) 
 }
 
 async fn log_in<S: Sessions>(session: Session, sessions: web::Data<S>, name: web::Path<String>) -> HttpResponse {
-    match login(&session, sessions.get_ref(), &name.parse().unwrap()).await {
+    match login(&session, sessions.get_ref(), &name.parse().unwrap(), None).await {
         Ok(principal) => HttpResponse::Ok().body(format!("{} {}", principal.user, principal.sid)),
         Err(error) => refusal(&error),
     }

@@ -15,6 +15,7 @@ over_both_stores![
     a_form_logs_in_and_out,
     json_logs_in_and_out,
     names_are_exclusive,
+    a_second_click_does_not_meet_the_first,
     somebody_else_takes_over,
     the_same_name_again_gets_a_new_key,
     the_probe_keeps_the_key,
@@ -90,6 +91,29 @@ async fn names_are_exclusive(sessions: impl Sessions) {
     {
         assert!(answer.body.contains(part), "{part}: {}", answer.body);
     }
+}
+
+async fn a_second_click_does_not_meet_the_first(sessions: impl Sessions) {
+    let site = site(sessions, Config::default()).await;
+    let page = Browser::default().get("/").send(&site).await.body;
+    let attempt = page.split("name=\"attempt\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let form = format!("name=ann&attempt={attempt}");
+    // The browser gives up the first request, and its answer with the cookie.
+    let mut given_up = Browser::default();
+    assert_eq!(given_up.submit("/login", &form).send(&site).await.status, StatusCode::SEE_OTHER);
+    let mut ann = Browser::default();
+    assert_eq!(ann.submit("/login", &form).send(&site).await.status, StatusCode::SEE_OTHER);
+    assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
+    assert!(given_up.get("/").send(&site).await.is_login_page(), "one session holds the name");
+
+    // No other attempt gets it, whatever it says of itself.
+    let another: String = attempt.chars().rev().collect();
+    for theirs in ["", &another, &attempt[1..]] {
+        let answer = Browser::default().submit("/login", &format!("name=ann&attempt={theirs}")).send(&site).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{theirs}");
+        assert!(!answer.body.contains(&attempt), "every page has its own");
+    }
+    assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
 }
 
 async fn somebody_else_takes_over(sessions: impl Sessions) {

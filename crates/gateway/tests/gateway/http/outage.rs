@@ -17,7 +17,7 @@ use actix_web::{
 };
 use trunkline_domain::UserName;
 use trunkline_gateway::Config;
-use trunkline_session::{Endings, SessionError, Sessions, Sid};
+use trunkline_session::{Attempt, Endings, SessionError, Sessions, Sid};
 use trunkline_testbed::{AppendFsync, Redis};
 
 use super::{
@@ -180,8 +180,8 @@ impl<S: Sessions> SessionStore for Overtaken<S> {
 }
 
 impl<S: Sessions> Sessions for Overtaken<S> {
-    async fn claim(&self, user: &UserName) -> Result<Sid, SessionError> {
-        let sid = self.inner.claim(user).await?;
+    async fn claim(&self, user: &UserName, attempt: Option<Attempt>) -> Result<Sid, SessionError> {
+        let sid = self.inner.claim(user, attempt).await?;
         *self.sid.lock().unwrap() = Some(sid);
         Ok(sid)
     }
