@@ -33,7 +33,6 @@ const showActive = active();
 const closeDrawers = drawers();
 const notify = notifications();
 connection(client, say, (name) => name === current.name);
-list.replaceChildren();
 enter(home);
 happenings();
 client.connect();
@@ -61,10 +60,9 @@ function enter(name) {
 /** @param {string} name @returns {Room} */
 function hold(name) {
   const badge = element("span", "badge");
-  const way = link(`/rooms/${name}`, `${name} `);
+  const way = wayTo(name, badge);
   const count = element("span", "quiet");
   const leaving = button("×", () => leave(name));
-  way.append(badge);
   leaving.ariaLabel = leaving.title = say("rooms.leave", { room: name });
   const log = conversation({
     user,
@@ -83,7 +81,7 @@ function hold(name) {
   const item = element("li", "", way, count, leaving);
   const room = { name, log, item, way, count, typists: new Map(), people: null };
   rooms.set(name, room);
-  list.append(...[...rooms.keys()].sort().map((each) => rooms.get(each)?.item ?? ""));
+  list.replaceChildren(...[...rooms.keys()].sort().map((each) => rooms.get(each)?.item ?? ""));
   client.join(name);
   return room;
 }
@@ -92,8 +90,9 @@ function hold(name) {
 function leave(name) {
   opened.leave(name);
   const [latest] = opened.list();
-  if (name !== current.name) keepUp();
-  else if (latest) go(latest[0]);
+  if (name === current.name && latest) return go(latest[0]);
+  keepUp();
+  current.way.focus();
 }
 
 /** Holds the rooms that are open in this browser, and no others. */
@@ -122,6 +121,14 @@ function showUnread() {
 function go(name) {
   if (name !== current.name) history.pushState(null, "", `/rooms/${name}`);
   enter(name);
+}
+
+/** @param {string} room @param {...Node} more */
+function wayTo(room, ...more) {
+  const way = link(`/rooms/${room}`, "");
+  way.append(element("span", "name", room), ...more);
+  way.title = room;
+  return way;
 }
 
 /** @param {string} path */
@@ -201,7 +208,6 @@ function showPeople() {
   const { people } = current;
   const show = find("show-people");
   find("people").hidden = show.hidden = !people;
-  document.body.classList.toggle("peopled", people !== null);
   if (!people) return;
   const heading = say("people.count", { count: people.count });
   find("people-count").textContent = show.ariaLabel = heading;
@@ -276,7 +282,7 @@ function active() {
     const others = found.filter(({ room }) => !rooms.has(room)).slice(0, ACTIVE_MOST);
     find("active").hidden = others.length === 0;
     links.replaceChildren(
-      ...others.map(({ room, count }) => element("li", "", link(`/rooms/${room}`, room), element("span", "quiet", String(count)))),
+      ...others.map(({ room, count }) => element("li", "", wayTo(room), element("span", "quiet", String(count)))),
     );
   };
   const look = async () => {

@@ -17,7 +17,6 @@ export function connection(client, say, shown) {
   const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
   /** Entries that the server could not take for now. @type {Set<string>} */
   const delayed = new Set();
-  let connected = false;
   /** What "connecting" is called. */
   let known = "connecting";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -60,7 +59,6 @@ export function connection(client, say, shown) {
 
   client.on("state", (told) => {
     const now = told.state;
-    connected = now === "connected";
     state.dataset.state = now;
     switch (now) {
       case "connected":
@@ -91,7 +89,7 @@ export function connection(client, say, shown) {
     const before = delayed.size;
     if (entry.state === "pending" && entry.code === "unavailable") delayed.add(entry.id);
     else if (entry.state !== "pending" || entry.tried === null) delayed.delete(entry.id);
-    if (connected && (before > 0) !== delayed.size > 0) showUsual();
+    if (state.dataset.state === "connected" && (before > 0) !== delayed.size > 0) showUsual();
   });
   // Of other rooms their counts tell, and their own conversation.
   client.on("caught_up", ({ room, missed }) => {

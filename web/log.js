@@ -25,8 +25,6 @@ const ROWS_KEPT = 800;
 const PATIENCE = 4;
 /** Lines about who came and went. */
 const NOTES_MOST = 50;
-/** The position before every message. */
-const BEFORE_ALL = "0-0";
 /** Pixels from the upper end at which older messages are fetched, and from the lower one that still count as the end. */
 const NEAR_START = 400;
 const NEAR_END = 40;
@@ -194,6 +192,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     const row = element("li", "message");
     row.classList.toggle("own", user === me);
     row.classList.toggle("first", !continued);
+    row.classList.toggle("named", user !== me && mentions(text, me));
     if (action !== null) {
       row.classList.add("action");
       row.append(element("p", "text", author, " ", ...linked(action), " ", timeOf(at)));
@@ -343,7 +342,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   function seen() {
     if (looking()) {
       unread = 0;
-      const end = last ? last.pos : BEFORE_ALL;
+      const end = last ? last.pos : "0-0"; // before every message
       if (end !== read) sawUpTo((read = end));
     }
     tell();
@@ -414,6 +413,7 @@ function atOf(row) {
 
 /** Why something was refused. @param {string} code @param {ReturnType<typeof import("./render.js").speaker>} say */
 export function reason(code, say) {
-  const known = say(`error.${code}`);
-  return known === `error.${code}` ? say("error.other", { code }) : known;
+  const key = `error.${code}`;
+  const known = say(key);
+  return known === key ? say("error.other", { code }) : known;
 }

@@ -106,21 +106,6 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   let outbox = [];
   let lastAt = 0;
 
-  /** When to send the next `tick`; null: only an event can change anything. @returns {number | null} */
-  function wake() {
-    /** @type {(number | null | undefined)[]} */
-    const times = [trial?.deadline, retry?.at];
-    if (active) {
-      times.push(active.heard + active.silence, active.handoverAt);
-      for (const room of rooms.values()) {
-        times.push(room.rejoinAt);
-        if (next(room)) times.push(room.sendAt);
-      }
-    }
-    const due = times.filter((time) => typeof time === "number");
-    return due.length ? Math.min(...due) : null;
-  }
-
   /**
    * @param {number} at milliseconds since the Unix epoch
    * @param {Event} event
@@ -297,7 +282,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   function tick() {
     if (silent()) hangUp();
     if (trial && now >= trial.deadline) failed("timeout");
-    if (active && active.handoverAt !== null && now >= active.handoverAt) {
+    if (active?.handoverAt != null && now >= active.handoverAt) {
       active.handoverAt = null;
       failures = 0;
       if (!trial) attempt();
@@ -360,7 +345,9 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     }
     if (room?.phase === "joining") { // commands take effect in order, so it is the `join` that is refused
       if (forNow) {
-        room.rejoinAt = now + (after ?? jitter(room.refusals++));
+        // Not all at once: the server closes a socket that it had to refuse too often.
+        const waiting = [...rooms.values()].filter(({ rejoinAt }) => rejoinAt !== null).length;
+        room.rejoinAt = now + (after === undefined ? jitter(room.refusals++) : after * (waiting + 1));
         return;
       }
       dropRoom(name);
@@ -619,6 +606,19 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   return {
     handle,
     get user() { return me; },
-    get wake() { return wake(); },
+    /** When to send the next `tick`; null: only an event can change anything. @returns {number | null} */
+    get wake() {
+      /** @type {(number | null | undefined)[]} */
+      const times = [trial?.deadline, retry?.at];
+      if (active) {
+        times.push(active.heard + active.silence, active.handoverAt);
+        for (const room of rooms.values()) {
+          times.push(room.rejoinAt);
+          if (next(room)) times.push(room.sendAt);
+        }
+      }
+      const due = times.filter((time) => typeof time === "number");
+      return due.length ? Math.min(...due) : null;
+    },
   };
 }

@@ -44,7 +44,7 @@ export function pieces(text) {
   let from = 0;
   for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"“”«»。，、；：！？（）「」《》]+/giu)) {
     const link = trimmed(match[0]);
-    const href = safeAddress(link);
+    const href = address(link);
     if (href === null) continue;
     if (match.index > from) found.push({ text: text.slice(from, match.index) });
     found.push({ text: link, href });
@@ -66,10 +66,9 @@ function trimmed(link) {
 }
 
 /** @param {string} link */
-function safeAddress(link) {
+function address(link) {
   try {
-    const url = new URL(link);
-    return /^https?:$/.test(url.protocol) && url.hostname !== "" ? url.href : null;
+    return new URL(link).href;
   } catch {
     return null;
   }

@@ -26,7 +26,7 @@ const TEXT_BYTES = 4096;
 /**
  * @typedef {object} Options
  * @property {string | URL} [url] the site's root; a page's own origin if left out
- * @property {string} [user] who is logged in; learned from the server if left out, but then nothing can be sent before
+ * @property {string | null} [user] who is logged in; learned from the server if left out, but then nothing can be sent before
  * @property {import("./store.js").Store} [store] for unsent messages: IndexedDB, or memory where there is none
  * @property {typeof globalThis.fetch} [fetch] outside of browsers: one that sends the session cookie
  * @property {(url: string, protocol: string) => WebSocket} [open] outside of browsers: one that sends the session cookie
@@ -55,7 +55,7 @@ export class Client {
   /** @param {Options} [options] */
   constructor({
     url = globalThis.location.origin,
-    user,
+    user = null,
     store = "indexedDB" in globalThis ? new IndexedDbStore() : new MemoryStore(),
     fetch = (input, init) => globalThis.fetch(input, init),
     open = (address, protocol) => new WebSocket(address, protocol),
@@ -63,7 +63,7 @@ export class Client {
     now = Date.now,
     random = Math.random,
   } = {}) {
-    this.#machine = machine({ user: user ?? null, random });
+    this.#machine = machine({ user, random });
     this.#outbox = outbox(store, locks, newId());
     this.#url = new URL(url);
     this.#fetch = fetch;

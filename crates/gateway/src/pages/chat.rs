@@ -53,10 +53,6 @@ fn rooms(strings: &Strings, room: &Room) -> Markup {
             ul id="room-list" {
                 li { a href={ "/rooms/" (room) } aria-current="page" { (room) } }
             }
-            section id="active" hidden {
-                h2 { (strings.get("rooms.active")) }
-                ul id="active-list" {}
-            }
             form id="open-room" {
                 label for="room-name" { (strings.get("rooms.open")) }
                 input id="room-name" pattern=r"[a-z0-9][a-z0-9._\-]{0,63}" title=(strings.get("rooms.name_rules"))
@@ -64,6 +60,10 @@ fn rooms(strings: &Strings, room: &Room) -> Markup {
                 button type="submit" { (strings.get("rooms.go")) }
             }
             button type="button" id="notify" hidden { (strings.get("notify")) }
+            section id="active" hidden {
+                h2 { (strings.get("rooms.active")) }
+                ul id="active-list" {}
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! axe-core looks at every page.
 
-use crate::{axe, site::Site};
+use crate::{axe, rooms, site::Site};
 
 #[tokio::test]
 async fn axe_finds_nothing() {
@@ -20,6 +20,15 @@ async fn axe_finds_nothing() {
     for colours in ["light", "dark"] {
         ann.colours(colours).await;
         axe::finds_nothing(&ann, &format!("chat, {colours}")).await;
+    }
+    rooms::open(&ann, "kitchen").await;
+    rooms::follow(&ann, "lobby").await;
+    rooms::open(&bob, "kitchen").await;
+    bob.say("@ann, soup!").await;
+    rooms::sees(&ann, "(1) lobby · Trunkline", "kitchen", "@1").await;
+    for colours in ["dark", "light"] {
+        ann.colours(colours).await;
+        axe::finds_nothing(&ann, &format!("chat with a message elsewhere, {colours}")).await;
     }
     ann.click("#connection").await;
     axe::finds_nothing(&ann, "chat with the connection log").await;

@@ -3,13 +3,13 @@
 use crate::{person::Person, site::Site};
 
 /// Opens a room by its name.
-async fn open(person: &Person, room: &str) {
+pub(crate) async fn open(person: &Person, room: &str) {
     person.find("#room-name").await.send_keys(&format!("{room}\u{e007}")).await.unwrap();
     is_in(person, room).await;
 }
 
 /// Follows the link in the list of rooms.
-async fn follow(person: &Person, room: &str) {
+pub(crate) async fn follow(person: &Person, room: &str) {
     person.click(&format!("#room-list a[href='/rooms/{room}']")).await;
     is_in(person, room).await;
 }
@@ -21,7 +21,7 @@ async fn is_in(person: &Person, room: &str) {
 }
 
 /// Waits for the title and for what stands beside the room's name in the list.
-async fn sees(person: &Person, title: &str, room: &str, badge: &str) {
+pub(crate) async fn sees(person: &Person, title: &str, room: &str, badge: &str) {
     let badge_is =
         format!("document.querySelector(\"#room-list a[href='/rooms/{room}'] .badge\").textContent === '{badge}'");
     person.until(&format!("{badge:?} beside {room}"), &badge_is).await;

@@ -1,0 +1,33 @@
+// What the shared vectors do not say of the machine.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { machine } from "../machine.js";
+
+test("joins that are too many at once are repeated one after another", () => {
+  const client = machine({ user: "ann", random: () => 0.5 });
+  const rooms = Array.from({ length: 30 }, (_, index) => `r${index}`);
+  for (const room of rooms) client.handle(0, { type: "join", room });
+  client.handle(0, { type: "connect" });
+  client.handle(0, { type: "probed", socket: 1, status: 200, user: "ann" });
+  // A server that takes a join every 100 ms, ten at first.
+  let [tokens, refusals, filled] = [10, 0, 0];
+  const joined = [];
+  const queue = client.handle(0, { type: "frame", socket: 1, frame: { type: "welcome", user: "ann", instance: "gw-1" } });
+  for (let now = 0; joined.length < rooms.length && now < 10_000; now = Math.max(now + 1, client.wake ?? 0)) {
+    queue.push(...client.handle(now, { type: "tick" }));
+    for (let effect = queue.shift(); effect; effect = queue.shift()) {
+      if (effect.do !== "transmit" || effect.frame.type !== "join") continue;
+      tokens = Math.min(10, tokens + (now - filled) / 100);
+      filled = now;
+      const { room } = effect.frame;
+      const refused = tokens < 1;
+      refusals += Number(refused);
+      tokens -= Number(!refused);
+      if (!refused) joined.push(room);
+      const frame = refused ? { type: "error", code: "rate_limited", room, retry_after_ms: Math.ceil((1 - tokens) * 100) } : { type: "joined", room, resumed: false, head: "0-0" };
+      queue.push(...client.handle(now, { type: "frame", socket: 1, frame }));
+    }
+  }
+  assert.deepEqual(joined.toSorted(), rooms.toSorted());
+  assert.ok(refusals < 50, `${refusals} refusals; after 100 the server closes the socket`);
+});
