@@ -2,8 +2,8 @@
 
 import { connection } from "./connection.js";
 import { button, coloured, element, find, link } from "./dom.js";
-import { conversation, reason } from "./log.js";
-import { listed, speaker } from "./render.js";
+import { conversation } from "./log.js";
+import { listed, reason, speaker } from "./render.js";
 import { openRooms } from "./rooms.js";
 import { Client, refusal } from "./trunkline.js";
 
@@ -47,6 +47,8 @@ function enter(name) {
     }
     opened.open(name);
     current = rooms.get(name) ?? hold(name);
+    // If the connection is lost, this room comes first.
+    client.join(name);
     keepUp();
     current.way.ariaCurrent = "page";
     find("room").textContent = name;
@@ -82,6 +84,7 @@ function hold(name) {
   const room = { name, log, item, way, count, typists: new Map(), people: null };
   rooms.set(name, room);
   list.replaceChildren(...[...rooms.keys()].sort().map((each) => rooms.get(each)?.item ?? ""));
+  showActive();
   client.join(name);
   return room;
 }
@@ -104,8 +107,8 @@ function keepUp() {
     client.leave(name);
     item.remove();
     rooms.delete(name);
+    showActive();
   }
-  showActive();
   showUnread();
 }
 

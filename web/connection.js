@@ -1,7 +1,7 @@
 /** How the connection fares: its state in the header, a banner where something is wrong, and a log of both. */
 
 import { button, element, find, link } from "./dom.js";
-import { reason } from "./log.js";
+import { reason } from "./render.js";
 
 /**
  * @param {import("./trunkline.js").Client} client

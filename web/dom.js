@@ -21,10 +21,9 @@ export function element(tag, className, ...children) {
   return made;
 }
 
-/** @param {string} text @param {() => void} action */
+/** Not for forms. @param {string} text @param {() => void} action */
 export function button(text, action) {
   const made = element("button", "small", text);
-  made.type = "button";
   made.onclick = action;
   return made;
 }

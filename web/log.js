@@ -1,7 +1,7 @@
 /** The conversation of one room: delivered messages in order, and below them the reader's own that are not delivered yet. */
 
 import { button, coloured, element, find, link } from "./dom.js";
-import { actionIn, continues, mentions, pieces, sameDay } from "./render.js";
+import { actionIn, continues, mentions, pieces, reason, sameDay } from "./render.js";
 
 /** @typedef {import("./machine.js").Message} Message */
 /** @typedef {import("./machine.js").Entry} Entry */
@@ -73,7 +73,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   /** @param {{gap: boolean, resumed: boolean}} how */
   function joined({ gap, resumed }) {
     behind = true;
-    counting = resumed;
+    counting &&= resumed;
     if (!gap) return;
     // Continuity broke: what is held of the room is dropped.
     rows = [];
@@ -409,11 +409,4 @@ function timeOf(at) {
 /** When the message in a row of the unsent was written. @param {Element} row */
 function atOf(row) {
   return Number(/** @type {HTMLElement} */ (row).dataset.at);
-}
-
-/** Why something was refused. @param {string} code @param {ReturnType<typeof import("./render.js").speaker>} say */
-export function reason(code, say) {
-  const key = `error.${code}`;
-  const known = say(key);
-  return known === key ? say("error.other", { code }) : known;
 }

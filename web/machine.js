@@ -101,7 +101,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   /** @type {{at: number, cause: string, drain: boolean} | null} */
   let retry = null;
   /** @type {Map<string, Room>} */
-  const rooms = new Map();
+  let rooms = new Map();
   /** In the order of `at`. `doubt`: continuity broke since the first attempt, so it may stand unseen. @type {{entry: Entry, doubt: boolean}[]} */
   let outbox = [];
   let lastAt = 0;
@@ -361,7 +361,11 @@ export function machine({ user: me = null, random = Math.random } = {}) {
 
   /** @param {{room: string, recent?: number}} event */
   function addRoom({ room: name, recent = 50 }) {
-    if (rooms.has(name)) return;
+    const held = rooms.get(name);
+    if (held) {
+      rooms = new Map([[name, held], ...rooms]); // the first to be joined again
+      return;
+    }
     /** @type {Room} */
     const room = {
       name, recent, phase: "gone", last: null, head: ORIGIN, resuming: false, missed: 0, seen: new Set(),

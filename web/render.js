@@ -105,3 +105,10 @@ export function listed(names, say) {
   if (names.length === 2) return say("names.two", { first, last: second });
   return say("names.more", { names: first + say("names.separator") + second, count: names.length - 2 });
 }
+
+/** Why something was refused. @param {string} code @param {ReturnType<typeof speaker>} say */
+export function reason(code, say) {
+  const key = `error.${code}`;
+  const known = say(key);
+  return known === key ? say("error.other", { code }) : known;
+}

@@ -103,7 +103,7 @@ export class Client {
     this.#feed({ type });
   }
 
-  /** @param {string} room @param {{recent?: number}} [options] how many messages to begin with, 50 if left out */
+  /** A room that is joined already becomes the first to be joined again. @param {string} room @param {{recent?: number}} [options] how many messages to begin with, 50 if left out */
   join(room, { recent } = {}) {
     this.#feed({ type: "join", room, recent });
   }

@@ -66,7 +66,7 @@ test("what scripts and pages say, the tables have", () => {
 });
 
 test("the ids that the scripts look for are in the page", () => {
-  const ids = [...read("chat.js").matchAll(/find\("([\w-]+)"/g)].map(([, id]) => id);
+  const ids = scripts.flatMap((name) => [...read(name).matchAll(/find\("([\w-]+)"/g)].map(([, id]) => id));
   assert.ok(ids.length > 15);
   for (const id of [...ids, "rooms", "people", "show-rooms", "show-people"]) assert.ok(page.includes(`id="${id}"`), id);
 });

@@ -31,3 +31,12 @@ test("joins that are too many at once are repeated one after another", () => {
   assert.deepEqual(joined.toSorted(), rooms.toSorted());
   assert.ok(refusals < 50, `${refusals} refusals; after 100 the server closes the socket`);
 });
+
+test("a room that is joined again is the first to be joined on a new socket", () => {
+  const client = machine({ user: "ann", random: () => 0.5 });
+  for (const room of ["a", "b", "c", "b"]) client.handle(0, { type: "join", room });
+  client.handle(0, { type: "connect" });
+  client.handle(0, { type: "probed", socket: 1, status: 200, user: "ann" });
+  const effects = client.handle(0, { type: "frame", socket: 1, frame: { type: "welcome", user: "ann", instance: "gw-1" } });
+  assert.deepEqual(effects.filter((each) => each.do === "transmit").map(({ frame }) => frame.room), ["b", "a", "c"]);
+});
