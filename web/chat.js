@@ -59,7 +59,7 @@ function enter(name) {
   showDraft();
 }
 
-/** @param {string} name @returns {Room} */
+/** Joins a room, and puts it into the list. @param {string} name @returns {Room} */
 function hold(name) {
   const badge = element("span", "badge");
   const way = wayTo(name, badge);
@@ -89,7 +89,7 @@ function hold(name) {
   return room;
 }
 
-/** @param {string} name */
+/** Out of a room, and if it is the one that is shown, to the one before it. @param {string} name */
 function leave(name) {
   opened.leave(name);
   const [latest] = opened.list();
@@ -126,7 +126,7 @@ function go(name) {
   enter(name);
 }
 
-/** @param {string} room @param {...Node} more */
+/** A link that `happenings` follows without a new page. @param {string} room @param {...Node} more */
 function wayTo(room, ...more) {
   const way = link(`/rooms/${room}`, "");
   way.append(element("span", "name", room), ...more);
@@ -134,7 +134,7 @@ function wayTo(room, ...more) {
   return way;
 }
 
-/** @param {string} path */
+/** The room of an address; that of `/` is the one that the page was loaded with. @param {string} path */
 function roomOf(path) {
   return path.split("/rooms/")[1] ?? home;
 }
