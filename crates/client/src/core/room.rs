@@ -280,9 +280,11 @@ impl Core {
         self.tell(Notice::Refused { code, room, detail: Some(detail) });
     }
 
+    /// One room after another, not all at once: the server closes a socket that it had to refuse too often.
     fn rejoin_later(&mut self, index: usize, after: Option<Millis>) {
+        let waiting = self.rooms.iter().filter(|room| room.rejoin_at.is_some()).count() as Millis;
         let delay = match after {
-            Some(after) => after,
+            Some(after) => after * (waiting + 1),
             None => self.jitter(self.rooms[index].refusals),
         };
         let room = &mut self.rooms[index];
