@@ -24,11 +24,15 @@
 //! assert_eq!((t, pos.offset), (1500, 2));
 //! ```
 
+mod fault;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use trunkline_client::SocketId;
 use trunkline_domain::{Millis, Position};
+
+pub use self::fault::Fault;
 
 /// Microseconds since a run began.
 pub type Micros = u64;
@@ -190,16 +194,25 @@ pub enum Line<'a> {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         torn: bool,
     },
-    /// `presence` came; so far only counted.
+    /// `presence` came: a state with `here` or with neither list, else a change.
     Presence {
         /// When.
         t: Micros,
-        /// Who.
+        /// Who was told.
         c: ClientNumber,
-        /// Which room.
+        /// Of which room.
         room: Cow<'a, str>,
         /// How many are said to be there.
         count: usize,
+        /// Everybody who is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        here: Option<Vec<Cow<'a, str>>>,
+        /// Who came.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        came: Option<Vec<Cow<'a, str>>>,
+        /// Who went.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        went: Option<Vec<Cow<'a, str>>>,
     },
     /// `closing` came.
     Closing {
@@ -251,6 +264,13 @@ pub enum Line<'a> {
         /// When.
         t: Micros,
     },
+    /// Nobody comes or goes any more, since the first of these lines: presence is compared with the sockets.
+    Still {
+        /// When.
+        t: Micros,
+        /// It should be right by now: a lease has passed.
+        last: bool,
+    },
     /// All that was written is settled; what still comes is due only to earlier sends.
     Quiet {
         /// When.
@@ -291,29 +311,6 @@ pub enum Line<'a> {
         /// When.
         t: Micros,
     },
-}
-
-/// A fault that was injected while the run went on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault<'a> {
-    /// When.
-    #[serde(default)]
-    pub t: Micros,
-    /// What, for people.
-    pub name: Cow<'a, str>,
-    /// Whether Redis may lose data or its identity by it: only after such a fault may an epoch change.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub redis: bool,
-    /// Whether clients must notice it (a close, a refusal, an attempt that fails); if none does, it did not fire.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
-    pub visible: bool,
-    /// The close codes that it explains; left out: 1001, 1006, 1012 and 4408.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closes: Option<Vec<u16>>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// One message of a fresh read.
@@ -380,6 +377,7 @@ impl<'a> Line<'a> {
             | Self::Unreadable { t, .. }
             | Self::LoggedOut { t, .. }
             | Self::Healed { t }
+            | Self::Still { t, .. }
             | Self::Quiet { t }
             | Self::Over { t }
             | Self::Tail { t, .. }

@@ -5,7 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use trunkline_client::SocketId;
 use trunkline_domain::{CloseCode, Position};
 
-use super::record::{MessageNumber, Names, Record, RoomNumber, What};
+use super::{
+    presence::Shown,
+    record::{MessageNumber, Names, Record, RoomNumber, UserNumber, What},
+};
 use crate::history::{ClientNumber, Fault, Micros};
 
 /// Everything known after the records so far.
@@ -65,6 +68,8 @@ pub(crate) struct View {
     /// Messages shown since the last gap that was told, in the order in which they came.
     pub(crate) shown: Vec<MessageNumber>,
     pub(crate) stretches: Vec<Stretch>,
+    /// Who is there, as the present socket was told.
+    pub(crate) present: Option<Shown>,
 }
 
 /// What was shown from one `joined` that broke continuity to the next.
@@ -121,6 +126,15 @@ impl Facts {
         (0..)
             .zip(&self.clients)
             .flat_map(|(number, client)| client.views.iter().map(move |(room, view)| (number, *room, view)))
+    }
+
+    /// Who has a socket in each room.
+    pub(crate) fn live(&self) -> HashMap<RoomNumber, BTreeSet<UserNumber>> {
+        let mut live: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for (client, room, _) in self.views().filter(|(.., view)| view.joined) {
+            live.entry(room).or_default().extend(self.names.person_of(client));
+        }
+        live
     }
 
     /// Whether Redis has lost that position, which was acknowledged at that time: a fault in which it may lose something
@@ -214,7 +228,11 @@ impl Facts {
                 view.wanted = false;
                 view.close();
             }
-            What::Left { room } => self.view_mut(client, room).joined = false,
+            What::Left { room } => self.view_mut(client, room).unsubscribe(),
+            What::Presence { room, count, ref told } => {
+                let view = self.view_mut(client, room);
+                view.present = Some(Shown::after(view.present.take(), count, told));
+            }
             What::Send { message, due, .. } => {
                 let sending = self.sending_mut(message);
                 if sending.attempts == 0 {
@@ -263,12 +281,17 @@ impl Client {
 
     fn forget_subscriptions(&mut self) {
         for (_, view) in &mut self.views {
-            view.joined = false;
+            view.unsubscribe();
         }
     }
 }
 
 impl View {
+    fn unsubscribe(&mut self) {
+        self.joined = false;
+        self.present = None;
+    }
+
     fn close(&mut self) {
         if let Some(stretch) = self.stretches.last_mut() {
             stretch.closed = true;

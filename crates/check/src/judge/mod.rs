@@ -21,7 +21,7 @@ mod unique;
 mod vacuous;
 mod verdict;
 
-pub use verdict::{Counts, FaultReport, Quantiles, Ruling, Second, Verdict};
+pub use verdict::{Counts, FaultReport, Quantiles, Ruling, Second, Stranger, Verdict};
 
 use crate::history::Line;
 use facts::Facts;
@@ -103,8 +103,15 @@ impl Judge {
             reordered: self.contiguous.reordered(),
             skipped: self.contiguous.skipped(),
             lost: self.entitled.lost(),
+            flickers: self.presence.flickers(),
             ..self.measure.counts
         }
+    }
+
+    /// Whether presence was right when it was last compared.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.presence.is_right()
     }
 
     /// The delivery times so far.
@@ -132,6 +139,7 @@ impl Judge {
             acknowledgement: self.measure.acknowledgement(),
             recovery: self.measure.recovery(),
             faults: self.measure.faults(&facts),
+            strangers: self.presence.strangers(&facts),
             timeline: self.measure.timeline(),
             invariants,
         }

@@ -1,6 +1,6 @@
 //! A line with its names made numbers: what invariants look at a million times.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use trunkline_client::SocketId;
 use trunkline_domain::Position;
@@ -10,6 +10,10 @@ use crate::history::{ClientNumber, Fault, Line, Micros, Stage};
 /// The number of a room in this judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RoomNumber(pub(crate) u32);
+
+/// The number of a user, client of the run or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct UserNumber(pub(crate) u32);
 
 /// The number of a message: of a room, a user and an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,7 +43,8 @@ pub(crate) enum What {
     Sent { room: RoomNumber, message: MessageNumber, pos: Position },
     Refused { message: Option<MessageNumber>, definite: bool },
     Message { room: RoomNumber, pos: Position, message: MessageNumber, torn: bool },
-    Presence,
+    Presence { room: RoomNumber, count: usize, told: Told },
+    Still { last: bool },
     Closing,
     Close { socket: SocketId, code: u16 },
     GaveUp { socket: SocketId },
@@ -54,10 +59,24 @@ pub(crate) enum What {
     Other,
 }
 
+/// What a `presence` frame names.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Nobody: too many are there.
+    Count,
+    /// Everybody.
+    Here(Vec<UserNumber>),
+    /// A change.
+    Moves { came: Vec<UserNumber>, went: Vec<UserNumber> },
+}
+
 /// The names behind the numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
+    /// By client.
     users: Vec<Box<str>>,
+    people: HashMap<Box<str>, UserNumber>,
+    people_names: Vec<Box<str>>,
     rooms: HashMap<Box<str>, RoomNumber>,
     room_names: Vec<Box<str>>,
     messages: HashMap<Box<str>, MessageNumber>,
@@ -72,6 +91,29 @@ impl Names {
 
     pub(crate) fn user(&self, client: ClientNumber) -> &str {
         self.users.get(client as usize).map_or("?", |name| name)
+    }
+
+    pub(crate) fn person_name(&self, person: UserNumber) -> &str {
+        self.people_names.get(person.0 as usize).map_or("?", |name| name)
+    }
+
+    /// Whom a client is logged in as.
+    pub(crate) fn person_of(&self, client: ClientNumber) -> Option<UserNumber> {
+        self.people.get(self.users.get(client as usize)?).copied()
+    }
+
+    fn person(&mut self, name: &str) -> UserNumber {
+        if let Some(&person) = self.people.get(name) {
+            return person;
+        }
+        let person = UserNumber(number(self.people_names.len()));
+        self.people.insert(name.into(), person);
+        self.people_names.push(name.into());
+        person
+    }
+
+    fn persons(&mut self, names: &[Cow<'_, str>]) -> Vec<UserNumber> {
+        names.iter().map(|name| self.person(name)).collect()
     }
 
     /// User and id of a message, for a report: a search, not for every line.
@@ -122,6 +164,7 @@ impl Names {
                 if index >= self.users.len() {
                     self.users.resize(index + 1, Box::from(""));
                 }
+                self.person(&user);
                 self.users[index] = user.into();
                 (c, What::Client)
             }
@@ -152,7 +195,18 @@ impl Names {
                 let message = self.message(&name, &user, &id);
                 (c, What::Message { room, pos, message, torn })
             }
-            Line::Presence { c, .. } => (c, What::Presence),
+            Line::Presence { c, room, count, here, came, went, .. } => {
+                let told = match (here, came, went) {
+                    (Some(here), ..) => Told::Here(self.persons(&here)),
+                    (None, None, None) => Told::Count,
+                    (None, came, went) => Told::Moves {
+                        came: self.persons(&came.unwrap_or_default()),
+                        went: self.persons(&went.unwrap_or_default()),
+                    },
+                };
+                (c, What::Presence { room: self.room(&room), count, told })
+            }
+            Line::Still { last, .. } => (0, What::Still { last }),
             Line::Closing { c, .. } => (c, What::Closing),
             Line::Close { c, s, code, .. } => (c, What::Close { socket: s, code }),
             Line::GaveUp { c, s, .. } => (c, What::GaveUp { socket: s }),

@@ -20,7 +20,13 @@ impl Invariant for Silence {
         {
             self.breaches.add(|| format!("{} got {pos}, without being joined", facts.place(client, room)));
         }
-        let told = matches!(what, What::Message { .. } | What::Joined { .. } | What::Sent { .. } | What::Presence);
+        if let What::Presence { room, .. } = *what
+            && !facts.view(client, room).is_some_and(|view| view.joined)
+        {
+            self.breaches.add(|| format!("{} was told who is there, without being joined", facts.place(client, room)));
+        }
+        let told =
+            matches!(what, What::Message { .. } | What::Joined { .. } | What::Sent { .. } | What::Presence { .. });
         let silent_from = facts.clients.get(client as usize).and_then(|client| client.silent_from);
         if told && silent_from.is_some_and(|from| t > from) {
             self.breaches.add(|| {

@@ -24,6 +24,8 @@ pub struct Verdict {
     pub recovery: Quantiles,
     /// The faults, in order.
     pub faults: Vec<FaultReport>,
+    /// Users of the rooms who are no clients of the run, and what its clients were told of them; the first 100.
+    pub strangers: Vec<Stranger>,
     /// Second by second.
     pub timeline: Vec<Second>,
 }
@@ -61,6 +63,8 @@ pub struct Counts {
     pub closed: u64,
     /// Probes and handshakes that were refused or failed.
     pub rejected: u64,
+    /// Times that a client was told that a user had gone, while a socket of that user was there.
+    pub flickers: u64,
 }
 
 /// What is said of one invariant.
@@ -76,9 +80,24 @@ pub struct Ruling {
     pub broken: u64,
     /// The first few times.
     pub examples: Vec<String>,
-    /// Why it was not judged.
+    /// Why it was not judged, or what else there is to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// A user who is no client of the run, as its clients were told of them in `presence` frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stranger {
+    /// Who.
+    pub user: String,
+    /// Clients that were told of them, counted once a room.
+    pub told: u64,
+    /// Of these, those that were told that they went.
+    pub went: u64,
+    /// Of these, those that were told so more than once.
+    pub went_again: u64,
+    /// When the last of them was told so.
+    pub last_went: Option<Micros>,
 }
 
 /// Breaches of one invariant.

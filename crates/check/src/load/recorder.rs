@@ -43,6 +43,8 @@ struct Shared {
 pub(crate) struct Glance {
     pub(crate) counts: Counts,
     pub(crate) delivery: Quantiles,
+    /// Presence was right when it was last compared.
+    pub(crate) present: bool,
 }
 
 impl Recorder {
@@ -130,7 +132,8 @@ impl Shared {
             take_lines(&mut judge, &bytes, 0)?;
             let idle = bytes.is_empty();
             bytes.clear();
-            *lock(&self.glance) = Glance { counts: judge.counts(), delivery: judge.delivery() };
+            let present = judge.is_present();
+            *lock(&self.glance) = Glance { counts: judge.counts(), delivery: judge.delivery(), present };
             if done && idle {
                 break;
             }

@@ -193,6 +193,7 @@ impl<T: FnMut(Progress)> Conductor<'_, T> {
         // Each member must look once in this phase before its standing counts.
         sleep(PACE * 3).await;
         let mut quiet = self.all_there(RunState::Settling, settings.settle).await;
+        self.attend(settings.lease).await;
         let rooms = fresh::read(site, &plan.fresh, &plan.rooms, settings.tail, settings.patience).await?;
         let heads = rooms.iter().map(|fresh| (fresh.room.clone(), fresh.head)).collect();
         self.phases.send_replace(Phase::Reach(Arc::new(heads)));
@@ -213,6 +214,20 @@ impl<T: FnMut(Progress)> Conductor<'_, T> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until every client is told rightly who is there, at most as long as a lease.
+    async fn attend(&mut self, lease: Duration) {
+        let end = Instant::now() + lease;
+        loop {
+            self.tell(RunState::Settling);
+            let last = Instant::now() >= end;
+            self.recorder.write(|t| Some(Line::Still { t, last }));
+            sleep(PACE * 2).await;
+            if last || self.recorder.glance().present {
+                return;
+            }
+        }
     }
 
     async fn leave(&mut self) {

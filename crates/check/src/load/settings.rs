@@ -34,6 +34,9 @@ pub struct Settings {
     /// How long all that was written may take to be settled and shown, after the last send.
     #[arg(long, value_name = "TIME", default_value = "45s", value_parser = humantime::parse_duration)]
     pub settle: Duration,
+    /// How long presence may be wrong when everything has come to rest: as long as a lease in the deployment.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub lease: Duration,
     /// How long logins and first connections may take.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
     pub patience: Duration,

@@ -1,7 +1,9 @@
 //! What a client sees, written into the history.
 
+use std::borrow::Cow;
+
 use trunkline_client::{MessageFrame, Observer, Probed, Wire};
-use trunkline_domain::{Command, Event, MessageId, MessageText, Position, Refusal};
+use trunkline_domain::{Command, Event, MessageId, MessageText, Position, Refusal, UserName};
 
 use super::recorder::Recorder;
 use crate::history::{ClientNumber, Line, Micros};
@@ -76,8 +78,9 @@ impl Tap {
                     id: id.as_deref().map(Into::into),
                     code: code_name(*code),
                 },
-                Event::Presence { room, count, .. } => {
-                    Line::Presence { t, c, room: room.as_str().into(), count: *count }
+                Event::Presence { room, count, here, came, went } => {
+                    let [here, came, went] = [here, came, went].map(|users| users.as_deref().map(names));
+                    Line::Presence { t, c, room: room.as_str().into(), count: *count, here, came, went }
                 }
                 Event::Closing { .. } => Line::Closing { t, c },
                 _ => return None,
@@ -116,7 +119,11 @@ impl Observer for Tap {
     }
 }
 
-fn code_name(code: trunkline_domain::ErrorCode) -> std::borrow::Cow<'static, str> {
+fn names(users: &[UserName]) -> Vec<Cow<'_, str>> {
+    users.iter().map(|user| user.as_str().into()).collect()
+}
+
+fn code_name(code: trunkline_domain::ErrorCode) -> Cow<'static, str> {
     match serde_json::to_value(code) {
         Ok(serde_json::Value::String(name)) => name.into(),
         // A unit variant serialises to its name.

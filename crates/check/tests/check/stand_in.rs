@@ -1,7 +1,7 @@
 //! A server in a few lines that speaks the protocol from memory, and, if asked to, badly.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -43,6 +43,8 @@ pub(crate) enum Flaw {
     Hides,
     /// Sockets are closed for no reason.
     Hangs,
+    /// Somebody is said to be in every room, and is not.
+    Haunts,
 }
 
 pub(crate) struct StandIn {
@@ -53,7 +55,9 @@ pub(crate) struct StandIn {
 struct Shared {
     flaw: Flaw,
     rooms: Mutex<HashMap<Room, Vec<Message>>>,
-    /// Goes up with every message.
+    /// Sockets of each user in each room.
+    present: Mutex<HashMap<Room, BTreeMap<UserName, usize>>>,
+    /// Goes up with every message, and when somebody comes or goes.
     news: watch::Sender<u64>,
 }
 
@@ -61,7 +65,8 @@ impl StandIn {
     pub(crate) async fn start(flaw: Flaw) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { flaw, rooms: Mutex::default(), news: watch::channel(0).0 });
+        let shared =
+            Arc::new(Shared { flaw, rooms: Mutex::default(), present: Mutex::default(), news: watch::channel(0).0 });
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(answer(stream, shared.clone()));
@@ -79,7 +84,12 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
     let user = text.split("jsessionid=").nth(1).and_then(|rest| rest.split(['\r', ';']).next()).map(str::to_owned);
     if text.starts_with("GET /ws") {
         let (Some(user), Ok(socket)) = (user, accept_hdr_async(stream, select).await) else { return };
-        Socket { shared, user: user.parse().unwrap(), socket, cursors: HashMap::new(), turns: 0 }.serve().await;
+        let (cursors, told) = (HashMap::new(), HashMap::new());
+        let mut socket = Socket { shared, user: user.parse().unwrap(), socket, cursors, told, turns: 0 };
+        socket.serve().await;
+        for room in socket.cursors.keys() {
+            socket.go(room);
+        }
         return;
     }
     let mut sink = vec![0; length];
@@ -110,11 +120,13 @@ struct Socket {
     socket: WebSocketStream<TcpStream>,
     /// How many messages of each room were sent.
     cursors: HashMap<Room, usize>,
+    /// Whom it was told of as being there.
+    told: HashMap<Room, Vec<UserName>>,
     turns: u64,
 }
 
 impl Socket {
-    async fn serve(mut self) {
+    async fn serve(&mut self) {
         let mut news = self.shared.news.subscribe();
         let (user, limits) = (self.user.clone(), Limits { text_bytes: 4096, rooms: 128 });
         self.tell(Event::Welcome { user, instance: "stand-in".to_owned(), ping_interval_ms: 25_000, limits }).await;
@@ -132,6 +144,7 @@ impl Socket {
             }
             for room in self.cursors.keys().cloned().collect::<Vec<_>>() {
                 self.deliver(&room).await;
+                self.tell_presence(&room).await;
             }
             if self.shared.flaw == Flaw::Hangs && self.turns > 200 {
                 return;
@@ -163,10 +176,17 @@ impl Socket {
                     None => log.len().saturating_sub(recent),
                 };
                 self.tell(Event::Joined { room: room.clone(), resumed: after.is_some(), head }).await;
-                self.cursors.insert(room, start);
+                if self.cursors.insert(room.clone(), start).is_none() {
+                    let mut present = self.shared.present.lock().unwrap();
+                    *present.entry(room).or_default().entry(self.user.clone()).or_default() += 1;
+                    self.shared.news.send_modify(|news| *news += 1);
+                }
             }
             Command::Leave { room } => {
-                self.cursors.remove(&room);
+                if self.cursors.remove(&room).is_some() {
+                    self.go(&room);
+                }
+                self.told.remove(&room);
                 self.tell(Event::Left { room }).await;
             }
             Command::Send { room, id, text } => {
@@ -204,6 +224,24 @@ impl Socket {
                 self.tell(event).await;
             }
             Command::Typing { .. } | Command::Pong => {}
+        }
+    }
+
+    fn go(&self, room: &Room) {
+        let mut present = self.shared.present.lock().unwrap();
+        let users = present.get_mut(room).unwrap();
+        *users.get_mut(&self.user).unwrap() -= 1;
+        users.retain(|_, sockets| *sockets > 0);
+        self.shared.news.send_modify(|news| *news += 1);
+    }
+
+    async fn tell_presence(&mut self, room: &Room) {
+        let mut here: Vec<_> = self.shared.present.lock().unwrap()[room].keys().cloned().collect();
+        here.extend((self.shared.flaw == Flaw::Haunts).then(|| "ghost".parse().unwrap()));
+        if self.told.get(room) != Some(&here) {
+            self.told.insert(room.clone(), here.clone());
+            let (room, count) = (room.clone(), here.len());
+            self.tell(Event::Presence { room, count, here: Some(here), came: None, went: None }).await;
         }
     }
 

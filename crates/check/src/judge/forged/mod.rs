@@ -5,9 +5,9 @@ mod world;
 
 use trunkline_domain::Position;
 
-use super::{Judge, Verdict};
+use super::{Judge, Stranger, Verdict};
 use crate::history::{Line, Stage};
-use world::{ROOM, World, message};
+use world::{ROOM, World, message, presence};
 
 fn judge(lines: &[Line<'static>]) -> Verdict {
     let mut judge = Judge::new();
@@ -164,7 +164,7 @@ fn clients_that_disagree_on_the_order_break_5() {
     world.lines.push(Line::Quiet { t });
     // Without an acknowledgement the run would be vacuous.
     world.ack(1, "b", Position::new(7, 2));
-    world.lines.retain(|line| !matches!(line, Line::Joined { c: 1, .. }));
+    world.lines.retain(|line| !matches!(line, Line::Joined { c: 1, .. } | Line::Presence { c: 1, .. }));
     let at = world.lines.iter().position(|line| matches!(line, Line::Message { c: 1, .. })).unwrap();
     let head = Position::new(7, 2);
     world.lines.insert(at, Line::Joined { t, c: 1, room: ROOM.into(), resumed: false, head });
@@ -214,6 +214,55 @@ fn a_fresh_read_that_differs_breaks_8() {
     let Line::Tail { messages, .. } = tail else { unreachable!() };
     messages.pop();
     assert_eq!(broken(&world.lines), [8]);
+}
+
+/// The talk, with a frame about presence put in when everything has come to rest.
+fn told_at_rest(count: usize, here: Option<&[&'static str]>, came: &[&'static str], went: &[&'static str]) -> World {
+    let mut world = talk().rest();
+    let rest = world.lines.iter().position(|line| matches!(line, Line::Still { .. })).unwrap();
+    let list = |names: &[&'static str]| names.iter().map(|name| (*name).into()).collect::<world::Names>();
+    let some = |names: &[&'static str]| Some(list(names)).filter(|names| !names.is_empty());
+    world.lines.insert(rest, presence(world.t, 0, count, here.map(list), some(came), some(went)));
+    world
+}
+
+#[test]
+fn a_picture_of_a_room_that_is_wrong_at_rest_breaks_9() {
+    let everybody = ["user0", "user1", "user2"];
+    assert!(broken(&told_at_rest(3, Some(&everybody), &[], &[]).lines).is_empty());
+    assert!(broken(&told_at_rest(3, None, &[], &[]).lines).is_empty(), "above 500 users only the count");
+    assert_eq!(broken(&told_at_rest(4, Some(&["user0", "user1", "user2", "ghost"]), &[], &[]).lines), [9]);
+    assert_eq!(broken(&told_at_rest(2, Some(&["user0", "user1"]), &[], &[]).lines), [9]);
+    assert_eq!(broken(&told_at_rest(731, None, &[], &[]).lines), [9]);
+    assert_eq!(broken(&told_at_rest(2, None, &[], &["user2"]).lines), [9]);
+    let mut silent = talk().rest();
+    silent.lines.retain(|line| !matches!(line, Line::Presence { c: 0, .. }));
+    assert_eq!(broken(&silent.lines), [9]);
+}
+
+#[test]
+fn changes_that_do_not_add_up_break_9() {
+    assert_eq!(broken(&told_at_rest(3, None, &["user1"], &[]).lines), [9], "came, and was there");
+    assert_eq!(broken(&told_at_rest(3, None, &[], &["ghost"]).lines), [9], "went, and was not there");
+    let mut twice = talk().rest();
+    let is_went = |line: &Line<'_>| matches!(line, Line::Presence { went: Some(_), .. });
+    let went = twice.lines.iter().position(is_went).unwrap();
+    twice.lines.insert(went, twice.lines[went].clone());
+    assert_eq!(broken(&twice.lines), [9]);
+}
+
+#[test]
+fn strangers_and_flickers_are_counted() {
+    let mut world = talk();
+    let t = world.now();
+    for c in 0..2 {
+        world.lines.push(presence(t, c, 4, None, Some(vec!["ghost".into()]), None));
+        world.lines.push(presence(t + 5, c, 2, None, None, Some(vec!["ghost".into(), "user2".into()])));
+    }
+    world.lines.push(presence(t + 9, 1, 3, None, Some(vec!["user2".into()]), None));
+    let verdict = judge(&world.rest().lines);
+    let ghost = Stranger { user: "ghost".to_owned(), told: 2, went: 2, went_again: 0, last_went: Some(t + 5) };
+    assert_eq!((verdict.strangers, verdict.counts.flickers), (vec![ghost], 2));
 }
 
 #[test]

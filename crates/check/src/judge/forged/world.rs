@@ -1,10 +1,14 @@
 //! A deployment without flaws, simulated, and what its clients write down.
 
+use std::borrow::Cow;
+
 use trunkline_domain::Position;
 
 use crate::history::{ClientNumber, Fault, Line, Micros, TailEntry};
 
 pub(super) const ROOM: &str = "r1";
+
+pub(super) type Names = Vec<Cow<'static, str>>;
 
 /// A deployment without flaws, and what its clients write down.
 pub(super) struct World {
@@ -72,8 +76,23 @@ impl World {
 
     fn answer(&mut self, c: ClientNumber, resumed: bool) {
         let (t, head) = (self.now(), self.head());
-        self.clients[c as usize].joined = true;
         self.lines.push(Line::Joined { t, c, room: ROOM.into(), resumed, head });
+        if !std::mem::replace(&mut self.clients[c as usize].joined, true) {
+            let here: Vec<_> = self.present().map(|c| user(c).into()).collect();
+            self.tell_others(c, Some(vec![user(c).into()]), None);
+            self.lines.push(presence(t, c, here.len(), Some(here), None, None));
+        }
+    }
+
+    fn present(&self) -> impl Iterator<Item = ClientNumber> {
+        (0..).zip(&self.clients).filter(|(_, client)| client.joined).map(|(c, _)| c)
+    }
+
+    /// Who came or went is told to everybody else.
+    fn tell_others(&mut self, c: ClientNumber, came: Option<Names>, went: Option<Names>) {
+        let (t, count) = (self.now(), self.present().count());
+        let others: Vec<_> = self.present().filter(|other| *other != c).collect();
+        self.lines.extend(others.into_iter().map(|to| presence(t, to, count, None, came.clone(), went.clone())));
     }
 
     /// Continuity is not proven: the tail follows.
@@ -154,6 +173,7 @@ impl World {
         let client = &mut self.clients[c as usize];
         client.joined = false;
         self.lines.push(Line::Close { t, c, s: client.socket, code: 1006 });
+        self.tell_others(c, None, Some(vec![user(c).into()]));
     }
 
     pub(super) fn leave(&mut self, c: ClientNumber) {
@@ -166,6 +186,7 @@ impl World {
         self.clients[c as usize].joined = false;
         self.lines.push(Line::Leave { t, c, room: ROOM.into() });
         self.lines.push(Line::Left { t, c, room: ROOM.into() });
+        self.tell_others(c, None, Some(vec![user(c).into()]));
     }
 
     /// Everybody comes back, everything is read afresh.
@@ -177,6 +198,7 @@ impl World {
             }
         }
         let t = self.now();
+        self.lines.push(Line::Still { t, last: true });
         self.lines.push(Line::Quiet { t });
         let messages = self.log.iter().map(|(pos, id, author)| entry(*pos, id, *author)).collect();
         self.lines.push(Line::Tail { t, room: ROOM.into(), messages });
@@ -197,6 +219,17 @@ impl World {
 
 pub(super) fn user(c: ClientNumber) -> String {
     format!("user{c}")
+}
+
+pub(super) fn presence(
+    t: Micros,
+    c: ClientNumber,
+    count: usize,
+    here: Option<Names>,
+    came: Option<Names>,
+    went: Option<Names>,
+) -> Line<'static> {
+    Line::Presence { t, c, room: ROOM.into(), count, here, came, went }
 }
 
 pub(super) fn message(t: Micros, c: ClientNumber, pos: Position, id: &str, author: ClientNumber) -> Line<'static> {
