@@ -122,8 +122,7 @@ pub(crate) fn carry_out(options: &Options, console: &Console, stop: &Stop) -> Re
     if stop.is_asked() {
         return Err(Error::Stopped);
     }
-    let not_run = if options.only.is_empty() { rows::NOT_RUN } else { &[] };
-    let report = Report::new(outcomes, not_run, options.seed, began.elapsed());
+    let report = Report::new(outcomes, options.seed, began.elapsed());
     report.write(&folder)?;
     console.say(&report.table());
     console.headline(&report.summary());

@@ -24,6 +24,8 @@ use crate::{
 
 /// How long logging in and joining may take: a busy machine is slow.
 const GATHER: Duration = Duration::from_secs(600);
+/// How long a mark may take to stand in the history.
+const MARK: Duration = Duration::from_secs(30);
 /// How long settling, reading afresh, leaving and judging may take.
 const JUDGE: Duration = Duration::from_secs(240);
 
@@ -37,6 +39,8 @@ pub(crate) struct Load {
     pub(crate) rate: u32,
     /// Bytes of a message's text.
     pub(crate) text: u32,
+    /// Readers of one user.
+    pub(crate) tabs: u32,
 }
 
 impl Load {
@@ -119,9 +123,7 @@ impl Checker {
         flag("--rooms-prefix", "chaos".to_owned());
         flag("--history", folder.join("history.jsonl").display().to_string());
         flag("--report", folder.join("check.html").display().to_string());
-        if load.readers > 1000 {
-            flag("--tabs", "5".to_owned());
-        }
+        flag("--tabs", load.tabs.to_string());
         let (tell, states) = mpsc::channel();
         let path = folder.join("checker.log");
         let log = Mutex::new(File::create(&path).on("cannot create", &path)?);
@@ -141,15 +143,20 @@ impl Checker {
         Ok(checker)
     }
 
-    /// Marks a fault in the history. Call it just before the fault.
+    /// Marks a fault in the history; it stands there when this returns. Call it just before the fault.
     pub(crate) fn fault(&mut self, fault: &Fault) -> Result<()> {
         let order = serde_json::to_string(fault).map_err(|e| Error::Row(e.to_string()))?;
-        Ok(self.process.tell(&order)?)
+        self.mark(&order)
     }
 
     /// Marks that the faults are over.
     pub(crate) fn healed(&mut self) -> Result<()> {
-        Ok(self.process.tell(&json!({"mark": "healed"}).to_string())?)
+        self.mark(&json!({"mark": "healed"}).to_string())
+    }
+
+    fn mark(&mut self, order: &str) -> Result<()> {
+        self.process.tell(order)?;
+        self.wait_for("marked", MARK).map(drop)
     }
 
     /// An error if it has ended by itself.

@@ -22,9 +22,6 @@ pub(super) fn page(report: &Report) -> String {
     html += "<table><tr><th>Fault<th>Fired<th>Delivered<th>Lost<th>Duplicated<th>Reordered<th>Told<th>Recovery p50<th>p99\
              <th>Verdict</tr>";
     report.rows.iter().for_each(|row| html += &table_row(row));
-    for (_, fault, why) in &report.not_run {
-        _ = write!(html, "<tr><td>{}<td colspan=9>not run: {}</tr>", escape(fault), escape(why));
-    }
     html += "</table>";
     report.rows.iter().for_each(|row| html += &section(row));
     html + "</html>\n"

@@ -93,8 +93,6 @@ impl Outcome {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) rows: Vec<Outcome>,
-    /// Rows that were not run, and why.
-    pub(crate) not_run: Vec<(&'static str, &'static str, &'static str)>,
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
     /// Deliveries that were checked, over all rows.
@@ -102,14 +100,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(
-        rows: Vec<Outcome>,
-        not_run: &[(&'static str, &'static str, &'static str)],
-        seed: u64,
-        took: Duration,
-    ) -> Self {
+    pub(crate) fn new(rows: Vec<Outcome>, seed: u64, took: Duration) -> Self {
         let deliveries = rows.iter().filter_map(|row| row.verdict.as_ref()).map(|verdict| verdict.counts.delivered);
-        Self { deliveries: deliveries.sum(), rows, not_run: not_run.to_vec(), seed, seconds: took.as_secs() }
+        Self { deliveries: deliveries.sum(), rows, seed, seconds: took.as_secs() }
     }
 
     /// Whether every row that ran passed, and any did.
@@ -125,9 +118,8 @@ impl Report {
 
     pub(crate) fn summary(&self) -> String {
         let (passed, failed) = self.tally();
-        let not_run = self.not_run.len();
         format!(
-            "{passed} rows passed, {failed} failed, {not_run} not run; {} deliveries checked in {} s, seed {}",
+            "{passed} rows passed, {failed} failed; {} deliveries checked in {} s, seed {}",
             self.deliveries, self.seconds, self.seed
         )
     }
@@ -154,9 +146,6 @@ impl Report {
                 "{:<24}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}  {verdict}",
                 row.name, counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_told
             ));
-        }
-        for (name, _, why) in &self.not_run {
-            lines.push(format!("{name:<24}not run: {why}"));
         }
         lines.join("\n")
     }
@@ -186,12 +175,12 @@ mod tests {
         serde_json::from_value(json!({
             "passed": passed,
             "counts": {"sent": 9, "acknowledged": 9, "delivered": 90, "lost": 0, "duplicated": 0, "reordered": 0,
-                "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0},
+                "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0, "flickers": 0},
             "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
             "delivery": times, "recovery": times,
             "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0,
                 "closing": 0, "recovery": times, "never_back": 0}],
-            "timeline": timeline,
+            "strangers": [], "timeline": timeline,
         }))
         .unwrap()
     }
@@ -226,17 +215,12 @@ mod tests {
 
     #[test]
     fn a_report_tells_all_rows_and_escapes_what_was_said() {
-        let report = Report::new(
-            vec![outcome(&["gone"], true, true), outcome(&["gone"], true, false)],
-            &[("presence", "presence", "later")],
-            7,
-            Duration::from_secs(5),
-        );
+        let rows = vec![outcome(&["gone"], true, true), outcome(&["gone"], true, false)];
+        let report = Report::new(rows, 7, Duration::from_secs(5));
         assert!(!report.passed());
         assert_eq!((report.tally(), report.deliveries), ((1, 1), 180));
         let table = report.table();
         assert!(table.contains("1.5/2.0 s") && table.contains("FAILED: target/chaos/"), "{table}");
-        assert!(table.contains("not run: later"), "{table}");
         let page = page::page(&report);
         assert!(page.contains("<svg") && page.contains("a &lt; b") && !page.contains("a < b"));
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use trunkline_testbed::{LineSink, Process, Stream};
+use trunkline_testbed::{Ended, LineSink, Process, Stream};
 
 use super::{
     checker::{Checker, Fault, Load},
@@ -25,9 +25,6 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 /// How long anything that should come soon may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
-
-/// How long a mark may take to stand in the history.
-const MARK: Duration = Duration::from_millis(500);
 
 /// The programs under test. Copies of our own: builds meanwhile do not change them.
 #[derive(Debug, Clone)]
@@ -56,8 +53,8 @@ impl Scale {
 
     pub(crate) fn load(self) -> Load {
         match self {
-            Self::Quick => Load { writers: 9, readers: 24, rooms: 3, rate: 60, text: 64 },
-            Self::Full => Load { writers: 20, readers: 200, rooms: 5, rate: 100, text: 64 },
+            Self::Quick => Load { writers: 9, readers: 24, rooms: 3, rate: 60, text: 64, tabs: 1 },
+            Self::Full => Load { writers: 20, readers: 200, rooms: 5, rate: 100, text: 64, tabs: 1 },
         }
     }
 
@@ -180,14 +177,23 @@ impl<'a> Scene<'a> {
 
     /// Marks a fault; call it just before the fault.
     pub(crate) fn fault(&mut self, fault: &Fault) -> Result<()> {
-        self.checker()?.fault(fault)?;
-        // The mark goes through a pipe; what it explains must not be written down before it.
-        self.pass(MARK)
+        self.checker()?.fault(fault)
     }
 
     /// Marks that the faults are over.
     pub(crate) fn healed(&mut self) -> Result<()> {
         self.checker()?.healed()
+    }
+
+    /// Kills a gateway under a mark, and notes that it is gone.
+    pub(crate) fn kill(&mut self, number: usize) -> Result<()> {
+        self.fault(&Fault::new(format!("gw-{number} killed")))?;
+        let gateway = &mut self.site.member(number)?.gateway;
+        gateway.kill()?;
+        if gateway.ended() == Some(Ended::Signal(9)) {
+            self.saw(format!("gw-{number} was killed"));
+        }
+        Ok(())
     }
 
     fn checker(&mut self) -> Result<&mut Checker> {

@@ -10,6 +10,7 @@ pub(crate) struct Verdict {
     pub(crate) delivery: Quantiles,
     pub(crate) recovery: Quantiles,
     pub(crate) faults: Vec<FaultReport>,
+    pub(crate) strangers: Vec<Stranger>,
     pub(crate) timeline: Vec<Second>,
 }
 
@@ -25,6 +26,17 @@ pub(crate) struct Counts {
     pub(crate) gaps_told: u64,
     pub(crate) closed: u64,
     pub(crate) rejected: u64,
+    pub(crate) flickers: u64,
+}
+
+/// A user who is none of the checker's clients, as these were told of them.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Stranger {
+    pub(crate) user: String,
+    pub(crate) told: u64,
+    pub(crate) went: u64,
+    pub(crate) went_again: u64,
+    pub(crate) last_went: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

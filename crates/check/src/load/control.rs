@@ -1,6 +1,9 @@
 //! Being told from outside: marks for the history, and when to stop.
 
+use std::io::Write as _;
+
 use serde::Deserialize;
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::watch,
@@ -29,8 +32,18 @@ pub(crate) async fn follow(recorder: Recorder, stop: watch::Sender<bool>) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
-            Ok(Order::Mark(Mark::Fault(fault))) => recorder.write(|t| Some(Line::Fault(Fault { t, ..fault }))),
-            Ok(Order::Mark(Mark::Healed)) => recorder.write(|t| Some(Line::Healed { t })),
+            Ok(Order::Mark(mark)) => {
+                recorder.write(|t| {
+                    Some(match mark {
+                        Mark::Fault(fault) => Line::Fault(Fault { t, ..fault }),
+                        Mark::Healed => Line::Healed { t },
+                    })
+                });
+                // Whoever breaks something waits for this. Who reads no answers needs none.
+                let mut out = std::io::stdout().lock();
+                let told = json!({"state": "marked", "t": recorder.now()});
+                let _ = writeln!(out, "{told}").and_then(|()| out.flush());
+            }
             Ok(Order::Stop { stop: now }) => {
                 stop.send_replace(now);
             }

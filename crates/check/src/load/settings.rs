@@ -62,7 +62,8 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
     /// Take marks and commands on standard input, and tell states and the verdict on standard output, one JSON object
-    /// a line: {"mark":"fault","name":"gateway killed"}, {"mark":"healed"}, {"stop":true}.
+    /// a line: {"mark":"fault","name":"gateway killed"}, {"mark":"healed"}, {"stop":true}. A mark is answered with
+    /// {"state":"marked"} when it stands in the history.
     #[arg(long)]
     pub control: bool,
 }

@@ -73,7 +73,7 @@ async fn marks_and_the_order_to_stop_are_obeyed() {
         .unwrap();
     let mut orders = child.stdin.take().unwrap();
     let mut states = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut verdict = Value::Null;
+    let (mut verdict, mut marked, mut stopped) = (Value::Null, 0, false);
     while let Some(line) = states.next_line().await.unwrap() {
         let told: Value = serde_json::from_str(&line).unwrap();
         if told["state"] == "writing" {
@@ -82,7 +82,9 @@ async fn marks_and_the_order_to_stop_are_obeyed() {
             {
                 orders.write_all(format!("{order}\n").as_bytes()).await.unwrap();
             }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+        marked += u32::from(told["state"] == "marked");
+        if marked == 2 && !std::mem::replace(&mut stopped, true) {
             orders.write_all(b"{\"stop\":true}\n").await.unwrap();
         }
         if told["state"] == "verdict" {

@@ -66,24 +66,13 @@ pub(super) const ROWS: &[Row] = &[
 
 fn killed(scene: &mut Scene<'_>) -> Result<()> {
     scene.begin(3, scene.scale.load())?;
-    kill(scene, 2)?;
+    scene.kill(2)?;
     scene.calm()?;
     scene.site.start(2)?;
     scene.serves(2)?;
     scene.healed()?;
     scene.calm()?;
     all_came_back(scene)
-}
-
-/// Kills a gateway under a mark, and notes that it is gone.
-fn kill(scene: &mut Scene<'_>, number: usize) -> Result<()> {
-    scene.fault(&Fault::new(format!("gw-{number} killed")))?;
-    let gateway = &mut scene.site.member(number)?.gateway;
-    gateway.kill()?;
-    if gateway.ended() == Some(Ended::Signal(9)) {
-        scene.saw(format!("gw-{number} was killed"));
-    }
-    Ok(())
 }
 
 fn all_came_back(scene: &mut Scene<'_>) -> Result<()> {
@@ -186,12 +175,12 @@ fn scaled(scene: &mut Scene<'_>) -> Result<()> {
 
 fn storm(scene: &mut Scene<'_>) -> Result<()> {
     let load = match scene.scale {
-        Scale::Quick => Load { writers: 6, readers: 300, rooms: 3, rate: 10, text: 64 },
-        Scale::Full => Load { writers: 20, readers: 5000, rooms: 20, rate: 20, text: 64 },
+        Scale::Quick => Load { writers: 6, readers: 300, rooms: 3, rate: 10, text: 64, tabs: 1 },
+        Scale::Full => Load { writers: 20, readers: 5000, rooms: 20, rate: 20, text: 64, tabs: 5 },
     };
     scene.begin(3, load)?;
     let before = log_reads(scene)?;
-    kill(scene, 2)?;
+    scene.kill(2)?;
     scene.calm()?;
     scene.healed()?;
     scene.wait("the others have all sockets", SOON * 4, |site| site.sockets() >= load.clients())?;

@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Row] = &[
 fn slow(scene: &mut Scene<'_>) -> Result<()> {
     // Much in one room, so that the buffers of the kernel are full soon.
     let readers = scene.scale.pick(12, 100);
-    scene.begin(1, Load { writers: 12, readers, rooms: 1, rate: 100, text: 2048 })?;
+    scene.begin(1, Load { writers: 12, readers, rooms: 1, rate: 100, text: 2048, tabs: 1 })?;
     let member = scene.site.member(1)?;
     let (before, direct) = (member.resident(), format!("http://127.0.0.1:{}", member.port));
     scene.fault(&Fault::new("slow readers").unseen())?;

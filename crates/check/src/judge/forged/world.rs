@@ -79,7 +79,7 @@ impl World {
         self.lines.push(Line::Joined { t, c, room: ROOM.into(), resumed, head });
         if !std::mem::replace(&mut self.clients[c as usize].joined, true) {
             let here: Vec<_> = self.present().map(|c| user(c).into()).collect();
-            self.tell_others(c, Some(vec![user(c).into()]), None);
+            self.tell_others(c, true);
             self.lines.push(presence(t, c, here.len(), Some(here), None, None));
         }
     }
@@ -88,11 +88,14 @@ impl World {
         (0..).zip(&self.clients).filter(|(_, client)| client.joined).map(|(c, _)| c)
     }
 
-    /// Who came or went is told to everybody else.
-    fn tell_others(&mut self, c: ClientNumber, came: Option<Names>, went: Option<Names>) {
+    /// That `c` came, or went, is told to everybody else.
+    fn tell_others(&mut self, c: ClientNumber, came: bool) {
         let (t, count) = (self.now(), self.present().count());
-        let others: Vec<_> = self.present().filter(|other| *other != c).collect();
-        self.lines.extend(others.into_iter().map(|to| presence(t, to, count, None, came.clone(), went.clone())));
+        for to in self.present().filter(|other| *other != c).collect::<Vec<_>>() {
+            let name = Some(vec![user(c).into()]);
+            let (came, went) = if came { (name, None) } else { (None, name) };
+            self.lines.push(presence(t, to, count, None, came, went));
+        }
     }
 
     /// Continuity is not proven: the tail follows.
@@ -173,7 +176,7 @@ impl World {
         let client = &mut self.clients[c as usize];
         client.joined = false;
         self.lines.push(Line::Close { t, c, s: client.socket, code: 1006 });
-        self.tell_others(c, None, Some(vec![user(c).into()]));
+        self.tell_others(c, false);
     }
 
     pub(super) fn leave(&mut self, c: ClientNumber) {
@@ -186,7 +189,7 @@ impl World {
         self.clients[c as usize].joined = false;
         self.lines.push(Line::Leave { t, c, room: ROOM.into() });
         self.lines.push(Line::Left { t, c, room: ROOM.into() });
-        self.tell_others(c, None, Some(vec![user(c).into()]));
+        self.tell_others(c, false);
     }
 
     /// Everybody comes back, everything is read afresh.
