@@ -260,7 +260,7 @@ impl Stage<'_> {
             }
             Ok(())
         });
-        outcome.take(scene.seen, scene.expectations, scene.verdict);
+        outcome.take(scene);
         played
     }
 }

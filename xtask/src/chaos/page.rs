@@ -68,6 +68,9 @@ fn section(row: &Outcome) -> String {
     for seen in &row.seen {
         _ = write!(html, "<li>seen: {}", escape(seen));
     }
+    for told in &row.told {
+        _ = write!(html, "<li>{}", escape(told));
+    }
     for expectation in row.expectations.iter().filter(|expectation| expectation.held) {
         _ = write!(html, "<li>{}", escape(&expectation.what));
     }

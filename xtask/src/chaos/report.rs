@@ -4,7 +4,12 @@ use std::{fs, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use super::{page, rows::Row, scene::Expectation, verdict::Verdict};
+use super::{
+    page,
+    rows::Row,
+    scene::{Expectation, Scene},
+    verdict::Verdict,
+};
 use crate::error::{Error, OnFile, Result};
 
 /// How a row ended.
@@ -24,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) standing: Standing,
     /// Where the fault was seen to fire.
     pub(crate) seen: Vec<String>,
+    /// Figures of interest.
+    pub(crate) told: Vec<String>,
     pub(crate) expectations: Vec<Expectation>,
     /// Why the row could not be carried out to its end.
     pub(crate) trouble: Option<String>,
@@ -39,6 +46,7 @@ impl Outcome {
             required: row.required,
             standing: Standing::Failed,
             seen: Vec::new(),
+            told: Vec::new(),
             expectations: Vec::new(),
             trouble: None,
             seconds: 0,
@@ -46,8 +54,10 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn take(&mut self, seen: Vec<String>, expectations: Vec<Expectation>, verdict: Option<Verdict>) {
-        (self.seen, self.expectations, self.verdict) = (seen, expectations, verdict);
+    /// What came of its scene.
+    pub(crate) fn take(&mut self, scene: Scene<'_>) {
+        let Scene { seen, told, expectations, verdict, .. } = scene;
+        (self.seen, self.told, self.expectations, self.verdict) = (seen, told, expectations, verdict);
     }
 
     /// Passed is only what was carried out, judged, held in everything, and seen to fire.
@@ -82,7 +92,7 @@ impl Outcome {
             Standing::Failed => "FAILED",
         };
         let mut line = format!("{verdict} {:>4} s  {}", self.seconds, self.name);
-        for complaint in self.complaints() {
+        for complaint in self.told.iter().cloned().chain(self.complaints()) {
             line += &format!("\n         {complaint}");
         }
         line
@@ -177,7 +187,7 @@ mod tests {
             "counts": {"sent": 9, "acknowledged": 9, "delivered": 90, "lost": 0, "duplicated": 0, "reordered": 0,
                 "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0, "flickers": 0},
             "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
-            "delivery": times, "recovery": times,
+            "delivery": times, "recovery": times, "silence": times,
             "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0,
                 "closing": 0, "recovery": times, "never_back": 0}],
             "strangers": [], "timeline": timeline,
@@ -188,7 +198,8 @@ mod tests {
     fn outcome(seen: &[&str], held: bool, passed: bool) -> Outcome {
         let mut outcome = Outcome::new(Row::all().next().unwrap());
         let expectation = Expectation { what: "it held".to_owned(), held };
-        outcome.take(seen.iter().map(|&seen| seen.to_owned()).collect(), vec![expectation], Some(verdict(passed)));
+        outcome.seen = seen.iter().map(|&seen| seen.to_owned()).collect();
+        (outcome.expectations, outcome.verdict) = (vec![expectation], Some(verdict(passed)));
         outcome.conclude();
         outcome
     }

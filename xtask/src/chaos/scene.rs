@@ -87,6 +87,7 @@ pub(crate) struct Scene<'a> {
     programs: &'a Programs,
     stop: &'a Stop,
     pub(crate) seen: Vec<String>,
+    pub(crate) told: Vec<String>,
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) verdict: Option<Verdict>,
 }
@@ -100,8 +101,8 @@ impl<'a> Scene<'a> {
         programs: &'a Programs,
         stop: &'a Stop,
     ) -> Self {
-        let (seen, expectations) = (Vec::new(), Vec::new());
-        Self { checker: None, site, scale, seed, folder, programs, stop, seen, expectations, verdict: None }
+        let (seen, told, expectations) = (Vec::new(), Vec::new(), Vec::new());
+        Self { checker: None, site, scale, seed, folder, programs, stop, seen, told, expectations, verdict: None }
     }
 
     /// Starts gateways 1 to `count`, waits until the balancer serves them all, and lets the clients in.
@@ -203,6 +204,11 @@ impl<'a> Scene<'a> {
     /// Notes where the fault was seen to fire, from the side that made it.
     pub(crate) fn saw(&mut self, what: impl Into<String>) {
         self.seen.push(what.into());
+    }
+
+    /// Notes a figure that people want to see, and that decides nothing.
+    pub(crate) fn tell(&mut self, what: impl Into<String>) {
+        self.told.push(what.into());
     }
 
     /// Notes whether something that the row requires is so.

@@ -9,6 +9,7 @@ pub(crate) struct Verdict {
     pub(crate) invariants: Vec<Ruling>,
     pub(crate) delivery: Quantiles,
     pub(crate) recovery: Quantiles,
+    pub(crate) silence: Quantiles,
     pub(crate) faults: Vec<FaultReport>,
     pub(crate) strangers: Vec<Stranger>,
     pub(crate) timeline: Vec<Second>,
@@ -46,6 +47,7 @@ pub(crate) struct Ruling {
     /// Nothing: not judged.
     pub(crate) holds: Option<bool>,
     pub(crate) examples: Vec<String>,
+    pub(crate) note: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]

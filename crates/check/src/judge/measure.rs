@@ -1,10 +1,12 @@
 //! Counts, latencies and recovery times.
 
+use std::collections::HashMap;
+
 use hdrhistogram::Histogram;
 
 use super::{
-    facts::Facts,
-    record::{Record, What},
+    facts::{Facts, Sending},
+    record::{Record, RoomNumber, What},
     verdict::{Counts, FaultReport, Quantiles, Second},
 };
 use crate::history::{ClientNumber, Micros};
@@ -47,6 +49,7 @@ pub(super) struct Measure {
     delivery: Times,
     acknowledgement: Times,
     recovery: Times,
+    silences: Silences,
     faults: Vec<FaultTimes>,
     timeline: Vec<Second>,
     /// The latencies of the present second.
@@ -54,6 +57,44 @@ pub(super) struct Measure {
     /// By client: when its socket was lost, and which faults it must recover from.
     away: Vec<Option<Away>>,
     connected: u64,
+}
+
+/// How long each client waited, at most, for a message of a room while one was due. Whatever else it is shown meanwhile,
+/// and however often it reconnects, it waits.
+#[derive(Debug, Default)]
+struct Silences(HashMap<(ClientNumber, RoomNumber), Silence>);
+
+#[derive(Debug, Default)]
+struct Silence {
+    /// When the client was last shown a message.
+    last: Option<Micros>,
+    longest: Micros,
+}
+
+impl Silences {
+    /// A message is shown: it ends a silence that began with the one before it or, if that is later, when this one was
+    /// due. So a room in which nothing is written is not silent.
+    fn shown(&mut self, view: (ClientNumber, RoomNumber), t: Micros, sending: Sending) {
+        let silence = self.0.entry(view).or_default();
+        if let Some(last) = silence.last.replace(t)
+            && sending.attempts > 0
+        {
+            silence.longest = silence.longest.max(t.saturating_sub(last.max(sending.due)));
+        }
+    }
+
+    fn left(&mut self, view: (ClientNumber, RoomNumber)) {
+        if let Some(silence) = self.0.get_mut(&view) {
+            silence.last = None;
+        }
+    }
+
+    /// Of the longest of each client and room.
+    fn quantiles(&self) -> Quantiles {
+        let mut times = Times::new(3);
+        self.0.values().for_each(|silence| times.note(silence.longest));
+        times.quantiles()
+    }
 }
 
 #[derive(Debug)]
@@ -76,6 +117,7 @@ impl Measure {
             delivery: Times::new(3),
             acknowledgement: Times::new(3),
             recovery: Times::new(3),
+            silences: Silences::default(),
             faults: Vec::new(),
             timeline: Vec::new(),
             present: Times::new(2),
@@ -111,7 +153,8 @@ impl Measure {
                     self.each_fault(facts, t, |report| report.unavailable += 1);
                 }
             }
-            What::Message { message, .. } => {
+            What::Message { room, message, .. } => {
+                self.silences.shown((client, room), t, facts.sending(message));
                 self.counts.delivered += 1;
                 self.second(|second| second.delivered += 1);
                 let sending = facts.sending(message);
@@ -128,6 +171,7 @@ impl Measure {
                     self.counts.gaps_told += 1;
                 }
             }
+            What::Leave { room } => self.silences.left((client, room)),
             What::Closing => self.each_fault(facts, t, |report| report.closing += 1),
             What::Rejected { .. } => {
                 self.counts.rejected += 1;
@@ -237,6 +281,10 @@ impl Measure {
 
     pub(super) fn acknowledgement(&self) -> Quantiles {
         self.acknowledgement.quantiles()
+    }
+
+    pub(super) fn silence(&self) -> Quantiles {
+        self.silences.quantiles()
     }
 
     pub(super) fn recovery(&self) -> Quantiles {

@@ -138,6 +138,7 @@ impl Judge {
             delivery: self.measure.delivery(),
             acknowledgement: self.measure.acknowledgement(),
             recovery: self.measure.recovery(),
+            silence: self.measure.silence(),
             faults: self.measure.faults(&facts),
             strangers: self.presence.strangers(&facts),
             timeline: self.measure.timeline(),

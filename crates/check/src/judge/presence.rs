@@ -142,8 +142,9 @@ impl Presence {
             self.flickers += u64::from(self.clients.get(user).is_some_and(|clients| clients.iter().any(has_socket)));
         }
         for (user, gone) in there.iter().map(|user| (user, 0)).chain(went.iter().map(|user| (user, 1))) {
-            let is_kept = self.strangers.contains_key(user) || self.strangers.len() < STRANGERS;
-            if self.clients.contains_key(user) || !is_kept {
+            // Who comes when all is at rest reads afresh.
+            let is_kept = self.rest.is_none() && self.strangers.len() < STRANGERS;
+            if self.clients.contains_key(user) || !(is_kept || self.strangers.contains_key(user)) {
                 continue;
             }
             let strange = self.strangers.entry(*user).or_default();

@@ -22,6 +22,9 @@ pub struct Verdict {
     pub acknowledgement: Quantiles,
     /// From the loss of a socket to caught up in every room, in microseconds, over all clients and losses.
     pub recovery: Quantiles,
+    /// The longest silence of each client and room, in microseconds: the time in which the client was shown no message
+    /// there though one was due, from its last message or, if later, from when the next one it was shown was due.
+    pub silence: Quantiles,
     /// The faults, in order.
     pub faults: Vec<FaultReport>,
     /// Users of the rooms who are no clients of the run, and what its clients were told of them; the first 100.

@@ -53,6 +53,7 @@ fn counts(verdict: &Verdict) -> String {
         ("resumed", counts.resumed),
         ("sockets closed", counts.closed),
         ("attempts refused", counts.rejected),
+        ("users told gone while there", counts.flickers),
     ];
     table("Counts", rows.iter().map(|(name, count)| format!("<tr><td>{name}<td class=\"n\">{count}")))
 }
@@ -83,6 +84,7 @@ fn times(verdict: &Verdict) -> String {
         ("delivery, from the intended time of the send", &verdict.delivery),
         ("acknowledgement, from the intended time of the send", &verdict.acknowledgement),
         ("recovery, from the loss of the socket to caught up", &verdict.recovery),
+        ("longest silence of each client and room while a message was due", &verdict.silence),
     ];
     let head = "<tr><th><th>p50<th>p99<th>p99.9<th>longest<th>measured".to_owned();
     let rows = rows.iter().map(|(name, times)| format!("<tr><td>{name}{}", cells(times)));

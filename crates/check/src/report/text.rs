@@ -49,12 +49,13 @@ impl Display for Text<'_> {
         )?;
         writeln!(
             f,
-            "sockets closed {}, attempts refused {}, resumed {}, gaps told {}",
-            counts.closed, counts.rejected, counts.resumed, counts.gaps_told
+            "sockets closed {}, attempts refused {}, resumed {}, gaps told {}, users told gone while there {}",
+            counts.closed, counts.rejected, counts.resumed, counts.gaps_told, counts.flickers
         )?;
         writeln!(f, "delivery         {}", times(&verdict.delivery))?;
         writeln!(f, "acknowledgement  {}", times(&verdict.acknowledgement))?;
         writeln!(f, "recovery         {}", times(&verdict.recovery))?;
+        writeln!(f, "longest silence  {}", times(&verdict.silence))?;
         for fault in &verdict.faults {
             writeln!(
                 f,

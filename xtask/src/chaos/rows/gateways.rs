@@ -9,6 +9,7 @@ use crate::{
     chaos::{
         checker::{Fault, Load},
         scene::{SOON, Scale, Scene},
+        verdict::Quantiles,
     },
     error::Result,
 };
@@ -104,6 +105,14 @@ fn rolled(scene: &mut Scene<'_>) -> Result<()> {
     let verdict = scene.judge()?;
     let closing: u64 = verdict.faults.iter().map(|fault| fault.closing).sum();
     scene.expect(format!("clients were asked to move ({closing})"), closing > 0);
+    let Quantiles { p50, max, .. } = verdict.silence;
+    scene.tell(format!(
+        "the longest silence that a client saw: {} ms; half of them saw none above {} ms",
+        max / 1000,
+        p50 / 1000
+    ));
+    let flickers = verdict.counts.flickers;
+    scene.expect(format!("nobody was told to have gone who was there ({flickers} were)"), flickers == 0);
     scene.expect(format!("no handshake failed ({} did)", verdict.counts.rejected), verdict.counts.rejected == 0);
     Ok(())
 }

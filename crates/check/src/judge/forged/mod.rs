@@ -296,3 +296,19 @@ fn a_run_in_which_nothing_happened_breaks_11() {
     fault.visible = true;
     assert_eq!(broken(&unnoticed.rest().lines), [11]);
 }
+
+#[test]
+fn a_silence_lasts_from_the_last_message_or_from_when_the_next_was_due() {
+    let mut world = World::new(2);
+    world.send(0, "a");
+    world.fault("gateway killed", false);
+    // Nothing is due: nobody waits.
+    world.t += 9_000_000;
+    world.crash(1);
+    world.send(0, "b");
+    world.t += 3_000_000;
+    world.open(1);
+    world.join(1, 0);
+    let silence = judge(&world.rest().lines).silence;
+    assert_eq!((silence.count, silence.max / 1_000_000), (2, 3), "one of two waited");
+}
