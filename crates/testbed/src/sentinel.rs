@@ -72,7 +72,7 @@ impl RedisSentinelBuilder {
             (0..SENTINELS).map(|number| self.sentinel(&folder.path().join(format!("sentinel-{number}")), &master));
         let sentinels = sentinels.collect::<Result<Vec<_>>>()?;
         let port = free_port()?;
-        let door = self.door(&folder.path().join("master.cfg"), port, [&master, &replica])?;
+        let door = self.door(&folder.path().join("master.cfg"), port, [master.port(), replica.port()], &sentinels)?;
         let group = RedisSentinel { _door: door, sentinels, nodes: [master, replica], port, _folder: folder };
         group.await_calm()?;
         Ok(group)
@@ -103,19 +103,22 @@ impl RedisSentinelBuilder {
         }
     }
 
-    /// The proxy of `deploy/redis/master.cfg`, with our addresses in place of the example's.
-    fn door(&self, path: &Path, port: u16, nodes: [&Redis; 2]) -> Result<Process> {
+    /// The proxy of `deploy/redis/master.cfg`, with our addresses in place of the example's: they differ by their ports, so
+    /// these are what it looks for in the answers of Sentinels. The third Redis is not there.
+    fn door(&self, path: &Path, port: u16, nodes: [u16; 2], sentinels: &[(Process, Address)]) -> Result<Process> {
         let original = project_root().join("deploy/redis/master.cfg");
-        let text = fs::read_to_string(&original).on("cannot read", &original)?;
-        let kept = text.lines().filter(|line| !line.trim_start().starts_with("server ")).map(|line| {
-            if line.trim_start().starts_with("bind ") {
-                format!("    bind 127.0.0.1:{port}\n")
-            } else {
-                format!("{line}\n")
-            }
-        });
-        let servers = (1..).zip(nodes).map(|(n, node)| format!("    server redis-{n} 127.0.0.1:{}\n", node.port()));
-        fs::write(path, kept.chain(servers).collect::<String>()).on("cannot write", path)?;
+        let mut text = fs::read_to_string(&original).on("cannot read", &original)?;
+        let ports = [nodes[0], nodes[1], free_port()?];
+        for (number, (node, (_, sentinel))) in (1..).zip(ports.into_iter().zip(sentinels)) {
+            let host = format!("10.0.0.1{number}");
+            text = text
+                .replace(&format!("{host}:6379"), &format!("127.0.0.1:{node}"))
+                .replace(&format!("{host}:26379"), &format!("127.0.0.1:{}", sentinel.port))
+                .replace(&format!(r"\n{host}\r"), &format!(r"\n{node}\r"));
+        }
+        let votes = free_port()?.to_string();
+        text = text.replace("127.0.0.1:6379", &format!("127.0.0.1:{port}")).replace("6380", &votes);
+        fs::write(path, text).on("cannot write", path)?;
         let mut command: Command = Toolbox::project().get(Tool::HaProxy, &Silent)?.command();
         command.arg("-db").arg("-f").arg(path).env("REDIS_PASSWORD", PASSWORD);
         Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())
@@ -131,6 +134,13 @@ impl RedisSentinel {
     /// Where the master is, whoever that is.
     pub fn url(&self) -> String {
         format!("redis://{USER}:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// The node that the proxy leads new connections to; `None` where it leads to nobody.
+    pub fn leads_to(&self) -> Option<usize> {
+        let answer = Address::parse(&self.url())?.call(&["CONFIG", "GET", "port"]).ok()?.to_string();
+        let port: u16 = answer.lines().last()?.parse().ok()?;
+        self.nodes.iter().position(|node| node.port() == port)
     }
 
     /// Which node is master: 0 or 1.
@@ -219,7 +229,8 @@ impl RedisSentinel {
                 let port = self.nodes[master].port().to_string();
                 is("port", &port) && is("flags", "master") && is("num-slaves", "1") && is("num-other-sentinels", "2")
             });
-            let door = Address::parse(&self.url()).is_some_and(|door| door.call(&["PING"]).is_ok());
+            // Until it has checked them, the proxy takes all for masters, in turn.
+            let door = (0..6).all(|_| self.leads_to() == Some(master));
             Ok((follows && known && door).then_some(()))
         })?;
         calm.ok_or_else(|| Error::Reply("master, replica and Sentinels did not come to rest".to_owned()))

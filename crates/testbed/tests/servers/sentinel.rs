@@ -1,5 +1,12 @@
 //! A master, its replica and their Sentinels.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
 use trunkline_testbed::RedisSentinel;
 
 #[test]
@@ -19,4 +26,46 @@ fn another_node_is_promoted_when_the_master_is_killed_and_what_it_alone_had_is_g
     redis.await_calm().unwrap();
     assert_eq!(redis.master().unwrap(), other, "the old master follows");
     assert_eq!(redis.node(master).cli(&["GET", "late"]).unwrap(), "");
+}
+
+/// For some ten seconds after a planned failover both nodes say that they are master: the Sentinels let the old one be
+/// before they make it a replica. The proxy leads to one of them all the same.
+#[test]
+fn a_planned_failover_leads_to_one_master_at_a_time() {
+    let redis = RedisSentinel::builder().start().unwrap();
+    let before = redis.master().unwrap();
+    let mut held = login(&redis.url());
+    let (mut first_new, mut last_old) = (None, Instant::now());
+    thread::scope(|scope| {
+        let failover = scope.spawn(|| redis.fail_over());
+        let end = Instant::now() + Duration::from_secs(60);
+        while first_new.is_none_or(|first: Instant| first.elapsed() < Duration::from_secs(3)) {
+            assert!(Instant::now() < end, "nobody was promoted");
+            if held.write_all(b"PING\r\n").is_ok_and(|()| held.read(&mut [0; 16]).is_ok_and(|length| length > 0)) {
+                last_old = Instant::now();
+            }
+            match redis.leads_to() {
+                Some(node) if node == before => last_old = Instant::now(),
+                Some(_) => _ = first_new.get_or_insert_with(Instant::now),
+                None => {}
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        failover.join().unwrap().unwrap();
+    });
+    let overlap = last_old.saturating_duration_since(first_new.unwrap());
+    let gap = first_new.unwrap().saturating_duration_since(last_old);
+    eprintln!("overlap {overlap:.1?}, gap {gap:.1?}");
+    assert!(overlap < Duration::from_millis(500), "two masters for {overlap:.1?}");
+    redis.await_calm().unwrap();
+}
+
+/// A connection that stays, as a gateway's does.
+fn login(url: &str) -> TcpStream {
+    let (login, place) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    let mut stream = TcpStream::connect(place).unwrap();
+    stream.write_all(format!("AUTH {user} {password}\r\n").as_bytes()).unwrap();
+    assert_eq!(stream.read(&mut [0; 16]).unwrap(), "+OK\r\n".len());
+    stream
 }

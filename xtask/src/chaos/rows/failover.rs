@@ -84,7 +84,7 @@ fn demoted_promoted(scene: &mut Scene<'_>) -> Result<()> {
     scene.calm()?;
     let third = scene.site.sentinel()?.fail_over()?;
     scene.saw(format!("node {third} was promoted again"));
-    // For some seconds there were two masters; what the old one took meanwhile is lost with it, and told.
+    // For some seconds both said that they are master, and the proxy led to one; when both follow it, it is over.
     scene.site.sentinel()?.await_calm()?;
     scene.healed()?;
     scene.wait("the gateways are ready again", SOON, all_ready)?;
