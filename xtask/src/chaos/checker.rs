@@ -86,6 +86,20 @@ impl Fault {
     }
 }
 
+/// What a run of the checker is made of.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Where clients connect.
+    pub(crate) url: String,
+    /// The gateways, whose memory, descriptors and threads must be back in the end where they were; those that are gone by
+    /// then are passed over.
+    pub(crate) pids: Vec<u32>,
+    pub(crate) load: Load,
+    /// How long all that was written may take to be settled and shown.
+    pub(crate) settle: Duration,
+    pub(crate) seed: u64,
+}
+
 /// A run of the checker that goes on.
 pub(crate) struct Checker {
     process: Process,
@@ -96,19 +110,13 @@ pub(crate) struct Checker {
 impl Checker {
     /// Starts it, and returns when all its clients are in their rooms and begin to write. Its history and its report go
     /// to `folder`.
-    pub(crate) fn start(
-        program: &Path,
-        url: &str,
-        load: Load,
-        settle: Duration,
-        seed: u64,
-        folder: &Path,
-        stop: &Stop,
-    ) -> Result<Self> {
+    pub(crate) fn start(program: &Path, run: Run, folder: &Path, stop: &Stop) -> Result<Self> {
+        let Run { url, pids, load, settle, seed } = run;
         let mut command = Command::new(program);
         let mut flag = |name: &str, value: String| _ = command.arg(name).arg(value);
         flag("run", "--control".to_owned());
-        flag("--url", url.to_owned());
+        flag("--url", url);
+        pids.into_iter().for_each(|pid| flag("--pid", pid.to_string()));
         flag("--writers", load.writers.to_string());
         flag("--readers", load.readers.to_string());
         flag("--rooms", load.rooms.to_string());

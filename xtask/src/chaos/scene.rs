@@ -12,7 +12,7 @@ use serde_json::Value;
 use trunkline_testbed::{Ended, LineSink, Process, Stream};
 
 use super::{
-    checker::{Checker, Fault, Load},
+    checker::{Checker, Fault, Load, Run},
     site::Site,
     verdict::Verdict,
 };
@@ -86,6 +86,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) folder: &'a Path,
     programs: &'a Programs,
     stop: &'a Stop,
+    /// Whether gateways must hold in the end what they held at the start.
+    measured: bool,
     pub(crate) seen: Vec<String>,
     pub(crate) told: Vec<String>,
     pub(crate) expectations: Vec<Expectation>,
@@ -102,13 +104,20 @@ impl<'a> Scene<'a> {
         stop: &'a Stop,
     ) -> Self {
         let (seen, told, expectations) = (Vec::new(), Vec::new(), Vec::new());
-        Self { checker: None, site, scale, seed, folder, programs, stop, seen, told, expectations, verdict: None }
+        let (checker, measured, verdict) = (None, scale == Scale::Full, None);
+        Self { checker, site, scale, seed, folder, programs, stop, measured, seen, told, expectations, verdict }
     }
 
     /// Starts gateways 1 to `count`, waits until the balancer serves them all, and lets the clients in.
     pub(crate) fn begin(&mut self, count: usize, load: Load) -> Result<()> {
         self.start_gateways(count)?;
         self.let_in(load)
+    }
+
+    /// In a short row, too, gateways must hold in the end what they held at the start: seconds, until idle connections are
+    /// closed.
+    pub(crate) fn measure(&mut self) {
+        self.measured = true;
     }
 
     pub(crate) fn start_gateways(&mut self, count: usize) -> Result<()> {
@@ -118,16 +127,10 @@ impl<'a> Scene<'a> {
 
     /// Lets the clients in; they write from now on.
     pub(crate) fn let_in(&mut self, load: Load) -> Result<()> {
-        let url = self.site.url();
-        self.checker = Some(Checker::start(
-            &self.programs.checker,
-            &url,
-            load,
-            self.scale.settle(),
-            self.seed,
-            self.folder,
-            self.stop,
-        )?);
+        let measured = self.site.members.iter().filter(|_| self.measured);
+        let pids = measured.map(|member| member.gateway.pid()).collect();
+        let run = Run { url: self.site.url(), pids, load, settle: self.scale.settle(), seed: self.seed };
+        self.checker = Some(Checker::start(&self.programs.checker, run, self.folder, self.stop)?);
         self.calm()
     }
 

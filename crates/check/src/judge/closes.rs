@@ -12,8 +12,9 @@ use crate::history::Stage;
 
 /// Codes that a fault explains unless it says otherwise: going away, broken, restart, no sign of life in time.
 const EXPLAINED: [u16; 4] = [1001, 1006, 1012, 4408];
-/// File descriptors that a gateway may hold more of afterwards: its pool and its probes open connections as needed.
-const MORE_FDS: u64 = 32;
+/// File descriptors that a gateway may hold more of afterwards: a pool of eight connections to Redis, opened as needed,
+/// and what a balancer and those who ask for its health keep open.
+pub(crate) const MORE_FDS: u64 = 12;
 /// Threads that a gateway may have more of afterwards: runtimes start blocking threads and let them idle.
 const MORE_THREADS: u64 = 16;
 /// Resident bytes that a gateway may hold more of afterwards, beside half of what it had: allocators keep pages, and the

@@ -21,6 +21,7 @@ mod unique;
 mod vacuous;
 mod verdict;
 
+pub(crate) use closes::MORE_FDS;
 pub use verdict::{Counts, FaultReport, Quantiles, Ruling, Second, Stranger, Verdict};
 
 use crate::history::Line;

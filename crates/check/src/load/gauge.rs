@@ -8,6 +8,7 @@ use super::recorder::Recorder;
 use crate::{
     Error,
     history::{Line, Stage},
+    judge::MORE_FDS,
 };
 
 /// How long connections that are idle or were closed may take to be gone from a process.
@@ -58,13 +59,13 @@ impl Gauges {
         }
     }
 
-    /// Waits until no process holds more file descriptors than before, at most as long as idle connections of a balancer
-    /// may last, and writes down what they hold then.
+    /// Waits until no process holds more file descriptors than the judge allows, at most as long as idle connections of a
+    /// balancer may last, and writes down what they hold then.
     pub(crate) async fn end(&self, recorder: &Recorder) {
         let end = Instant::now() + EBB;
         let full = || {
             let now = self.pids.iter().map(|pid| measure(*pid).map_or(0, |gauge| gauge.fds));
-            now.zip(&self.before).any(|(now, before)| now > *before)
+            now.zip(&self.before).any(|(now, before)| now > before + MORE_FDS)
         };
         while full() && Instant::now() < end {
             sleep(Duration::from_millis(500)).await;

@@ -187,6 +187,7 @@ fn storm(scene: &mut Scene<'_>) -> Result<()> {
         Scale::Quick => Load { writers: 6, readers: 300, rooms: 3, rate: 10, text: 64, tabs: 1 },
         Scale::Full => Load { writers: 20, readers: 5000, rooms: 20, rate: 20, text: 64, tabs: 5 },
     };
+    scene.measure();
     scene.begin(3, load)?;
     let before = log_reads(scene)?;
     scene.kill(2)?;

@@ -110,6 +110,7 @@ fn assault(scene: &mut Scene<'_>, name: &str, arguments: &[&str]) -> Result<Valu
 }
 
 fn flood(scene: &mut Scene<'_>) -> Result<()> {
+    scene.measure();
     let seen = assault(scene, "flood", &["flood", "--rate", "10000", "--for", "10s"])?;
     scene.saw(format!("{} messages in one socket", seen["attempts"]));
     scene.expect(format!("it was told rate_limited: {seen}"), seen["rate_limited"].as_u64() > Some(0));

@@ -18,6 +18,7 @@ pub(super) const ROWS: &[Row] = &[Row {
 }];
 
 fn drops(scene: &mut Scene<'_>) -> Result<()> {
+    scene.measure();
     scene.site.lay_network()?;
     scene.begin(3, scene.scale.load())?;
     scene.fault(&Fault::new("blackhole"))?;
