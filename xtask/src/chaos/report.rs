@@ -221,7 +221,7 @@ mod tests {
         let verdict = verdict(true);
         assert_eq!(verdict.recovery().p99, 2_000_000);
         assert_eq!(verdict.seconds_to_write_again(), Some(2), "healed at 2 s, acknowledged again in the second of 4 s");
-        assert_eq!(verdict.usual_p99_after(0), 7);
+        assert_eq!(verdict.usual_p99(0..u64::MAX), 7);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The checker's verdict, as far as rows look at it. Times are microseconds since the run began.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -99,11 +101,19 @@ impl Verdict {
         self.timeline.iter().skip(healed).position(|second| second.acknowledged > 0)
     }
 
-    /// The p99 of deliveries in a second, in microseconds: the median over the seconds after `t` in which any came. One
-    /// bad second is the machine's, many are the fault's.
-    pub(crate) fn usual_p99_after(&self, t: u64) -> u64 {
-        let from = usize::try_from(t / 1_000_000).unwrap_or(usize::MAX);
-        let busy = self.timeline.iter().skip(from + 1).filter(|second| second.delivered > 0);
+    /// Messages that were acknowledged in a second, on average while the first fault was on.
+    pub(crate) fn acknowledged_a_second(&self) -> u64 {
+        let Some(FaultReport { t, healed: Some(healed), .. }) = self.faults.first() else { return 0 };
+        let [from, to] = [*t, *healed].map(|t| usize::try_from(t / 1_000_000).unwrap_or(usize::MAX));
+        let seconds = || self.timeline.iter().take(to).skip(from + 1);
+        seconds().map(|second| second.acknowledged).sum::<u64>() / seconds().count().max(1) as u64
+    }
+
+    /// The p99 of deliveries in a second, in microseconds: the median over the whole seconds of that time in which any
+    /// came. One bad second is the machine's, many are the fault's.
+    pub(crate) fn usual_p99(&self, time: Range<u64>) -> u64 {
+        let [from, to] = [time.start, time.end].map(|t| usize::try_from(t / 1_000_000).unwrap_or(usize::MAX));
+        let busy = self.timeline.iter().take(to).skip(from + 1).filter(|second| second.delivered > 0);
         let mut times: Vec<u64> = busy.map(|second| second.p99).collect();
         times.sort_unstable();
         times.get(times.len() / 2).copied().unwrap_or(0)
