@@ -33,6 +33,10 @@ use crate::fanout::{Outlet, TURN, Taken};
 
 /// Size of the buffer that all sockets of a thread read into.
 const READ_BUFFER: usize = 16 << 10;
+/// Bytes that the kernel should hold for a client; Linux doubles it, for its own bookkeeping. A third of it must be free
+/// before a stalled socket takes bytes again: with the four MiB that it would grow to, a slow reader would seem to take
+/// nothing for longer than is allowed.
+const SEND_BUFFER: usize = 64 << 10;
 /// How long the client may take to close after it was sent a close frame.
 const LINGER: Duration = Duration::from_secs(2);
 /// Largest answer other than 101.
@@ -71,7 +75,9 @@ where
     let parts = framed.into_parts();
     // From here on the hub decides how long a client may take nothing. The kernel would give up one whose small window
     // opens all the time: it goes on counting until a whole segment fits. Where it has no such limit, this fails.
-    let _ = socket2::SockRef::from(&parts.io).set_tcp_user_timeout(None);
+    let socket = socket2::SockRef::from(&parts.io);
+    let _ = socket.set_tcp_user_timeout(None);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
     let connection = Rc::new(parts.io);
     seat.worker.hub().attach(seat.key, connection.clone());
     // A copy, mostly of nothing: the dispatcher's buffer has 8 KiB.
