@@ -101,14 +101,6 @@ impl Verdict {
         self.timeline.iter().skip(healed).position(|second| second.acknowledged > 0)
     }
 
-    /// Messages that were acknowledged in a second, on average while the first fault was on.
-    pub(crate) fn acknowledged_a_second(&self) -> u64 {
-        let Some(FaultReport { t, healed: Some(healed), .. }) = self.faults.first() else { return 0 };
-        let [from, to] = [*t, *healed].map(|t| usize::try_from(t / 1_000_000).unwrap_or(usize::MAX));
-        let seconds = || self.timeline.iter().take(to).skip(from + 1);
-        seconds().map(|second| second.acknowledged).sum::<u64>() / seconds().count().max(1) as u64
-    }
-
     /// The p99 of deliveries in a second, in microseconds: the median over the whole seconds of that time in which any
     /// came. One bad second is the machine's, many are the fault's.
     pub(crate) fn usual_p99(&self, time: Range<u64>) -> u64 {

@@ -89,7 +89,7 @@ impl Seen {
     }
 }
 
-fn burst(room: &Room, from: u64, count: u64) -> Vec<u8> {
+pub(super) fn burst(room: &Room, from: u64, count: u64) -> Vec<u8> {
     let frame =
         |number| json!({"type": "send", "room": room, "id": format!("flood-{number}"), "text": "flood"}).to_string();
     (from..from + count).flat_map(|number| frame_bytes(FIN | TEXT, frame(number).as_bytes())).collect()

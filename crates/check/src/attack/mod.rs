@@ -2,6 +2,7 @@
 
 mod flood;
 mod frames;
+mod pour;
 mod raw;
 mod slow;
 mod twice;
@@ -41,6 +42,8 @@ pub enum Kind {
     Slow(slow::Slow),
     /// Send as fast as the socket takes it, without heeding refusals
     Flood(flood::Flood),
+    /// Send much for long in one room, and read all of it
+    Pour(pour::Pour),
     /// Announce a frame of 2^40 bytes and send as much of it as the server takes
     Giant {
         /// How much to send at most, in MiB
@@ -90,6 +93,7 @@ pub async fn carry_out(attack: &Attack) -> Result<Value, Error> {
     let result = match &attack.kind {
         Kind::Slow(slow) => slow.carry_out(&session, &room).await,
         Kind::Flood(flood) => flood.carry_out(&session, &room).await,
+        Kind::Pour(pour) => pour.carry_out(&session, &room).await,
         Kind::Giant { most } => frames::giant(&session, most << 20).await,
         Kind::Malformed => frames::malformed(&session).await,
         Kind::Twice { other } => {

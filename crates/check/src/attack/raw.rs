@@ -123,6 +123,24 @@ impl Raw {
         }
     }
 
+    /// Hands each frame on that is there already, without waiting; the close code if the socket has ended.
+    pub(super) fn take(&mut self, mut each: impl FnMut(Value)) -> Option<u16> {
+        loop {
+            match self.parsed() {
+                Ok(Some(Frame::Text(text))) => each(text),
+                Ok(Some(Frame::Close(code))) => return Some(code),
+                Ok(Some(Frame::Other)) => {}
+                Ok(None) => match self.stream.try_read_buf(&mut self.buffer) {
+                    Ok(0) => return Some(1006),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                    Err(_) => return Some(1006),
+                },
+                Err(_) => return Some(1006),
+            }
+        }
+    }
+
     /// Reads until the socket ends, handing each text frame on; `None`: it was open still when the time was over.
     pub(super) async fn end(&mut self, limit: Duration, mut each: impl FnMut(&Value)) -> Option<u16> {
         let ended = async {

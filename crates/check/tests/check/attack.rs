@@ -40,3 +40,12 @@ async fn a_giant_frame_tells_what_was_taken() {
     // The stand-in's library ends the connection when it reads the announcement.
     assert!(seen["ending"]["close"].is_u64() && seen["bytes_taken"].is_u64(), "{seen}");
 }
+
+#[tokio::test]
+async fn who_pours_sees_all_of_it_in_order() {
+    let server = StandIn::start(Flaw::None).await;
+    let seen = carry_out(&["--url", &server.url, "pour", "--rate", "1000", "--for", "300ms"]).await;
+    let (sent, delivered) = (seen["sent"].as_u64().unwrap(), seen["delivered"].as_u64().unwrap());
+    assert!(sent >= 100 && sent == seen["attempts"] && delivered >= sent - 1, "{seen}");
+    assert_eq!((&seen["gaps"], &seen["ending"]["close"]), (&0.into(), &Value::Null), "{seen}");
+}
