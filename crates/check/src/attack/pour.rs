@@ -26,8 +26,8 @@ pub struct Pour {
 
 /// Times a second that it writes.
 const BURSTS: u64 = 100;
-/// Most bytes that wait for the server to read; beyond, messages are left out.
-const WAITING_MOST: usize = 64 << 10;
+/// Most messages without an answer; beyond, messages are left out.
+const UNANSWERED_MOST: u64 = 1000;
 /// How long the answers to the last messages may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,7 +47,7 @@ impl Pour {
             let interest =
                 if waiting.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             tokio::select! {
-                _ = turns.tick() => if pouring && waiting.len() < WAITING_MOST {
+                _ = turns.tick() => if pouring && seen.attempts - seen.answers < UNANSWERED_MOST {
                     waiting.extend(burst(room, seen.attempts, each));
                     seen.attempts += each;
                 },
