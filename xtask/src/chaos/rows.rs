@@ -13,6 +13,10 @@ use std::fs;
 use super::{checker::Fault, scene::Scene, site::Store};
 use crate::error::Result;
 
+/// 1.6 ping intervals of 5 s, in microseconds, and what a busy machine needs: how long a client may sit before a peer
+/// that says nothing.
+const NOTICED: u64 = 8_500_000;
+
 /// One row.
 pub(crate) struct Row {
     /// What `--only` takes.

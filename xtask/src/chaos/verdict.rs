@@ -68,6 +68,8 @@ pub(crate) struct FaultReport {
     pub(crate) closed: u64,
     pub(crate) rejected: u64,
     pub(crate) unavailable: u64,
+    pub(crate) last_lost: Option<u64>,
+    pub(crate) written_again: Option<u64>,
     pub(crate) closing: u64,
     pub(crate) recovery: Quantiles,
     pub(crate) never_back: u64,
@@ -95,12 +97,6 @@ impl Verdict {
         worst.filter(|recovery| recovery.count > 0).unwrap_or(self.recovery)
     }
 
-    /// Whole seconds from the healing of the first fault to the first acknowledgement after it.
-    pub(crate) fn seconds_to_write_again(&self) -> Option<usize> {
-        let healed = usize::try_from(self.faults.first()?.healed? / 1_000_000).ok()?;
-        self.timeline.iter().skip(healed).position(|second| second.acknowledged > 0)
-    }
-
     /// The p99 of deliveries in a second, in microseconds: the median over the whole seconds of that time in which any
     /// came. One bad second is the machine's, many are the fault's.
     pub(crate) fn usual_p99(&self, time: Range<u64>) -> u64 {
@@ -110,4 +106,9 @@ impl Verdict {
         times.sort_unstable();
         times.get(times.len() / 2).copied().unwrap_or(0)
     }
+}
+
+/// A time in microseconds, to read.
+pub(crate) fn millis(time: Option<u64>) -> String {
+    time.map_or("never".to_owned(), |time| format!("{} ms", time / 1000))
 }

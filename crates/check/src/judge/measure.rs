@@ -146,6 +146,10 @@ impl Measure {
                 self.counts.acknowledged += 1;
                 self.second(|second| second.acknowledged += 1);
                 self.acknowledgement.note(t.saturating_sub(facts.sending(message).due));
+                for FaultTimes { report, .. } in &mut self.faults {
+                    let again = report.healed.map(|healed| t.saturating_sub(healed));
+                    report.written_again = report.written_again.or(again);
+                }
             }
             What::Refused { definite, .. } => {
                 self.second(|second| second.refused += 1);
@@ -192,6 +196,8 @@ impl Measure {
                     closed: 0,
                     rejected: 0,
                     unavailable: 0,
+                    last_lost: None,
+                    written_again: None,
                     closing: 0,
                     recovery: Quantiles::default(),
                     never_back: 0,
@@ -232,6 +238,9 @@ impl Measure {
             return;
         }
         self.connected = self.connected.saturating_sub(1);
+        if !facts.over {
+            self.each_fault(facts, t, |report| report.last_lost = Some(t.saturating_sub(report.t)));
+        }
         let index = client as usize;
         if index >= self.away.len() {
             self.away.resize(index + 1, None);

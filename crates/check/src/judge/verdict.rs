@@ -170,6 +170,10 @@ pub struct FaultReport {
     pub rejected: u64,
     /// Sends that were refused as `unavailable` meanwhile.
     pub unavailable: u64,
+    /// From the fault to the last socket that it cost, closed by the server or given up by its client.
+    pub last_lost: Option<Micros>,
+    /// From its end to the first acknowledgement after it.
+    pub written_again: Option<Micros>,
     /// `closing` frames that came meanwhile.
     pub closing: u64,
     /// From the fault to caught up in every room, over the clients that lost their socket.

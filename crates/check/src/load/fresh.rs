@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-use trunkline_client::{Client, Notice, PageFailure, Session, Site};
-use trunkline_domain::{ErrorCode, Message, Position, Room};
+use tokio::time::{Instant, sleep_until, timeout};
+use trunkline_client::{Client, Notice, Session, Site};
+use trunkline_domain::{Message, Position, Room};
 
 use crate::Error;
 
 /// Most messages of one page.
 const PAGE: usize = 200;
-/// How long a refused page waits for its next attempt.
+/// How long a page that failed waits for its next attempt.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// One room as it was read.
@@ -59,15 +59,26 @@ pub(crate) async fn logout(session: &Session) {
 async fn read_room(client: &mut Client, room: &Room, most: usize) -> Fresh {
     client.join(room.clone(), 0);
     let mut fresh = Fresh { room: room.clone(), head: Position::ORIGIN, pages: Vec::new() };
+    // When the next page is to be asked for again, which failed; the socket is read meanwhile.
+    let mut again = None;
     loop {
         let before = fresh.pages.last().and_then(|page| page.first()).map(|message| message.pos);
-        match client.next().await {
+        let notice = tokio::select! {
+            notice = client.next() => notice,
+            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                again = None;
+                client.history(room.clone(), before, PAGE);
+                continue;
+            }
+        };
+        match notice {
             Notice::Joined { room: joined, head, .. } if joined == *room => {
                 fresh.head = head;
                 fresh.pages.clear();
                 client.history(room.clone(), None, PAGE);
             }
-            Notice::History { room: of, messages, more, .. } if of == *room => {
+            Notice::History { room: of, before: asked, messages, more } if of == *room && asked == before => {
+                again = None;
                 if !messages.is_empty() {
                     fresh.pages.push(messages);
                 }
@@ -78,14 +89,8 @@ async fn read_room(client: &mut Client, room: &Room, most: usize) -> Fresh {
                 }
                 client.history(room.clone(), before, PAGE);
             }
-            Notice::HistoryFailed { room: of, cause, .. } if of == *room => match cause {
-                // The next `joined` begins anew.
-                PageFailure::Closed | PageFailure::Gap | PageFailure::Refused(ErrorCode::NotJoined) => {}
-                PageFailure::Busy | PageFailure::Refused(_) => {
-                    tokio::time::sleep(PAUSE).await;
-                    client.history(room.clone(), before, PAGE);
-                }
-            },
+            // Whatever the cause: a page that is under way after all is not asked for twice.
+            Notice::HistoryFailed { room: of, .. } if of == *room => again = Some(Instant::now() + PAUSE),
             _ => {}
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Row, Store};
+use super::{NOTICED, Row, Store};
 use crate::{
-    chaos::{checker::Fault, scene::Scene},
+    chaos::{checker::Fault, scene::Scene, verdict::millis},
     error::Result,
 };
 
@@ -33,6 +33,11 @@ fn drops(scene: &mut Scene<'_>) -> Result<()> {
     scene.healed()?;
     scene.calm()?;
     let verdict = scene.judge()?;
+    let left = verdict.faults.first().and_then(|fault| fault.last_lost);
+    scene.expect(
+        format!("clients noticed within 1.6 ping intervals (the last after {})", millis(left)),
+        left.is_some_and(|left| left <= NOTICED),
+    );
     let back: Vec<u64> = verdict.faults.iter().map(|fault| fault.recovery.count).collect();
     scene.saw(format!("sockets lost and regained in the two: {back:?}"));
     scene.expect("clients noticed both", back.iter().all(|count| *count > 0));

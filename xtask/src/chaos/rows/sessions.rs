@@ -1,13 +1,12 @@
 //! What happens to sessions.
 
-use std::time::Duration;
-
 use super::{Row, Store};
 use crate::{
     chaos::{
         checker::Fault,
         scene::{SOON, Scene},
         site::Site,
+        verdict::millis,
     },
     error::{Error, Result},
 };
@@ -35,15 +34,15 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn told(scene: &mut Scene<'_>) -> Result<()> {
-    // A second, and what a busy machine needs.
-    end_sessions(scene, true, Duration::from_secs(5))
+    end_sessions(scene, true, 1_000_000)
 }
 
 fn untold(scene: &mut Scene<'_>) -> Result<()> {
-    end_sessions(scene, false, Duration::from_secs(70))
+    end_sessions(scene, false, 65_000_000)
 }
 
-fn end_sessions(scene: &mut Scene<'_>, tell: bool, limit: Duration) -> Result<()> {
+/// Ends sessions, whose sockets must be closed within `limit` microseconds.
+fn end_sessions(scene: &mut Scene<'_>, tell: bool, limit: u64) -> Result<()> {
     scene.begin(2, scene.scale.load())?;
     let ends = READERS.iter().map(|reader| find(&mut scene.site, reader)).collect::<Result<Vec<_>>>()?;
     let before = scene.site.sockets();
@@ -56,11 +55,15 @@ fn end_sessions(scene: &mut Scene<'_>, tell: bool, limit: Duration) -> Result<()
             scene.saw(format!("{heard} instances told"));
         }
     }
-    let ended = scene.wait("their sockets are gone", SOON * 2, |site| site.sockets() + READERS.len() as u32 <= before);
+    scene.wait("their sockets are gone", SOON * 2, |site| site.sockets() + READERS.len() as u32 <= before)?;
     scene.healed()?;
-    scene.expect(format!("their sockets were closed in time ({ended:.1?})"), ended.is_ok_and(|time| time <= limit));
     scene.calm()?;
     let verdict = scene.judge()?;
+    let last = verdict.faults.first().and_then(|fault| fault.last_lost);
+    scene.expect(
+        format!("their sockets were closed in time ({})", millis(last)),
+        last.is_some_and(|last| last <= limit),
+    );
     let closed = verdict.counts.closed;
     scene.expect(format!("nobody else's were ({closed} closes)"), closed == READERS.len() as u64);
     Ok(())
