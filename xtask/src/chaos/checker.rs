@@ -95,6 +95,8 @@ pub(crate) struct Run {
     /// then are passed over.
     pub(crate) pids: Vec<u32>,
     pub(crate) load: Load,
+    /// Whoever is logged out logs in again.
+    pub(crate) login_again: bool,
     /// How long all that was written may take to be settled and shown.
     pub(crate) settle: Duration,
     pub(crate) seed: u64,
@@ -111,7 +113,7 @@ impl Checker {
     /// Starts it, and returns when all its clients are in their rooms and begin to write. Its history and its report go
     /// to `folder`.
     pub(crate) fn start(program: &Path, run: Run, folder: &Path, stop: &Stop) -> Result<Self> {
-        let Run { url, pids, load, settle, seed } = run;
+        let Run { url, pids, load, login_again, settle, seed } = run;
         let mut command = Command::new(program);
         let mut flag = |name: &str, value: String| _ = command.arg(name).arg(value);
         flag("run", "--control".to_owned());
@@ -132,6 +134,9 @@ impl Checker {
         flag("--history", folder.join("history.jsonl").display().to_string());
         flag("--report", folder.join("check.html").display().to_string());
         flag("--tabs", load.tabs.to_string());
+        if login_again {
+            command.arg("--login-again");
+        }
         let (tell, states) = mpsc::channel();
         let path = folder.join("checker.log");
         let log = Mutex::new(File::create(&path).on("cannot create", &path)?);

@@ -88,6 +88,8 @@ pub(crate) struct Scene<'a> {
     stop: &'a Stop,
     /// Whether gateways must hold in the end what they held at the start.
     measured: bool,
+    /// Whether clients that are logged out log in again.
+    pub(crate) login_again: bool,
     pub(crate) seen: Vec<String>,
     pub(crate) told: Vec<String>,
     pub(crate) expectations: Vec<Expectation>,
@@ -103,9 +105,21 @@ impl<'a> Scene<'a> {
         programs: &'a Programs,
         stop: &'a Stop,
     ) -> Self {
-        let (seen, told, expectations) = (Vec::new(), Vec::new(), Vec::new());
-        let (checker, measured, verdict) = (None, scale == Scale::Full, None);
-        Self { checker, site, scale, seed, folder, programs, stop, measured, seen, told, expectations, verdict }
+        Self {
+            checker: None,
+            site,
+            scale,
+            seed,
+            folder,
+            programs,
+            stop,
+            measured: scale == Scale::Full,
+            login_again: false,
+            seen: Vec::new(),
+            told: Vec::new(),
+            expectations: Vec::new(),
+            verdict: None,
+        }
     }
 
     /// Starts gateways 1 to `count`, waits until the balancer serves them all, and lets the clients in.
@@ -129,7 +143,8 @@ impl<'a> Scene<'a> {
     pub(crate) fn let_in(&mut self, load: Load) -> Result<()> {
         let measured = self.site.members.iter().filter(|_| self.measured);
         let pids = measured.map(|member| member.gateway.pid()).collect();
-        let run = Run { url: self.site.url(), pids, load, settle: self.scale.settle(), seed: self.seed };
+        let (url, settle) = (self.site.url(), self.scale.settle());
+        let run = Run { url, pids, load, login_again: self.login_again, settle, seed: self.seed };
         self.checker = Some(Checker::start(&self.programs.checker, run, self.folder, self.stop)?);
         self.calm()
     }

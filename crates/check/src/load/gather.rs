@@ -1,9 +1,12 @@
 //! Logging in, as fast as the deployment lets.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 use trunkline_client::{Error as ClientError, Session, Site};
 use trunkline_domain::UserName;
 
@@ -34,28 +37,61 @@ pub(crate) async fn login(site: &Site, name: &str, patience: Duration) -> Result
     }
 }
 
-/// Logs all the names in, each once.
-pub(crate) async fn login_all(
-    site: &Site,
-    names: impl IntoIterator<Item = String>,
+/// The sessions of a run, one a name: clients of one name share it, as tabs do.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    site: Site,
     patience: Duration,
-) -> Result<HashMap<String, (Session, UserName)>, Error> {
-    let end = Instant::now() + patience;
-    let mut names: Vec<String> = names.into_iter().collect();
-    names.dedup();
-    let mut logins = stream::iter(names)
-        .map(async |name| {
-            let left = end.saturating_duration_since(Instant::now());
-            let result = login(site, &name, left).await;
-            (name, result)
-        })
-        .buffer_unordered(AT_ONCE);
-    let mut sessions = HashMap::new();
-    while let Some((name, result)) = logins.next().await {
-        let session = result.map_err(|source| refused(&name, sessions.len(), source))?;
-        sessions.insert(name, session);
+    by_name: Arc<Mutex<HashMap<String, (Session, UserName)>>>,
+}
+
+impl Sessions {
+    /// Logs all the names in, each once.
+    pub(crate) async fn start(
+        site: &Site,
+        names: impl IntoIterator<Item = String>,
+        patience: Duration,
+    ) -> Result<Self, Error> {
+        let end = Instant::now() + patience;
+        let mut names: Vec<String> = names.into_iter().collect();
+        names.dedup();
+        let mut logins = stream::iter(names)
+            .map(async |name| {
+                let left = end.saturating_duration_since(Instant::now());
+                let result = login(site, &name, left).await;
+                (name, result)
+            })
+            .buffer_unordered(AT_ONCE);
+        let mut sessions = HashMap::new();
+        while let Some((name, result)) = logins.next().await {
+            let session = result.map_err(|source| refused(&name, sessions.len(), source))?;
+            sessions.insert(name, session);
+        }
+        Ok(Self { site: site.clone(), patience, by_name: Arc::new(Mutex::new(sessions)) })
     }
-    Ok(sessions)
+
+    /// The session of that name.
+    pub(crate) async fn get(&self, name: &str) -> Option<(Session, UserName)> {
+        self.by_name.lock().await.get(name).cloned()
+    }
+
+    /// The session of that name after `ended` has ended: the first who asks logs in. `None` where that fails.
+    pub(crate) async fn renew(&self, name: &str, ended: &Session) -> Option<(Session, UserName)> {
+        let mut sessions = self.by_name.lock().await;
+        if let Some(other) = sessions.get(name).filter(|(one, _)| one.cookie_header() != ended.cookie_header()) {
+            return Some(other.clone());
+        }
+        let session = login(&self.site, name, self.patience).await.ok()?;
+        sessions.insert(name.to_owned(), session.clone());
+        Some(session)
+    }
+
+    /// Ends them all.
+    pub(crate) async fn end(&self) {
+        for (session, _) in self.by_name.lock().await.values() {
+            super::fresh::logout(session).await;
+        }
+    }
 }
 
 fn refused(name: &str, before: usize, source: ClientError) -> Error {

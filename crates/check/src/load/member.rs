@@ -10,6 +10,7 @@ use trunkline_client::{Client, Entry, EntryState, Input, Notice, State};
 use trunkline_domain::{MessageId, Position, Room};
 
 use super::{
+    gather::Sessions,
     plan::{Pen, Role},
     recorder::Recorder,
     tap::{Tap, Text},
@@ -74,11 +75,10 @@ impl Member {
         )
     }
 
-    /// Takes part until [`Phase::Leave`]; `recent` messages are asked for in each room.
-    pub(crate) async fn run(mut self, recent: usize) {
-        for room in self.role.rooms.clone() {
-            self.client.join(room, recent);
-        }
+    /// Takes part until [`Phase::Leave`]; `recent` messages are asked for in each room. Logged out, it logs in again if
+    /// there is where.
+    pub(crate) async fn run(mut self, recent: usize, again: Option<Sessions>) {
+        self.join(recent);
         let mut looks = interval(Duration::from_millis(100));
         loop {
             let phase = self.phases.borrow_and_update().clone();
@@ -89,7 +89,22 @@ impl Member {
             };
             let writing = due.map(|due| Instant::from_std(self.recorder.instant(due)));
             tokio::select! {
-                notice = self.client.next() => self.note(notice, &phase),
+                notice = self.client.next() => {
+                    let ended = matches!(notice, Notice::State(State::Ended(_)));
+                    self.note(notice, &phase);
+                    if ended
+                        && let Some(again) = &again
+                        && let Some((session, user)) = again.renew(&self.role.name, self.client.session()).await
+                    {
+                        // As a page that is loaded anew: what is unsent was kept.
+                        let unsent: Vec<Entry> = self.client.unsettled().cloned().collect();
+                        let tap = self.client.close().await;
+                        self.client = Client::observed(session, user, tap);
+                        self.client.restore(unsent);
+                        self.join(recent);
+                        self.standing.send_modify(|standing| standing.ended = false);
+                    }
+                },
                 () = sleep_until(writing.unwrap_or_else(Instant::now)), if writing.is_some() => {
                     self.write(due.unwrap_or_default());
                 }
@@ -100,6 +115,12 @@ impl Member {
             }
         }
         self.client.close().await;
+    }
+
+    fn join(&mut self, recent: usize) {
+        for room in self.role.rooms.clone() {
+            self.client.join(room, recent);
+        }
     }
 
     /// When the next message is due.

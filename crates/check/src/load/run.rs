@@ -11,7 +11,8 @@ use trunkline_client::{Client, Session, Site};
 use trunkline_domain::UserName;
 
 use super::{
-    control, fresh, gather,
+    control, fresh,
+    gather::Sessions,
     gauge::Gauges,
     member::{Member, Phase, Standing},
     plan::{Plan, Role},
@@ -108,11 +109,13 @@ async fn conduct(
     let gauges = Gauges::start(recorder, &settings.pids)?;
     conductor.tell(RunState::LoggingIn);
     let names = plan.roles.iter().map(|role| role.name.clone());
-    let sessions = gather::login_all(site, names, settings.patience).await?;
+    let sessions = Sessions::start(site, names, settings.patience).await?;
     conductor.tell(RunState::Gathering);
     for (number, role) in (0..).zip(&plan.roles) {
-        if let Some((session, user)) = sessions.get(&role.name) {
-            conductor.enter(number, role, session, user, settings.text);
+        if let Some((session, user)) = sessions.get(&role.name).await {
+            let member = conductor.enter(number, role, session, user, settings.text);
+            let again = settings.login_again.then(|| sessions.clone());
+            conductor.members.spawn(member.run(if number.is_multiple_of(2) { RECENT } else { 0 }, again));
         }
     }
     if !conductor.all_there(RunState::Gathering, settings.patience).await {
@@ -123,23 +126,21 @@ async fn conduct(
     gauges.note(recorder, Stage::Under);
     conductor.settle(settings, plan, site).await?;
     conductor.leave().await;
-    for session in sessions.values().map(|(session, _)| session) {
-        fresh::logout(session).await;
-    }
+    sessions.end().await;
     gauges.end(recorder).await;
     recorder.write(|t| Some(Line::End { t }));
     Ok(())
 }
 
 impl<T: FnMut(Progress)> Conductor<'_, T> {
-    fn enter(&mut self, number: ClientNumber, role: &Role, session: &Session, user: &UserName, text: usize) {
+    fn enter(&mut self, number: ClientNumber, role: &Role, session: Session, user: UserName, text: usize) -> Member {
         self.recorder.write(|_| Some(Line::Client { c: number, user: user.as_str().into() }));
         let tap = Tap::new(self.recorder.clone(), number);
-        let client = Client::observed(session.clone(), user.clone(), tap);
+        let client = Client::observed(session, user, tap);
         let (member, standings) =
             Member::new(client, role.clone(), self.recorder.clone(), text, self.phases.subscribe());
         self.standings.push(standings);
-        self.members.spawn(member.run(if number.is_multiple_of(2) { RECENT } else { 0 }));
+        member
     }
 
     fn tell(&mut self, state: RunState) {

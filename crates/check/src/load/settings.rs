@@ -43,6 +43,9 @@ pub struct Settings {
     /// Readers that share one session, as the tabs of a browser do. Gateways allow 16 sockets a user by default.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub tabs: u32,
+    /// Log in again whoever is logged out, as a person would.
+    #[arg(long)]
+    pub login_again: bool,
     /// Messages of each room that are read afresh in the end, to be compared with what every client holds.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub tail: usize,

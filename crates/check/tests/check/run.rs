@@ -19,7 +19,11 @@ fn settings(url: &str, more: &[&str]) -> load::Settings {
 async fn check(flaw: Flaw) -> Verdict {
     let server = StandIn::start(flaw).await;
     // What is lost does not come, however long one waits.
-    let patience: &[&str] = if flaw == Flaw::Hangs { &[] } else { &["--settle", "2s", "--lease", "500ms"] };
+    let patience: &[&str] = match flaw {
+        Flaw::Hangs => &[],
+        Flaw::LogsOut => &["--login-again"],
+        _ => &["--settle", "2s", "--lease", "500ms"],
+    };
     load::run(&settings(&server.url, patience), |_| {}).await.unwrap()
 }
 
@@ -107,4 +111,12 @@ async fn a_server_that_shows_somebody_who_is_not_there_fails() {
     let verdict = check(Flaw::Haunts).await;
     assert_eq!(broken(&verdict), [9], "{:#?}", verdict.invariants);
     assert_eq!(verdict.strangers[0].user, "ghost");
+}
+
+#[tokio::test]
+async fn whoever_is_logged_out_logs_in_again_if_told_to_and_loses_nothing() {
+    let verdict = check(Flaw::LogsOut).await;
+    assert_eq!(broken(&verdict), [10], "{:#?}", verdict.invariants);
+    assert!(verdict.counts.closed > 0 && verdict.recovery.count > 0, "{:?}", verdict.counts);
+    assert_eq!(verdict.counts.acknowledged, verdict.counts.sent, "{:?}", verdict.counts);
 }

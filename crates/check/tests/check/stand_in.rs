@@ -19,6 +19,7 @@ use tokio_tungstenite::{
         Message as Frame,
         handshake::server::{ErrorResponse, Request, Response},
         http::HeaderValue,
+        protocol::CloseFrame,
     },
 };
 use trunkline_domain::{Command, Event, JoinFrom, Limits, Message, Position, Refusal, Room, UserName};
@@ -43,6 +44,8 @@ pub(crate) enum Flaw {
     Hides,
     /// Sockets are closed for no reason.
     Hangs,
+    /// Sessions end for no reason.
+    LogsOut,
     /// Somebody is said to be in every room, and is not.
     Haunts,
 }
@@ -147,6 +150,11 @@ impl Socket {
                 self.tell_presence(&room).await;
             }
             if self.shared.flaw == Flaw::Hangs && self.turns > 200 {
+                return;
+            }
+            if self.shared.flaw == Flaw::LogsOut && self.turns > 200 {
+                let close = CloseFrame { code: 4401.into(), reason: "".into() };
+                let _ = self.socket.close(Some(close)).await;
                 return;
             }
         }
