@@ -188,7 +188,7 @@ mod tests {
                 "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0, "flickers": 0},
             "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
             "delivery": times, "recovery": times, "silence": times,
-            "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0, "last_lost": 9_000, "written_again": null,
+            "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0, "silence": 0, "last_lost": 9_000, "written_again": null,
                 "closing": 0, "recovery": times, "never_back": 0}],
             "strangers": [], "timeline": timeline,
         }))

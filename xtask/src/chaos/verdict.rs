@@ -68,6 +68,7 @@ pub(crate) struct FaultReport {
     pub(crate) closed: u64,
     pub(crate) rejected: u64,
     pub(crate) unavailable: u64,
+    pub(crate) silence: u64,
     pub(crate) last_lost: Option<u64>,
     pub(crate) written_again: Option<u64>,
     pub(crate) closing: u64,

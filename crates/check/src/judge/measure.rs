@@ -73,14 +73,13 @@ struct Silence {
 
 impl Silences {
     /// A message is shown: it ends a silence that began with the one before it or, if that is later, when this one was
-    /// due. So a room in which nothing is written is not silent.
-    fn shown(&mut self, view: (ClientNumber, RoomNumber), t: Micros, sending: Sending) {
+    /// due. So a room in which nothing is written is not silent. How long it was.
+    fn shown(&mut self, view: (ClientNumber, RoomNumber), t: Micros, sending: Sending) -> Micros {
         let silence = self.0.entry(view).or_default();
-        if let Some(last) = silence.last.replace(t)
-            && sending.attempts > 0
-        {
-            silence.longest = silence.longest.max(t.saturating_sub(last.max(sending.due)));
-        }
+        let last = silence.last.replace(t).filter(|_| sending.attempts > 0);
+        let ended = last.map_or(0, |last| t.saturating_sub(last.max(sending.due)));
+        silence.longest = silence.longest.max(ended);
+        ended
     }
 
     fn left(&mut self, view: (ClientNumber, RoomNumber)) {
@@ -158,7 +157,10 @@ impl Measure {
                 }
             }
             What::Message { room, message, .. } => {
-                self.silences.shown((client, room), t, facts.sending(message));
+                let silence = self.silences.shown((client, room), t, facts.sending(message));
+                for FaultTimes { report, .. } in self.faults.iter_mut().filter(|fault| fault.report.healed.is_none()) {
+                    report.silence = report.silence.max(silence);
+                }
                 self.counts.delivered += 1;
                 self.second(|second| second.delivered += 1);
                 let sending = facts.sending(message);
@@ -196,6 +198,7 @@ impl Measure {
                     closed: 0,
                     rejected: 0,
                     unavailable: 0,
+                    silence: 0,
                     last_lost: None,
                     written_again: None,
                     closing: 0,

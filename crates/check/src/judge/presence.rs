@@ -96,7 +96,10 @@ impl Invariant for Presence {
         const TITLE: &str = "presence equals the live sockets one lease after quiescence, and adds up on the way";
         let note = match self.rest {
             Some(Rest { since, at, views, right: true, .. }) => {
-                format!("right in {views} views {} ms after everything had come to rest", (at - since) / 1000)
+                format!(
+                    "right in {views} views {} ms after everything had come to rest",
+                    at.saturating_sub(since) / 1000
+                )
             }
             Some(Rest { last: true, .. }) => "not right in time".to_owned(),
             _ if self.breaches.count() > 0 => "not compared with the sockets: the run did not come to rest".to_owned(),

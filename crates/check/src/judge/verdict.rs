@@ -170,6 +170,8 @@ pub struct FaultReport {
     pub rejected: u64,
     /// Sends that were refused as `unavailable` meanwhile.
     pub unavailable: u64,
+    /// The longest [silence](Verdict::silence) that ended meanwhile.
+    pub silence: Micros,
     /// From the fault to the last socket that it cost, closed by the server or given up by its client.
     pub last_lost: Option<Micros>,
     /// From its end to the first acknowledgement after it.
