@@ -54,10 +54,7 @@ fn a_planned_failover_leads_to_one_master_at_a_time() {
         failover.join().unwrap().unwrap();
     });
     let overlap = last_old.saturating_duration_since(first_new.unwrap());
-    let gap = first_new.unwrap().saturating_duration_since(last_old);
-    eprintln!("overlap {overlap:.1?}, gap {gap:.1?}");
     assert!(overlap < Duration::from_millis(500), "two masters for {overlap:.1?}");
-    redis.await_calm().unwrap();
 }
 
 /// A connection that stays, as a gateway's does.
@@ -65,6 +62,7 @@ fn login(url: &str) -> TcpStream {
     let (login, place) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap();
     let mut stream = TcpStream::connect(place).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     stream.write_all(format!("AUTH {user} {password}\r\n").as_bytes()).unwrap();
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), "+OK\r\n".len());
     stream
