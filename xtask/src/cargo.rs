@@ -38,6 +38,8 @@ impl Program {
         Self { what: "the gateway", package: "trunkline-gateway", name: "trunkline", feature: None };
     pub(crate) const CHECKER: Self =
         Self { what: "the checker", package: "trunkline-check", name: "trunkline-check", feature: None };
+    pub(crate) const BENCH: Self =
+        Self { what: "the load generator", package: "trunkline-bench", name: "trunkline-bench", feature: None };
     /// The gateway with its faults compiled in.
     pub(crate) const MUTANT: Self =
         Self { what: "the gateway with mutants", feature: Some("mutants"), ..Self::GATEWAY };

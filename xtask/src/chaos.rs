@@ -29,8 +29,13 @@ use self::{
     mutants::MUTANTS,
     report::{Outcome, Report, Standing},
     rows::Row,
+};
+// `cargo xtask bench` has one fault, too.
+pub(crate) use self::{
+    checker::{Fault, Load},
     scene::{Programs, Scale, Scene},
-    site::Site,
+    site::{Site, Store},
+    verdict::FaultReport,
 };
 use crate::{
     cargo::{self, Program},

@@ -1,10 +1,13 @@
-//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`.
+//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`,
+//! `cargo xtask bench`.
 
+mod bench;
 mod cargo;
 mod chaos;
 mod cluster;
 mod console;
 mod error;
+mod html;
 mod stop;
 mod test;
 
@@ -35,6 +38,8 @@ enum Command {
     Test(test::Options),
     /// Break everything that can break, in real processes, while clients write and read, and judge what they saw.
     Chaos(chaos::Options),
+    /// Measure Trunkline beside the floor and its peers, and write a report.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Command::Cluster(options) => cluster::run(&options, &console).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options, &console),
         Command::Chaos(options) => chaos::run(&options, &console),
+        Command::Bench(options) => bench::run(&options, &console),
     };
     match result {
         Ok(code) => code,

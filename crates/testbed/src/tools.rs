@@ -89,6 +89,29 @@ pub struct Program {
 }
 
 impl Program {
+    /// A program of Debian's packages, unpacked once to `folder` whatever is on `PATH`: for one that needs modules of its
+    /// own build. `path` is where it is in them, as "usr/sbin/nginx".
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no apt; whatever kept apt from downloading.
+    pub fn of_packages(
+        what: &'static str,
+        packages: &[&str],
+        folder: &Path,
+        path: &str,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let program = || folder.join(path).is_file();
+        if !program() && !apt::is_available() {
+            let install = format!("  sudo apt install {}", packages.join(" "));
+            return Err(Error::NotFound { what, tried: String::new(), install });
+        }
+        if !program() {
+            apt::unpack(&project_root().join("target/tools"), folder, packages, progress, program)?;
+        }
+        Ok(Self { path: folder.join(path), library_path: Some(library_path(folder)) })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -6,19 +6,10 @@ use super::{
     report::{Outcome, Report, Standing},
     verdict::{FaultReport, Second, Verdict},
 };
-
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}.ok{color:#17692f}.failed{color:#b3261e;font-weight:600}
-h2{margin:2.2rem 0 .2rem}svg{width:100%;height:auto;background:#fafafa}ul{margin:.3rem 0}.key{font-size:13px;color:#555}
-@media(prefers-color-scheme:dark){body{background:#16181c;color:#ddd}svg{background:#1f2227}.ok{color:#6cc58a}.failed{color:#ff8a80}}";
+use crate::html::{escape, head};
 
 pub(super) fn page(report: &Report) -> String {
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Trunkline under faults</title><style>{STYLE}</style><h1>Trunkline under faults</h1><p>{}</p>",
-        escape(&report.summary())
-    );
+    let mut html = head("Trunkline under faults") + &format!("<p>{}</p>", escape(&report.summary()));
     html += "<table><tr><th>Fault<th>Fired<th>Delivered<th>Lost<th>Duplicated<th>Reordered<th>Told<th>Recovery p50<th>p99\
              <th>Verdict</tr>";
     report.rows.iter().for_each(|row| html += &table_row(row));
@@ -119,8 +110,4 @@ fn plot(verdict: &Verdict) -> String {
         "{svg}</svg><p class=\"key\">{seconds} s. Blue: acknowledged, up to {acknowledged} a second; green: delivered, up to \
          {delivered}; yellow: clients connected, up to {connected}. Grey: the fault.</p>"
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
