@@ -12,13 +12,14 @@ use std::{
 use serde_json::Value;
 
 /// Which of our crates each may use, beside `trunkline-testbed` in its tests.
-const TABLE: [(&str, &[&str]); 8] = [
+const TABLE: [(&str, &[&str]); 9] = [
     ("trunkline-domain", &[]),
     ("trunkline-session", &["trunkline-domain"]),
     ("trunkline-bus", &["trunkline-domain"]),
     ("trunkline-gateway", &["trunkline-domain", "trunkline-session", "trunkline-bus"]),
     ("trunkline-client", &["trunkline-domain"]),
     ("trunkline-check", &["trunkline-domain", "trunkline-client"]),
+    ("trunkline-bench", &[]),
     ("trunkline-testbed", &[]),
     ("xtask", &["trunkline-testbed"]),
 ];
@@ -38,7 +39,7 @@ const LONG: [(&str, &str); 1] =
     [("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one")];
 
 /// Decisions without a shell: files and folders in which nothing waits, locks or looks at a clock.
-const PURE: [&str; 18] = [
+const PURE: [&str; 25] = [
     "crates/domain/src/",
     "crates/bus/src/log.rs",
     "crates/bus/src/remembered.rs",
@@ -57,6 +58,13 @@ const PURE: [&str; 18] = [
     "crates/gateway/src/fanout/vitals.rs",
     "crates/gateway/src/socket/inbound.rs",
     "crates/client/src/core/",
+    "crates/bench/src/dialect.rs",
+    "crates/bench/src/frame.rs",
+    "crates/bench/src/stamp.rs",
+    "crates/bench/src/load/ledger.rs",
+    "crates/bench/src/load/plan.rs",
+    "crates/bench/src/load/schedule.rs",
+    "crates/bench/src/load/talk.rs",
 ];
 
 /// The workspace, and whatever in it is source or document.

@@ -1,0 +1,248 @@
+//! The workloads.
+
+use super::{
+    Settings, Workload,
+    engine::Engine,
+    plan::Plan,
+    proc,
+    report::{Latency, Report},
+    schedule::Schedule,
+};
+use crate::Error;
+
+const SECOND: u64 = 1_000_000_000;
+/// Nothing for so long, and what is missing will not come.
+const PROGRESS: u64 = 2 * SECOND;
+/// How long deliveries are waited for after the window, if some still come.
+const SETTLE: u64 = 10 * SECOND;
+/// How often a closed loop that stands still is looked at.
+const LOOK: u64 = SECOND / 4;
+/// How long a herd may take to come back.
+const HERD: u64 = 60 * SECOND;
+/// Share of a mixed load's restless sockets that comes and goes each second.
+const COMING: f64 = 0.1;
+
+#[derive(Debug)]
+pub(super) struct Drive<'a> {
+    settings: &'a Settings,
+    plan: &'a Plan,
+    engine: Engine<'a>,
+    /// Room of the next message.
+    room: usize,
+    /// Messages of a paced load.
+    schedule: Schedule,
+    /// Sockets that come and go, and when the next does.
+    restless: Vec<usize>,
+    coming: Schedule,
+}
+
+/// What processes used between two moments.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    nanoseconds: u64,
+    server_us: u64,
+    redis_us: u64,
+    load_us: u64,
+}
+
+impl Spent {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            nanoseconds: self.nanoseconds - earlier.nanoseconds,
+            server_us: self.server_us.saturating_sub(earlier.server_us),
+            redis_us: self.redis_us.saturating_sub(earlier.redis_us),
+            load_us: self.load_us.saturating_sub(earlier.load_us),
+        }
+    }
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(settings: &'a Settings, plan: &'a Plan, engine: Engine<'a>) -> Self {
+        let restless = (0..plan.places.len()).filter(|index| plan.places[*index].restless).collect();
+        let never = Schedule::new(u64::MAX, 1.0);
+        Self { settings, plan, engine, room: 0, schedule: never, restless, coming: never }
+    }
+
+    pub(super) fn run(mut self) -> Result<Report, Error> {
+        let settings = self.settings;
+        let pss_before = proc::pss_kib(&settings.server_pids)?;
+        eprintln!("trunkline-bench: opening {} sockets", self.plan.places.len());
+        let begin = self.spent()?;
+        self.engine.enqueue(0..self.plan.places.len());
+        self.engine.all_open()?;
+        let mut opened = self.spent()?.since(begin);
+        let mut connects = self.plan.places.len() as u64;
+        self.engine.quiet()?;
+        let pss_after = proc::pss_kib(&settings.server_pids)?;
+        let mut window = opened;
+        if settings.workload != Workload::Connect {
+            eprintln!("trunkline-bench: measuring for {} s", settings.duration.as_secs_f64());
+            self.start();
+            self.until(self.engine.now() + settings.warm_up.as_nanos() as u64)?;
+            let begin = self.spent()?;
+            self.engine.desk.ledger.open_window();
+            let end = self.engine.now() + settings.duration.as_nanos() as u64;
+            if settings.workload == Workload::Herd {
+                connects = self.cut_all();
+                self.all_back()?;
+                opened = self.spent()?.since(begin);
+            }
+            self.until(end)?;
+            self.engine.desk.ledger.close_window();
+            window = self.spent()?.since(begin);
+            self.settle()?;
+        }
+        let ledger = &self.engine.desk.ledger;
+        let (counts, latency) = (ledger.counts(), ledger.latency());
+        Ok(Report {
+            dialect: settings.dialect,
+            workload: settings.workload,
+            sockets: settings.sockets,
+            rooms: settings.rooms,
+            targets: settings.targets.len(),
+            seconds: window.nanoseconds as f64 / 1e9,
+            sent: counts.sent,
+            acknowledged: settings.dialect.acknowledges().then_some(counts.acknowledged),
+            delivered: counts.delivered,
+            lost: counts.lost,
+            repeated: counts.repeated,
+            closed: self.engine.closed,
+            server_cpu_us: window.server_us,
+            redis_cpu_us: window.redis_us,
+            load_cpu_us: window.load_us,
+            latency_us: Latency {
+                p50: latency.value_at_quantile(0.5),
+                p90: latency.value_at_quantile(0.9),
+                p99: latency.value_at_quantile(0.99),
+                p999: latency.value_at_quantile(0.999),
+                max: latency.max(),
+            },
+            connects,
+            connect_seconds: opened.nanoseconds as f64 / 1e9,
+            connect_cpu_us: opened.server_us,
+            pss_kib_before: pss_before,
+            pss_kib_after: pss_after,
+        })
+    }
+
+    fn spent(&self) -> Result<Spent, Error> {
+        let us = |pids: &[u32]| Ok::<_, Error>(proc::cpu(pids)?.as_micros() as u64);
+        Ok(Spent {
+            server_us: us(&self.settings.server_pids)?,
+            redis_us: us(&self.settings.redis_pids)?,
+            load_us: us(&[std::process::id()])?,
+            nanoseconds: self.engine.now(),
+        })
+    }
+
+    fn start(&mut self) {
+        let now = self.engine.now();
+        if self.settings.workload.paced() {
+            self.schedule = Schedule::new(now, self.settings.sends_per_second());
+        }
+        if !self.restless.is_empty() {
+            self.coming = Schedule::new(now, self.restless.len() as f64 * COMING);
+        }
+    }
+
+    /// Does what the workload does, up to a time.
+    fn until(&mut self, end: u64) -> Result<(), Error> {
+        loop {
+            let now = self.engine.now();
+            if now >= end {
+                return Ok(());
+            }
+            let next = self.feed(now);
+            self.engine.turn(next.min(end))?;
+        }
+    }
+
+    /// Sends what is due or allowed, and tells when to look again.
+    fn feed(&mut self, now: u64) -> u64 {
+        match self.settings.workload {
+            Workload::Connect | Workload::Idle => u64::MAX,
+            Workload::Flat => self.fill(now, |engine| engine.desk.ledger.incomplete()),
+            Workload::Publish if !self.settings.dialect.acknowledges() => {
+                self.fill(now, |engine| engine.desk.ledger.incomplete())
+            }
+            Workload::Publish => self.fill(now, |engine| engine.desk.ledger.unacknowledged() as u32),
+            Workload::Paced | Workload::Rooms | Workload::Herd => self.send_due(now),
+            Workload::Mixed => {
+                while self.coming.take(now).is_some() {
+                    self.restless.rotate_left(1);
+                    let index = self.restless[0];
+                    if self.engine.is_ready(index) {
+                        self.engine.cut(index);
+                        self.engine.enqueue([index]);
+                    }
+                }
+                self.send_due(now).min(self.coming.next())
+            }
+        }
+    }
+
+    fn send_due(&mut self, now: u64) -> u64 {
+        while self.schedule.next() <= now {
+            let due = self.schedule.next();
+            if !self.engine.publish(self.room, due) {
+                // The socket tells when it takes more.
+                return u64::MAX;
+            }
+            self.schedule.take(now);
+            self.next_room();
+        }
+        self.schedule.next()
+    }
+
+    /// Sends until the window is full.
+    fn fill(&mut self, now: u64, under_way: impl Fn(&Engine<'_>) -> u32) -> u64 {
+        let desk = &mut self.engine.desk;
+        if desk.progress + PROGRESS < now && desk.ledger.next() > 0 {
+            desk.ledger.write_off();
+            desk.progress = now;
+        }
+        while under_way(&self.engine) < self.settings.window && self.engine.publish(self.room, now) {
+            self.next_room();
+        }
+        // Rounded, so that the timer is not set anew each time.
+        (now / LOOK + 1) * LOOK
+    }
+
+    fn next_room(&mut self) {
+        self.room = (self.room + 1) % self.settings.rooms;
+    }
+
+    /// Cuts all sockets but those that write, and lets them come back.
+    fn cut_all(&mut self) -> u64 {
+        let writes = |index: &usize| self.plan.writers[self.plan.places[*index].room].contains(index);
+        let cut: Vec<_> = (0..self.plan.places.len()).filter(|index| !writes(index)).collect();
+        cut.iter().for_each(|index| self.engine.cut(*index));
+        self.engine.enqueue(cut.iter().copied());
+        cut.len() as u64
+    }
+
+    /// Goes on until all sockets are back.
+    fn all_back(&mut self) -> Result<(), Error> {
+        let end = self.engine.now() + HERD;
+        while self.engine.opening() > 0 {
+            if self.engine.now() > end {
+                return Err(Error::Server(format!("{} sockets did not come back", self.engine.opening())));
+            }
+            self.until(self.engine.now() + SECOND / 1000)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what is still on its way.
+    fn settle(&mut self) -> Result<(), Error> {
+        let begin = self.engine.now();
+        loop {
+            let now = self.engine.now();
+            let silent = now.saturating_sub(begin.max(self.engine.desk.progress)) > PROGRESS;
+            if self.engine.desk.ledger.incomplete() == 0 || silent || now > begin + SETTLE {
+                return Ok(());
+            }
+            self.engine.turn(now + LOOK)?;
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The sockets of a run and the loop that serves them.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Protocol, Type};
+
+use super::{
+    Settings,
+    plan::{self, Plan},
+    talk::{Desk, Over, Talk},
+};
+use crate::{
+    Error,
+    dialect::{Role, Seat},
+    poll::{Event, Poll},
+    socket::{flush, take},
+    stamp::Stamp,
+};
+
+/// Most sockets whose opening is under way.
+const OPENING: u64 = 64;
+/// How long openings may go without one that comes to its end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that one read takes.
+const READ: usize = 64 * 1024;
+/// How long nothing may be said but signs of life until it is quiet. Trunkline tells who came once a second.
+const QUIET: Duration = Duration::from_millis(1500);
+/// Quiet or not, this is waited for at most.
+const QUIET_MOST: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+struct Socket {
+    /// Nothing before it is opened, and after its end.
+    stream: Option<TcpStream>,
+    talk: Talk,
+    /// Did not take all that was to be sent.
+    blocked: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Engine<'a> {
+    settings: &'a Settings,
+    plan: &'a Plan,
+    rooms: Vec<String>,
+    cookies: &'a [String],
+    poll: Poll,
+    events: Vec<Event>,
+    buffer: Box<[u8]>,
+    sockets: Vec<Socket>,
+    pub(super) desk: Desk,
+    began: Instant,
+    /// Sockets that wait to be opened.
+    queue: VecDeque<usize>,
+    begun: u64,
+    /// Sockets with something to send.
+    eager: Vec<usize>,
+    /// Counts on with every message, so that writers take turns.
+    rotation: usize,
+    /// Sockets that the server closed, or that broke.
+    pub(super) closed: u64,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(settings: &'a Settings, plan: &'a Plan, cookies: &'a [String]) -> Result<Self, Error> {
+        let places = settings.workload.resumes();
+        let socket = |place: &plan::Place| Socket {
+            stream: None,
+            talk: Talk::new(place.role == Role::Member && !place.restless, places),
+            blocked: false,
+        };
+        Ok(Self {
+            settings,
+            plan,
+            rooms: (0..settings.rooms).map(|room| format!("bench-{room}")).collect(),
+            cookies,
+            poll: Poll::new().map_err(Error::kernel("no epoll"))?,
+            events: Vec::new(),
+            buffer: vec![0; READ].into(),
+            sockets: plan.places.iter().map(socket).collect(),
+            desk: Desk::new(settings.dialect),
+            began: Instant::now(),
+            queue: VecDeque::new(),
+            begun: 0,
+            eager: Vec::new(),
+            rotation: 0,
+            closed: 0,
+        })
+    }
+
+    /// Nanoseconds since the run began.
+    pub(super) fn now(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    /// Waits for events, at most until then, and does what they ask for.
+    pub(super) fn turn(&mut self, until: u64) -> Result<(), Error> {
+        self.send_off()?;
+        while self.begun - self.desk.ready < OPENING
+            && let Some(index) = self.queue.pop_front()
+        {
+            self.open(index)?;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        let until = self.began + Duration::from_nanos(until);
+        self.poll.wait(&mut events, Some(until)).map_err(Error::kernel("epoll failed"))?;
+        for event in &events {
+            self.serve(event.token as usize, event.ending)?;
+        }
+        self.events = events;
+        self.send_off()
+    }
+
+    /// Opens these sockets in their order, as soon as it is their turn.
+    pub(super) fn enqueue(&mut self, sockets: impl IntoIterator<Item = usize>) {
+        self.queue.extend(sockets);
+    }
+
+    /// Sockets that are being opened or wait for it.
+    pub(super) fn opening(&self) -> u64 {
+        self.begun - self.desk.ready + self.queue.len() as u64
+    }
+
+    /// Waits until no socket is being opened any more.
+    pub(super) fn all_open(&mut self) -> Result<(), Error> {
+        let (mut ready, mut since) = (self.desk.ready, Instant::now());
+        while self.opening() > 0 {
+            self.turn(self.now() + 100_000_000)?;
+            if self.desk.ready > ready {
+                (ready, since) = (self.desk.ready, Instant::now());
+            } else if since.elapsed() > PATIENCE {
+                return Err(Error::Server(format!("{} sockets wait for the server to let them in", self.opening())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has nothing more to say by itself.
+    pub(super) fn quiet(&mut self) -> Result<(), Error> {
+        let begin = Instant::now();
+        let (mut others, mut since) = (self.desk.others, begin);
+        while since.elapsed() < QUIET && begin.elapsed() < QUIET_MOST {
+            self.turn(self.now() + 100_000_000)?;
+            if self.desk.others > others {
+                (others, since) = (self.desk.others, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, index: usize) -> Result<(), Error> {
+        let place = self.plan.places[index];
+        let target = self.settings.targets[place.target];
+        let stream = connect(target, index).map_err(Error::kernel("cannot connect"))?;
+        self.poll.add(&stream, index as u64).map_err(Error::kernel("epoll failed"))?;
+        let cookie = self.cookies.get(index % self.cookies.len().max(1)).map_or("", String::as_str);
+        let host = target.to_string();
+        let seat = Seat { role: place.role, room: &self.rooms[place.room], host: &host, cookie, after: None };
+        let socket = &mut self.sockets[index];
+        socket.talk.begin(&mut self.desk, seat, self.settings.workload.joins());
+        (socket.stream, socket.blocked) = (Some(stream), false);
+        self.begun += 1;
+        self.eager.push(index);
+        Ok(())
+    }
+
+    /// Drops a socket at once, as a client that is gone.
+    pub(super) fn cut(&mut self, index: usize) {
+        self.sockets[index].stream = None;
+    }
+
+    /// Whether a socket is there and ready.
+    pub(super) fn is_ready(&self, index: usize) -> bool {
+        let Socket { stream, talk, .. } = &self.sockets[index];
+        stream.is_some() && talk.is_ready()
+    }
+
+    /// Writes the next message into a room. False: its writers have not yet got rid of those before.
+    pub(super) fn publish(&mut self, room: usize, intended: u64) -> bool {
+        let writers = &self.plan.writers[room];
+        for _ in 0..writers.len() {
+            self.rotation += 1;
+            let index = writers[self.rotation % writers.len()];
+            let socket = &mut self.sockets[index];
+            if socket.blocked || socket.stream.is_none() {
+                continue;
+            }
+            if socket.talk.out.is_empty() {
+                self.eager.push(index);
+            }
+            let stamp = Stamp { number: self.desk.ledger.next(), intended };
+            self.settings.dialect.publish(&mut socket.talk.out, &self.rooms[room], stamp);
+            self.desk.ledger.sent(self.plan.expected[room]);
+            return true;
+        }
+        false
+    }
+
+    /// Writes what is to be sent.
+    fn send_off(&mut self) -> Result<(), Error> {
+        while let Some(index) = self.eager.pop() {
+            self.push(index)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, index: usize) -> Result<(), Error> {
+        let Socket { stream: Some(stream), talk, blocked } = &mut self.sockets[index] else { return Ok(()) };
+        let result = flush(stream, &mut talk.out);
+        *blocked = !talk.out.is_empty();
+        result.or_else(|error| self.lost(index, &error))
+    }
+
+    fn serve(&mut self, index: usize, ending: bool) -> Result<(), Error> {
+        // An event may be older than the socket; then there is nothing to do yet.
+        if self.sockets[index].blocked {
+            self.push(index)?;
+        }
+        loop {
+            let Socket { stream: Some(stream), talk, .. } = &mut self.sockets[index] else { return Ok(()) };
+            let length = match take(stream, &mut self.buffer) {
+                Ok(length) => length,
+                Err(error) => return self.lost(index, &error),
+            };
+            if length == 0 {
+                return Ok(());
+            }
+            let now = self.began.elapsed().as_nanos() as u64;
+            let result = talk.take(&mut self.desk, &self.buffer[..length], now);
+            let eager = !talk.out.is_empty();
+            match result {
+                Ok(()) => {}
+                Err(over @ Over::Closed(_)) => return self.lost(index, &over),
+                Err(over) => return Err(Error::Server(over.to_string())),
+            }
+            if eager {
+                self.push(index)?;
+            }
+            if length < READ && !ending {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The socket is gone. If it was not ready yet, there is nothing to measure.
+    fn lost(&mut self, index: usize, why: &dyn std::error::Error) -> Result<(), Error> {
+        let ready = self.is_ready(index);
+        self.cut(index);
+        if !ready {
+            return Err(Error::Server(format!("a socket ended before it was ready: {why}")));
+        }
+        if self.closed == 0 {
+            eprintln!("trunkline-bench: a socket ended: {why}");
+        }
+        self.closed += 1;
+        Ok(())
+    }
+}
+
+/// Begins to connect. The socket is not yet connected; what is written meanwhile is not taken.
+fn connect(target: SocketAddr, index: usize) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    // Ends by a reset, and so leaves no port behind that waits (RFC 9293 section 3.6).
+    socket.set_linger(Some(Duration::ZERO))?;
+    let source = plan::source(index);
+    if target.ip() == Ipv4Addr::LOCALHOST && source != Ipv4Addr::LOCALHOST {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}

@@ -1,0 +1,90 @@
+//! The program itself: the floor serves, the load measures.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_trunkline-bench");
+
+struct Floor {
+    process: Child,
+    address: String,
+}
+
+impl Floor {
+    fn start(more: &[&str]) -> Self {
+        let mut process = Command::new(PROGRAM).arg("floor").args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
+        Self { process, address }
+    }
+
+    fn load(&self, args: &[&str]) -> Output {
+        let pid = self.process.id().to_string();
+        let always =
+            ["load", "--dialect", "floor", "--target", &self.address, "--server-pid", &pid, "--warm-up", "0.1"];
+        Command::new(PROGRAM).args(always).args(args).output().unwrap()
+    }
+
+    fn measure(&self, args: &[&str]) -> Value {
+        let output = self.load(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
+}
+
+#[test]
+fn every_delivery_of_a_paced_second_is_counted() {
+    let report = Floor::start(&[]).measure(&["--workload", "paced", "--sockets", "50", "--rate", "1000", "--for", "1"]);
+    let sent = report["sent"].as_u64().unwrap();
+    assert!((19..=21).contains(&sent), "{report}");
+    assert!(report["delivered"].as_u64().unwrap().abs_diff(sent * 50) <= 50, "{report}");
+    for nothing in ["lost", "repeated", "closed", "redis_cpu_us"] {
+        assert_eq!(report[nothing], 0, "{nothing} in {report}");
+    }
+    assert_eq!(report["acknowledged"], Value::Null);
+    assert_eq!((&report["dialect"], &report["workload"]), (&"floor".into(), &"paced".into()));
+    for something in ["server_cpu_us", "load_cpu_us", "connect_cpu_us", "pss_kib_before", "pss_kib_after"] {
+        assert!(report[something].as_u64().unwrap() > 0, "{something} in {report}");
+    }
+    let latency = |name: &str| report["latency_us"][name].as_u64().unwrap();
+    assert!(0 < latency("p50") && latency("p50") <= latency("p99") && latency("p99") <= latency("max"), "{report}");
+}
+
+#[test]
+fn batched_or_not_nothing_is_lost_in_a_closed_loop_over_many_rooms() {
+    for more in [&[][..], &["--batched"]] {
+        let args = ["--workload", "flat", "--sockets", "50", "--rooms", "7", "--window", "20", "--for", "0.3"];
+        let report = Floor::start(more).measure(&args);
+        assert!(report["delivered"].as_u64().unwrap() > 500, "{report}");
+        assert_eq!((&report["lost"], &report["repeated"]), (&0.into(), &0.into()), "{report}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
+    let mut floor = Floor::start(&[]);
+    floor.process.kill().unwrap();
+    floor.process.wait().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["load", "--dialect", "floor", "--workload", "idle", "--target", &floor.address])
+        .output()
+        .unwrap();
+    let mut text = String::new();
+    (&output.stderr[..]).read_to_string(&mut text).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{text}");
+    assert!(text.lines().last().unwrap().contains("refused"), "{text}");
+}
