@@ -92,7 +92,7 @@ impl Options {
 
     /// Whether a peer is asked for. The floor and Trunkline always are: all is compared with them.
     fn asks_for(&self, peer: Peer) -> bool {
-        let always = peer.is_floor() || peer == Peer::Trunkline;
+        let always = peer.is_floor() || peer.is_ours();
         self.peers.is_empty() || self.peers.contains(&peer) || always
     }
 

@@ -30,16 +30,26 @@ pub(crate) struct Program {
     pub(crate) what: &'static str,
     package: &'static str,
     name: &'static str,
+    /// `--bin` or `--example`.
+    kind: &'static str,
     feature: Option<&'static str>,
 }
 
 impl Program {
     pub(crate) const GATEWAY: Self =
-        Self { what: "the gateway", package: "trunkline-gateway", name: "trunkline", feature: None };
+        Self { what: "the gateway", package: "trunkline-gateway", name: "trunkline", kind: "--bin", feature: None };
     pub(crate) const CHECKER: Self =
-        Self { what: "the checker", package: "trunkline-check", name: "trunkline-check", feature: None };
-    pub(crate) const BENCH: Self =
-        Self { what: "the load generator", package: "trunkline-bench", name: "trunkline-bench", feature: None };
+        Self { what: "the checker", package: "trunkline-check", name: "trunkline-check", kind: "--bin", feature: None };
+    pub(crate) const BENCH: Self = Self {
+        what: "the load generator",
+        package: "trunkline-bench",
+        name: "trunkline-bench",
+        kind: "--bin",
+        feature: None,
+    };
+    /// The gateway's routes in an App.
+    pub(crate) const MOUNTED: Self =
+        Self { what: "the gateway in an App", name: "mounted", kind: "--example", ..Self::GATEWAY };
     /// The gateway with its faults compiled in.
     pub(crate) const MUTANT: Self =
         Self { what: "the gateway with mutants", feature: Some("mutants"), ..Self::GATEWAY };
@@ -52,10 +62,10 @@ pub(crate) fn build_gateway(release: bool, console: &Console, steps: &Steps<'_>)
 
 /// Builds a program, and gives its path. The next build of the same program may replace it.
 pub(crate) fn build(wanted: Program, release: bool, console: &Console, steps: &Steps<'_>) -> Result<PathBuf> {
-    let Program { what, package, name, feature } = wanted;
+    let Program { what, package, name, kind, feature } = wanted;
     steps.step(&format!("building {what}"));
     let mut cargo = command();
-    cargo.args(["build", "--package", package, "--bin", name]);
+    cargo.args(["build", "--package", package, kind, name]);
     cargo.arg("--message-format=json-render-diagnostics");
     if release {
         cargo.arg("--release");

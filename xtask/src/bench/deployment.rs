@@ -144,6 +144,7 @@ fn command(peer: Peer, programs: &Programs, place: &Place, number: u32, redis: &
             command.env("NODE_ENV", "production");
             command
         }
+        Peer::TrunklineMounted => Command::new(&programs.mounted),
         Peer::Socketioxide => Command::new(programs.socketioxide.as_ref().ok_or_else(absent)?),
         Peer::Nchan => {
             let (nginx, module) = programs.nchan.as_ref().ok_or_else(absent)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Cell, Workload};
+use super::plan::{Cell, Peer, Workload};
 
 /// What `trunkline-bench load` tells. CPU time is user and system time of all threads, in microseconds.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -93,11 +93,11 @@ impl Workload {
     /// The figure that it is there for, by which ratios are taken.
     pub(crate) fn figure(self) -> Figure {
         match self {
-            Self::Paced | Self::Bystander | Self::Herd => Figure::ServerCpu,
+            Self::Paced | Self::Bystander => Figure::ServerCpu,
             Self::Flat => Figure::Deliveries,
             Self::Rooms | Self::Mixed => Figure::TotalCpu,
             Self::Idle => Figure::Memory,
-            Self::Connect => Figure::ConnectCpu,
+            Self::Connect | Self::Herd => Figure::ConnectCpu,
             Self::Publish => Figure::Sends,
             Self::Recovery => Figure::Lost,
         }
@@ -108,9 +108,10 @@ impl Workload {
 pub(crate) type Figures = BTreeMap<Figure, f64>;
 
 /// What one run shows.
-pub(crate) fn figures(cell: &Cell, run: &Measured) -> Figures {
+pub(crate) fn figures(cell: &Cell, peer: Peer, run: &Measured) -> Figures {
     let per = |amount: f64, count: f64| (count > 0.0).then_some(amount / count);
-    let redis = run.redis_cpu_us.unwrap_or_default();
+    let redis = if peer.has_redis() { run.redis_cpu_us } else { None };
+    let both = run.server_cpu_us + redis.unwrap_or_default();
     let mut figures = Figures::new();
     let mut put = |figure, value: Option<f64>| figures.extend(value.map(|value| (figure, value)));
     match cell.workload {
@@ -118,20 +119,21 @@ pub(crate) fn figures(cell: &Cell, run: &Measured) -> Figures {
             let growth = run.pss_kib_after.zip(run.pss_kib_before).map(|(after, before)| after - before);
             put(Figure::Memory, growth.and_then(|growth| per(growth, cell.sockets.into())));
         }
-        Workload::Connect => {
+        Workload::Connect | Workload::Herd => {
             let connects = run.connects.unwrap_or_default();
             put(Figure::ConnectCpu, run.connect_cpu_us.and_then(|cpu| per(cpu, connects)));
             put(Figure::Connects, run.connect_seconds.and_then(|seconds| per(connects, seconds)));
+            put(Figure::Lost, Some(run.lost));
         }
         Workload::Publish => {
             put(Figure::Sends, run.acknowledged.and_then(|acknowledged| per(acknowledged, run.seconds)));
-            put(Figure::RedisPerSend, run.acknowledged.and_then(|acknowledged| per(redis, acknowledged)));
+            put(Figure::RedisPerSend, run.acknowledged.zip(redis).and_then(|(sends, cpu)| per(cpu, sends)));
             put(Figure::Lost, Some(run.lost));
         }
         _ => {
             put(Figure::ServerCpu, per(run.server_cpu_us, run.delivered));
-            put(Figure::RedisCpu, run.redis_cpu_us.and_then(|cpu| per(cpu, run.delivered)));
-            put(Figure::TotalCpu, per(run.server_cpu_us + redis, run.delivered));
+            put(Figure::RedisCpu, redis.and_then(|cpu| per(cpu, run.delivered)));
+            put(Figure::TotalCpu, per(both, run.delivered));
             put(Figure::Deliveries, per(run.delivered, run.seconds));
             put(Figure::P50, run.latency_us.as_ref().map(|times| times.p50 / 1000.0));
             put(Figure::P99, run.latency_us.as_ref().map(|times| times.p99 / 1000.0));
@@ -193,7 +195,7 @@ mod tests {
     fn costs_are_divided_by_what_was_delivered() {
         let told = r#"{"dialect":"nchan","seconds":2.0,"sent":20,"acknowledged":20,"delivered":20000,"lost":0,
             "server_cpu_us":100000,"redis_cpu_us":2000,"latency_us":{"p50":500,"p90":1,"p99":2500,"p999":1,"max":9}}"#;
-        let shown = figures(&cell(Workload::Paced), &serde_json::from_str(told).unwrap());
+        let shown = figures(&cell(Workload::Paced), Peer::Nchan, &serde_json::from_str(told).unwrap());
         let expected = [
             (Figure::ServerCpu, 5.0),
             (Figure::RedisCpu, 0.1),
@@ -210,11 +212,11 @@ mod tests {
     fn what_was_not_counted_is_left_out() {
         let nothing = Measured { seconds: 3.0, ..Measured::default() };
         assert_eq!(
-            figures(&cell(Workload::Paced), &nothing).keys().collect::<Vec<_>>(),
+            figures(&cell(Workload::Paced), Peer::Nats, &nothing).keys().collect::<Vec<_>>(),
             [&Figure::Deliveries, &Figure::Lost]
         );
-        assert!(figures(&cell(Workload::Idle), &nothing).is_empty());
-        assert!(figures(&cell(Workload::Connect), &nothing).is_empty());
+        assert!(figures(&cell(Workload::Idle), Peer::Nats, &nothing).is_empty());
+        assert_eq!(figures(&cell(Workload::Connect), Peer::Nats, &nothing).len(), 1, "nothing was lost");
     }
 
     #[test]
@@ -222,7 +224,7 @@ mod tests {
         let idle = cell(Workload::Idle);
         let run = |after| {
             let (pss_kib_before, pss_kib_after) = (Some(1000.0), Some(after));
-            figures(&idle, &Measured { pss_kib_before, pss_kib_after, ..Measured::default() })
+            figures(&idle, Peer::Nats, &Measured { pss_kib_before, pss_kib_after, ..Measured::default() })
         };
         let spreads = spreads(&[run(1000.0 + 2.0 * 2000.0), Figures::new(), run(1000.0 + 4.0 * 2000.0)]);
         assert_eq!(spreads[&Figure::Memory], Spread { median: 3.0, min: 2.0, max: 4.0, rounds: 2 });

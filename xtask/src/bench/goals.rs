@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     figures::Figure::{self, ConnectCpu, Deliveries, Memory, P99, RedisPerSend, Sends, ServerCpu, TotalCpu},
     plan::{
-        Peer::{Floor, FloorBatched, SocketioRedis, SocketioStreams, Socketioxide, Trunkline},
+        Peer::{Floor, FloorBatched, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted},
         Workload::{Bystander, Connect, Flat, Idle, Paced, Publish, Rooms},
     },
     table::Table,
@@ -47,6 +47,8 @@ pub(crate) fn goals(table: &Table) -> Vec<Goal> {
 
     let memory = table.get(Idle, 0, 1, Trunkline, Memory);
     goals.push(Goal::at_most("idle: KiB of a logged-in socket in one room at most 2.5", memory, Some(2.5)));
+    let memory = table.get(Idle, 0, 1, TrunklineMounted, Memory);
+    goals.push(Goal::at_most("idle: the same mounted in an App at most 14", memory, Some(14.0)));
 
     let connect = |peer| table.get(Connect, 0, 1, peer, ConnectCpu);
     let what = "connect: CPU with the session looked up at most that of socketioxide, which looks up nothing";
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn nothing_is_reached_that_was_not_measured() {
         let goals = goals(&table(&[]));
-        assert_eq!(goals.len(), 25);
+        assert_eq!(goals.len(), 26);
         // Limits that are numbers stand, but there is nothing to hold against them.
         assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
     }
@@ -179,7 +181,7 @@ mod tests {
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 15"), Some(false));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least the best"), Some(true));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 0.6"), None);
-        assert_eq!(reached(&goals, "idle"), Some(true));
+        assert_eq!(reached(&goals, "idle: KiB"), Some(true));
         assert_eq!(reached(&goals, "sends a second"), Some(false));
     }
 }

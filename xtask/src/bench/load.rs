@@ -40,7 +40,7 @@ pub(crate) fn measure(cell: &Cell, peer: Peer, scale: Scale, stock: &Stock, stop
     let told = output("trunkline-bench", command, LOAD, &Patience(stop))?;
     let measured: Measured =
         serde_json::from_str(&told).map_err(|e| Error::Row(format!("what the load told cannot be read: {e}")))?;
-    Ok(figures(cell, &measured))
+    Ok(figures(cell, peer, &measured))
 }
 
 /// Says nothing, and gives up when asked to.

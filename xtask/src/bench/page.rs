@@ -149,14 +149,9 @@ mod tests {
     #[test]
     fn the_page_shows_everything_and_escapes_it() {
         let page = page(&report());
-        for expected in [
-            "1 &amp; 2",
-            "ended: &lt;killed>",
-            "<svg",
-            "not measured",
-            "cargo xtask bench --quick",
-            "20000",
-        ] {
+        for expected in
+            ["1 &amp; 2", "ended: &lt;killed>", "<svg", "not measured", "cargo xtask bench --quick", "20000"]
+        {
             assert!(page.contains(expected), "{expected}");
         }
         assert!(!page.contains("NaN"));

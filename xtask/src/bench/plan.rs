@@ -25,6 +25,8 @@ pub(crate) enum Peer {
     Nats,
     /// This project.
     Trunkline,
+    /// Its routes in somebody's App; see the gateway's example of that name.
+    TrunklineMounted,
 }
 
 impl Peer {
@@ -34,7 +36,11 @@ impl Peer {
 
     /// Those that Trunkline is compared with: neither the floor nor itself.
     pub(crate) fn rivals() -> impl Iterator<Item = Self> {
-        Self::all().iter().copied().filter(|peer| !peer.is_floor() && *peer != Self::Trunkline)
+        Self::all().iter().copied().filter(|peer| !peer.is_floor() && !peer.is_ours())
+    }
+
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::Trunkline | Self::TrunklineMounted)
     }
 
     pub(crate) fn is_floor(self) -> bool {
@@ -49,7 +55,7 @@ impl Peer {
             Self::Socketioxide => "socketioxide",
             Self::Nchan => "nchan",
             Self::Nats => "nats",
-            Self::Trunkline => "trunkline",
+            Self::Trunkline | Self::TrunklineMounted => "trunkline",
         }
     }
 
@@ -86,7 +92,7 @@ pub(crate) enum Workload {
     Bystander,
     /// Rooms of very different sizes, sends, joins and leaves.
     Mixed,
-    /// All sockets lost at once and back with their positions, while somebody writes.
+    /// All sockets lost at once and back, with their positions where there are any, while somebody writes.
     Herd,
     /// One of three servers is killed while 1,000 clients read: what each of them missed.
     Recovery,
@@ -95,15 +101,15 @@ pub(crate) enum Workload {
 impl Workload {
     /// Whether this peer can do it at all.
     fn suits(self, peer: Peer) -> bool {
-        use Peer::{FloorBatched, Nats, SocketioRedis, SocketioStreams, Trunkline};
+        use Peer::{FloorBatched, Nats, SocketioRedis, SocketioStreams, Trunkline, TrunklineMounted};
         match self {
+            Self::Paced | Self::Idle if peer == TrunklineMounted => true,
+            _ if peer == TrunklineMounted => false,
             Self::Flat => true,
             Self::Paced | Self::Rooms | Self::Idle | Self::Connect => peer != FloorBatched,
             // NATS acknowledges nothing.
             Self::Publish => !peer.is_floor() && peer != Nats,
-            Self::Bystander | Self::Mixed => !peer.is_floor(),
-            // Nobody else has positions to come back with.
-            Self::Herd => peer == Trunkline,
+            Self::Bystander | Self::Mixed | Self::Herd => !peer.is_floor(),
             Self::Recovery => [SocketioRedis, SocketioStreams, Trunkline].contains(&peer),
         }
     }
@@ -135,9 +141,10 @@ impl Cell {
         Self { workload, sockets, rooms, instances }
     }
 
-    /// Whether this peer takes part. The floor has one instance.
+    /// Whether this peer takes part. The floor has one instance, and so has what is mounted.
     pub(crate) fn suits(&self, peer: Peer) -> bool {
-        self.workload.suits(peer) && (self.instances == 1 || !peer.is_floor())
+        let alone = peer.is_floor() || peer == Peer::TrunklineMounted;
+        self.workload.suits(peer) && (self.instances == 1 || !alone)
     }
 
     /// What the load generator is told beside where the servers are.
@@ -153,7 +160,7 @@ impl Cell {
             Workload::Paced | Workload::Bystander => arguments.extend(["--rate", "20000"]),
             Workload::Flat => arguments.extend(["--window", "32"]),
             Workload::Rooms => arguments.extend(["--sends", &rooms]),
-            Workload::Publish => arguments.extend(["--window", "256"]),
+            Workload::Publish => arguments.extend(["--writers", &sockets, "--window", "256"]),
             Workload::Idle | Workload::Connect | Workload::Mixed | Workload::Herd | Workload::Recovery => {}
         }
         arguments.into_iter().map(str::to_owned).collect()
@@ -244,7 +251,7 @@ mod tests {
     #[test]
     fn the_floor_is_one_process_and_not_its_own_rival() {
         assert!(Scale::Full.cells().iter().filter(|cell| cell.instances > 1).all(|cell| !cell.suits(Peer::Floor)));
-        assert_eq!(Peer::rivals().count(), Peer::all().len() - 3);
+        assert_eq!(Peer::rivals().count(), Peer::all().len() - 4);
     }
 
     #[test]

@@ -144,11 +144,12 @@ fn colour(peer: Peer) -> &'static str {
         Peer::Nchan => "#2f855a",
         Peer::Nats => "#805ad5",
         Peer::Trunkline => "#2b6cb0",
+        Peer::TrunklineMounted => "#63b3ed",
     }
 }
 
 fn weight(peer: Peer) -> f64 {
-    if peer == Peer::Trunkline { 3.0 } else { 1.5 }
+    if peer.is_ours() { 3.0 } else { 1.5 }
 }
 
 #[cfg(test)]

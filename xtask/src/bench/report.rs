@@ -45,6 +45,7 @@ pub(super) fn columns(workload: Workload) -> &'static [Figure] {
     match workload {
         Workload::Idle => &[Memory],
         Workload::Connect => &[ConnectCpu, Connects],
+        Workload::Herd => &[ConnectCpu, Connects, Lost],
         Workload::Publish => &[Sends, RedisPerSend, Lost],
         Workload::Rooms | Workload::Mixed => &[ServerCpu, RedisCpu, TotalCpu, Deliveries, P50, P99, Lost],
         _ => &[ServerCpu, RedisCpu, Deliveries, P50, P99, Lost],
@@ -93,7 +94,7 @@ impl Report {
         }
         text += &self.recovery_text();
         _ = write!(text, "\nGoals");
-        for goal in &self.goals {
+        for goal in self.goals.iter().filter(|goal| goal.reached.is_some()) {
             let (value, limit) = (maybe(goal.value), maybe(goal.limit));
             _ = write!(text, "\n  {:<13}{value:>8} against {limit:>7}  {}", goal.word(), goal.what);
         }

@@ -46,6 +46,8 @@ pub(crate) struct Programs {
     /// `trunkline-bench`: floor and load.
     pub(crate) bench: PathBuf,
     pub(crate) gateway: PathBuf,
+    /// The gateway's example `mounted`.
+    pub(crate) mounted: PathBuf,
     /// A folder with `server.js`, `recovery.js` and their modules.
     pub(crate) socketio: Option<PathBuf>,
     pub(crate) socketioxide: Option<PathBuf>,
@@ -78,6 +80,8 @@ impl Stock {
         for peer in peers {
             let had = match peer {
                 Peer::Floor | Peer::FloorBatched | Peer::Trunkline => Ok(()),
+                Peer::TrunklineMounted => cargo::build(cargo::Program::MOUNTED, true, console, steps)
+                    .map(|program| stock.programs.mounted = program),
                 Peer::SocketioRedis | Peer::SocketioStreams => {
                     // One program, two settings.
                     socketio

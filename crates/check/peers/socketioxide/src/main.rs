@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(axum::serve(listener, app).await?)
 }
 
-async fn on_connect<A: Adapter>(socket: SocketRef<A>) {
+// Not async: the handlers stand before the socket is read again.
+fn on_connect<A: Adapter>(socket: SocketRef<A>) {
     socket.on("join", async |socket: SocketRef<A>, Data::<String>(room), ack: AckSender<A>| {
         socket.join(room);
         _ = ack.send("joined");
