@@ -56,7 +56,8 @@ pub(crate) struct Options {
     /// Only cells with this many sockets.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     sockets: Vec<u32>,
-    /// How often everything is measured. Default: 3, with --quick 1.
+    /// How often cells are measured. Default: 3, with --quick 1. Without --only or --sockets, later rounds have only the
+    /// cells that most goals are about.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: Option<u32>,
     /// No measurement begins after so many minutes.
@@ -74,6 +75,12 @@ impl Options {
 
     fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+    }
+
+    /// How many of the cells, from the first, a round has. There is no time for all of them in each round.
+    fn repeated(&self, round: u32, cells: usize) -> usize {
+        let chosen = round == 1 || !self.only.is_empty() || !self.sockets.is_empty();
+        if chosen { cells } else { cells.min(self.scale().often()) }
     }
 
     /// The cells that are asked for. Workloads that the quick plan lacks are taken from the full one.
@@ -166,7 +173,7 @@ impl Bench<'_> {
     fn measure(&mut self, cells: &[Cell], deadline: Instant) -> Result<usize> {
         let mut left_out = 0;
         for round in 1..=self.options.rounds() {
-            for cell in cells {
+            for cell in &cells[..self.options.repeated(round, cells.len())] {
                 for peer in self.options.peers(cell) {
                     if self.stock.missing.contains_key(&peer) || (cell.workload == Workload::Recovery && round > 1) {
                         continue;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Process, Redis, free_port, http_get};
+use trunkline_testbed::{Process, Redis, free_port, http_get, http_post};
 
 use super::{
     plan::Peer,
@@ -106,6 +106,9 @@ impl Place {
     fn is_ready(&self, peer: Peer, instances: u32) -> bool {
         match peer {
             Peer::Floor | Peer::FloorBatched => TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
+            // Each worker is ready once it has reached Redis; the kernel spreads the questions over them.
+            Peer::Nchan => (0..16)
+                .all(|_| http_post(self.port, "/pub/ready", "ready", PROBE).is_ok_and(|answer| answer.status < 300)),
             // Ready is who has met the others.
             Peer::Nats => http_get(self.monitor, "/routez", PROBE)
                 .is_ok_and(|answer| instances == 1 || !answer.body.contains("\"num_routes\": 0")),

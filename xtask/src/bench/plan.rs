@@ -192,7 +192,7 @@ impl Scale {
         }
     }
 
-    /// All cells of a round. What goals compare comes first: time may run out.
+    /// All cells of the first round. What goals compare comes first: time may run out.
     pub(crate) fn cells(self) -> &'static [Cell] {
         use Workload::{Bystander, Connect, Flat, Herd, Idle, Mixed, Paced, Publish, Recovery, Rooms};
         const QUICK: &[Cell] = &[
@@ -230,6 +230,11 @@ impl Scale {
             Self::Quick => QUICK,
             Self::Full => FULL,
         }
+    }
+
+    /// How many of the cells, from the first, are measured again in each later round where nobody chose others.
+    pub(crate) fn often(self) -> usize {
+        4
     }
 }
 
