@@ -14,7 +14,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Nothing for so long, and what is missing will not come.
 const PROGRESS: u64 = 2 * SECOND;
 /// How long deliveries are waited for after the window, if some still come.
-const SETTLE: u64 = 10 * SECOND;
+const SETTLE: u64 = 30 * SECOND;
 /// How often a closed loop that stands still is looked at.
 const LOOK: u64 = SECOND / 4;
 /// How long a herd may take to come back.
@@ -73,7 +73,7 @@ impl<'a> Drive<'a> {
         let mut opened = self.spent()?.since(begin);
         let mut connects = self.plan.places.len() as u64;
         self.engine.quiet()?;
-        let pss_after = proc::pss_kib(&settings.server_pids)?;
+        let mut pss_after = proc::pss_kib(&settings.server_pids)?;
         let mut window = opened;
         if settings.workload != Workload::Connect {
             eprintln!("trunkline-bench: measuring for {} s", settings.duration.as_secs_f64());
@@ -91,6 +91,9 @@ impl<'a> Drive<'a> {
             self.engine.desk.ledger.close_window();
             window = self.spent()?.since(begin);
             self.settle()?;
+        }
+        if settings.workload == Workload::Idle {
+            pss_after = proc::pss_kib(&settings.server_pids)?;
         }
         let ledger = &self.engine.desk.ledger;
         let (counts, latency) = (ledger.counts(), ledger.latency());

@@ -1,4 +1,7 @@
 //! The sockets of a run and the loop that serves them.
+//!
+//! What a delivery costs here is the kernel's: of a paced one, nine tenths is the `recv`, most of it the acknowledgement
+//! that TCP sends when its bytes are read (`perf record`, one room of 1,000). Finding and counting the message is a tenth.
 
 use std::{
     collections::VecDeque,
