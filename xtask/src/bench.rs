@@ -121,7 +121,8 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
     raise_limit();
     let steps = console.steps(&stop);
     let wanted: Vec<_> = Peer::all().iter().copied().filter(|peer| options.asks_for(*peer)).collect();
-    let stock = Stock::get(&wanted, console, &steps)?;
+    let checked = cells.iter().any(|cell| cell.workload == Workload::Recovery);
+    let stock = Stock::get(&wanted, checked, console, &steps)?;
     let began = Instant::now();
     let mut bench = Bench {
         options,
@@ -192,7 +193,7 @@ impl Bench<'_> {
 
     fn measure_one(&mut self, cell: &Cell, peer: Peer) -> Result<()> {
         let measured = if cell.workload == Workload::Recovery {
-            let recovered = recovery(peer, self.stock, self.console, self.steps, self.stop);
+            let recovered = recovery(peer, self.stock, self.stop);
             recovered.map(|recovery| _ = self.recovery.insert(peer, recovery)).map(|()| None)
         } else {
             load::measure(cell, peer, self.options.scale(), self.stock, self.stop).map(Some)

@@ -17,13 +17,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_testbed::{HaProxy, LineSink, Process, Stream, Tool, Toolbox};
+use trunkline_testbed::{HaProxy, LineSink, Process, Stream};
 
 use super::{deployment::Deployment, plan::Peer, stock::Stock};
 use crate::{
-    cargo,
     chaos::{Fault, Load, Programs, Scale, Scene, Site, Store},
-    console::{Console, Steps},
     error::{Error, OnFile, Result},
     stop::Stop,
 };
@@ -55,27 +53,18 @@ pub(crate) struct Recovery {
 }
 
 /// Carries it out for one peer.
-pub(crate) fn recovery(
-    peer: Peer,
-    stock: &Stock,
-    console: &Console,
-    steps: &Steps<'_>,
-    stop: &Stop,
-) -> Result<Recovery> {
-    Toolbox::project().get(Tool::HaProxy, steps)?;
+pub(crate) fn recovery(peer: Peer, stock: &Stock, stop: &Stop) -> Result<Recovery> {
     match peer {
-        Peer::Trunkline => trunkline(stock, console, steps, stop),
+        Peer::Trunkline => trunkline(stock, stop),
         _ => socketio(peer, stock, stop),
     }
 }
 
-fn trunkline(stock: &Stock, console: &Console, steps: &Steps<'_>, stop: &Stop) -> Result<Recovery> {
+fn trunkline(stock: &Stock, stop: &Stop) -> Result<Recovery> {
     let folder = stock.folder.join("recovery");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).on("cannot create", &folder)?;
-    let checker = cargo::build(cargo::Program::CHECKER, true, console, steps)?;
-    steps.detail("recovery: trunkline");
-    let programs = Programs { gateway: stock.programs.gateway.clone(), checker };
+    let programs = Programs { gateway: stock.programs.gateway.clone(), checker: stock.programs.checker.clone() };
     let site = Site::new(Store::Durable, &programs, &[], &folder)?;
     let mut scene = Scene::new(site, Scale::Quick, 1, &folder, &programs, stop);
     scene.begin(SERVERS as usize, LOAD)?;

@@ -46,6 +46,8 @@ pub(crate) struct Programs {
     /// `trunkline-bench`: floor and load.
     pub(crate) bench: PathBuf,
     pub(crate) gateway: PathBuf,
+    /// `trunkline-check`.
+    pub(crate) checker: PathBuf,
     /// The gateway's example `mounted`.
     pub(crate) mounted: PathBuf,
     /// A folder with `server.js`, `recovery.js` and their modules.
@@ -57,11 +59,11 @@ pub(crate) struct Programs {
 }
 
 impl Stock {
-    /// Builds and fetches for these peers.
+    /// Builds and fetches for these peers; the checker too, where somebody asks for what it judges.
     ///
     /// # Errors
     /// Where our own programs cannot be built, Redis cannot be had, or we are asked to stop.
-    pub(crate) fn get(peers: &[Peer], console: &Console, steps: &Steps<'_>) -> Result<Self> {
+    pub(crate) fn get(peers: &[Peer], checked: bool, console: &Console, steps: &Steps<'_>) -> Result<Self> {
         let folder = project_root().join("target/bench");
         fs::create_dir_all(&folder).on("cannot create", &folder)?;
         let redis = Toolbox::project().get(Tool::Redis, steps)?;
@@ -69,6 +71,11 @@ impl Stock {
             bench: cargo::build(cargo::Program::BENCH, true, console, steps)?,
             gateway: cargo::build_gateway(true, console, steps)?,
             ..Programs::default()
+        };
+        let programs = if checked {
+            Programs { checker: cargo::build(cargo::Program::CHECKER, true, console, steps)?, ..programs }
+        } else {
+            programs
         };
         let mut stock = Self { folder, programs, versions: BTreeMap::new(), missing: BTreeMap::new() };
         stock.version("Redis", redis.command().arg("--version"), steps);

@@ -1,12 +1,13 @@
 //! A chat server of socketioxide over Redis; see ../../README.md. `PORT` and `REDIS_URL` say where.
 
-use std::{env, error::Error};
+use std::{convert::Infallible, env, error::Error};
 
 use axum::{Router, routing::get};
 use socketioxide::{
     SocketIo, TransportType,
     adapter::Adapter,
     extract::{AckSender, Data, SocketRef},
+    handler::ConnectHandler,
 };
 use socketioxide_redis::{RedisAdapter, RedisAdapterCtr};
 
@@ -18,15 +19,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .transports([TransportType::Websocket])
         .with_adapter::<RedisAdapter<_>>(adapter)
         .build_layer();
-    io.ns("/", on_connect).await?;
+    io.ns("/", on_connect.with(with_handlers)).await?;
     let app = Router::new().route("/readyz", get(|| async { "ready" })).layer(layer);
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on {}", listener.local_addr()?);
     Ok(axum::serve(listener, app).await?)
 }
 
-// Not async: the handlers stand before the socket is read again.
-fn on_connect<A: Adapter>(socket: SocketRef<A>) {
+async fn on_connect() {}
+
+/// A middleware, since it runs before the client is told that it is connected: its first event may come at once.
+async fn with_handlers<A: Adapter>(socket: SocketRef<A>) -> Result<(), Infallible> {
     socket.on("join", async |socket: SocketRef<A>, Data::<String>(room), ack: AckSender<A>| {
         socket.join(room);
         _ = ack.send("joined");
@@ -41,4 +44,5 @@ fn on_connect<A: Adapter>(socket: SocketRef<A>) {
             _ = ack.send("sent");
         }
     });
+    Ok(())
 }
