@@ -23,6 +23,9 @@ pub(crate) enum Dialect {
     Nats,
 }
 
+/// How Socket.IO acknowledges a join.
+const JOINED: &str = "430[";
+
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -50,6 +53,8 @@ pub(crate) struct Seat<'a> {
 pub(crate) struct Step {
     pub(crate) say: Vec<u8>,
     pub(crate) until: Until,
+    /// It is said again if that takes long.
+    pub(crate) again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,12 @@ pub(crate) enum Note {
     Ping,
     /// Presence and the like.
     Other,
+}
+
+impl Step {
+    fn new(say: Vec<u8>, until: Until) -> Self {
+        Self { say, until, again: false }
+    }
 }
 
 impl Dialect {
@@ -110,8 +121,7 @@ impl Dialect {
     pub(crate) fn opening(self, seat: Seat<'_>) -> Vec<Step> {
         let Seat { role, room, host, cookie, .. } = seat;
         let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
-        let upgrade =
-            |path: &str, fields: &str| Step { say: http::upgrade(path, host, fields), until: Until::Switched };
+        let upgrade = |path: &str, fields: &str| Step::new(http::upgrade(path, host, fields), Until::Switched);
         match self {
             Self::Floor => {
                 let path = if role == Role::Writer { "pub" } else { "sub" };
@@ -119,18 +129,18 @@ impl Dialect {
             }
             Self::Trunkline => vec![
                 upgrade("/ws", &format!("Sec-WebSocket-Protocol: trunkline.v1\r\n{cookie}")),
-                Step { say: Vec::new(), until: Until::Heard(r#""type":"welcome""#) },
+                Step::new(Vec::new(), Until::Heard(r#""type":"welcome""#)),
             ],
             Self::Socketio => vec![
                 upgrade("/socket.io/?EIO=4&transport=websocket", &cookie),
-                Step { say: Vec::new(), until: Until::Heard(r#"0{"sid""#) },
+                Step::new(Vec::new(), Until::Heard(r#"0{"sid""#)),
                 self.step("40", r#"40{"sid""#),
             ],
             Self::Nchan if role == Role::Writer => Vec::new(),
             Self::Nchan => vec![upgrade(&format!("/sub/{room}"), "")],
             Self::Nats => vec![
                 upgrade("/", ""),
-                Step { say: Vec::new(), until: Until::Heard("INFO ") },
+                Step::new(Vec::new(), Until::Heard("INFO ")),
                 self.step("CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n", "PONG"),
             ],
         }
@@ -145,7 +155,10 @@ impl Dialect {
                 let join = format!(r#"{{"type":"join","room":"{room}","recent":0{after}}}"#);
                 Some(self.step(&join, r#""type":"joined""#))
             }
-            (Self::Socketio, _) => Some(self.step(&format!(r#"420["join","{room}"]"#), "430[")),
+            (Self::Socketio, _) => {
+                // socketioxide drops what comes before its handlers stand, which is after it has let the socket in.
+                Some(Step { again: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
+            }
             (Self::Nats, Role::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
             (Self::Nats, Role::Writer) | (Self::Floor | Self::Nchan, _) => None,
         }
@@ -154,7 +167,7 @@ impl Dialect {
     fn step(self, say: &str, until: &'static str) -> Step {
         let mut bytes = Vec::new();
         frame::from_client(&mut bytes, self.opcode(), say.as_bytes());
-        Step { say: bytes, until: Until::Heard(until) }
+        Step::new(bytes, Until::Heard(until))
     }
 
     /// Appends what publishes a message.
@@ -172,7 +185,8 @@ impl Dialect {
                 return out.extend(text);
             }
             Self::Trunkline => format!(r#"{{"type":"send","room":"{room}","id":"{number:08x}","text":"{shown}"}}"#),
-            Self::Socketio => format!(r#"42{number}["send","{room}","{shown}"]"#),
+            // A join has the number 0.
+            Self::Socketio => format!(r#"42{}["send","{room}","{shown}"]"#, u64::from(number) + 1),
             Self::Nats => format!("PUB {room} {}\r\n{shown}\r\n", text.len()),
         };
         frame::from_client(out, self.opcode(), payload.as_bytes());
@@ -188,7 +202,9 @@ impl Dialect {
                 (r#"{"type":"error""#, Note::Refused),
             ],
             // Packets: 2 is Engine.IO's ping; 43 is Socket.IO's ack, 44 its refusal of a connection.
-            Self::Socketio => &[("43", Note::Acknowledged), ("2", Note::Ping), ("44", Note::Refused)],
+            Self::Socketio => {
+                &[(JOINED, Note::Other), ("43", Note::Acknowledged), ("2", Note::Ping), ("44", Note::Refused)]
+            }
             // A frame is a piece of the stream of commands.
             Self::Nats if payload.ends_with(b"PING\r\n") => &[("", Note::Ping)],
             Self::Nats => &[("-ERR", Note::Refused)],
@@ -283,13 +299,14 @@ mod tests {
     #[test]
     fn frames_that_are_no_messages_are_told_apart() {
         use Dialect::{Nats, Socketio, Trunkline};
-        let notes: [(Dialect, &str, Note); 9] = [
+        let notes: [(Dialect, &str, Note); 10] = [
             (Trunkline, r#"{"type":"ping"}"#, Note::Ping),
             (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, Note::Acknowledged),
             (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, Note::Other),
             (Trunkline, r#"{"type":"error","code":"rate_limited"}"#, Note::Refused),
             (Socketio, "2", Note::Ping),
             (Socketio, r#"4317[{"ok":true}]"#, Note::Acknowledged),
+            (Socketio, r#"430["joined"]"#, Note::Other),
             (Socketio, r#"42["presence",3]"#, Note::Other),
             (Nats, "PING\r\n", Note::Ping),
             (Nats, "-ERR 'Slow Consumer'\r\n", Note::Refused),

@@ -29,6 +29,8 @@ use crate::{
 const OPENING: u64 = 64;
 /// How long openings may go without one that comes to its end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often sockets that are not ready are looked through for steps to repeat, in nanoseconds.
+const REPEAT: u64 = 100_000_000;
 /// Bytes that one read takes.
 const READ: usize = 64 * 1024;
 /// How long nothing may be said but signs of life until it is quiet. Trunkline tells who came once a second.
@@ -60,6 +62,8 @@ pub(super) struct Engine<'a> {
     /// Sockets that wait to be opened.
     queue: VecDeque<usize>,
     begun: u64,
+    /// When unanswered steps were last looked for.
+    repeated: u64,
     /// Sockets with something to send.
     eager: Vec<usize>,
     /// Counts on with every message, so that writers take turns.
@@ -89,6 +93,7 @@ impl<'a> Engine<'a> {
             began: Instant::now(),
             queue: VecDeque::new(),
             begun: 0,
+            repeated: 0,
             eager: Vec::new(),
             rotation: 0,
             closed: 0,
@@ -100,8 +105,23 @@ impl<'a> Engine<'a> {
         self.began.elapsed().as_nanos() as u64
     }
 
+    /// What was said and not answered is said again, where that is due.
+    fn repeat(&mut self) {
+        let now = self.now();
+        if self.opening() == 0 || now < self.repeated + REPEAT {
+            return;
+        }
+        self.repeated = now;
+        for (index, socket) in self.sockets.iter_mut().enumerate() {
+            if socket.stream.is_some() && socket.talk.repeat(now) {
+                self.eager.push(index);
+            }
+        }
+    }
+
     /// Waits for events, at most until then, and does what they ask for.
     pub(super) fn turn(&mut self, until: u64) -> Result<(), Error> {
+        self.repeat();
         self.send_off()?;
         while self.begun - self.desk.ready < OPENING
             && let Some(index) = self.queue.pop_front()
@@ -136,7 +156,11 @@ impl<'a> Engine<'a> {
             if self.desk.ready > ready {
                 (ready, since) = (self.desk.ready, Instant::now());
             } else if since.elapsed() > PATIENCE {
-                return Err(Error::Server(format!("{} sockets wait for the server to let them in", self.opening())));
+                let waits = self.sockets.iter().find_map(|socket| socket.talk.waits_for());
+                return Err(Error::Server(format!(
+                    "{} sockets do not get in; one waits for {waits:?}",
+                    self.opening()
+                )));
             }
         }
         Ok(())
@@ -164,7 +188,8 @@ impl<'a> Engine<'a> {
         let host = target.to_string();
         let seat = Seat { role: place.role, room: &self.rooms[place.room], host: &host, cookie, after: None };
         let socket = &mut self.sockets[index];
-        socket.talk.begin(&mut self.desk, seat, self.settings.workload.joins());
+        let now = self.began.elapsed().as_nanos() as u64;
+        socket.talk.begin(&mut self.desk, seat, self.settings.workload.joins(), now);
         (socket.stream, socket.blocked) = (Some(stream), false);
         self.begun += 1;
         self.eager.push(index);

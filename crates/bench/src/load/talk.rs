@@ -12,6 +12,8 @@ use crate::{
 
 /// Longest frame that is looked at as one, in bytes of payload. Longer ones are only searched for messages.
 const WHOLE: usize = 512;
+/// After so many nanoseconds a step that may be said again is.
+const AGAIN: u64 = 500_000_000;
 
 /// What all conversations share.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ impl Desk {
 pub(super) struct Talk {
     /// What is still to be said before the socket is ready. The first was said.
     steps: VecDeque<Step>,
+    /// When it was.
+    said: u64,
     /// What came of an answer in HTTP, while answers are in HTTP.
     answer: Option<Vec<u8>>,
     walker: Walker,
@@ -67,6 +71,7 @@ impl Talk {
     pub(super) fn new(expected: bool, places: bool) -> Self {
         Self {
             steps: VecDeque::new(),
+            said: 0,
             answer: None,
             walker: Walker::new(WHOLE),
             scanner: Scanner::default(),
@@ -82,8 +87,13 @@ impl Talk {
         self.steps.is_empty()
     }
 
+    /// What it waits for, while it is not ready.
+    pub(super) fn waits_for(&self) -> Option<Until> {
+        self.steps.front().map(|step| step.until)
+    }
+
     /// Starts anew on a new connection. `join`: ready means to have joined.
-    pub(super) fn begin(&mut self, desk: &mut Desk, seat: Seat<'_>, join: bool) {
+    pub(super) fn begin(&mut self, desk: &mut Desk, seat: Seat<'_>, join: bool, now: u64) {
         let dialect = desk.dialect;
         let seat = Seat { after: self.place.as_deref(), ..seat };
         self.steps = dialect.opening(seat).into();
@@ -91,6 +101,7 @@ impl Talk {
         self.answer = Some(Vec::new());
         (self.walker, self.scanner) = (Walker::new(WHOLE), Scanner::default());
         self.out.clear();
+        self.said = now;
         match self.steps.front() {
             Some(first) => self.out.extend(&first.say),
             // A writer that posts is ready at once.
@@ -99,6 +110,16 @@ impl Talk {
                 debug_assert!(dialect.posts(seat.role) && seat.role == Role::Writer);
             }
         }
+    }
+
+    /// Says the present step again, if it is one that is said again and its time has come.
+    pub(super) fn repeat(&mut self, now: u64) -> bool {
+        let step = self.steps.front().filter(|step| step.again && self.said + AGAIN < now);
+        if let Some(Step { say, .. }) = step {
+            self.out.extend(say);
+            self.said = now;
+        }
+        !self.out.is_empty()
     }
 
     /// Takes bytes that came at `now`, nanoseconds since the run began.
@@ -112,7 +133,8 @@ impl Talk {
                 if status != 101 {
                     return Err(Over::Handshake(line));
                 }
-                self.step(desk);
+                step(&mut self.steps, &mut self.out, desk);
+                self.said = now;
                 return self.frames(desk, &answer[length..], now);
             }
             if answer.len() < whole {
@@ -174,14 +196,11 @@ impl Talk {
                         && memchr::memmem::find(payload, what.as_bytes()).is_some()
                     {
                         step(&mut self.steps, &mut self.out, desk);
+                        self.said = now;
                     }
                 }
             }
         }
-    }
-
-    fn step(&mut self, desk: &mut Desk) {
-        step(&mut self.steps, &mut self.out, desk);
     }
 }
 
