@@ -18,7 +18,7 @@ mod stock;
 mod table;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -120,7 +120,7 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
     let stop = Stop::on_signals(|| ())?;
     raise_limit();
     let steps = console.steps(&stop);
-    let wanted: Vec<_> = Peer::all().iter().copied().filter(|peer| options.asks_for(*peer)).collect();
+    let wanted: BTreeSet<_> = cells.iter().flat_map(|cell| options.peers(cell)).collect();
     let checked = cells.iter().any(|cell| cell.workload == Workload::Recovery);
     let stock = Stock::get(&wanted, checked, console, &steps)?;
     let began = Instant::now();
@@ -192,22 +192,22 @@ impl Bench<'_> {
     }
 
     fn measure_one(&mut self, cell: &Cell, peer: Peer) -> Result<()> {
-        let measured = if cell.workload == Workload::Recovery {
-            let recovered = recovery(peer, self.stock, self.stop);
-            recovered.map(|recovery| _ = self.recovery.insert(peer, recovery)).map(|()| None)
-        } else {
-            load::measure(cell, peer, self.options.scale(), self.stock, self.stop).map(Some)
+        let measured = match cell.workload {
+            Workload::Recovery => {
+                recovery(peer, self.stock, self.stop).map(|seen| _ = self.recovery.insert(peer, seen))
+            }
+            _ => load::measure(cell, peer, self.options.scale(), self.stock, self.stop)
+                .map(|figures| self.measured.entry((*cell, peer)).or_default().figures.push(figures)),
         };
-        let rounds = self.measured.entry((*cell, peer)).or_default();
         match measured {
-            Ok(figures) => rounds.figures.extend(figures),
-            Err(_) if self.stop.is_asked() => return Err(Error::Stopped),
+            Err(_) if self.stop.is_asked() => Err(Error::Stopped),
             Err(why) => {
                 self.console.error(&format!("{cell}, {peer}: {why}"));
-                rounds.trouble = Some(why.to_string());
+                self.measured.entry((*cell, peer)).or_default().trouble = Some(why.to_string());
+                Ok(())
             }
+            Ok(()) => Ok(()),
         }
-        Ok(())
     }
 }
 

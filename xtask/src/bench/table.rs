@@ -30,10 +30,12 @@ pub(crate) struct Row {
 #[serde(transparent)]
 pub(crate) struct Table(pub(crate) Vec<Row>);
 
-/// What came of one peer in one cell, round by round.
+/// What came of one peer in one cell.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
+    /// Of each round that could be measured.
     pub(crate) figures: Vec<Figures>,
+    /// Why another could not be.
     pub(crate) trouble: Option<String>,
 }
 
