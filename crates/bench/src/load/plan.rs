@@ -80,3 +80,73 @@ pub(super) fn source(index: usize) -> Ipv4Addr {
     // Two million sockets would be needed to leave the range.
     Ipv4Addr::new(127, 0, 0, u8::try_from(1 + index / FROM_ONE_ADDRESS).unwrap_or(u8::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn plan(line: &str) -> Plan {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        Plan::new(&Flags::parse_from(["load"].into_iter().chain(line.split(' '))).settings)
+    }
+
+    const TARGETS: &str = "--target 127.0.0.1:1 127.0.0.1:2 127.0.0.1:3";
+
+    #[test]
+    fn every_target_gets_its_share_of_every_room() {
+        let plan = plan(&format!("--dialect trunkline --workload rooms --sockets 600 --rooms 100 {TARGETS}"));
+        assert_eq!((plan.places.len(), plan.writers.len()), (600, 100));
+        assert_eq!(plan.expected, [6; 100]);
+        for room in 0..100 {
+            let at = |target| plan.places.iter().filter(|place| place.room == room && place.target == target).count();
+            assert_eq!([at(0), at(1), at(2)], [2, 2, 2]);
+        }
+        // One writer a room, and these are spread, too.
+        let targets: Vec<_> = plan.writers.iter().map(|writers| plan.places[writers[0]].target).collect();
+        assert_eq!(targets[..4], [0, 1, 2, 0]);
+        assert!(plan.places.iter().all(|place| place.role == Role::Member));
+    }
+
+    #[test]
+    fn who_cannot_write_as_a_member_has_writers_beside() {
+        let plan = plan(&format!("--dialect floor --workload flat --sockets 10 {TARGETS}"));
+        assert_eq!((plan.places.len(), &plan.expected[..]), (14, &[10][..]));
+        assert_eq!(plan.writers, [[10, 11, 12, 13]]);
+        assert!(plan.writers[0].iter().all(|index| plan.places[*index].role == Role::Writer));
+    }
+
+    #[test]
+    fn nobody_writes_where_only_connections_count() {
+        for workload in ["idle", "connect"] {
+            let plan = plan(&format!("--dialect nats --workload {workload} --sockets 10 {TARGETS}"));
+            assert_eq!((plan.places.len(), &plan.writers[..]), (10, &[vec![]][..]));
+        }
+    }
+
+    #[test]
+    fn a_mixed_load_has_large_and_small_rooms_and_a_tenth_that_comes_and_goes() {
+        let plan = plan(&format!("--dialect trunkline --workload mixed --sockets 1000 --rooms 50 {TARGETS}"));
+        let sizes: Vec<_> = (0..50).map(|room| plan.places.iter().filter(|place| place.room == room).count()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 1000);
+        assert!(sizes.is_sorted_by(|before, after| before >= after) && sizes[0] > 200 && sizes[49] >= 1, "{sizes:?}");
+        let restless = plan.places.iter().filter(|place| place.restless).count();
+        assert!((60..=100).contains(&restless), "{restless}");
+        assert_eq!(plan.expected.iter().sum::<u32>() as usize, 1000 - restless);
+        for writer in plan.writers.iter().flatten() {
+            assert!(!plan.places[*writer].restless);
+        }
+    }
+
+    #[test]
+    fn more_sockets_than_ports_come_from_more_addresses() {
+        assert_eq!(source(0), Ipv4Addr::LOCALHOST);
+        assert_eq!(source(7_999), Ipv4Addr::LOCALHOST);
+        assert_eq!(source(8_000), Ipv4Addr::new(127, 0, 0, 2));
+    }
+}

@@ -217,3 +217,144 @@ fn acknowledged(desk: &mut Desk, now: u64) {
     desk.ledger.acknowledged();
     desk.progress = now;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        frame::{TEXT, unmasked},
+        stamp::Stamp,
+    };
+
+    const SEAT: Seat<'_> = Seat { role: Role::Member, room: "bench-0", host: "h", cookie: "", after: None };
+
+    fn server(text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame::from_server(&mut bytes, TEXT, text.bytes());
+        bytes
+    }
+
+    fn heard(talk: &mut Talk) -> Vec<String> {
+        let (bytes, mut texts) = (std::mem::take(&mut talk.out), Vec::new());
+        let (mut walker, mut rest) = (Walker::new(WHOLE), &bytes[..]);
+        while let Some(Part::Whole { mask, payload, .. }) = walker.next(&mut rest) {
+            texts.push(String::from_utf8(unmasked(payload, mask.unwrap()).collect()).unwrap());
+        }
+        texts
+    }
+
+    /// A conversation with Trunkline up to where it has joined, with all bytes in pieces of `cut`.
+    fn joined(cut: usize) -> (Talk, Desk) {
+        let (mut talk, mut desk) = (Talk::new(true, true), Desk::new(Dialect::Trunkline));
+        talk.begin(&mut desk, SEAT, true, 0);
+        assert!(talk.out.starts_with(b"GET /ws HTTP/1.1\r\n"));
+        talk.out.clear();
+        let welcome = [b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), server(r#"{"type":"welcome"}"#)].concat();
+        welcome.chunks(cut).for_each(|chunk| talk.take(&mut desk, chunk, 1).unwrap());
+        assert_eq!(heard(&mut talk), [r#"{"type":"join","room":"bench-0","recent":0}"#]);
+        assert_eq!((talk.is_ready(), desk.ready), (false, 0));
+        let joined = server(r#"{"type":"joined","room":"bench-0","resumed":false,"head":"1-1"}"#);
+        joined.chunks(cut).for_each(|chunk| talk.take(&mut desk, chunk, 2).unwrap());
+        assert_eq!((talk.is_ready(), desk.ready, talk.place.as_deref()), (true, 1, Some("1-1")));
+        (talk, desk)
+    }
+
+    fn message(number: u32) -> String {
+        let text = Stamp { number, intended: 0 }.text();
+        let text = std::str::from_utf8(&text).unwrap();
+        format!(
+            r#"{{"type":"message","pos":"1-{number}","room":"bench-0","id":"{number:08x}","user":"b","text":"{text}","at":1}}"#
+        )
+    }
+
+    #[test]
+    fn whatever_is_cut_messages_and_acknowledgements_count_and_pings_are_answered() {
+        for cut in [1, 2, 7, 100, 10_000] {
+            let (mut talk, mut desk) = joined(cut);
+            desk.ledger.open_window();
+            desk.ledger.sent(1);
+            desk.ledger.sent(1);
+            let mut bytes = server(&message(0));
+            bytes.extend(server(r#"{"type":"ping"}"#));
+            bytes.extend(server(r#"{"type":"sent","room":"bench-0","id":"00000000","pos":"1-0"}"#));
+            frame::from_server(&mut bytes, PING, b"hi".iter().copied());
+            bytes.extend(server(&format!(r#"{{"type":"presence","here":["{}"]}}"#, "ann".repeat(300))));
+            bytes.extend(server(&message(1)));
+            bytes.chunks(cut).for_each(|chunk| talk.take(&mut desk, chunk, 3).unwrap());
+            let counts = desk.ledger.counts();
+            assert_eq!((counts.delivered, counts.lost, counts.acknowledged), (2, 0, 1));
+            assert_eq!(heard(&mut talk), [r#"{"type":"pong"}"#, "hi"]);
+            assert_eq!(talk.place.as_deref(), Some("1-1"));
+        }
+    }
+
+    #[test]
+    fn who_comes_back_tells_the_place() {
+        let (mut talk, mut desk) = joined(1000);
+        talk.begin(&mut desk, SEAT, true, 0);
+        talk.out.clear();
+        talk.take(&mut desk, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
+        talk.take(&mut desk, &server(r#"{"type":"welcome"}"#), 1).unwrap();
+        assert_eq!(heard(&mut talk), [r#"{"type":"join","room":"bench-0","recent":0,"after":"1-1"}"#]);
+    }
+
+    #[test]
+    fn a_message_split_over_pieces_of_a_long_frame_counts_once() {
+        let (mut talk, mut desk) = (Talk::new(true, false), Desk::new(Dialect::Nats));
+        desk.ledger.open_window();
+        let texts: Vec<_> = (0..9).map(|number| Stamp { number, intended: 0 }.text()).collect();
+        let stream: Vec<_> =
+            texts.iter().flat_map(|text| [&b"MSG bench-0 1 100\r\n"[..], text, b"\r\n"].concat()).collect();
+        let mut bytes = Vec::new();
+        frame::from_server(&mut bytes, frame::BINARY, stream.into_iter());
+        texts.iter().for_each(|_| desk.ledger.sent(1));
+        bytes.chunks(13).for_each(|chunk| talk.take(&mut desk, chunk, 1).unwrap());
+        let counts = desk.ledger.counts();
+        assert_eq!((counts.delivered, counts.lost, counts.repeated), (9, 0, 0));
+    }
+
+    #[test]
+    fn refusals_end_the_conversation() {
+        let (mut talk, mut desk) = (Talk::new(true, false), Desk::new(Dialect::Trunkline));
+        talk.begin(&mut desk, SEAT, true, 0);
+        let answer = talk.take(&mut desk, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}", 1);
+        assert_eq!(answer, Err(Over::Handshake("HTTP/1.1 401 Unauthorized".to_owned())));
+        let (mut talk, mut desk) = joined(1000);
+        let error = r#"{"type":"error","code":"rate_limited"}"#;
+        assert_eq!(talk.take(&mut desk, &server(error), 1), Err(Over::Refused(error.to_owned())));
+        let (mut talk, mut desk) = joined(1000);
+        let mut close = Vec::new();
+        frame::from_server(&mut close, CLOSE, 4409_u16.to_be_bytes().into_iter());
+        assert_eq!(talk.take(&mut desk, &close, 1), Err(Over::Closed(4409)));
+    }
+
+    #[test]
+    fn posts_are_acknowledged_by_their_answers() {
+        let (mut talk, mut desk) = (Talk::new(false, false), Desk::new(Dialect::Nchan));
+        talk.begin(&mut desk, Seat { role: Role::Writer, ..SEAT }, true, 0);
+        assert_eq!((talk.is_ready(), desk.ready), (true, 1));
+        desk.ledger.open_window();
+        let answers = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nqueue".repeat(3);
+        answers.chunks(17).for_each(|chunk| talk.take(&mut desk, chunk, 1).unwrap());
+        assert_eq!(desk.ledger.counts().acknowledged, 3);
+        assert!(talk.take(&mut desk, b"HTTP/1.1 507 Full\r\n\r\n", 1).is_err());
+    }
+
+    #[test]
+    fn a_join_that_is_not_answered_is_said_again_and_counts_once() {
+        let (mut talk, mut desk) = (Talk::new(true, false), Desk::new(Dialect::Socketio));
+        talk.begin(&mut desk, SEAT, true, 0);
+        talk.take(&mut desk, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
+        talk.take(&mut desk, &server(r#"0{"sid":"a"}"#), 1).unwrap();
+        talk.out.clear();
+        talk.take(&mut desk, &server(r#"40{"sid":"b"}"#), 5).unwrap();
+        assert_eq!(heard(&mut talk), [r#"420["join","bench-0"]"#]);
+        assert!(!talk.repeat(AGAIN) && talk.repeat(AGAIN + 6));
+        assert_eq!(heard(&mut talk), [r#"420["join","bench-0"]"#]);
+        for _ in 0..2 {
+            talk.take(&mut desk, &server(r#"430["joined"]"#), 9).unwrap();
+        }
+        assert_eq!((desk.ready, desk.ledger.counts().acknowledged), (1, 0));
+        assert!(!talk.repeat(u64::MAX));
+    }
+}
