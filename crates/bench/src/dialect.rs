@@ -95,11 +95,6 @@ impl Dialect {
         !matches!(self, Self::Floor | Self::Nats)
     }
 
-    /// Whether writers publish by plain HTTP.
-    pub(crate) fn posts(self, role: Role) -> bool {
-        self == Self::Nchan && role == Role::Writer
-    }
-
     /// The request that starts a session for a user, on a connection that stays open; nothing where there are no sessions.
     pub(crate) fn login(self, host: &str, user: &str) -> Option<Vec<u8>> {
         match self {

@@ -4,7 +4,7 @@ use super::{
     Settings, Workload,
     engine::Engine,
     plan::Plan,
-    proc,
+    proc::{self, Cpu},
     report::{Latency, Report},
     schedule::Schedule,
 };
@@ -15,8 +15,6 @@ const SECOND: u64 = 1_000_000_000;
 const PROGRESS: u64 = 2 * SECOND;
 /// How long deliveries are waited for after the window, if some still come.
 const SETTLE: u64 = 30 * SECOND;
-/// How often a closed loop that stands still is looked at.
-const LOOK: u64 = SECOND / 4;
 /// How long a herd may take to come back.
 const HERD: u64 = 60 * SECOND;
 /// Share of a mixed load's restless sockets that comes and goes each second.
@@ -36,22 +34,32 @@ pub(super) struct Drive<'a> {
     coming: Schedule,
 }
 
-/// What processes used between two moments.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    nanoseconds: u64,
-    server_us: u64,
-    redis_us: u64,
-    load_us: u64,
+/// What all processes had used at a moment.
+#[derive(Debug)]
+struct Reading {
+    at: u64,
+    server: Cpu,
+    redis: Cpu,
+    load: Cpu,
 }
 
-impl Spent {
-    fn since(self, earlier: Self) -> Self {
-        Self {
-            nanoseconds: self.nanoseconds - earlier.nanoseconds,
-            server_us: self.server_us.saturating_sub(earlier.server_us),
-            redis_us: self.redis_us.saturating_sub(earlier.redis_us),
-            load_us: self.load_us.saturating_sub(earlier.load_us),
+/// What they used between two moments, in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    seconds: f64,
+    server: u64,
+    redis: u64,
+    load: u64,
+}
+
+impl Reading {
+    fn since(&self, earlier: &Self) -> Spent {
+        let us = |now: &Cpu, then: &Cpu| now.since(then).as_micros() as u64;
+        Spent {
+            seconds: (self.at - earlier.at) as f64 / 1e9,
+            server: us(&self.server, &earlier.server),
+            redis: us(&self.redis, &earlier.redis),
+            load: us(&self.load, &earlier.load),
         }
     }
 }
@@ -67,10 +75,10 @@ impl<'a> Drive<'a> {
         let settings = self.settings;
         let pss_before = proc::pss_kib(&settings.server_pids)?;
         eprintln!("trunkline-bench: opening {} sockets", self.plan.places.len());
-        let begin = self.spent()?;
+        let begin = self.reading()?;
         self.engine.enqueue(0..self.plan.places.len());
         self.engine.all_open()?;
-        let mut opened = self.spent()?.since(begin);
+        let mut opened = self.reading()?.since(&begin);
         let mut connects = self.plan.places.len() as u64;
         self.engine.quiet()?;
         let mut pss_after = proc::pss_kib(&settings.server_pids)?;
@@ -79,17 +87,17 @@ impl<'a> Drive<'a> {
             eprintln!("trunkline-bench: measuring for {} s", settings.duration.as_secs_f64());
             self.start();
             self.until(self.engine.now() + settings.warm_up.as_nanos() as u64)?;
-            let begin = self.spent()?;
+            let begin = self.reading()?;
             self.engine.desk.ledger.open_window();
             let end = self.engine.now() + settings.duration.as_nanos() as u64;
             if settings.workload == Workload::Herd {
                 connects = self.cut_all();
                 self.all_back()?;
-                opened = self.spent()?.since(begin);
+                opened = self.reading()?.since(&begin);
             }
             self.until(end)?;
             self.engine.desk.ledger.close_window();
-            window = self.spent()?.since(begin);
+            window = self.reading()?.since(&begin);
             self.settle()?;
         }
         if settings.workload == Workload::Idle {
@@ -103,16 +111,16 @@ impl<'a> Drive<'a> {
             sockets: settings.sockets,
             rooms: settings.rooms,
             targets: settings.targets.len(),
-            seconds: window.nanoseconds as f64 / 1e9,
+            seconds: window.seconds,
             sent: counts.sent,
             acknowledged: settings.dialect.acknowledges().then_some(counts.acknowledged),
             delivered: counts.delivered,
             lost: counts.lost,
             repeated: counts.repeated,
             closed: self.engine.closed,
-            server_cpu_us: window.server_us,
-            redis_cpu_us: window.redis_us,
-            load_cpu_us: window.load_us,
+            server_cpu_us: window.server,
+            redis_cpu_us: window.redis,
+            load_cpu_us: window.load,
             latency_us: Latency {
                 p50: latency.value_at_quantile(0.5),
                 p90: latency.value_at_quantile(0.9),
@@ -121,25 +129,25 @@ impl<'a> Drive<'a> {
                 max: latency.max(),
             },
             connects,
-            connect_seconds: opened.nanoseconds as f64 / 1e9,
-            connect_cpu_us: opened.server_us,
+            connect_seconds: opened.seconds,
+            connect_cpu_us: opened.server,
             pss_kib_before: pss_before,
             pss_kib_after: pss_after,
         })
     }
 
-    fn spent(&self) -> Result<Spent, Error> {
-        let us = |pids: &[u32]| Ok::<_, Error>(proc::cpu(pids)?.as_micros() as u64);
-        Ok(Spent {
-            server_us: us(&self.settings.server_pids)?,
-            redis_us: us(&self.settings.redis_pids)?,
-            load_us: us(&[std::process::id()])?,
-            nanoseconds: self.engine.now(),
+    fn reading(&self) -> Result<Reading, Error> {
+        Ok(Reading {
+            server: Cpu::read(&self.settings.server_pids)?,
+            redis: Cpu::read(&self.settings.redis_pids)?,
+            load: Cpu::read(&[std::process::id()])?,
+            at: self.engine.now(),
         })
     }
 
     fn start(&mut self) {
         let now = self.engine.now();
+        self.engine.desk.progress = now;
         if self.settings.workload.paced() {
             self.schedule = Schedule::new(now, self.settings.sends_per_second());
         }
@@ -164,11 +172,10 @@ impl<'a> Drive<'a> {
     fn feed(&mut self, now: u64) -> u64 {
         match self.settings.workload {
             Workload::Connect | Workload::Idle => u64::MAX,
-            Workload::Flat => self.fill(now, |engine| engine.desk.ledger.incomplete()),
-            Workload::Publish if !self.settings.dialect.acknowledges() => {
-                self.fill(now, |engine| engine.desk.ledger.incomplete())
+            Workload::Publish if self.settings.dialect.acknowledges() => {
+                self.fill(now, |engine| engine.desk.ledger.unacknowledged())
             }
-            Workload::Publish => self.fill(now, |engine| engine.desk.ledger.unacknowledged() as u32),
+            Workload::Flat | Workload::Publish => self.fill(now, |engine| engine.desk.ledger.incomplete()),
             Workload::Paced | Workload::Rooms | Workload::Herd => self.send_due(now),
             Workload::Mixed => {
                 while self.coming.take(now).is_some() {
@@ -207,8 +214,7 @@ impl<'a> Drive<'a> {
         while under_way(&self.engine) < self.settings.window && self.engine.publish(self.room, now) {
             self.next_room();
         }
-        // Rounded, so that the timer is not set anew each time.
-        (now / LOOK + 1) * LOOK
+        self.engine.soon()
     }
 
     fn next_room(&mut self) {
@@ -245,7 +251,7 @@ impl<'a> Drive<'a> {
             if self.engine.desk.ledger.incomplete() == 0 || silent || now > begin + SETTLE {
                 return Ok(());
             }
-            self.engine.turn(now + LOOK)?;
+            self.engine.turn(self.engine.soon())?;
         }
     }
 }

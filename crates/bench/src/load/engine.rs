@@ -29,8 +29,8 @@ use crate::{
 const OPENING: u64 = 64;
 /// How long openings may go without one that comes to its end.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often sockets that are not ready are looked through for steps to repeat, in nanoseconds.
-const REPEAT: u64 = 100_000_000;
+/// How often what is not urgent is looked at, in nanoseconds.
+const LOOK: u64 = 100_000_000;
 /// Bytes that one read takes.
 const READ: usize = 64 * 1024;
 /// How long nothing may be said but signs of life until it is quiet. Trunkline tells who came once a second.
@@ -108,7 +108,7 @@ impl<'a> Engine<'a> {
     /// What was said and not answered is said again, where that is due.
     fn repeat(&mut self) {
         let now = self.now();
-        if self.opening() == 0 || now < self.repeated + REPEAT {
+        if self.opening() == 0 || now < self.repeated + LOOK {
             return;
         }
         self.repeated = now;
@@ -122,11 +122,13 @@ impl<'a> Engine<'a> {
     /// Waits for events, at most until then, and does what they ask for.
     pub(super) fn turn(&mut self, until: u64) -> Result<(), Error> {
         self.repeat();
-        self.send_off()?;
         while self.begun - self.desk.ready < OPENING
             && let Some(index) = self.queue.pop_front()
         {
             self.open(index)?;
+        }
+        while let Some(index) = self.eager.pop() {
+            self.push(index)?;
         }
         let mut events = std::mem::take(&mut self.events);
         let until = self.began + Duration::from_nanos(until);
@@ -135,7 +137,12 @@ impl<'a> Engine<'a> {
             self.serve(event.token as usize, event.ending)?;
         }
         self.events = events;
-        self.send_off()
+        Ok(())
+    }
+
+    /// When to look again at something that is not urgent. Rounded, so that the timer is not set anew at each turn.
+    pub(super) fn soon(&self) -> u64 {
+        (self.now() / LOOK + 1) * LOOK
     }
 
     /// Opens these sockets in their order, as soon as it is their turn.
@@ -152,15 +159,13 @@ impl<'a> Engine<'a> {
     pub(super) fn all_open(&mut self) -> Result<(), Error> {
         let (mut ready, mut since) = (self.desk.ready, Instant::now());
         while self.opening() > 0 {
-            self.turn(self.now() + 100_000_000)?;
+            self.turn(self.soon())?;
             if self.desk.ready > ready {
                 (ready, since) = (self.desk.ready, Instant::now());
             } else if since.elapsed() > PATIENCE {
                 let waits = self.sockets.iter().find_map(|socket| socket.talk.waits_for());
-                return Err(Error::Server(format!(
-                    "{} sockets do not get in; one waits for {waits:?}",
-                    self.opening()
-                )));
+                let waits = waits.map(|until| format!("; one waits for {until:?}")).unwrap_or_default();
+                return Err(Error::Server(format!("{} sockets do not get in{waits}", self.opening())));
             }
         }
         Ok(())
@@ -171,7 +176,7 @@ impl<'a> Engine<'a> {
         let begin = Instant::now();
         let (mut others, mut since) = (self.desk.others, begin);
         while since.elapsed() < QUIET && begin.elapsed() < QUIET_MOST {
-            self.turn(self.now() + 100_000_000)?;
+            self.turn(self.soon())?;
             if self.desk.others > others {
                 (others, since) = (self.desk.others, Instant::now());
             }
@@ -228,14 +233,7 @@ impl<'a> Engine<'a> {
         false
     }
 
-    /// Writes what is to be sent.
-    fn send_off(&mut self) -> Result<(), Error> {
-        while let Some(index) = self.eager.pop() {
-            self.push(index)?;
-        }
-        Ok(())
-    }
-
+    /// Writes what is to be sent, as far as the socket takes it.
     fn push(&mut self, index: usize) -> Result<(), Error> {
         let Socket { stream: Some(stream), talk, blocked } = &mut self.sockets[index] else { return Ok(()) };
         let result = flush(stream, &mut talk.out);
@@ -243,6 +241,7 @@ impl<'a> Engine<'a> {
         result.or_else(|error| self.lost(index, &error))
     }
 
+    /// Reads what has come.
     fn serve(&mut self, index: usize, ending: bool) -> Result<(), Error> {
         // An event may be older than the socket; then there is nothing to do yet.
         if self.sockets[index].blocked {

@@ -24,7 +24,7 @@ pub(super) struct Ledger {
     window: Range<u32>,
     /// Whether the window is open.
     counting: bool,
-    acknowledged: u64,
+    acknowledged: u32,
     counts: Counts,
     latency: Histogram<u64>,
 }
@@ -108,15 +108,15 @@ impl Ledger {
     }
 
     /// Messages that were not acknowledged, over the whole run.
-    pub(super) fn unacknowledged(&self) -> u64 {
-        u64::from(self.next()).saturating_sub(self.acknowledged)
+    pub(super) fn unacknowledged(&self) -> u32 {
+        self.next().saturating_sub(self.acknowledged)
     }
 
     /// Stops waiting for what has not come until now. It still counts if it comes, and is lost if not.
     pub(super) fn write_off(&mut self) {
         self.written_off = self.next();
         self.incomplete = 0;
-        self.acknowledged = u64::from(self.next());
+        self.acknowledged = self.next();
     }
 
     /// From now on everything counts.

@@ -5,25 +5,56 @@ use std::{fs, io, time::Duration};
 
 use crate::Error;
 
-/// CPU time that these processes have used, user and system together, of all threads that live.
-///
-/// Of `schedstat`, which counts nanoseconds; `stat` would count ticks of ten milliseconds. The price: a thread that ends
-/// takes its time with it, so a server should not start threads while it is measured.
-pub(super) fn cpu(pids: &[u32]) -> Result<Duration, Error> {
-    let of = |pid: &u32| -> io::Result<u64> {
-        let mut sum = 0;
+/// The tick of `stat`: Linux counts 100 a second there, whatever its timer does.
+const TICK: Duration = Duration::from_millis(10);
+/// User and system time are rounded down to ticks each, at both moments.
+const ROUNDING: Duration = Duration::from_millis(20);
+
+/// CPU time, user and system together, that processes had used at a moment.
+#[derive(Debug)]
+pub(super) struct Cpu(Vec<Used>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// By the threads that lived, to the nanosecond.
+    living: Duration,
+    /// By all that ever were, in whole ticks.
+    all: Duration,
+}
+
+impl Cpu {
+    pub(super) fn read(pids: &[u32]) -> Result<Self, Error> {
+        let each = pids.iter().map(|pid| Used::read(*pid).map_err(|source| Error::Process { pid: *pid, source }));
+        each.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What was used between two moments.
+    pub(super) fn since(&self, earlier: &Self) -> Duration {
+        self.0.iter().zip(&earlier.0).map(|(now, then)| now.since(*then)).sum()
+    }
+}
+
+impl Used {
+    fn read(pid: u32) -> io::Result<Self> {
+        let mut living = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             // A thread may have ended since.
             match fs::read_to_string(task?.path().join("schedstat")) {
-                Ok(text) => sum += run_time(&text).ok_or(io::ErrorKind::InvalidData)?,
+                Ok(text) => living += run_time(&text).ok_or(io::ErrorKind::InvalidData)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(sum)
-    };
-    let each = pids.iter().map(|pid| of(pid).map_err(|source| Error::Process { pid: *pid, source }));
-    each.sum::<Result<u64, _>>().map(Duration::from_nanos)
+        let ticks = ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { living: Duration::from_nanos(living), all: TICK * ticks })
+    }
+
+    /// Threads that have ended took their time with them. If ticks know clearly more, that is why.
+    fn since(self, earlier: Self) -> Duration {
+        let living = self.living.saturating_sub(earlier.living);
+        let all = self.all.saturating_sub(earlier.all);
+        if all > living + ROUNDING { all } else { living }
+    }
 }
 
 /// Memory of these processes in KiB, pages that several share divided between them. The kernel's is not in it.
@@ -41,6 +72,13 @@ fn run_time(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
 }
 
+/// User and system time of `stat`, in ticks. The second field is a name in parentheses, which may hold anything.
+fn ticks(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let times: Vec<u32> = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
+    (times.len() == 2).then(|| times.iter().sum())
+}
+
 fn pss(smaps_rollup: &str) -> Option<u64> {
     let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
@@ -54,21 +92,39 @@ mod tests {
     fn the_kernels_files_are_read() {
         assert_eq!(run_time("573696 512112 2\n"), Some(573_696));
         assert_eq!(run_time(""), None);
+        let stat = "12 (nginx: (1) 7) S 10 11 11 0 -1 4194560 1057 0 2 0 314 15 1 2 20 0 1 0 20461 121 5 184";
+        assert_eq!(ticks(stat), Some(329));
+        assert_eq!(ticks("12 (a b) S 1"), None);
         let rollup = "55c2-7ffc ---p 00000000 00:00 0      [rollup]\nRss:       1616 kB\nPss:        260 kB\nPss_Dirty:  116 kB\n";
         assert_eq!(pss(rollup), Some(260));
         assert_eq!(pss("Rss: 1 kB\nPss_Dirty: 116 kB\n"), None);
     }
 
     #[test]
-    fn this_process_uses_time_and_memory() {
+    fn time_and_memory_of_this_process_are_read() {
         let own = [std::process::id()];
-        let before = cpu(&own).unwrap();
+        let before = Cpu::read(&own).unwrap();
         let begin = std::time::Instant::now();
-        while begin.elapsed() < Duration::from_millis(20) {
+        while begin.elapsed() < Duration::from_millis(50) {
             std::hint::black_box(0);
         }
-        assert!(cpu(&own).unwrap() - before > Duration::from_millis(1));
+        // Others want the processor, too.
+        assert!(Cpu::read(&own).unwrap().since(&before) > Duration::from_millis(1));
         assert!(pss_kib(&own).unwrap() > 100);
-        assert!(matches!(cpu(&[u32::MAX]), Err(Error::Process { pid: u32::MAX, .. })));
+        assert!(matches!(Cpu::read(&[u32::MAX]), Err(Error::Process { pid: u32::MAX, .. })));
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_counts() {
+        let used = |living, all| Used { living: Duration::from_millis(living), all: Duration::from_millis(all) };
+        let since = |now: Used, then| now.since(then).as_millis();
+        // Ticks that were rounded say nothing.
+        assert_eq!(since(used(1_234, 1_230), used(234, 220)), 1_000);
+        assert_eq!(since(used(1_234, 1_230), used(234, 250)), 1_000);
+        // A thread with 300 ms ended between, or before.
+        assert_eq!(since(used(934, 1_230), used(234, 230)), 1_000);
+        assert_eq!(since(used(1_234, 1_530), used(234, 530)), 1_000);
+        // One that had used more than all others since.
+        assert_eq!(since(used(100, 5_100), used(4_000, 4_900)), 200);
     }
 }

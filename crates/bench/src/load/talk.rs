@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::ledger::Ledger;
 use crate::{
-    dialect::{Dialect, Note, Role, Seat, Step, Until},
+    dialect::{Dialect, Note, Seat, Step, Until},
     frame::{self, CLOSE, PING, PONG, Part, Walker},
     http::{HEAD_MOST, Head},
     stamp::{Marks, Scanner},
@@ -33,14 +33,43 @@ impl Desk {
     pub(super) fn new(dialect: Dialect) -> Self {
         Self { dialect, marks: Marks::new(), ledger: Ledger::new(), ready: 0, others: 0, progress: 0 }
     }
+
+    fn acknowledged(&mut self, now: u64) {
+        self.ledger.acknowledged();
+        self.progress = now;
+    }
 }
 
-#[derive(Debug)]
-pub(super) struct Talk {
-    /// What is still to be said before the socket is ready. The first was said.
+/// What is still to be said before the socket is ready.
+#[derive(Debug, Default)]
+struct Script {
+    /// The first was said.
     steps: VecDeque<Step>,
     /// When it was.
     said: u64,
+}
+
+impl Script {
+    /// What had to be heard was heard.
+    fn step(&mut self, out: &mut Vec<u8>, desk: &mut Desk, now: u64) {
+        self.steps.pop_front();
+        self.say(out, desk, now);
+    }
+
+    /// Says the first step. Without one, the socket is ready.
+    fn say(&mut self, out: &mut Vec<u8>, desk: &mut Desk, now: u64) {
+        self.said = now;
+        match self.steps.front() {
+            Some(next) => out.extend(&next.say),
+            None => desk.ready += 1,
+        }
+    }
+}
+
+/// The conversation of a socket, over all its connections.
+#[derive(Debug)]
+pub(super) struct Talk {
+    script: Script,
     /// What came of an answer in HTTP, while answers are in HTTP.
     answer: Option<Vec<u8>>,
     walker: Walker,
@@ -58,9 +87,7 @@ pub(super) struct Talk {
 /// The server ends the conversation, or refuses what was said.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Over {
-    #[error("the handshake was answered with {0:?}")]
-    Handshake(String),
-    #[error("{0}")]
+    #[error("the server answered {0}")]
     Refused(String),
     #[error("the server closed a socket with code {0}")]
     Closed(u16),
@@ -70,8 +97,7 @@ impl Talk {
     /// `expected`: each message of the room is expected here. `places`: the place in the log is followed, to resume there.
     pub(super) fn new(expected: bool, places: bool) -> Self {
         Self {
-            steps: VecDeque::new(),
-            said: 0,
+            script: Script::default(),
             answer: None,
             walker: Walker::new(WHOLE),
             scanner: Scanner::default(),
@@ -84,42 +110,35 @@ impl Talk {
 
     /// Whether everything that opens and joins is said and answered.
     pub(super) fn is_ready(&self) -> bool {
-        self.steps.is_empty()
+        self.script.steps.is_empty()
     }
 
     /// What it waits for, while it is not ready.
     pub(super) fn waits_for(&self) -> Option<Until> {
-        self.steps.front().map(|step| step.until)
+        self.script.steps.front().map(|step| step.until)
     }
 
     /// Starts anew on a new connection. `join`: ready means to have joined.
     pub(super) fn begin(&mut self, desk: &mut Desk, seat: Seat<'_>, join: bool, now: u64) {
         let dialect = desk.dialect;
         let seat = Seat { after: self.place.as_deref(), ..seat };
-        self.steps = dialect.opening(seat).into();
-        self.steps.extend(dialect.joining(seat).filter(|_| join));
+        let steps = dialect.opening(seat).into_iter().chain(dialect.joining(seat).filter(|_| join));
+        self.script.steps = steps.collect();
         self.answer = Some(Vec::new());
         (self.walker, self.scanner) = (Walker::new(WHOLE), Scanner::default());
         self.out.clear();
-        self.said = now;
-        match self.steps.front() {
-            Some(first) => self.out.extend(&first.say),
-            // A writer that posts is ready at once.
-            None => {
-                desk.ready += 1;
-                debug_assert!(dialect.posts(seat.role) && seat.role == Role::Writer);
-            }
-        }
+        self.script.say(&mut self.out, desk, now);
     }
 
     /// Says the present step again, if it is one that is said again and its time has come.
     pub(super) fn repeat(&mut self, now: u64) -> bool {
-        let step = self.steps.front().filter(|step| step.again && self.said + AGAIN < now);
+        let Script { steps, said } = &mut self.script;
+        let step = steps.front().filter(|step| step.again && *said + AGAIN < now);
         if let Some(Step { say, .. }) = step {
             self.out.extend(say);
-            self.said = now;
+            *said = now;
         }
-        !self.out.is_empty()
+        step.is_some()
     }
 
     /// Takes bytes that came at `now`, nanoseconds since the run began.
@@ -127,23 +146,20 @@ impl Talk {
         let Some(mut answer) = self.answer.take() else { return self.frames(desk, bytes, now) };
         answer.extend(bytes);
         while let Some(head) = Head::parse(&answer) {
-            let (line, length, whole) = (head.first_line().to_owned(), head.length, head.length_with_body());
-            let status = head.status();
-            if !self.steps.is_empty() {
-                if status != 101 {
-                    return Err(Over::Handshake(line));
+            match head.status() {
+                101 => {
+                    self.script.step(&mut self.out, desk, now);
+                    return self.frames(desk, &answer[head.length..], now);
                 }
-                step(&mut self.steps, &mut self.out, desk);
-                self.said = now;
-                return self.frames(desk, &answer[length..], now);
-            }
-            if answer.len() < whole {
-                break;
-            }
-            answer.drain(..whole);
-            match status {
-                200..=299 => acknowledged(desk, now),
-                _ => return Err(Over::Refused(format!("a message was answered with {line:?}"))),
+                200..=299 if self.is_ready() => {
+                    let whole = head.length_with_body();
+                    if answer.len() < whole {
+                        break;
+                    }
+                    answer.drain(..whole);
+                    desk.acknowledged(now);
+                }
+                _ => return Err(Over::Refused(head.first_line().to_owned())),
             }
         }
         if answer.len() > HEAD_MOST {
@@ -158,10 +174,7 @@ impl Talk {
             let Some(part) = self.walker.next(&mut bytes) else { return Ok(()) };
             match part {
                 Part::Piece { first, payload } => {
-                    if first {
-                        self.scanner = Scanner::default();
-                        desk.others += 1;
-                    }
+                    desk.others += u64::from(first);
                     let Desk { marks, ledger, progress, .. } = desk;
                     self.scanner.scan(marks, payload, |stamp| {
                         *progress = now;
@@ -176,27 +189,26 @@ impl Talk {
                     let mut messages = 0;
                     for (_, stamp) in desk.marks.find(payload) {
                         desk.ledger.seen(stamp, self.expected, now);
+                        desk.progress = now;
                         messages += 1;
                     }
-                    if messages > 0 {
-                        desk.progress = now;
-                    }
+                    // The head that a join tells is a place only for who has seen none.
                     if self.places
+                        && (self.place.is_none() || messages > 0)
                         && let Some(place) = desk.dialect.place(payload)
                     {
                         self.place = Some(place.to_owned());
                     }
                     match desk.dialect.note(payload) {
-                        Note::Acknowledged if self.steps.is_empty() => acknowledged(desk, now),
+                        Note::Acknowledged => desk.acknowledged(now),
                         Note::Ping => desk.dialect.pong(&mut self.out),
                         Note::Refused => return Err(Over::Refused(String::from_utf8_lossy(payload).into_owned())),
-                        _ => desk.others += u64::from(messages == 0),
+                        Note::Other => desk.others += u64::from(messages == 0),
                     }
-                    if let Some(Step { until: Until::Heard(what), .. }) = self.steps.front()
+                    if let Some(Step { until: Until::Heard(what), .. }) = self.script.steps.front()
                         && memchr::memmem::find(payload, what.as_bytes()).is_some()
                     {
-                        step(&mut self.steps, &mut self.out, desk);
-                        self.said = now;
+                        self.script.step(&mut self.out, desk, now);
                     }
                 }
             }
@@ -204,24 +216,11 @@ impl Talk {
     }
 }
 
-/// What had to be heard was heard.
-fn step(steps: &mut VecDeque<Step>, out: &mut Vec<u8>, desk: &mut Desk) {
-    steps.pop_front();
-    match steps.front() {
-        Some(next) => out.extend(&next.say),
-        None => desk.ready += 1,
-    }
-}
-
-fn acknowledged(desk: &mut Desk, now: u64) {
-    desk.ledger.acknowledged();
-    desk.progress = now;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        dialect::Role,
         frame::{TEXT, unmasked},
         stamp::Stamp,
     };
@@ -296,6 +295,9 @@ mod tests {
         talk.take(&mut desk, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
         talk.take(&mut desk, &server(r#"{"type":"welcome"}"#), 1).unwrap();
         assert_eq!(heard(&mut talk), [r#"{"type":"join","room":"bench-0","recent":0,"after":"1-1"}"#]);
+        // What was missed has not come yet.
+        talk.take(&mut desk, &server(r#"{"type":"joined","resumed":true,"head":"1-9"}"#), 1).unwrap();
+        assert_eq!(talk.place.as_deref(), Some("1-1"));
     }
 
     #[test]
@@ -318,7 +320,7 @@ mod tests {
         let (mut talk, mut desk) = (Talk::new(true, false), Desk::new(Dialect::Trunkline));
         talk.begin(&mut desk, SEAT, true, 0);
         let answer = talk.take(&mut desk, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}", 1);
-        assert_eq!(answer, Err(Over::Handshake("HTTP/1.1 401 Unauthorized".to_owned())));
+        assert_eq!(answer, Err(Over::Refused("HTTP/1.1 401 Unauthorized".to_owned())));
         let (mut talk, mut desk) = joined(1000);
         let error = r#"{"type":"error","code":"rate_limited"}"#;
         assert_eq!(talk.take(&mut desk, &server(error), 1), Err(Over::Refused(error.to_owned())));
