@@ -88,7 +88,7 @@ pub(crate) enum Workload {
     Connect,
     /// Acknowledged sends into one room, as fast as they go, with hardly anybody reading.
     Publish,
-    /// Paced, all sockets at one of three instances: what the other two spend.
+    /// A thousand rooms of one, all at one of three instances: what the other two spend.
     Bystander,
     /// Rooms of very different sizes, sends, joins and leaves.
     Mixed,
@@ -150,16 +150,16 @@ impl Cell {
     /// What the load generator is told beside where the servers are.
     pub(crate) fn arguments(&self, scale: Scale) -> Vec<String> {
         let workload = match self.workload {
-            Workload::Bystander => Workload::Paced,
+            Workload::Bystander => Workload::Rooms,
             other => other,
         };
         let seconds = scale.seconds().to_string();
         let (sockets, rooms, workload) = (self.sockets.to_string(), self.rooms.to_string(), workload.to_string());
         let mut arguments = vec!["--workload", &workload, "--sockets", &sockets, "--rooms", &rooms, "--for", &seconds];
         match self.workload {
-            Workload::Paced | Workload::Bystander => arguments.extend(["--rate", "20000"]),
+            Workload::Paced => arguments.extend(["--rate", "20000"]),
             Workload::Flat => arguments.extend(["--window", "32"]),
-            Workload::Rooms => arguments.extend(["--sends", &rooms]),
+            Workload::Rooms | Workload::Bystander => arguments.extend(["--sends", &rooms]),
             Workload::Publish => arguments.extend(["--writers", &sockets, "--window", "256"]),
             Workload::Idle | Workload::Connect | Workload::Mixed | Workload::Herd | Workload::Recovery => {}
         }
@@ -216,7 +216,7 @@ impl Scale {
             Cell::new(Publish, 8, 1, 1),
             Cell::new(Connect, 5000, 1, 1),
             Cell::new(Idle, 5000, 1, 1),
-            Cell::new(Bystander, 1000, 1, 3),
+            Cell::new(Bystander, 1000, 1000, 3),
             Cell::new(Recovery, 1000, 20, 3),
             Cell::new(Flat, 1000, 1, 3),
             Cell::new(Flat, 5000, 1, 3),
@@ -261,9 +261,14 @@ mod tests {
 
     #[test]
     fn a_cell_becomes_arguments() {
-        let arguments = Cell::new(Workload::Bystander, 1000, 1, 3).arguments(Scale::Quick).join(" ");
-        assert_eq!(arguments, "--workload paced --sockets 1000 --rooms 1 --for 2 --rate 20000");
-        let arguments = Cell::new(Workload::Rooms, 5000, 1000, 1).arguments(Scale::Full).join(" ");
-        assert_eq!(arguments, "--workload rooms --sockets 5000 --rooms 1000 --for 3 --sends 1000");
+        let arguments = |cell: Cell, scale| cell.arguments(scale).join(" ");
+        assert_eq!(
+            arguments(Cell::new(Workload::Bystander, 1000, 1000, 3), Scale::Full),
+            "--workload rooms --sockets 1000 --rooms 1000 --for 3 --sends 1000"
+        );
+        assert_eq!(
+            arguments(Cell::new(Workload::Paced, 5000, 1, 1), Scale::Quick),
+            "--workload paced --sockets 5000 --rooms 1 --for 2 --rate 20000"
+        );
     }
 }
