@@ -226,7 +226,8 @@ mod tests {
             let (pss_kib_before, pss_kib_after) = (Some(1000.0), Some(after));
             figures(&idle, Peer::Nats, &Measured { pss_kib_before, pss_kib_after, ..Measured::default() })
         };
-        let spreads = spreads(&[run(1000.0 + 2.0 * 2000.0), Figures::new(), run(1000.0 + 4.0 * 2000.0)]);
+        let sockets = f64::from(idle.sockets);
+        let spreads = spreads(&[run(1000.0 + 2.0 * sockets), Figures::new(), run(1000.0 + 4.0 * sockets)]);
         assert_eq!(spreads[&Figure::Memory], Spread { median: 3.0, min: 2.0, max: 4.0, rounds: 2 });
     }
 }
