@@ -14,7 +14,8 @@ const LATENCY_MOST: u64 = 60_000_000;
 pub(super) struct Ledger {
     /// Number of the first message of `open`.
     first: u32,
-    /// Messages from the oldest on that is not complete, each with the deliveries that are still expected.
+    /// Messages from the oldest on that is not complete, each with the deliveries that are still expected. As long as
+    /// what is under way; a message that is lost keeps all that were sent after it, four bytes each.
     open: VecDeque<u32>,
     /// Of `open`, those not complete.
     incomplete: u32,
@@ -53,8 +54,8 @@ impl Ledger {
             counting: false,
             acknowledged: 0,
             counts: Counts::default(),
-            #[allow(clippy::expect_used, reason = "three digits fit any range")]
-            latency: Histogram::new_with_bounds(1, LATENCY_MOST, 3).expect("bounds are in order"),
+            latency: Histogram::new_with_bounds(1, LATENCY_MOST, 3)
+                .expect("the bounds are in order, three digits allowed"),
         }
     }
 

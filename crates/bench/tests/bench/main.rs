@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -75,6 +75,36 @@ fn batched_or_not_nothing_is_lost_in_a_closed_loop_over_many_rooms() {
 }
 
 #[test]
+fn connections_alone_are_counted() {
+    let report = Floor::start(&[]).measure(&["--workload", "connect", "--sockets", "200"]);
+    assert_eq!((&report["connects"], &report["sent"]), (&200.into(), &0.into()), "{report}");
+    assert_eq!(report["seconds"], report["connect_seconds"]);
+    assert_eq!(report["server_cpu_us"], report["connect_cpu_us"]);
+}
+
+#[test]
+fn those_who_stay_get_everything_while_others_come_and_go() {
+    let args = ["--workload", "mixed", "--sockets", "200", "--rooms", "5", "--sends", "200", "--for", "1"];
+    let report = Floor::start(&[]).measure(&args);
+    assert!(report["delivered"].as_u64().unwrap() > 5000, "{report}");
+    for nothing in ["lost", "repeated", "closed"] {
+        assert_eq!(report[nothing], 0, "{nothing} in {report}");
+    }
+}
+
+#[test]
+fn a_herd_comes_back() {
+    let args = ["--workload", "herd", "--sockets", "50", "--sends", "100", "--for", "0.5"];
+    let report = Floor::start(&[]).measure(&args);
+    assert_eq!((&report["connects"], &report["repeated"], &report["closed"]), (&50.into(), &0.into(), &0.into()));
+    // The floor keeps nothing for those who are away: what came and what is lost is together what was sent, but for those
+    // messages that were on their way when the window was opened or closed.
+    let count = |name: &str| report[name].as_u64().unwrap();
+    let passed = (count("sent") * 50).abs_diff(count("delivered") + count("lost"));
+    assert!(count("sent") > 0 && passed <= 10 * 50, "{report}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
     let mut floor = Floor::start(&[]);
     floor.process.kill().unwrap();
@@ -83,8 +113,7 @@ fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
         .args(["load", "--dialect", "floor", "--workload", "idle", "--target", &floor.address])
         .output()
         .unwrap();
-    let mut text = String::new();
-    (&output.stderr[..]).read_to_string(&mut text).unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{text}");
     assert!(text.lines().last().unwrap().contains("refused"), "{text}");
 }
