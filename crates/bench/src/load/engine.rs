@@ -293,7 +293,7 @@ fn connect(target: SocketAddr, index: usize) -> io::Result<TcpStream> {
     let socket = socket2::Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    // Ends by a reset, and so leaves no port behind that waits (RFC 9293 section 3.6).
+    // Ends by a reset, and so leaves no port behind that waits (RFC 9293 section 3.10.5).
     socket.set_linger(Some(Duration::ZERO))?;
     let source = plan::source(index);
     if target.ip() == Ipv4Addr::LOCALHOST && source != Ipv4Addr::LOCALHOST {
