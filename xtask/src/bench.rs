@@ -60,9 +60,9 @@ pub(crate) struct Options {
     /// cells that most goals are about.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: Option<u32>,
-    /// No measurement begins after so many minutes.
-    #[arg(long, value_name = "N", default_value_t = 24)]
-    minutes: u64,
+    /// No measurement begins after so many minutes. Default: 24, with --quick 4.
+    #[arg(long, value_name = "N")]
+    minutes: Option<u64>,
     /// Show what would be measured.
     #[arg(long)]
     list: bool,
@@ -75,6 +75,11 @@ impl Options {
 
     fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+    }
+
+    /// How long measurements may begin.
+    fn time(&self) -> Duration {
+        Duration::from_secs(60 * self.minutes.unwrap_or(if self.quick { 4 } else { 24 }))
     }
 
     /// How many of the cells, from the first, a round has. There is no time for all of them in each round.
@@ -133,7 +138,7 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
         measured: BTreeMap::new(),
         recovery: BTreeMap::new(),
     };
-    let left_out = bench.measure(&cells, began + Duration::from_secs(options.minutes * 60))?;
+    let left_out = bench.measure(&cells, began + options.time())?;
     let Bench { measured, recovery, .. } = bench;
     drop(steps);
     let rows = Table::new(&cells, measured);
