@@ -84,27 +84,19 @@ pub(super) fn lines(title: &str, axis: Axis, columns: &[String], series: &[Serie
 /// A bar a peer.
 pub(super) fn bars(title: &str, values: &[(Peer, f64)]) -> String {
     let most = values.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
-    let width = (WIDTH - LEFT - RIGHT) / values.len().max(1) as f64;
+    let width = (WIDTH - LEFT) / values.len().max(1) as f64;
     let mut svg = open(title);
     svg += &grid(HEIGHT - BOTTOM, "0");
     for (place, (peer, value)) in values.iter().enumerate() {
         let height = (value / most).max(0.0) * (HEIGHT - BOTTOM - TOP - 14.0);
         let (x, y) = (LEFT + place as f64 * width, HEIGHT - BOTTOM - height);
+        let (left, bar, middle) = (x + width * 0.15, width * 0.7, x + width / 2.0);
+        let (colour, above, below, value) = (colour(*peer), y - 4.0, HEIGHT - 8.0, shown(*value));
         _ = write!(
             svg,
-            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"{}\"/>\
-             <text x=\"{2:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            x + width * 0.15,
-            width * 0.7,
-            colour(*peer),
-            y - 4.0,
-            shown(*value)
-        );
-        _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{peer}</text>",
-            x + width / 2.0,
-            HEIGHT - 8.0
+            "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{bar:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>\
+             <text x=\"{middle:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{value}</text>\
+             <text x=\"{middle:.1}\" y=\"{below}\" text-anchor=\"middle\">{peer}</text>"
         );
     }
     close(svg, title, std::iter::empty())
@@ -163,6 +155,8 @@ mod tests {
             assert!(svg.contains("a &lt; b") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
         assert!(!bars("nothing", &[]).contains("NaN"));
+        let svg = bars("two", &[(Peer::Floor, 5.0), (Peer::Nats, 10.0)]);
+        assert!(svg.contains(">5.00</text>") && svg.contains("x=\"285.0\"") && svg.contains("x=\"735.0\""), "{svg}");
     }
 
     #[test]
