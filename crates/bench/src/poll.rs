@@ -13,7 +13,7 @@ use rustix::{
 };
 
 /// Most events that one wake-up takes.
-const EVENTS: usize = 256;
+pub(crate) const EVENTS: usize = 256;
 /// Token of the timer.
 const TIMER: u64 = u64::MAX;
 const ZERO: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
