@@ -26,7 +26,7 @@ use crate::{
     stop::Stop,
 };
 
-const LOAD: Load = Load { writers: 20, readers: 980, rooms: 20, rate: 20, text: 64 };
+const LOAD: Load = Load { writers: 20, readers: 980, rooms: 20, rate: 20, text: 64, tabs: 1 };
 const SERVERS: u32 = 3;
 /// Undisturbed writing before the kill, and writing after it.
 const BEFORE: Duration = Duration::from_secs(4);

@@ -274,21 +274,25 @@ impl Hub {
     }
 
     /// Writes what there is for the socket, if its own task waits for that and the connection takes bytes at once; else
-    /// wakes the task, which then does it.
-    fn write(&mut self, key: Key) {
+    /// wakes the task, which then does it. Answers whether all is done.
+    fn write(&mut self, key: Key) -> bool {
         let Some(outlet) = self.peer(key).and_then(|peer| peer.idle_outlet()) else {
-            return self.wake(key);
+            self.wake(key);
+            return false;
         };
         for _ in 0..TURN {
             let bytes = match self.take(key) {
-                None => return,
+                None => return true,
                 Some(Taken::End) => break,
                 Some(Taken::Bytes(bytes)) => bytes,
             };
             let count = match outlet.try_write(&bytes) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => return self.hang_up(key),
+                Err(_) => {
+                    self.hang_up(key);
+                    return false;
+                }
             };
             if count < bytes.len() {
                 if let Some(peer) = self.peer(key) {
@@ -298,6 +302,7 @@ impl Hub {
             }
         }
         self.wake(key);
+        false
     }
 
     // Time

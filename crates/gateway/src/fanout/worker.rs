@@ -165,10 +165,12 @@ async fn serve(
     let mut last = tokio::time::Instant::now();
     let mut batch = Vec::with_capacity(BATCH);
     let mut draining = false;
-    let mut pause_until = last;
+    let mut pause = None;
     loop {
         let next_mail = async {
-            tokio::time::sleep_until(pause_until).await;
+            if let Some(until) = pause {
+                tokio::time::sleep_until(until).await;
+            }
             mail.recv_many(&mut batch, BATCH).await
         };
         tokio::select! {
@@ -182,18 +184,18 @@ async fn serve(
                 for letter in batch.drain(..) {
                     hub.receive(letter);
                 }
-                hub.flush();
+                let woken = hub.flush();
                 if mail.is_empty() && lagged.swap(false, Ordering::Acquire) {
                     hub.lagged();
                 }
                 drop(hub);
                 drop(worker);
-                // The sockets that were woken stand before this task in the thread's queue.
-                tokio::task::yield_now().await;
-                let took = begun.elapsed();
-                if took >= SHORT {
-                    pause_until = begun + took + took.min(LONGEST_PAUSE);
+                if woken {
+                    // Those tasks stand before this one in the thread's queue.
+                    tokio::task::yield_now().await;
                 }
+                let took = begun.elapsed();
+                pause = (took >= SHORT).then(|| begun + took + took.min(LONGEST_PAUSE));
             }
             Ok(phase) = drain.wait_for(|phase| *phase == Phase::Closing), if !draining => {
                 drop(phase);

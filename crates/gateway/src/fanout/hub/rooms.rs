@@ -166,18 +166,21 @@ impl Hub {
         }
     }
 
-    /// Hands every socket what is new for it; called once for a whole batch of mail.
-    pub(crate) fn flush(&mut self) {
+    /// Hands every socket what is new for it; called once for a whole batch of mail. Answers whether some of it is left to
+    /// the sockets' own tasks.
+    pub(crate) fn flush(&mut self) -> bool {
+        let mut woken = false;
         for index in std::mem::take(&mut self.grown) {
             let Some(served) = self.rooms.get_mut(index) else { continue };
             served.grew = false;
             // Nobody joins or leaves meanwhile.
             let members = std::mem::take(&mut served.members);
             for &key in &members {
-                self.write(key);
+                woken |= !self.write(key);
             }
             self.rooms[index].members = members;
         }
+        woken
     }
 
     /// Mail was lost on the way: everything that may have been in it is asked for again.
