@@ -223,6 +223,13 @@ impl Hub {
         self.peer(key).is_none_or(|peer| peer.is_gone())
     }
 
+    /// The socket took bytes, perhaps not all that it was offered.
+    pub(crate) fn took(&mut self, key: Key) {
+        if let Some(peer) = self.peer(key) {
+            peer.vitals.took();
+        }
+    }
+
     /// The socket takes no bytes for now; woken when it is given up.
     pub(crate) fn stall(&mut self, key: Key, cx: &Context<'_>) {
         let now = self.now;

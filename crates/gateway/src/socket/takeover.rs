@@ -160,7 +160,10 @@ fn poll_write(seat: &Seat, connection: &TcpStream, unsent: &mut Bytes, cx: &mut 
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             match connection.try_write(unsent) {
-                Ok(count) => unsent.advance(count),
+                Ok(count) => {
+                    unsent.advance(count);
+                    seat.worker.hub().took(seat.key);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     seat.worker.hub().stall(seat.key, cx);
                     ready!(connection.poll_write_ready(cx))?;
