@@ -93,7 +93,8 @@ fn slow(scene: &mut Scene<'_>) -> Result<()> {
         resident.extend(site.members.first().map(Member::resident));
         site.sockets() < all
     });
-    scene.expect(format!("who reads nothing is cut off ({cut:.1?})"), cut.is_ok());
+    let after = cut.as_ref().map_or("never".to_owned(), |after| format!("after {:.1} s", after.as_secs_f64()));
+    scene.expect(format!("who reads nothing is cut off ({after})"), cut.is_ok());
     scene.calm()?;
     let left = scene.site.sockets() + 1;
     scene.expect("who reads slowly is still served", left == all);
@@ -102,7 +103,7 @@ fn slow(scene: &mut Scene<'_>) -> Result<()> {
         let seen = scene.outcome(pour?, POURED + SOON)?;
         let number = |name: &str| seen[name].as_u64().unwrap_or_default();
         scene.expect(
-            format!("who pours gets it all: {seen}"),
+            format!("who pours gets it all ({} of {})", number("sent"), number("attempts")),
             seen["ending"]["close"].is_null() && number("gaps") == 0 && number("sent") == number("attempts"),
         );
         poured += number("sent");
