@@ -1,4 +1,10 @@
-//! What the pages of reports share. A page is one file that needs nothing else.
+//! What reports and their pages share. A page is one file that needs nothing else.
+
+use std::{fs, path::Path};
+
+use serde::Serialize;
+
+use crate::error::{Error, OnFile, Result};
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;width:100%}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #ddd}
@@ -18,4 +24,14 @@ pub(crate) fn head(title: &str) -> String {
 /// Text as HTML content and attribute values.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+/// Writes a report into the folder: `report.json`, and `report.html` with its page.
+pub(crate) fn write(folder: &Path, report: &impl Serialize, page: &str) -> Result<()> {
+    let json = serde_json::to_string_pretty(report).map_err(|e| Error::Row(e.to_string()))?;
+    for (name, text) in [("report.json", &*json), ("report.html", page)] {
+        let path = folder.join(name);
+        fs::write(&path, text).on("cannot write", &path)?;
+    }
+    Ok(())
 }

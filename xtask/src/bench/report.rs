@@ -1,6 +1,6 @@
 //! What came of a run: tables for people, JSON, and a page.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::{
     recovery::Recovery,
     table::{Row, Table},
 };
-use crate::error::{Error, OnFile, Result};
+use crate::{error::Result, html};
 
 /// Systems that belong beside the others and are in none of the registries that are used here.
 pub(crate) const NOT_HAD: [&str; 3] = ["Centrifugo", "AnyCable", "Phoenix"];
@@ -158,12 +158,7 @@ impl Report {
 
     /// `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self).map_err(|e| Error::Row(e.to_string()))?;
-        for (name, text) in [("report.json", json), ("report.html", page::page(self))] {
-            let path = folder.join(name);
-            fs::write(&path, text).on("cannot write", &path)?;
-        }
-        Ok(())
+        html::write(folder, self, &page::page(self))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What came of the rows: a table, JSON, and a page.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::{
     scene::{Expectation, Scene},
     verdict::Verdict,
 };
-use crate::error::{Error, OnFile, Result};
+use crate::{error::Result, html};
 
 /// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -162,12 +162,7 @@ impl Report {
 
     /// `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self).map_err(|e| Error::Row(e.to_string()))?;
-        for (name, text) in [("report.json", json), ("report.html", page::page(self))] {
-            let path = folder.join(name);
-            fs::write(&path, text).on("cannot write", &path)?;
-        }
-        Ok(())
+        html::write(folder, self, &page::page(self))
     }
 }
 
