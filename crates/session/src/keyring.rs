@@ -3,7 +3,8 @@
 //! A browser that restores ten tabs sends ten requests with one cookie. The first answer brings a new key, the others
 //! are under way; some requests that follow carry the new key already. An answer can be lost together with the gateway
 //! that was to give it. So a superseded key stays good until a newer one was *presented*, which proves that it arrived,
-//! and for a grace after that, for requests under way; and its bearers are led to the newest key.
+//! and for a grace after that, for requests under way; and its bearers are led to the newest key, over each key between:
+//! so keys go oldest first, and none goes while an older one is good.
 //!
 //! `redis/keyring.lua` does the same in Redis; a test holds the two together.
 
@@ -54,7 +55,7 @@ struct Superseded {
     /// When a second copy of the key was last sent out. It may arrive after a newer key did, and replace it in the
     /// browser's jar; so only what is presented a grace later counts as proof that this key is out of use.
     again: Option<Millis>,
-    /// When it stops being good. None until a newer key was presented.
+    /// When it stops being good, unless an older one still leads over it. None until a newer key was presented.
     dies: Option<Millis>,
 }
 
@@ -96,7 +97,8 @@ impl Keyring {
 
     /// The place of a good key: its index among the superseded, or their number for the newest.
     fn find(&mut self, digest: Digest, now: Millis, grace: Millis) -> Option<usize> {
-        self.superseded.retain(|key| key.dies.is_none_or(|dies| now < dies));
+        let dead = self.superseded.iter().take_while(|key| key.dies.is_some_and(|dies| now >= dies)).count();
+        self.superseded.drain(..dead);
         let at = if digest == self.newest {
             self.superseded.len()
         } else {

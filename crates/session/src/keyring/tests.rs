@@ -142,6 +142,22 @@ fn a_second_copy_under_way_delays_the_end_of_its_key() {
     assert!(!ring.present(second.digest(), 3_001 + 6 * GRACE, GRACE));
 }
 
+#[test]
+fn a_key_outlives_those_that_lead_over_it() {
+    let first = Secret::random();
+    let mut ring = Keyring::new(first.digest());
+    let second = page_load(&mut ring, first, 0).unwrap(); // its answer is slow
+    assert_eq!(page_load(&mut ring, first, 0).unwrap().digest(), second.digest());
+    let third = page_load(&mut ring, second, 0).unwrap();
+    let fourth = page_load(&mut ring, third, 0).unwrap();
+    assert!(ring.present(fourth.digest(), 0, GRACE));
+    // Now the slow answer brings `second` back, long after `third` went out of use.
+    assert_eq!(page_load(&mut ring, second, 6 * GRACE).unwrap().digest(), fourth.digest());
+    assert!(ring.present(fourth.digest(), 6 * GRACE, GRACE));
+    assert!(ring.present(fourth.digest(), 7 * GRACE, GRACE), "which proves that `second` is out of use, too");
+    assert!(!ring.present(third.digest(), 8 * GRACE, GRACE));
+}
+
 /// One step of a history: which of the keys made so far is presented, after how long, for what.
 type Event = (prop::sample::Index, Millis, u8);
 

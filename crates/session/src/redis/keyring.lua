@@ -4,7 +4,7 @@
 --   digest  of the secret
 --   salt    leads to the next entry; the newest has none
 --   again   ms: when a second copy was last sent out; may be absent
---   dies    ms: when it stops being good; absent until a newer one was presented
+--   dies    ms: when it stops being good, unless an older one is; absent until a newer one was presented
 
 local MAX_SUPERSEDED = 4
 
@@ -19,7 +19,7 @@ end
 local function present(ring, digest, now, grace)
   local good, at, noticed = {}, nil, false
   for _, key in ipairs(ring) do
-    if not key.dies or now < key.dies then
+    if #good > 0 or not key.dies or now < key.dies then
       good[#good + 1] = key
       if key.digest == digest then
         at = #good
