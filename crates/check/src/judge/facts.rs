@@ -138,15 +138,18 @@ impl Facts {
     }
 
     /// Whether Redis has lost that position, which was acknowledged at that time: a fault in which it may lose something
-    /// was not over yet, and a fresh read that goes back so far has nothing there, or, without one, a later head was
-    /// below it. Nobody is owed it any more; whoever had seen it must be told of a gap.
+    /// was not over yet, and a fresh read that goes back so far, or to the beginning of an epoch (what is merely too old
+    /// is trimmed anywhere), has nothing there, or, without one, a later head was below it. Nobody is owed it any more;
+    /// whoever had seen it must be told of a gap.
     pub(crate) fn is_lost(&self, room: RoomNumber, pos: Position, acked: Micros) -> bool {
         let may = |window: &Window| window.fault.redis && window.healed.is_none_or(|healed| acked <= healed);
         if !self.faults.iter().any(may) {
             return false;
         }
         match self.fresh.get(&room) {
-            Some(fresh) if fresh.first() <= Some(&pos) => !fresh.contains(&pos),
+            Some(fresh) if fresh.first().is_none_or(|first| *first <= pos || first.offset == 1) => {
+                !fresh.contains(&pos)
+            }
             _ => self.cuts.get(&room).is_some_and(|cuts| cuts.iter().any(|&(head, top)| head < pos && pos <= top)),
         }
     }

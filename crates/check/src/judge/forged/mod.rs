@@ -88,6 +88,24 @@ fn what_redis_lost_is_owed_to_nobody_but_what_was_acknowledged_afterwards_is() {
 }
 
 #[test]
+fn a_log_that_redis_lost_whole_is_owed_to_nobody() {
+    let mut world = World::new(2);
+    world.fault("gateways killed", false);
+    world.crash(0);
+    world.crash(1);
+    world.send(0, "a");
+    world.lose(1);
+    world.send(0, "b");
+    for c in 0..2 {
+        world.open(c);
+        world.join(c, 0);
+    }
+    world.send(0, "c");
+    let verdict = judge(&world.rest().lines);
+    assert!(verdict.passed, "{:#?}", verdict.invariants);
+}
+
+#[test]
 fn a_refused_message_that_comes_breaks_2() {
     let mut world = talk().rest();
     let sent = world.lines.iter_mut().find(|line| matches!(line, Line::Sent { .. })).unwrap();
