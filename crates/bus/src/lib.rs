@@ -18,7 +18,7 @@
 //! | ids of `LocalBus`, of Redis | what a room is sent in 20 minutes, about 150 and 120 bytes each | they expire whole |
 //! | deliveries of `LocalBus` | 1,024 | publishers wait |
 //! | deliveries of `RedisBus` | 256, and 8,192 or 16 MiB behind them | all are dropped, their rooms are `Subscribed` anew |
-//! | commands to Redis | 256 under way | callers wait in order, at most 2 s |
+//! | calls to Redis | 256 that wait, four batches of 64 commands under way | callers wait in order, at most 2 s |
 //! | a stream in Redis | [`RedisConfig::retain`] and up to 100 more | as a log of `LocalBus` |
 
 mod bus;

@@ -9,7 +9,7 @@
 //! | key of room `lobby` | type | holds |
 //! | --- | --- | --- |
 //! | `tl:{lobby}:log` | stream | the log; an entry's id is its position |
-//! | `tl:{lobby}:meta` | hash | which run of Redis wrote last, and the epoch |
+//! | `tl:{lobby}:meta` | hash | which run of Redis wrote last, the epoch, and when expiries were set |
 //! | `tl:{lobby}:ids:0`, `:1` | hash | ids remembered in even and odd ten minutes |
 //! | `tl:{lobby}:here` | sorted set | leases: which processes have users here, and until when |
 //! | `tl:{lobby}:here:<holder>` | set | the users of one process |
@@ -21,7 +21,8 @@
 //!
 //! # Connections
 //! Two a process. Commands share one that does not reconnect by itself, because the publish script belongs to the run
-//! of Redis at its other end; a supervisor replaces it. The other one listens.
+//! of Redis at its other end; a supervisor replaces it. The other one listens. Under load commands gather for up to 5 ms
+//! and go together: who waits for each answer before the next call makes at most 200 calls a second, so do not wait.
 
 mod backlog;
 mod backoff;
@@ -30,6 +31,7 @@ mod interests;
 mod keys;
 mod link;
 mod names;
+mod outbox;
 mod page;
 mod presence;
 mod pulse;
@@ -41,7 +43,7 @@ mod supervisor;
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use redis::{Client, IntoConnectionInfo as _, Value, io::tcp::TcpSettings};
+use redis::{Client, Cmd, IntoConnectionInfo as _, Value, io::tcp::TcpSettings};
 use tokio::sync::{Notify, mpsc, watch};
 use trunkline_domain::{Draft, Position, Room};
 
@@ -189,7 +191,7 @@ impl Bus for RedisBus {
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
         let link = self.link()?;
         let call = script::publish(link.script(), &self.config, room, &draft);
-        let (pos, repeated): (String, u8) = link.query(&call).await?;
+        let (pos, repeated): (String, u8) = link.query(call).await?;
         script::receipt(&pos, repeated).ok_or_else(|| no_answer("the publish script answered no position"))
     }
 
@@ -201,18 +203,18 @@ impl Bus for RedisBus {
         let mut head = None;
         loop {
             let ask = reading.next();
-            let mut commands = redis::pipe();
+            let mut commands = Vec::new();
             if head.is_none() {
                 // Before the page: so the page never ends before the head while the log has more.
-                commands.cmd("XREVRANGE").arg(&log).arg("+").arg("-").arg("COUNT").arg(1);
+                commands.push(last_of(&log));
             }
             if let Some(Ask { command, from, to, count }) = &ask {
-                commands.cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count);
+                commands.push(redis::cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count).take());
             }
             if commands.is_empty() {
                 return Ok(reading.page(head.unwrap_or_default()));
             }
-            let answers: Vec<Value> = link.query_all(&commands).await?;
+            let answers: Vec<Value> = link.query_all(commands).await?;
             let mut answers = answers.iter().map(|answer| stored(answer).ok_or_else(|| no_answer("this is no stream")));
             if head.is_none() {
                 head = Some(head_of(&answers.next().transpose()?.unwrap_or_default()));
@@ -227,12 +229,8 @@ impl Bus for RedisBus {
         let link = self.link()?;
         let mut heads = Vec::with_capacity(rooms.len());
         for rooms in rooms.chunks(ROOMS_AT_ONCE) {
-            let mut commands = redis::pipe();
-            for room in rooms {
-                let log = Keys::of(&self.config.prefix, room).log();
-                commands.cmd("XREVRANGE").arg(log).arg("+").arg("-").arg("COUNT").arg(1);
-            }
-            let answers: Vec<Value> = link.query_all(&commands).await?;
+            let commands = rooms.iter().map(|room| last_of(&Keys::of(&self.config.prefix, room).log())).collect();
+            let answers: Vec<Value> = link.query_all(commands).await?;
             for answer in &answers {
                 heads.push(stored(answer).map(|last| head_of(&last)).ok_or_else(|| no_answer("this is no stream"))?);
             }
@@ -244,20 +242,17 @@ impl Bus for RedisBus {
         let link = self.link()?;
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(Keys::of(&self.config.prefix, room).channel()).arg(Payload::whisper(&bytes));
-        link.query(&publish).await
+        link.query(publish).await
     }
 
     async fn keep(&self, rooms: &[Room]) -> Result<(), BusError> {
         let link = self.link()?;
         for rooms in rooms.chunks(ROOMS_AT_ONCE) {
-            let mut commands = redis::pipe();
-            for room in rooms {
-                let keys = Keys::of(&self.config.prefix, room);
-                for key in [keys.log(), keys.meta()] {
-                    commands.cmd("PEXPIRE").arg(key).arg(self.config.retain_millis()).ignore();
-                }
-            }
-            link.query_all::<()>(&commands).await?;
+            let keys = rooms.iter().map(|room| Keys::of(&self.config.prefix, room));
+            let keys = keys.flat_map(|keys| [keys.log(), keys.meta()]);
+            // Never sooner than the publish script has set.
+            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(self.config.retain_millis()).arg("GT").take();
+            link.query_all::<()>(keys.map(expire).collect()).await?;
         }
         Ok(())
     }
@@ -287,6 +282,11 @@ impl Bus for RedisBus {
             .map(|(check, state)| Health { check, state })
             .into()
     }
+}
+
+/// Asks for the last entry of a log.
+fn last_of(log: &str) -> Cmd {
+    redis::cmd("XREVRANGE").arg(log).arg("+").arg("-").arg("COUNT").arg(1).take()
 }
 
 /// The end of a log, from its last entry.

@@ -1,25 +1,21 @@
 //! One connection to one run of one Redis, for commands.
 
-use std::{future::Future, pin::pin, task::Poll};
-
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisResult, Script, Value, aio::MultiplexedConnection};
+use redis::{
+    Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Script, Value, aio::MultiplexedConnection,
+};
 use tokio::{
-    sync::{Mutex, Semaphore, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
 
 use super::{
-    PROBE_INTERVAL, RESPONSE_TIMEOUT, presence,
+    PROBE_INTERVAL, RESPONSE_TIMEOUT,
+    outbox::Outbox,
+    presence,
     refusal::is_link_broken,
     script::{Generation, info_field},
 };
 use crate::{BusError, ErrorKind};
-
-/// Commands under way on the connection; beyond, callers wait, in order, each holding only its own command.
-const UNDER_WAY: usize = 256;
-/// The connection's own queue. A caller that gives up leaves its command there until the connection comes to it, so it
-/// is larger than what can be under way; then the first poll of a command always puts it into the queue.
-const QUEUE: usize = 4 * UNDER_WAY;
 
 const SILENT: &str = "Redis did not answer in time";
 
@@ -29,9 +25,7 @@ pub(super) struct Link {
     script: Script,
     generation: Generation,
     since: Instant,
-    /// Held from asking for a place until the command stands in the queue: what keeps calls in order.
-    turn: Mutex<()>,
-    under_way: Semaphore,
+    outbox: Outbox,
     /// Why the connection should be given up, once there is a reason.
     suspicion: watch::Sender<Option<String>>,
     refusal: std::sync::Mutex<Option<String>>,
@@ -47,8 +41,7 @@ impl Link {
             let config = redis::AsyncConnectionConfig::new()
                 // Both are bounded here, over waiting and answer together.
                 .set_connection_timeout(None)
-                .set_response_timeout(None)
-                .set_pipeline_buffer_size(QUEUE);
+                .set_response_timeout(None);
             let mut connection =
                 client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| e.to_string())?;
             let (server, replication, memory): (String, String, String) = info(&["server", "replication", "memory"])
@@ -65,12 +58,11 @@ impl Link {
             script.load_async(&mut connection).await.map_err(|e| e.to_string())?;
             presence::load(&mut connection).await.map_err(|e| e.to_string())?;
             Ok(Self {
+                outbox: Outbox::new(connection.clone()),
                 connection,
                 script,
                 generation,
                 since: Instant::now(),
-                turn: Mutex::new(()),
-                under_way: Semaphore::new(UNDER_WAY),
                 suspicion: watch::channel(None).0,
                 refusal: std::sync::Mutex::new(None),
             })
@@ -94,37 +86,38 @@ impl Link {
     }
 
     /// Sends a command in its turn and waits for the answer, at most [`RESPONSE_TIMEOUT`] in all.
-    pub(super) async fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, BusError> {
-        let mut connection = self.connection.clone();
-        self.in_turn(cmd.query_async(&mut connection)).await
+    pub(super) async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, BusError> {
+        let mut answers = self.call(vec![command]).await?;
+        self.read(answers.pop().unwrap_or(Value::Nil))
     }
 
-    /// The same for several commands, whose answers come together.
-    pub(super) async fn query_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, BusError> {
-        let mut connection = self.connection.clone();
-        self.in_turn(commands.query_async(&mut connection)).await
+    /// The same for several commands, whose answers come together; an error of one is an error of all.
+    pub(super) async fn query_all<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<T, BusError> {
+        let answers = self.call(commands).await?;
+        self.read(Value::Array(answers))
     }
 
-    async fn in_turn<T>(&self, command: impl Future<Output = RedisResult<T>>) -> Result<T, BusError> {
-        let answered = timeout(RESPONSE_TIMEOUT, async {
-            let turn = self.turn.lock().await;
-            let _place = self.under_way.acquire().await.map_err(|_| BusError::from(ErrorKind::Unavailable))?;
-            let mut command = pin!(command);
-            // The first poll puts it into the connection's queue; then it is the next one's turn.
-            let at_once = std::future::poll_fn(|cx| Poll::Ready(command.as_mut().poll(cx))).await;
-            drop(turn);
-            let answer = if let Poll::Ready(answer) = at_once { answer } else { command.await };
-            answer.map_err(|error| {
-                if is_link_broken(&error) {
-                    self.suspect(&error.to_string());
-                }
-                error.into()
-            })
-        });
-        answered.await.unwrap_or_else(|_| {
-            self.suspect(SILENT);
-            Err(ErrorKind::Timeout.into())
-        })
+    async fn call(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BusError> {
+        match timeout(RESPONSE_TIMEOUT, self.outbox.call(commands)).await {
+            Ok(Some(answers)) => answers.map_err(|error| self.judge(error)),
+            Ok(None) => Err(ErrorKind::Unavailable.into()),
+            Err(_) => {
+                self.suspect(SILENT);
+                Err(ErrorKind::Timeout.into())
+            }
+        }
+    }
+
+    fn read<T: FromRedisValue>(&self, answer: Value) -> Result<T, BusError> {
+        let read = answer.extract_error().and_then(|answer| Ok(redis::from_redis_value(answer)?));
+        read.map_err(|error| self.judge(error))
+    }
+
+    fn judge(&self, error: RedisError) -> BusError {
+        if is_link_broken(&error) {
+            self.suspect(&error.to_string());
+        }
+        error.into()
     }
 
     /// Notes that the connection should be given up.
@@ -186,9 +179,9 @@ impl Link {
         self.refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Refuses what waits for a place and what comes; commands that were sent still get their answers.
+    /// Refuses everything from now on, and what waits for an answer, too.
     pub(super) fn close(&self) {
-        self.under_way.close();
+        self.outbox.close();
     }
 }
 

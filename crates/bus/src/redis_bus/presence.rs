@@ -114,7 +114,7 @@ impl Presence for RedisBus {
         for user in users {
             call.arg(user.as_str());
         }
-        link.query::<i64>(&call).await.map(drop)
+        link.query::<i64>(call).await.map(drop)
     }
 
     async fn shift(
@@ -130,7 +130,7 @@ impl Presence for RedisBus {
         for user in came.iter().chain(went) {
             call.arg(user.as_str());
         }
-        let turn: i64 = link.query(&call).await?;
+        let turn: i64 = link.query(call).await?;
         Ok(if turn < 0 { Lease::Lost } else { Lease::Held })
     }
 
@@ -138,11 +138,8 @@ impl Presence for RedisBus {
         let link = self.link()?;
         let mut beats = Vec::with_capacity(rooms.len());
         for rooms in rooms.chunks(ROOMS_AT_ONCE) {
-            let mut calls = redis::pipe();
-            for room in rooms {
-                calls.add_command(self.presence(&link, "beat", room, holder));
-            }
-            let turns: Vec<i64> = link.query_all(&calls).await?;
+            let calls = rooms.iter().map(|room| self.presence(&link, "beat", room, holder)).collect();
+            let turns: Vec<i64> = link.query_all(calls).await?;
             beats.extend(turns.into_iter().map(|turn| u64::try_from(turn).map_or(Beat::Lost, Beat::Renewed)));
         }
         Ok(beats)
@@ -151,7 +148,7 @@ impl Presence for RedisBus {
     async fn present(&self, room: &Room) -> Result<Snapshot, BusError> {
         let link = self.link()?;
         // Nobody's own question: no lease is spared.
-        let reply: Vec<Value> = link.query(&self.presence(&link, "present", room, Holder(0))).await?;
+        let reply: Vec<Value> = link.query(self.presence(&link, "present", room, Holder(0))).await?;
         snapshot(&reply).ok_or_else(|| no_answer("the presence script answered no snapshot"))
     }
 
@@ -162,24 +159,24 @@ impl Presence for RedisBus {
             for (room, count) in rooms {
                 call.arg(room.as_str()).arg(if *count == 0 { String::new() } else { count.to_string() });
             }
-            link.query::<()>(&call).await?;
+            link.query::<()>(call).await?;
         }
         Ok(())
     }
 
     async fn rooms(&self) -> Result<Vec<(Room, usize)>, BusError> {
-        let notes: Vec<Note> = self.link()?.query(&self.board("rooms")).await?;
+        let notes: Vec<Note> = self.link()?.query(self.board("rooms")).await?;
         Ok(notes.into_iter().filter_map(|(room, count, _)| Some((room.parse().ok()?, count.parse().ok()?))).collect())
     }
 
     async fn report(&self, holder: Holder, about: &str) -> Result<(), BusError> {
         let mut call = self.board("instances");
         call.arg(holder.to_string()).arg(about);
-        self.link()?.query(&call).await
+        self.link()?.query(call).await
     }
 
     async fn reports(&self) -> Result<Vec<Report>, BusError> {
-        let notes: Vec<Note> = self.link()?.query(&self.board("instances")).await?;
+        let notes: Vec<Note> = self.link()?.query(self.board("instances")).await?;
         let report = |(holder, about, age): Note| {
             Some(Report { holder: holder.parse().ok()?, about, age: Duration::from_millis(age) })
         };

@@ -134,3 +134,23 @@ async fn connections_go_with_the_last_handle() {
     drop((clone, deliveries));
     until("the link's end", || clients() == 0).await;
 }
+
+#[tokio::test]
+async fn calls_that_come_together_go_together() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    let reads = || -> u32 {
+        let info = server.redis.cli(&["INFO", "stats"]).unwrap();
+        let reads = info.lines().find_map(|line| line.strip_prefix("total_reads_processed:")).unwrap();
+        reads.trim().parse().unwrap()
+    };
+    let before = reads();
+    let calls = (0..200).map(|number| {
+        let (bus, room) = (&bus, lobby());
+        async move { bus.publish(&room, draft(number)).await }
+    });
+    let receipts = futures_util::future::join_all(calls).await;
+    assert!(receipts.iter().all(Result::is_ok));
+    let reads = reads() - before;
+    assert!(reads < 50, "Redis read {reads} times to get 200 calls");
+}

@@ -1,15 +1,13 @@
-//! What presence costs, measured: a room of 10,000 users, and 1,000 rooms of 10, on three processes' worth of holders
-//! over a real Redis. `cargo run --release -p trunkline-bus --example presence`
+//! A room of 10,000 users, and 1,000 rooms of 10, on three processes' worth of holders.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::mpsc::Receiver;
-use trunkline_bus::{Bus, Delivery, Interest, Presence, RedisBus, RedisConfig, RedisInterest};
+use trunkline_bus::{Bus, Delivery, Interest, Presence, RedisBus, RedisInterest};
 use trunkline_domain::{Announcer, Holder, Room, Roster, UserName};
 use trunkline_testbed::Redis;
+
+use super::{Cpu, Failure, connect};
 
 /// Holders, each with a bus and a roster of every room.
 const HOLDERS: usize = 3;
@@ -20,23 +18,19 @@ const BEATS: usize = 20;
 /// How often a roster is read anew.
 const READS: usize = 60;
 
-type Failure = Box<dyn std::error::Error>;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
-    let redis = Redis::start()?;
+pub(super) async fn measure(redis: &Redis) -> Result<(), Failure> {
     for (rooms, users) in [(1, 10_000), (1000, 10)] {
-        println!("{rooms} rooms of {users} users on {HOLDERS} processes");
-        measure(&redis, rooms, users).await?;
+        println!("presence, {rooms} rooms of {users} users on {HOLDERS} processes; the processes' time is that of all");
+        measure_rooms(redis, rooms, users).await?;
     }
     Ok(())
 }
 
-async fn measure(redis: &Redis, rooms: usize, users: usize) -> Result<(), Failure> {
+async fn measure_rooms(redis: &Redis, rooms: usize, users: usize) -> Result<(), Failure> {
     let rooms: Vec<Room> = (0..rooms).map(|n| format!("room-{n}").parse()).collect::<Result<_, _>>()?;
     let mut processes = Vec::new();
     for number in 1..=HOLDERS {
-        processes.push((connect(redis, &rooms).await?, Holder(number as u128)));
+        processes.push((listening(redis, &rooms).await?, Holder(number as u128)));
     }
 
     let before = Cpu::now(redis)?;
@@ -80,12 +74,8 @@ fn user(number: usize) -> Result<UserName, trunkline_domain::InvalidName> {
 }
 
 /// A bus that hears all of these rooms, and what keeps it listening.
-async fn connect(redis: &Redis, rooms: &[Room]) -> Result<(RedisBus, RedisInterest), Failure> {
-    let prefix = format!("cost-{}", rooms.len());
-    let bus = RedisBus::new(RedisConfig { prefix, ..RedisConfig::new(redis.url()) })?;
-    while bus.present(&rooms[0]).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn listening(redis: &Redis, rooms: &[Room]) -> Result<(RedisBus, RedisInterest), Failure> {
+    let bus = connect(redis, format!("presence-{}", rooms.len())).await?;
     let (interest, mut deliveries) = bus.open();
     rooms.iter().for_each(|room| interest.want(room));
     for _ in rooms {
@@ -109,34 +99,5 @@ async fn listen(bus: RedisBus, mut deliveries: Receiver<Delivery>) {
             announcer.moved(roster.replace(snapshot), started.elapsed());
         }
         announcer.due(started.elapsed());
-    }
-}
-
-/// Processor time used so far, by Redis and by this process, in seconds.
-struct Cpu {
-    redis: f64,
-    own: f64,
-}
-
-impl Cpu {
-    fn now(redis: &Redis) -> Result<Self, Failure> {
-        let info = redis.cli(&["INFO", "cpu"])?;
-        let field = |name: &str| -> f64 {
-            info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
-        };
-        // The first number is this thread's time on a processor, in nanoseconds; there is no other thread.
-        let own = std::fs::read_to_string("/proc/self/schedstat")?;
-        let own = own.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or_default() / 1e9;
-        Ok(Self { redis: field("used_cpu_user:") + field("used_cpu_sys:"), own })
-    }
-
-    /// Prints what each of so many events has cost since, once everybody has heard.
-    async fn print(self, redis: &Redis, events: usize, what: &str) -> Result<(), Failure> {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = Self::now(redis)?;
-        let each = |seconds: f64| seconds / events as f64 * 1e6;
-        let (theirs, own) = (each(now.redis - self.redis), each(now.own - self.own));
-        println!("  {what}: {theirs:.1} µs of Redis, {own:.1} µs of all {HOLDERS} processes");
-        Ok(())
     }
 }
