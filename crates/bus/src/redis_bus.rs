@@ -3,7 +3,7 @@
 //! # What it asks of Redis
 //! Redis 7.0 or Valkey, `maxmemory-policy noeviction`, an append-only file where logs should survive. The commands
 //! `INFO`, `SCRIPT LOAD`, `EVALSHA`, `XADD`, `XRANGE`, `XREVRANGE`, `EXISTS`, `HGET`, `HMGET`, `HSET`, `PEXPIRE`,
-//! `PEXPIREAT`, `SET`, `GET`, `INCR`, `DEL`, `HDEL`, `SADD`, `SREM`, `SCARD`, `SMEMBERS`, `ZADD`, `ZREM`, `ZSCORE`,
+//! `PEXPIREAT`, `PTTL`, `SET`, `GET`, `INCR`, `DEL`, `HDEL`, `SADD`, `SREM`, `SCARD`, `SMEMBERS`, `ZADD`, `ZREM`, `ZSCORE`,
 //! `ZRANGE`, `ZRANGEBYSCORE`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`, keys and channels `tl:*` (the prefix is a setting).
 //!
 //! | key of room `lobby` | type | holds |
@@ -21,8 +21,8 @@
 //!
 //! # Connections
 //! Two a process. Commands share one that does not reconnect by itself, because the publish script belongs to the run
-//! of Redis at its other end; a supervisor replaces it. The other one listens. Under load commands gather for up to 5 ms
-//! and go together: who waits for each answer before the next call makes at most 200 calls a second, so do not wait.
+//! of Redis at its other end; a supervisor replaces it. The other one listens. Under load commands gather for up to 8 ms
+//! and go together: who waits for each answer before the next call makes at most 125 calls a second, so do not wait.
 
 mod backlog;
 mod backoff;

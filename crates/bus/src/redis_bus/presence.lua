@@ -51,17 +51,22 @@ local function finish(who, words)
   return number
 end
 
+local users = leases .. ':' .. holder
+
 local function renew()
   redis.call('ZADD', leases, string.format('%.0f', now + tonumber(lease)), holder)
-  redis.call('PEXPIRE', leases, KEEP)
-  redis.call('PEXPIRE', turn, KEEP)
-  redis.call('PEXPIRE', leases .. ':' .. holder, KEEP)
+end
+
+local function keep()
+  for _, key in ipairs({leases, turn, users}) do
+    redis.call('PEXPIRE', key, KEEP)
+  end
 end
 
 -- SADD and SREM of any number of users: unpack() is bounded by Lua's stack.
 local function each(command, from, to)
   for first = from, to, 1000 do
-    redis.call(command, leases .. ':' .. holder, unpack(ARGV, first, math.min(first + 999, to)))
+    redis.call(command, users, unpack(ARGV, first, math.min(first + 999, to)))
   end
 end
 
@@ -94,20 +99,26 @@ if what == 'enter' then
     return last()
   end
   local number = count()
-  redis.call('DEL', leases .. ':' .. holder)
+  redis.call('DEL', users)
   each('SADD', 6, #ARGV)
   renew()
+  keep()
   tell(number, holder, ' = ' .. table.concat(ARGV, ' ', 6))
   return number
 end
 
 -- The set may be gone without the lease where keys were deleted by hand.
-if not redis.call('ZSCORE', leases, holder) or redis.call('EXISTS', leases .. ':' .. holder) == 0 then
+local left = redis.call('PTTL', users)
+if left == -2 or not redis.call('ZSCORE', leases, holder) then
   return -1
 end
 
 if what == 'beat' then
   renew()
+  -- Beats are many, so what they write is little.
+  if left < KEEP / 2 then
+    keep()
+  end
   return last()
 end
 
@@ -115,12 +126,13 @@ local came = tonumber(ARGV[6])
 local number = count()
 each('SREM', 7 + came, #ARGV)
 each('SADD', 7, 6 + came)
-if redis.call('SCARD', leases .. ':' .. holder) == 0 then
+if redis.call('SCARD', users) == 0 then
   redis.call('ZREM', leases, holder)
   tell(number, holder, '')
   return number
 end
 renew()
+keep()
 local words = {}
 for index = 7, #ARGV do
   words[#words + 1] = (index < 7 + came and ' +' or ' -') .. ARGV[index]
