@@ -22,7 +22,7 @@
 //! # Connections
 //! Two a process. Commands share one that does not reconnect by itself, because the publish script belongs to the run
 //! of Redis at its other end; a supervisor replaces it. The other one listens. Under load commands gather for up to 8 ms
-//! and go together: who waits for each answer before the next call makes at most 125 calls a second, so do not wait.
+//! and go together. Who waits for each answer before the next call makes 125 calls a second: under load, do not wait.
 
 mod backlog;
 mod backoff;
