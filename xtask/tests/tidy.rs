@@ -243,6 +243,24 @@ fn tests_that_documents_name_exist() {
     assert!(found > 30, "documents name tests in another way");
 }
 
+#[test]
+fn examples_that_are_named_exist() {
+    let tree = Tree::read();
+    let sources: Vec<String> = tree.texts(&["rs"]).into_iter().map(|(name, _)| name).collect();
+    let mut found = 0;
+    for (name, text) in tree.texts(&["md", "rs", "lua"]) {
+        // Here it is no command.
+        for rest in text.split("--example ").skip(1).filter(|_| !name.ends_with("tidy.rs")) {
+            let example = words(rest).next().unwrap_or_default();
+            let ends = [format!("/examples/{example}.rs"), format!("/examples/{example}/main.rs")];
+            let exists = sources.iter().any(|source| ends.iter().any(|end| source.ends_with(end)));
+            assert!(exists, "{name} names the example {example}, which is nowhere");
+            found += 1;
+        }
+    }
+    assert!(found > 3, "examples are named in another way");
+}
+
 /// Targets of `[text](target)` outside of fenced code.
 fn links(text: &str) -> Vec<&str> {
     let mut fenced = false;
