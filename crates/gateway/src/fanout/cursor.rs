@@ -19,8 +19,8 @@ pub(crate) struct Cursor {
     state: State,
     /// How many of the latest messages are shown where continuity breaks.
     recent: usize,
-    /// The page without which this cursor cannot go on.
-    awaited: Option<Range>,
+    /// The page without which this cursor cannot go on. Boxed: hardly any cursor awaits one.
+    awaited: Option<Box<Range>>,
 }
 
 #[derive(Debug)]
@@ -29,8 +29,16 @@ enum State {
     Pending { after: Option<Position> },
     /// Everything up to here was handed out; what follows is in the tail.
     Live(Position),
-    /// Everything up to here was handed out; what follows is in `page` from `next` on, then in the log.
-    Behind { at: Position, page: Arc<[Frame]>, next: usize },
+    /// What follows is not in the tail. Boxed: hardly any cursor is behind.
+    Behind(Box<Behind>),
+}
+
+/// Everything up to `at` was handed out; what follows is in `page` from `next` on, then in the log.
+#[derive(Debug)]
+struct Behind {
+    at: Position,
+    page: Arc<[Frame]>,
+    next: usize,
 }
 
 /// The answer to a join, for which the hub writes `joined`.
@@ -63,7 +71,7 @@ impl Cursor {
 
     /// The page that this cursor waits for.
     pub(crate) fn awaits(&self) -> Option<Range> {
-        self.awaited
+        self.awaited.as_deref().copied()
     }
 
     /// Goes on with what the tail holds: answers a pending join, or notes which page is needed instead.
@@ -83,7 +91,8 @@ impl Cursor {
                 None
             }
             State::Live(at) if !tail.covers(at) => self.fall_behind(at),
-            State::Behind { at, ref page, next } if next == page.len() => {
+            State::Behind(ref behind) if behind.next == behind.page.len() => {
+                let at = behind.at;
                 if tail.covers(at) {
                     self.state = State::Live(at);
                     self.awaited = None;
@@ -92,13 +101,13 @@ impl Cursor {
                     self.wait_for(Range::After(at, PAGE))
                 }
             }
-            State::Live(_) | State::Behind { .. } => None,
+            State::Live(_) | State::Behind(_) => None,
         }
     }
 
     /// Takes a page, if it is the awaited one. A break in continuity is told by a `joined` that is not resumed.
     pub(crate) fn page(&mut self, page: &FramePage, tail: &Tail) -> Option<Joined> {
-        if self.awaited != Some(page.range) {
+        if self.awaits() != Some(page.range) {
             return None;
         }
         self.awaited = None;
@@ -111,7 +120,7 @@ impl Cursor {
             Range::After(at, _) => at,
             _ => page.frames.first().map_or(page.head, |first| first.prev),
         };
-        self.state = State::Behind { at, page: page.frames.clone(), next: 0 };
+        self.state = State::Behind(Box::new(Behind { at, page: page.frames.clone(), next: 0 }));
         pending.then_some(Joined { resumed, head: page.head })
     }
 
@@ -124,11 +133,12 @@ impl Cursor {
     /// The next bytes, at most `budget` but at least one frame; `None` at the head or while a page is awaited.
     /// `shared` holds the last chunk that a neighbour took, since most cursors of a room stand at the same place.
     pub(crate) fn take(&mut self, tail: &Tail, shared: &mut Option<Chunk>, budget: usize) -> Option<Chunk> {
-        if let State::Behind { at, page, next } = &mut self.state
-            && let Some(frame) = page.get(*next)
+        if let State::Behind(behind) = &mut self.state
+            && let Some(frame) = behind.page.get(behind.next)
         {
-            let chunk = Chunk { from: *at, to: frame.pos, frames: 1, bytes: frame.bytes.clone() };
-            (*at, *next) = (frame.pos, *next + 1);
+            let chunk = Chunk { from: behind.at, to: frame.pos, frames: 1, bytes: frame.bytes.clone() };
+            behind.at = frame.pos;
+            behind.next += 1;
             return Some(chunk);
         }
         if matches!(self.state, State::Pending { .. }) {
@@ -155,12 +165,12 @@ impl Cursor {
     }
 
     fn fall_behind(&mut self, at: Position) -> Option<Joined> {
-        self.state = State::Behind { at, page: Arc::new([]), next: 0 };
+        self.state = State::Behind(Box::new(Behind { at, page: Arc::new([]), next: 0 }));
         self.wait_for(Range::After(at, PAGE))
     }
 
     fn wait_for(&mut self, range: Range) -> Option<Joined> {
-        self.awaited = Some(range);
+        self.awaited = Some(Box::new(range));
         None
     }
 }

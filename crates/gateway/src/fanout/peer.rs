@@ -33,8 +33,8 @@ pub(super) struct Peer {
     pub(super) recheck: Tick,
     /// When a draining gateway closes this socket.
     pub(super) leave: Option<Tick>,
-    /// What the hub could not write of a chunk.
-    rest: Bytes,
+    /// What the hub could not write of a chunk. Boxed: hardly any socket has one.
+    rest: Option<Box<Bytes>>,
     control: BytesMut,
     stage: Stage,
     /// What the close frame said.
@@ -133,7 +133,7 @@ impl Peer {
             vitals,
             recheck,
             leave: None,
-            rest: Bytes::new(),
+            rest: None,
             control: BytesMut::new(),
             stage: Stage::Open,
             closed: None,
@@ -221,8 +221,8 @@ impl Peer {
         if self.is_gone() {
             return None;
         }
-        if !self.rest.is_empty() {
-            return Some(std::mem::take(&mut self.rest));
+        if let Some(rest) = self.rest.take() {
+            return Some(*rest);
         }
         if self.control.is_empty() {
             return None;
@@ -238,7 +238,7 @@ impl Peer {
 
     /// The end of what was taken is to be written before anything else.
     pub(super) fn put_back(&mut self, rest: Bytes) {
-        self.rest = rest;
+        self.rest = Some(Box::new(rest));
     }
 
     pub(super) fn attach(&mut self, outlet: Rc<dyn Outlet>) {

@@ -106,22 +106,19 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
         mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> impl Future<Output = ()> {
         async move {
-            let mut under_way = UnderWay::new();
-            let (shared, user) = (self.shared.clone(), self.user.clone());
-            let carry_out = |work| carry_out(shared.clone(), user.clone(), work);
-            self.listen(Pin::new(&mut bytes), &mut under_way, carry_out).await;
+            let mut under_way = self.listen(Pin::new(&mut bytes)).await;
             while under_way.next().await.is_some() {}
         }
     }
 
-    async fn listen<E, F: Future<Output = Answer>>(
+    /// Until either side ends it. Returns what is still under way.
+    async fn listen<S: Stream<Item = Result<Bytes, E>>, E>(
         &mut self,
-        mut bytes: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
-        under_way: &mut UnderWay<F>,
-        carry_out: impl Fn(Work) -> F,
-    ) {
+        mut bytes: Pin<&mut S>,
+    ) -> UnderWay<impl Future<Output = Answer> + use<S, E, B, P>> {
+        let mut under_way = UnderWay::new();
         let mut inbound = Inbound::new();
-        loop {
+        'open: loop {
             // Commands that are here already, as long as their answers have room.
             let mut more = true;
             while more && under_way.len() < COMMANDS && !self.seat.worker.hub().is_saturated(self.seat.key) {
@@ -129,13 +126,14 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                     // Boxed: an idle socket has no room for a command.
                     Ok(Some(input)) => match Box::pin(self.obey(input)).await {
                         Next::Go => {}
-                        Next::Wait(work) => under_way.push(carry_out(work)),
-                        Next::End => return,
+                        Next::Wait(work) => under_way.push(carry_out(self.shared.clone(), self.user.clone(), work)),
+                        Next::End => break 'open,
                     },
                     Ok(None) => more = false,
                     Err(violation) => {
                         tracing::info!(connection = self.seat.connection(), reason = violation.reason, "bytes refused");
-                        return self.close(violation.code, violation.reason);
+                        self.close(violation.code, violation.reason);
+                        break 'open;
                     }
                 }
             }
@@ -157,11 +155,15 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                 incoming = incoming, if !full => match incoming {
                     Incoming::Bytes(chunk) => inbound.receive(chunk),
                     Incoming::Leftover => {}
-                    Incoming::Gone => return self.seat.hang_up(),
-                    Incoming::Closing => return,
+                    Incoming::Gone => {
+                        self.seat.hang_up();
+                        break;
+                    }
+                    Incoming::Closing => break,
                 },
             }
         }
+        under_way
     }
 
     fn answer(&mut self, answer: Answer) {

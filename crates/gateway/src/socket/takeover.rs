@@ -80,8 +80,8 @@ where
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     let connection = Rc::new(parts.io);
     seat.worker.hub().attach(seat.key, connection.clone());
-    // A copy, mostly of nothing: the dispatcher's buffer has 8 KiB.
-    let first = Bytes::copy_from_slice(&parts.read_buf);
+    // A copy: the dispatcher's buffer has 8 KiB.
+    let first = (!parts.read_buf.is_empty()).then(|| Box::new(Bytes::copy_from_slice(&parts.read_buf)));
     let incoming = Incoming { connection: connection.clone(), first };
     rt::spawn(join(converse(incoming), write(seat, connection)));
     Ok(())
@@ -103,8 +103,8 @@ async fn refuse(mut answer: Response<BoxBody>, framed: &mut Framed<TcpStream, h1
 /// The bytes that a client sends.
 pub(super) struct Incoming {
     connection: Rc<TcpStream>,
-    /// What came together with the request.
-    first: Bytes,
+    /// What came together with the request. Boxed: hardly ever anything.
+    first: Option<Box<Bytes>>,
 }
 
 impl Stream for Incoming {
@@ -114,8 +114,8 @@ impl Stream for Incoming {
         thread_local! {
             static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
         }
-        if !self.first.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.first))));
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(*first)));
         }
         loop {
             ready!(self.connection.poll_read_ready(cx))?;
