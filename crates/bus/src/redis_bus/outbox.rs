@@ -75,6 +75,13 @@ impl Outbox {
     }
 }
 
+/// When the batch after the one of `now` is due, which itself was due at `due` or was full before. Full batches run up no
+/// debt: a call alone never waits for longer than [`APART`].
+fn after(due: Instant, now: Instant) -> Instant {
+    let earliest = now.checked_sub(APART * BURST).unwrap_or(now);
+    (due.max(earliest) + APART).min(now + APART)
+}
+
 async fn run(connection: MultiplexedConnection, mut calls: mpsc::Receiver<Call>, full: Arc<Notify>) {
     let mut under_way = FuturesUnordered::new();
     let mut next = Instant::now();
@@ -86,7 +93,8 @@ async fn run(connection: MultiplexedConnection, mut calls: mpsc::Receiver<Call>,
             },
             Some(()) = under_way.next() => continue,
         };
-        loop {
+        // The first is out of the queue. What came since the last batch may be enough already.
+        while calls.len() + 1 < FULL {
             tokio::select! {
                 () = sleep_until(next) => break,
                 () = full.notified() => break,
@@ -100,8 +108,7 @@ async fn run(connection: MultiplexedConnection, mut calls: mpsc::Receiver<Call>,
         {
             batch.add(call);
         }
-        let now = Instant::now();
-        next = next.max(now.checked_sub(APART * BURST).unwrap_or(now)) + APART;
+        next = after(next, Instant::now());
         under_way.push(batch.send(connection.clone()));
     }
     while under_way.next().await.is_some() {}
@@ -131,6 +138,34 @@ impl Batch {
                 Ok(values) => Ok(values.take(count).collect()),
                 Err(error) => Err(error.clone()),
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_goes_at_once_and_then_batches_go_apart() {
+        let start = Instant::now() + Duration::from_secs(1);
+        let mut due = start - Duration::from_secs(1);
+        for _ in 0..BURST {
+            assert!(due <= start);
+            due = after(due, start);
+        }
+        assert_eq!(due, start);
+        assert_eq!(after(due, start), start + APART);
+    }
+
+    #[test]
+    fn full_batches_run_up_no_debt() {
+        let mut now = Instant::now();
+        let mut due = now;
+        for _ in 0..1000 {
+            now += APART / 8;
+            due = after(due, now);
+            assert!(due <= now + APART);
         }
     }
 }
