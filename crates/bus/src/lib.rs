@@ -15,7 +15,7 @@
 //! | what | bound | then |
 //! | --- | --- | --- |
 //! | a log of `LocalBus` | [`LocalConfig`]: 1,000 entries, 4 MiB | the oldest go; a reader is told of the gap |
-//! | ids of `LocalBus`, of Redis | what a room is sent in 20 minutes, about 150 and 120 bytes each | they expire whole |
+//! | ids of `LocalBus`, of Redis | what a room is sent in 20 minutes, about 150 and 100 bytes each | they expire whole |
 //! | deliveries of `LocalBus` | 1,024 | publishers wait |
 //! | deliveries of `RedisBus` | 256, and 8,192 or 16 MiB behind them | all are dropped, their rooms are `Subscribed` anew |
 //! | calls to Redis | 256 that wait, four batches of 64 commands under way | callers wait in order, at most 2 s |

@@ -18,7 +18,7 @@
 --
 -- Reply: {position, 0}, or {position, 1} if the message stood already and nothing was written.
 --
--- Cost: `cargo run --release -p trunkline-bus --example cost`. A remembered id takes about 120 bytes.
+-- Cost: `cargo run --release -p trunkline-bus --example cost`. A remembered id takes about 100 bytes.
 --
 -- Writes come before PUBLISH, and the write that may be refused (OOM, MISCONF, READONLY, NOREPLICAS) comes first of
 -- all: a refusal leaves nothing behind and tells nobody.
