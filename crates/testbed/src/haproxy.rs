@@ -39,6 +39,17 @@ enum Server {
     InDocker(Box<crate::docker::Container>),
 }
 
+/// What the instance in a slot of the balancer gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// No new requests: the slot is empty, or the instance is not ready.
+    Out,
+    /// New requests, on trust: no check has passed since the slot was filled, or the last one failed.
+    Unsure,
+    /// New requests; its last check on `/readyz` passed.
+    Up,
+}
+
 impl HaProxy {
     /// `deploy/haproxy.cfg` on a free port, all its slots empty.
     pub fn start() -> Result<Self> {
@@ -97,13 +108,17 @@ impl HaProxy {
         BACKENDS.iter().try_for_each(|backend| self.set_server(backend, slot, "state maint"))
     }
 
-    /// Whether the slot's instance gets new requests: filled, and its checks on `/readyz` passed.
-    pub fn slot_is_up(&self, slot: usize) -> Result<bool> {
+    /// What the slot's instance gets.
+    pub fn slot(&self, slot: usize) -> Result<Slot> {
         let table = self.command("show servers state ready")?;
         let name = slot_name(slot);
-        // Columns: backend id and name, server id and name, address, operational state, administrative state.
         let row = table.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row.get(3) == Some(&&*name));
-        Ok(row.is_some_and(|row| is_up(row.get(5).copied(), row.get(6).copied())))
+        Ok(row.map_or(Slot::Out, |row| Slot::read(&row)))
+    }
+
+    /// Whether the slot's instance gets new requests and is known to be ready: [`Slot::Up`].
+    pub fn slot_is_up(&self, slot: usize) -> Result<bool> {
+        Ok(self.slot(slot)? == Slot::Up)
     }
 
     /// One command of HAProxy's runtime API.
@@ -126,11 +141,23 @@ fn slot_name(slot: usize) -> String {
     format!("gw-{slot}")
 }
 
-/// `RUNNING`, and none of the bits of `MAINT` (but the one that tells how the slot began) or `DRAIN`.
-fn is_up(operational: Option<&str>, administrative: Option<&str>) -> bool {
-    const BEGAN_DISABLED: u32 = 0x04;
-    let administrative = administrative.and_then(|bits| bits.parse::<u32>().ok());
-    operational == Some("2") && administrative.is_some_and(|bits| bits & !BEGAN_DISABLED == 0)
+impl Slot {
+    /// Reads a line of `show servers state`: after the address (4) its operational (5) and administrative state (6),
+    /// and, last but two of the check's columns, its health (12). HAProxy management guide, "show servers state".
+    fn read(row: &[&str]) -> Self {
+        const RUNNING: u32 = 2;
+        /// None of the bits of `MAINT` or `DRAIN` may be set, but this one, which tells how the slot began.
+        const BEGAN_DISABLED: u32 = 0x04;
+        /// `rise` + `fall` - 1. A slot just filled has one less: HAProxy takes it for running until a check fails.
+        const HEALTHY: u32 = 3;
+        let column = |place: usize| row.get(place)?.parse::<u32>().ok();
+        let runs = column(5) == Some(RUNNING) && column(6).is_some_and(|bits| bits & !BEGAN_DISABLED == 0);
+        match column(12) {
+            Some(HEALTHY) if runs => Self::Up,
+            _ if runs => Self::Unsure,
+            _ => Self::Out,
+        }
+    }
 }
 
 fn socket(folder: &Path) -> PathBuf {

@@ -76,7 +76,7 @@ pub use browser::{Browser, ChromeDriver};
 pub use engine::docker_answers;
 pub use error::{Error, Result};
 pub use gateway::{Gateway, GatewayBuilder};
-pub use haproxy::{HaProxy, HaProxyBuilder};
+pub use haproxy::{HaProxy, HaProxyBuilder, Slot};
 pub use http::{HttpAnswer, http_get, http_post};
 pub use ports::free_port;
 pub use process::{Ended, Line, LineSink, Process, Stream};

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Error, HaProxy, Silent, Tool, Toolbox, http_get, project_root};
+use trunkline_testbed::{Error, HaProxy, Silent, Slot, Tool, Toolbox, http_get, project_root};
 
 use crate::instance::Instance;
 
@@ -84,8 +84,8 @@ fn spreads_over_the_slots_that_are_filled() {
     let three = Instance::start("three");
     balancer.fill_slot(3, three.port).unwrap();
     wait_for("three", || who(&balancer) == names(["one", "two", "three"]));
-    assert!(balancer.slot_is_up(3).unwrap());
-    assert!(!balancer.slot_is_up(4).unwrap());
+    wait_for("a check of three", || balancer.slot_is_up(3).unwrap());
+    assert_eq!(balancer.slot(4).unwrap(), Slot::Out);
     assert!(matches!(balancer.fill_slot(balancer.slots() + 1, 1), Err(Error::Reply(_))));
 }
 
@@ -94,7 +94,7 @@ fn an_instance_that_is_not_ready_or_removed_keeps_its_sockets() {
     let (balancer, one, two) = with_two();
     let sockets: Vec<_> = (0..4).map(|_| open_socket(balancer.port())).collect();
     one.set_ready(false);
-    wait_for("one is out", || !balancer.slot_is_up(1).unwrap());
+    wait_for("one is out", || balancer.slot(1).unwrap() == Slot::Out);
     assert_eq!(who(&balancer), names(["two"]));
     assert!(sockets.iter().all(echoes));
     one.set_ready(true);
@@ -112,7 +112,7 @@ fn with_none_ready_those_alive_serve() {
     let (balancer, one, two) = with_two();
     one.set_ready(false);
     two.set_ready(false);
-    wait_for("both out", || !balancer.slot_is_up(1).unwrap() && !balancer.slot_is_up(2).unwrap());
+    wait_for("both out", || [1, 2].iter().all(|&slot| balancer.slot(slot).unwrap() == Slot::Out));
     assert_eq!(who(&balancer), names(["one", "two"]));
 }
 
@@ -121,6 +121,7 @@ fn a_request_that_reached_nobody_is_tried_elsewhere() {
     let (balancer, one, _two) = with_two();
     // Nobody listens on the port of slot 3, and the checks have not noticed yet: not one error.
     balancer.fill_slot(3, trunkline_testbed::free_port().unwrap()).unwrap();
+    assert_ne!(balancer.slot(3).unwrap(), Slot::Up);
     assert_eq!(who(&balancer), names(["one", "two"]));
     // Killed between the request and its answer: harmless to repeat.
     one.swallow(3);

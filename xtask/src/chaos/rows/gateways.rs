@@ -171,8 +171,9 @@ fn scaled(scene: &mut Scene<'_>) -> Result<()> {
         scene.site.remove(number)?;
     }
     for number in [4, 5] {
-        let sockets = scene.site.member(number)?.sockets();
-        scene.expect(format!("gw-{number} took sockets ({sockets})"), sockets > 0);
+        scene.wait(&format!("gw-{number} has sockets"), SOON, |site| {
+            site.member(number).is_ok_and(|member| member.sockets() > 0)
+        })?;
     }
     scene.healed()?;
     scene.calm()?;
