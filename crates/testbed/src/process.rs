@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::{
     Result,
@@ -152,9 +152,16 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
-    /// SIGSTOP: it lives, keeps its sockets, and does nothing.
+    /// SIGSTOP: it lives, keeps its sockets, and does nothing. Returns when every thread of it stands: on a busy machine
+    /// some go on for a while after the signal.
     pub fn pause(&mut self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let Some(pid) = Pid::from_raw(self.child.id().cast_signed()).filter(|_| self.ended().is_none()) else {
+            return Ok(());
+        };
+        // Left to be waited for, so that an end that came instead is seen by `ended`.
+        let stopped_or_ended = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), stopped_or_ended).map_err(Into::into).doing("cannot stop a process").map(drop)
     }
 
     /// SIGCONT.
