@@ -93,7 +93,7 @@ impl Hub {
             index: HashMap::new(),
             peers: Slab::new(),
             opened: 0,
-            now: Duration::ZERO,
+            now: Tick::at(Duration::ZERO),
             asks: Vec::new(),
             grown: Vec::new(),
             ping_interval,
@@ -316,7 +316,8 @@ impl Hub {
 
     /// Moves the clock: pings go out, silent sockets and those whose time to leave has come are closed. Returns the
     /// sessions that are due for a look.
-    pub(crate) fn tick(&mut self, now: Tick) -> Vec<Sid> {
+    pub(crate) fn tick(&mut self, clock: Duration) -> Vec<Sid> {
+        let now = Tick::at(clock);
         self.now = now;
         let mut due = Vec::new();
         for (_, (_, peer)) in &mut self.peers {

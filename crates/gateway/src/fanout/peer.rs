@@ -35,7 +35,8 @@ pub(super) struct Peer {
     pub(super) leave: Option<Tick>,
     /// What the hub could not write of a chunk. Boxed: hardly any socket has one.
     rest: Option<Box<Bytes>>,
-    control: BytesMut,
+    /// Answers and news of this socket alone. Boxed: it is there only while some wait.
+    control: Option<Box<BytesMut>>,
     stage: Stage,
     /// What the close frame said.
     closed: Option<u16>,
@@ -134,7 +135,7 @@ impl Peer {
             recheck,
             leave: None,
             rest: None,
-            control: BytesMut::new(),
+            control: None,
             stage: Stage::Open,
             closed: None,
             writer: Writer::Busy,
@@ -146,15 +147,15 @@ impl Peer {
     /// Writes a frame of this socket alone. Nothing goes out after a close frame.
     pub(super) fn tell(&mut self, event: &Event, now: Tick) {
         if self.stage == Stage::Open {
-            put_text(&mut self.control, event);
+            put_text(self.control(), event);
             self.wake_writer(now);
         }
     }
 
     /// Writes bytes that are frames already, if there is room: for what may be dropped.
     pub(super) fn mention(&mut self, frames: &[u8], now: Tick) {
-        if self.stage == Stage::Open && self.control.len() + frames.len() <= CONTROL_BYTES / 2 {
-            self.control.extend_from_slice(frames);
+        if self.stage == Stage::Open && self.waiting() + frames.len() <= CONTROL_BYTES / 2 {
+            self.control().extend_from_slice(frames);
             self.wake_writer(now);
         }
     }
@@ -179,9 +180,9 @@ impl Peer {
 
     /// Answers a WebSocket ping (RFC 6455 section 5.5.3).
     pub(super) fn pong(&mut self, payload: &[u8], now: Tick) {
-        if self.stage == Stage::Open && self.control.len() <= CONTROL_BYTES {
-            put_header(&mut self.control, 0xA, payload.len());
-            self.control.extend_from_slice(payload);
+        if self.stage == Stage::Open && self.waiting() <= CONTROL_BYTES {
+            put_header(self.control(), 0xA, payload.len());
+            self.control().extend_from_slice(payload);
             self.wake_writer(now);
         }
     }
@@ -194,11 +195,11 @@ impl Peer {
         let reason = &reason.as_bytes()[..reason.floor_char_boundary(123)];
         match code {
             Some(code) => {
-                put_header(&mut self.control, 0x8, 2 + reason.len());
-                self.control.extend_from_slice(&code.to_be_bytes());
-                self.control.extend_from_slice(reason);
+                put_header(self.control(), 0x8, 2 + reason.len());
+                self.control().extend_from_slice(&code.to_be_bytes());
+                self.control().extend_from_slice(reason);
             }
-            None => put_header(&mut self.control, 0x8, 0),
+            None => put_header(self.control(), 0x8, 0),
         }
         self.stage = Stage::Closing;
         self.closed = code;
@@ -224,16 +225,12 @@ impl Peer {
         if let Some(rest) = self.rest.take() {
             return Some(*rest);
         }
-        if self.control.is_empty() {
-            return None;
-        }
+        let control = self.control.take()?;
         if self.stage == Stage::Closing {
             self.stage = Stage::Ended;
         }
-        let bytes = self.control.split().freeze();
-        self.control = BytesMut::new();
         self.wake_reader();
-        Some(bytes)
+        Some(control.freeze())
     }
 
     /// The end of what was taken is to be written before anything else.
@@ -269,7 +266,17 @@ impl Peer {
 
     /// Whether so much waits to be written that no further command is read.
     pub(super) fn is_saturated(&self) -> bool {
-        self.control.len() > CONTROL_BYTES
+        self.waiting() > CONTROL_BYTES
+    }
+
+    /// Control bytes to be written to.
+    fn control(&mut self) -> &mut BytesMut {
+        self.control.get_or_insert_default()
+    }
+
+    /// How many control bytes wait.
+    fn waiting(&self) -> usize {
+        self.control.as_ref().map_or(0, |control| control.len())
     }
 
     /// Something can be written.

@@ -1,10 +1,26 @@
 //! Signs of life of one socket. Pure: time comes from outside.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, ops::Add, time::Duration};
 
-/// Time on a worker's own clock, which stands still while the worker does: a process that was stopped for a minute
-/// reads its sockets before it judges them.
-pub(crate) type Tick = Duration;
+/// Time on a worker's own clock, in whole milliseconds; it stands still while the worker does: a process that was stopped
+/// for a minute reads its sockets before it judges them. Every socket holds some, and perhaps none: that costs no byte more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(NonZeroU64);
+
+impl Tick {
+    /// `clock` after the worker began.
+    pub(crate) fn at(clock: Duration) -> Self {
+        Self(NonZeroU64::MIN) + clock
+    }
+}
+
+impl Add<Duration> for Tick {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
 
 /// How long a client may take to answer a ping, or to take any byte of what waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,7 +93,7 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Tick {
-        Duration::from_secs(seconds)
+        Tick::at(Duration::from_secs(seconds))
     }
 
     #[test]
