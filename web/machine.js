@@ -481,7 +481,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
 
   /** @param {Room} room @param {Frame} frame */
   function presence(room, { count, here, came, went }) {
-    if (came === undefined && went === undefined) {
+    if (!came && !went) {
       room.here = here === undefined ? null : new Set(here);
     } else if (room.here) {
       for (const user of went ?? []) room.here.delete(user);
@@ -527,6 +527,8 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     if (find(name, id)) return;
     lastAt = Math.max(now, lastAt + 1);
     put({ user: me, room: name, id, text, at: lastAt, tried: null, state: "pending" }, false);
+    // With the message the others forget that somebody was typing.
+    room.typedAt = 0;
     flush(room);
   }
 

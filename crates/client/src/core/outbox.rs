@@ -51,6 +51,8 @@ impl Core {
         let entry = Entry { user, room, id, text, at, tried: None, state: EntryState::Pending, code: None };
         self.outbox.push(Item { entry: entry.clone(), doubt: false });
         self.tell(Notice::Entry(entry));
+        // With the message the others forget that somebody was typing.
+        self.rooms[index].typed_at = None;
         self.flush(index);
     }
 

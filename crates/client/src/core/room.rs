@@ -34,7 +34,7 @@ pub(super) struct Subscription {
     pub(super) rejoin_at: Option<Millis>,
     /// The `before` of the page under way.
     paging: Option<Option<Position>>,
-    typed_at: Option<Millis>,
+    pub(super) typed_at: Option<Millis>,
     here: Option<BTreeSet<UserName>>,
 }
 
