@@ -74,8 +74,9 @@ impl Console {
         self.write(text, &mut io::stderr(), io::stderr().is_terminal());
     }
 
-    /// A line of instance `number`.
+    /// A line of instance `number`. The name with which its log lines begin is not said twice.
     pub(crate) fn log(&self, number: usize, name: &str, text: &str) {
+        let text = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')).unwrap_or(text);
         self.raw(&format!("{} {text}", paint(self.colour_err, colour_of(number), &format!("{name:>5} │"))));
     }
 
