@@ -5,6 +5,7 @@
 mod here;
 #[cfg(test)]
 mod simulation;
+mod sockets;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,6 +16,7 @@ use trunkline_bus::{Beat, Lease};
 use trunkline_domain::{Announcement, Announcer, Event, Room, Roster, Shift, Snapshot, Turn, UserName};
 
 pub(crate) use self::here::Here;
+use self::sockets::Sockets;
 use super::{Mail, WorkerId, feed::Effect, text};
 
 /// Least time between two words about one room: what happens within it is told together.
@@ -59,8 +61,8 @@ pub(crate) struct Attendance {
 
 #[derive(Debug)]
 struct Attended {
-    /// Users on sockets of this process, with the workers that have them.
-    local: HashMap<UserName, Vec<WorkerId>>,
+    /// Those of this process.
+    local: Sockets,
     /// Workers that are told who is here.
     followers: Vec<WorkerId>,
     words: Words,
@@ -111,24 +113,21 @@ impl Attendance {
 
     // What workers tell
 
-    /// The user's first socket of this worker joined the room.
+    /// A socket of the user joined the room.
     pub(crate) fn came(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
         let attended = self.rooms.entry(room.clone()).or_default();
-        let workers = attended.local.entry(user.clone()).or_default();
-        if workers.contains(&worker) {
-            return;
+        if attended.local.add(worker, user.clone()) {
+            attended.words.come(user);
+            attended.say(room, self.now, effects);
         }
-        workers.push(worker);
-        if workers.len() == 1 && !attended.words.went.remove(&user) {
-            attended.words.came.insert(user);
-        }
-        attended.say(room, self.now, effects);
     }
 
-    /// The user's last socket of this worker left the room, or is gone.
-    pub(crate) fn went(&mut self, worker: WorkerId, room: &Room, user: &UserName, effects: &mut Vec<Effect>) {
-        if let Some(attended) = self.rooms.get_mut(room) {
-            attended.remove(worker, user);
+    /// A socket of the user left the room, or is gone.
+    pub(crate) fn went(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
+        if let Some(attended) = self.rooms.get_mut(room)
+            && attended.local.remove(worker, &user)
+        {
+            attended.words.go(user);
             attended.say(room, self.now, effects);
         }
     }
@@ -137,8 +136,7 @@ impl Attendance {
     pub(crate) fn detach(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
         for (room, attended) in &mut self.rooms {
             attended.followers.retain(|one| *one != worker);
-            let users: Vec<UserName> = attended.local.keys().cloned().collect();
-            users.iter().for_each(|user| attended.remove(worker, user));
+            attended.local.remove_all(worker).into_iter().for_each(|user| attended.words.go(user));
             attended.say(room, self.now, effects);
         }
     }
@@ -287,7 +285,7 @@ impl Attendance {
     /// How many rooms have members here, and how many users they have here, each counted once a room.
     pub(crate) fn size(&self) -> (usize, usize) {
         let rooms = self.rooms.values().filter(|attended| !attended.local.is_empty());
-        rooms.fold((0, 0), |(rooms, users), attended| (rooms + 1, users + attended.local.len()))
+        rooms.fold((0, 0), |(rooms, users), attended| (rooms + 1, users + attended.local.count()))
     }
 
     /// Whether everything was said that there is to say.
@@ -305,7 +303,7 @@ impl Attendance {
 impl Default for Attended {
     fn default() -> Self {
         Self {
-            local: HashMap::new(),
+            local: Sockets::default(),
             followers: Vec::new(),
             words: Words::default(),
             roster: Roster::default(),
@@ -318,22 +316,23 @@ impl Default for Attended {
     }
 }
 
-impl Attended {
-    fn remove(&mut self, worker: WorkerId, user: &UserName) {
-        let Some(workers) = self.local.get_mut(user) else { return };
-        let before = workers.len();
-        workers.retain(|one| *one != worker);
-        if workers.len() == before {
-            return;
-        }
-        if workers.is_empty() {
-            self.local.remove(user);
-            if !self.words.came.remove(user) {
-                self.words.went.insert(user.clone());
-            }
+impl Words {
+    /// The user is among ours.
+    fn come(&mut self, user: UserName) {
+        if !self.went.remove(&user) {
+            self.came.insert(user);
         }
     }
 
+    /// The user is among ours no more.
+    fn go(&mut self, user: UserName) {
+        if !self.came.remove(&user) {
+            self.went.insert(user);
+        }
+    }
+}
+
+impl Attended {
     /// Says what there is to say, if it is time.
     fn say(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
         let words = &mut self.words;
@@ -350,7 +349,7 @@ impl Attended {
             if self.local.is_empty() && !words.unclear {
                 return;
             }
-            Word::Enter(room.clone(), self.local.keys().cloned().collect())
+            Word::Enter(room.clone(), self.local.users().cloned().collect())
         };
         words.under_way = true;
         words.last = self.local.is_empty();

@@ -128,7 +128,7 @@ impl Feed {
             }
             Ask::Page(room, range) => self.page(worker, &room, range),
             Ask::Came(room, user) => self.attendance.came(worker, &room, user, &mut self.effects),
-            Ask::Went(room, user) => self.attendance.went(worker, &room, &user, &mut self.effects),
+            Ask::Went(room, user) => self.attendance.went(worker, &room, user, &mut self.effects),
         }
     }
 

@@ -127,7 +127,7 @@ impl Hub {
         self.peer(key)?;
         let (_, peer) = self.peers.remove(key.slot);
         for subscription in &peer.subscriptions {
-            self.lose_member(subscription.room, key, &peer.user);
+            self.lose_member(subscription.room, key, peer.user.clone());
         }
         peer.closed()
     }

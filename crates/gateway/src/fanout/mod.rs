@@ -34,8 +34,9 @@ pub(crate) use vitals::Vitals;
 pub(crate) use whisper::typing;
 pub(crate) use worker::{SocketRef, Worker, WorkerId};
 
-/// What a hub wants from the feed. At most one of each kind is under way for a room of a worker, and two for a user there,
-/// so the channel that carries them holds no more than a few for each join.
+/// What a hub wants from the feed. `Came` and `Went` are one each for a subscription of a socket; of the others at most one
+/// of each kind is under way for a room of a worker. So the channel that carries them, which loses none, holds no more than
+/// a few for each join.
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// Send the room's tail, then everything that follows it: the room has its first local member, or frames were missed.
@@ -44,9 +45,9 @@ pub(crate) enum Ask {
     Unserve(Room),
     /// A cursor needs a part of the log that the tail does not hold.
     Page(Room, Range),
-    /// The user's first socket of this worker joined the room.
+    /// A socket of the user joined the room, in which it was not before. The feed counts them.
     Came(Room, UserName),
-    /// The user's last socket of this worker left it.
+    /// A socket of the user that was in the room left it, or is gone.
     Went(Room, UserName),
 }
 

@@ -357,6 +357,13 @@ proptest! {
             }
         }
         prop_assert!(world.mail.iter().all(VecDeque::is_empty));
+        let joined = world.clients.iter().any(|client| client.stage != Stage::Idle);
+        prop_assert_eq!(world.feed.attendance().0.size().1, usize::from(joined), "every client is ann");
+        for client in &world.clients {
+            world.hubs[client.hub].forget(client.key);
+        }
+        world.settle();
+        prop_assert_eq!(world.feed.attendance().0.size().1, 0, "nobody is left");
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -35,7 +35,7 @@ const LEAP: Duration = Duration::from_secs(1);
 
 /// Names a worker thread of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct WorkerId(usize);
+pub(crate) struct WorkerId(u32);
 
 /// One worker thread's share of the gateway. Lives on its thread; every socket there holds it.
 pub(crate) struct Worker {
@@ -49,11 +49,11 @@ pub(crate) struct Worker {
 #[cfg(test)]
 impl WorkerId {
     pub(crate) fn new(index: usize) -> Self {
-        Self(index)
+        Self(index as u32)
     }
 
     pub(crate) fn index(self) -> usize {
-        self.0
+        self.0 as usize
     }
 }
 
@@ -84,7 +84,7 @@ impl Worker {
         metrics: Arc<Metrics>,
         recheck: impl Fn(&Rc<Self>, Vec<Sid>) + 'static,
     ) -> Rc<Self> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = WorkerId(NEXT.fetch_add(1, Ordering::Relaxed));
         let (mailbox, mail) = mpsc::channel(MAILBOX);
         let lagged = Arc::new(AtomicBool::new(false));

@@ -2,7 +2,7 @@
 //! end everybody is told the truth, and on the way no frame contradicts what was told before.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -53,7 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
     let outcome = || prop_oneof![8 => Just(0_u8), 1 => Just(1_u8), 1 => Just(2_u8)];
     prop_oneof![
         6 => (0..3_usize, 0..2_usize, 0..4_u8).prop_map(|(process, worker, user)| Step::Came { process, worker, user }),
-        4 => (0..3_usize, 0..2_usize, 0..4_u8).prop_map(|(process, worker, user)| Step::Went { process, worker, user }),
+        6 => (0..3_usize, 0..2_usize, 0..4_u8).prop_map(|(process, worker, user)| Step::Went { process, worker, user }),
         10 => (0..3_usize, outcome()).prop_map(|(process, outcome)| Step::Say { process, outcome }),
         10 => (0..3_usize, outcome()).prop_map(|(process, outcome)| Step::Hear { process, outcome }),
         1 => (0..3_usize).prop_map(|process| Step::Crash { process }),
@@ -75,8 +75,8 @@ struct Process {
     deliveries: Receiver<Delivery>,
     _interest: LocalInterest,
     words: VecDeque<Word>,
-    /// Who is on which worker.
-    local: BTreeSet<(usize, UserName)>,
+    /// Who is on which worker, with how many sockets.
+    local: BTreeMap<(usize, UserName), usize>,
     /// What the members on each worker were told.
     told: [Option<BTreeSet<UserName>>; 2],
 }
@@ -118,7 +118,7 @@ impl World {
             deliveries,
             _interest: interest,
             words: VecDeque::new(),
-            local: BTreeSet::new(),
+            local: BTreeMap::new(),
             told: [None, None],
         }
     }
@@ -132,15 +132,20 @@ impl World {
                 if !process.follows(worker) {
                     process.attendance.serve(WorkerId::new(worker), &self.room, &mut effects);
                 }
-                process.local.insert((worker, user.clone()));
+                *process.local.entry((worker, user.clone())).or_default() += 1;
                 process.attendance.came(WorkerId::new(worker), &self.room, user, &mut effects);
                 process.take(effects);
             }
             Step::Went { process, worker, user } => {
                 let process = &mut self.processes[process];
                 let user: UserName = format!("user{user}").parse().unwrap();
-                process.local.remove(&(worker, user.clone()));
-                process.attendance.went(WorkerId::new(worker), &self.room, &user, &mut effects);
+                let socket = (worker, user.clone());
+                let Some(count) = process.local.get_mut(&socket) else { return };
+                *count -= 1;
+                if *count == 0 {
+                    process.local.remove(&socket);
+                }
+                process.attendance.went(WorkerId::new(worker), &self.room, user, &mut effects);
                 if !process.follows(worker) {
                     process.attendance.unserve(WorkerId::new(worker), &self.room);
                     process.told[worker] = None;
@@ -202,7 +207,7 @@ impl World {
 
 impl Process {
     fn follows(&self, worker: usize) -> bool {
-        self.local.iter().any(|(one, _)| *one == worker)
+        self.local.keys().any(|(one, _)| *one == worker)
     }
 
     fn say(&mut self, bus: &LocalBus, word: Word, outcome: u8, effects: &mut Vec<Effect>) {
@@ -285,7 +290,7 @@ proptest! {
         }
         world.rest();
         let truth: BTreeSet<UserName> =
-            world.processes.iter().flat_map(|process| &process.local).map(|(_, user)| user.clone()).collect();
+            world.processes.iter().flat_map(|process| process.local.keys()).map(|(_, user)| user.clone()).collect();
         for process in &world.processes {
             for worker in 0..2 {
                 let told = process.told[worker].as_ref();

@@ -1,7 +1,5 @@
 //! Rooms of a hub: who follows them from where, and what the feed sends of them.
 
-use std::collections::HashMap;
-
 use trunkline_bus::Range;
 use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
 
@@ -21,8 +19,6 @@ pub(super) struct Served {
     /// `None` until the feed sent it.
     pub(super) tail: Option<Tail>,
     members: Vec<Key>,
-    /// Users among them, and with how many sockets.
-    users: HashMap<UserName, usize>,
     /// Who is in the room, everywhere; `None` until the feed said so.
     pub(super) attendance: Option<Attendance>,
     /// The chunk that the last member took: its neighbours mostly take the same.
@@ -62,13 +58,8 @@ impl Hub {
                 peer.subscriptions.reserve_exact(1);
                 peer.subscriptions.push(Subscription { room: index, cursor, presence: Told::TooEarly });
                 let user = peer.user.clone();
-                let served = &mut self.rooms[index];
-                served.members.push(key);
-                let sockets = served.users.entry(user.clone()).or_default();
-                *sockets += 1;
-                if *sockets == 1 {
-                    self.asks.push(Ask::Came(room.clone(), user));
-                }
+                self.rooms[index].members.push(key);
+                self.asks.push(Ask::Came(room.clone(), user));
             }
         }
         self.settle(index, key);
@@ -85,7 +76,7 @@ impl Hub {
         peer.tell(&Event::Left { room: room.clone() }, now);
         let user = peer.user.clone();
         if let (true, Some(index)) = (was_member, index) {
-            self.lose_member(index, key, &user);
+            self.lose_member(index, key, user);
         }
     }
 
@@ -210,7 +201,6 @@ impl Hub {
             room: room.clone(),
             tail: None,
             members: Vec::new(),
-            users: HashMap::new(),
             attendance: None,
             shared: None,
             asked: Vec::new(),
@@ -223,16 +213,10 @@ impl Hub {
         index
     }
 
-    pub(super) fn lose_member(&mut self, index: usize, key: Key, user: &UserName) {
+    pub(super) fn lose_member(&mut self, index: usize, key: Key, user: UserName) {
         let served = &mut self.rooms[index];
         served.members.retain(|member| *member != key);
-        if let Some(sockets) = served.users.get_mut(user) {
-            *sockets -= 1;
-            if *sockets == 0 {
-                served.users.remove(user);
-                self.asks.push(Ask::Went(served.room.clone(), user.clone()));
-            }
-        }
+        self.asks.push(Ask::Went(served.room.clone(), user));
         if served.members.is_empty() {
             let served = self.rooms.remove(index);
             self.index.remove(&served.room);
