@@ -173,10 +173,14 @@ impl Attendance {
     }
 
     /// Somebody came or went, somewhere.
-    pub(crate) fn heard(&mut self, room: &Room, turn: Turn, effects: &mut Vec<Effect>) {
+    pub(crate) fn heard(&mut self, room: &Room, mut turn: Turn, effects: &mut Vec<Effect>) {
         let Some(attended) = self.rooms.get_mut(room) else { return };
         // Gone for longer than a reconnect takes.
         let since = if turn.shift == Shift::Lapsed { self.now.saturating_sub(Announcer::GRACE) } else { self.now };
+        match &mut turn.shift {
+            Shift::Whole(users) | Shift::Moves { came: users, .. } => attended.local.share_names(users),
+            Shift::Gone | Shift::Lapsed => {}
+        }
         let moves = attended.roster.hear(turn);
         attended.announcer.moved(moves, since);
         attended.read_if_needed(room, self.now, effects);
@@ -233,8 +237,9 @@ impl Attendance {
         match snapshot {
             None => attended.reading = Reading::Retry(self.now + RETRY),
             Some(_) if stale => {}
-            Some(snapshot) => {
+            Some(mut snapshot) => {
                 attended.expected = None;
+                snapshot.holders.iter_mut().for_each(|(_, users)| attended.local.share_names(users));
                 let moves = attended.roster.replace(snapshot);
                 attended.announcer.moved(moves, self.now);
             }

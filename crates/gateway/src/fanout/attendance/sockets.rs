@@ -46,6 +46,15 @@ impl Sockets {
         deserted.map(|(user, _)| user).collect()
     }
 
+    /// Puts our copies of names in place of equal ones that were read, so that those are not kept as well.
+    pub(super) fn share_names(&self, read: &mut [UserName]) {
+        for name in read {
+            if let Some((ours, _)) = self.users.get_key_value(name) {
+                name.clone_from(ours);
+            }
+        }
+    }
+
     /// Everybody who has one.
     pub(super) fn users(&self) -> impl Iterator<Item = &UserName> {
         self.users.keys()
@@ -99,6 +108,18 @@ mod tests {
         assert_eq!(sockets.remove_all(workers[1]), [eve]);
         assert_eq!(sockets.remove_all(workers[2]), [bob]);
         assert!(sockets.is_empty());
+    }
+
+    #[test]
+    fn what_is_read_of_our_users_is_our_copy() {
+        let ours: UserName = "ann".parse().unwrap();
+        let mut sockets = Sockets::default();
+        sockets.add(WorkerId::new(1), ours.clone());
+        let mut read = ["bob", "ann"].map(|name| name.parse::<UserName>().unwrap());
+        let bob = read[0].as_str().as_ptr();
+        sockets.share_names(&mut read);
+        assert_eq!(read.each_ref().map(UserName::as_str), ["bob", "ann"]);
+        assert_eq!(read.map(|name| name.as_str().as_ptr()), [bob, ours.as_str().as_ptr()]);
     }
 
     #[test]
