@@ -30,7 +30,8 @@ pub(crate) const TURN: usize = 16;
 /// Names a socket of this worker as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    slot: usize,
+    /// Its place among the sockets. Each is a descriptor, so that there are fewer than 2³¹.
+    slot: u32,
     /// Which of the sockets that had this slot.
     serial: u64,
 }
@@ -119,15 +120,15 @@ impl Hub {
         let vitals = Vitals::new(self.now + jittered(self.ping_interval));
         let mut peer = Peer::new(newcomer.user, newcomer.sid, vitals, self.now + recheck_delay());
         peer.tell(welcome, self.now);
-        Key { serial: self.opened, slot: self.peers.insert((self.opened, peer)) }
+        Key { serial: self.opened, slot: self.peers.insert((self.opened, peer)) as u32 }
     }
 
     /// A socket is gone. Answers the code that it was closed with, if it was told one.
     pub(crate) fn forget(&mut self, key: Key) -> Option<u16> {
         self.peer(key)?;
-        let (_, peer) = self.peers.remove(key.slot);
+        let (_, peer) = self.peers.remove(key.slot as usize);
         for subscription in &peer.subscriptions {
-            self.lose_member(subscription.room, key, peer.user.clone());
+            self.lose_member(subscription.room, key.slot, peer.user.clone());
         }
         peer.closed()
     }
@@ -252,7 +253,7 @@ impl Hub {
     }
 
     fn take(&mut self, key: Key) -> Option<Taken> {
-        let (_, peer) = self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial)?;
+        let (_, peer) = self.peers.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial)?;
         peer.vitals.took();
         if let Some(bytes) = peer.take_control() {
             return Some(Taken::Bytes(bytes));
@@ -367,7 +368,7 @@ impl Hub {
     }
 
     fn peer(&mut self, key: Key) -> Option<&mut Peer> {
-        self.peers.get_mut(key.slot).filter(|(serial, _)| *serial == key.serial).map(|(_, peer)| peer)
+        self.peers.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial).map(|(_, peer)| peer)
     }
 }
 

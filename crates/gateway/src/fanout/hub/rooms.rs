@@ -18,7 +18,8 @@ pub(super) struct Served {
     room: Room,
     /// `None` until the feed sent it.
     pub(super) tail: Option<Tail>,
-    members: Vec<Key>,
+    /// The slots of its sockets. No serials: a socket leaves its rooms before another gets its slot.
+    members: Vec<u32>,
     /// Who is in the room, everywhere; `None` until the feed said so.
     pub(super) attendance: Option<Attendance>,
     /// The chunk that the last member took: its neighbours mostly take the same.
@@ -58,11 +59,11 @@ impl Hub {
                 peer.subscriptions.reserve_exact(1);
                 peer.subscriptions.push(Subscription { room: index, cursor, presence: Told::TooEarly });
                 let user = peer.user.clone();
-                self.rooms[index].members.push(key);
+                self.rooms[index].members.push(key.slot);
                 self.asks.push(Ask::Came(room.clone(), user));
             }
         }
-        self.settle(index, key);
+        self.settle(index, key.slot);
     }
 
     /// Unsubscribes the socket; `left` is the room's last frame.
@@ -76,7 +77,7 @@ impl Hub {
         peer.tell(&Event::Left { room: room.clone() }, now);
         let user = peer.user.clone();
         if let (true, Some(index)) = (was_member, index) {
-            self.lose_member(index, key, user);
+            self.lose_member(index, key.slot, user);
         }
     }
 
@@ -90,8 +91,8 @@ impl Hub {
                 let served = &mut self.rooms[index];
                 served.tail = Some(tail);
                 served.awaits_tail = false;
-                for key in served.members.clone() {
-                    self.settle(index, key);
+                for slot in served.members.clone() {
+                    self.settle(index, slot);
                 }
             }
             Mail::Frames(room, frames) => {
@@ -126,8 +127,8 @@ impl Hub {
             }
             Mail::Whisper(room, bytes) => {
                 let Some(&index) = self.index.get(&room) else { return };
-                for key in &self.rooms[index].members {
-                    if let Some((_, peer)) = self.peers.get_mut(key.slot) {
+                for &slot in &self.rooms[index].members {
+                    if let Some((_, peer)) = self.peers.get_mut(slot as usize) {
                         peer.mention(&bytes, self.now);
                     }
                 }
@@ -141,19 +142,19 @@ impl Hub {
         served.asked.retain(|range| *range != page.range);
         let Some(tail) = &served.tail else { return };
         let mut answered = Vec::new();
-        for &key in &served.members {
-            let Some((_, peer)) = self.peers.get_mut(key.slot) else { continue };
+        for &slot in &served.members {
+            let Some((_, peer)) = self.peers.get_mut(slot as usize) else { continue };
             let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { continue };
             if subscription.cursor.awaits() == Some(page.range) {
                 if let Some(joined) = subscription.cursor.page(page, tail) {
                     peer.tell_joined(&joined_event(room, joined), index, self.now);
                 }
                 peer.wake_writer(self.now);
-                answered.push(key);
+                answered.push(slot);
             }
         }
-        for key in answered {
-            self.settle(index, key);
+        for slot in answered {
+            self.settle(index, slot);
         }
     }
 
@@ -166,8 +167,9 @@ impl Hub {
             served.grew = false;
             // Nobody joins or leaves meanwhile.
             let members = std::mem::take(&mut served.members);
-            for &key in &members {
-                woken |= !self.write(key);
+            for &slot in &members {
+                let Some(&(serial, _)) = self.peers.get(slot as usize) else { continue };
+                woken |= !self.write(Key { slot, serial });
             }
             self.rooms[index].members = members;
         }
@@ -213,9 +215,9 @@ impl Hub {
         index
     }
 
-    pub(super) fn lose_member(&mut self, index: usize, key: Key, user: UserName) {
+    pub(super) fn lose_member(&mut self, index: usize, slot: u32, user: UserName) {
         let served = &mut self.rooms[index];
-        served.members.retain(|member| *member != key);
+        served.members.retain(|member| *member != slot);
         self.asks.push(Ask::Went(served.room.clone(), user));
         if served.members.is_empty() {
             let served = self.rooms.remove(index);
@@ -225,10 +227,10 @@ impl Hub {
     }
 
     /// Lets a cursor go on with what its room's tail holds, answers a join that this decides, asks for what it needs.
-    fn settle(&mut self, index: usize, key: Key) {
+    fn settle(&mut self, index: usize, slot: u32) {
         let served = &mut self.rooms[index];
         let Some(tail) = &served.tail else { return };
-        let Some((_, peer)) = self.peers.get_mut(key.slot) else { return };
+        let Some((_, peer)) = self.peers.get_mut(slot as usize) else { return };
         let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { return };
         let joined = subscription.cursor.settle(tail);
         served.ask_for(&subscription.cursor, &mut self.asks);
