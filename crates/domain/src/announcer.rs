@@ -10,11 +10,12 @@ use crate::{Moves, UserName};
 /// Turns the true set of a room's users over time into frames: nothing for a user who is back within [`Self::GRACE`], at
 /// most one frame each [`Self::PACE`], only counts above [`Self::NAMED`] users.
 ///
-/// Whoever was told the [state](Self::shown) and every [`Announcement`] since knows the state of now.
+/// Whoever was told the [state](Self::shown) and every [`Announcement`] since knows the state of now. Kept is only what
+/// differs from the true set, which the roster has.
 #[derive(Clone, Debug, Default)]
 pub struct Announcer {
-    /// What the room was told.
-    shown: BTreeSet<UserName>,
+    /// How many users the room was told of: those who are here, without those coming, with those leaving.
+    count: usize,
     /// Who is here and was not told.
     coming: BTreeSet<UserName>,
     /// Who was told, is not here, and since when.
@@ -70,9 +71,8 @@ impl Announcer {
             self.leaving.iter().filter(|(_, since)| ripe(since)).map(|(user, _)| user.clone()).collect();
         for user in &went {
             self.leaving.remove(user);
-            self.shown.remove(user);
         }
-        self.shown.extend(came.iter().cloned());
+        self.count = self.count + came.len() - went.len();
         self.next = now + Self::PACE;
         let moves = named && self.is_named();
         Some(if moves { Announcement::Moves(Moves { came, went }) } else { Announcement::State })
@@ -81,12 +81,18 @@ impl Announcer {
     /// Whether the room is told names.
     #[must_use]
     pub fn is_named(&self) -> bool {
-        self.shown.len() <= Self::NAMED
+        self.count <= Self::NAMED
     }
 
-    /// Who is here, as far as the room was told.
+    /// How many users are here, as far as the room was told.
     #[must_use]
-    pub fn shown(&self) -> &BTreeSet<UserName> {
-        &self.shown
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Who is here, as far as the room was told. `here` is the true set: what all moves so far made.
+    pub fn shown<'a>(&'a self, here: impl IntoIterator<Item = &'a UserName>) -> BTreeSet<UserName> {
+        let told = here.into_iter().filter(|user| !self.coming.contains(*user));
+        told.chain(self.leaving.keys()).cloned().collect()
     }
 }

@@ -381,13 +381,13 @@ impl Attended {
             Announcement::State => None,
             Announcement::Moves(moves) => Some(text(&Event::Presence {
                 room: room.clone(),
-                count: self.announcer.shown().len(),
+                count: self.announcer.count(),
                 here: None,
                 came: Some(moves.came),
                 went: Some(moves.went),
             })),
         };
-        let here = Here::of(room, &self.announcer);
+        let here = Here::of(room, &self.announcer, &self.roster);
         for &worker in &self.followers {
             let mail = Mail::Presence { room: room.clone(), here: here.clone(), change: change.clone() };
             effects.push(Effect::Post(worker, mail));

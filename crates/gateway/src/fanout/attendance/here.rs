@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
-use trunkline_domain::{Announcer, Event, Room, UserName};
+use trunkline_domain::{Announcer, Event, Room, Roster, UserName};
 
 use crate::fanout::text;
 
@@ -18,11 +18,10 @@ pub(crate) struct Here {
 
 impl Here {
     /// What the announcer's room was told.
-    pub(super) fn of(room: &Room, announcer: &Announcer) -> Self {
-        let shown = announcer.shown();
-        let names = announcer.is_named().then(|| Arc::new(shown.clone()));
+    pub(super) fn of(room: &Room, announcer: &Announcer, roster: &Roster) -> Self {
+        let names = announcer.is_named().then(|| Arc::new(announcer.shown(roster.users())));
         let here = names.as_ref().map(|names| names.iter().cloned().collect());
-        let state = Event::Presence { room: room.clone(), count: shown.len(), here, came: None, went: None };
+        let state = Event::Presence { room: room.clone(), count: announcer.count(), here, came: None, went: None };
         Self { bytes: text(&state), names }
     }
 
