@@ -11,11 +11,16 @@ use super::guard::{MAX_MESSAGE, Violation, judge};
 /// The receiving half of a WebSocket. Holds at most one message of 16 KiB and what one read brought beyond it; an idle
 /// one holds nothing.
 #[derive(Debug)]
-pub(crate) struct Inbound {
+pub(crate) struct Inbound(Option<Box<Unfinished>>);
+
+/// What came and is not a whole message yet.
+#[derive(Debug)]
+struct Unfinished {
     buffer: BytesMut,
+    /// Knows whether a message in several frames is under way.
     codec: Codec,
-    /// The beginning of a message that comes in several frames.
-    fragments: BytesMut,
+    /// The beginning of that message, which may be empty.
+    fragments: Option<BytesMut>,
 }
 
 /// One thing that a client said.
@@ -34,15 +39,16 @@ pub(crate) enum Input {
 impl Inbound {
     /// Nothing received yet.
     pub(crate) fn new() -> Self {
-        Self { buffer: BytesMut::new(), codec: Codec::new().max_size(MAX_MESSAGE), fragments: BytesMut::new() }
+        Self(None)
     }
 
     /// Bytes came.
     pub(crate) fn receive(&mut self, bytes: Bytes) {
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::from(bytes);
+        let Unfinished { buffer, .. } = &mut **self.0.get_or_insert_with(Box::default);
+        if buffer.is_empty() {
+            *buffer = BytesMut::from(bytes);
         } else {
-            self.buffer.extend_from_slice(&bytes);
+            buffer.extend_from_slice(&bytes);
         }
     }
 
@@ -51,8 +57,25 @@ impl Inbound {
     /// # Errors
     /// What the client may not do; nothing that follows on this socket is to be believed.
     pub(crate) fn next(&mut self) -> Result<Option<Input>, Violation> {
+        let Some(unfinished) = &mut self.0 else { return Ok(None) };
+        let input = unfinished.next()?;
+        if input.is_none() && unfinished.buffer.is_empty() && unfinished.fragments.is_none() {
+            self.0 = None;
+        }
+        Ok(input)
+    }
+}
+
+impl Default for Unfinished {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), codec: Codec::new().max_size(MAX_MESSAGE), fragments: None }
+    }
+}
+
+impl Unfinished {
+    fn next(&mut self) -> Result<Option<Input>, Violation> {
         loop {
-            judge(&self.buffer, self.fragments.len())?;
+            judge(&self.buffer, self.fragments.as_ref().map_or(0, BytesMut::len))?;
             let frame = self.codec.decode(&mut self.buffer).map_err(|_| Violation {
                 code: CloseCode::Protocol,
                 reason: "the bytes are no valid WebSocket frame",
@@ -82,11 +105,11 @@ impl Inbound {
     fn assemble(&mut self, item: Item) -> Result<Option<String>, Violation> {
         match item {
             Item::FirstText(bytes) | Item::Continue(bytes) => {
-                self.fragments.extend_from_slice(&bytes);
+                self.fragments.get_or_insert_default().extend_from_slice(&bytes);
                 Ok(None)
             }
             Item::Last(bytes) => {
-                let mut whole = std::mem::take(&mut self.fragments);
+                let mut whole = self.fragments.take().unwrap_or_default();
                 whole.extend_from_slice(&bytes);
                 utf8(whole.into()).map(Some)
             }
@@ -185,6 +208,23 @@ mod tests {
     fn control_frames_come_between_fragments() {
         let inputs = feed(&[&frame(0x01, "hé".as_bytes()), &frame(0x89, b"p"), &frame(0x80, b"llo")]).unwrap();
         assert_eq!(inputs, [Input::Ping(Bytes::from_static(b"p")), Input::Text("héllo".to_owned())]);
+    }
+
+    #[test]
+    fn a_first_fragment_may_be_empty() {
+        let fragments: [&[u8]; 3] = [&frame(0x01, b""), &frame(0x00, b"h"), &frame(0x80, b"i")];
+        assert_eq!(feed(&fragments).unwrap(), [Input::Text("hi".to_owned())]);
+    }
+
+    #[test]
+    fn an_idle_one_holds_nothing() {
+        let mut inbound = Inbound::new();
+        let (whole, cut) = (frame(0x81, b"hi"), [frame(0x01, b""), frame(0x80, b"hi")].concat());
+        for bytes in [&whole[..], &cut[..], &[&whole[..], &cut[..]].concat()] {
+            inbound.receive(Bytes::copy_from_slice(bytes));
+            while inbound.next().unwrap().is_some() {}
+            assert!(inbound.0.is_none(), "{inbound:?}");
+        }
     }
 
     #[test]
