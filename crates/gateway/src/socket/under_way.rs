@@ -8,7 +8,7 @@ use std::{
 use futures_util::{Stream, stream::FuturesUnordered};
 
 /// Futures that run side by side. Without any it holds nothing: an idle socket, which most are, pays for none.
-pub(super) struct UnderWay<F>(Option<FuturesUnordered<F>>);
+pub(super) struct UnderWay<F>(Option<Box<FuturesUnordered<F>>>);
 
 impl<F> UnderWay<F> {
     pub(super) fn new() -> Self {
@@ -16,7 +16,7 @@ impl<F> UnderWay<F> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, FuturesUnordered::len)
+        self.0.as_ref().map_or(0, |futures| futures.len())
     }
 
     pub(super) fn push(&mut self, future: F) {
