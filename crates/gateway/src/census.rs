@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use smallvec::SmallVec;
 use trunkline_domain::UserName;
 
 use crate::{Limits, fanout::SocketRef};
@@ -24,8 +25,8 @@ pub(crate) struct Census {
 #[derive(Debug, Default)]
 struct Counts {
     by_address: HashMap<IpAddr, u32>,
-    /// Sockets of each user, the oldest first.
-    by_user: HashMap<UserName, Vec<(u64, SocketRef)>>,
+    /// Sockets of each user, the oldest first. Most users have one.
+    by_user: HashMap<UserName, SmallVec<[(u64, SocketRef); 1]>>,
     next: u64,
 }
 
@@ -37,13 +38,14 @@ pub(crate) struct Crowded;
 #[derive(Debug)]
 pub(crate) struct Place {
     census: Arc<Census>,
-    address: Option<IpAddr>,
+    /// Boxed: there is one only where a limit is held against it.
+    address: Option<Box<IpAddr>>,
 }
 
-/// A socket in the count of its user, taken out on drop.
+/// A socket in its place and in the list of its user, taken out of both on drop.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    census: Arc<Census>,
+    place: Place,
     user: UserName,
     number: u64,
 }
@@ -69,8 +71,8 @@ impl Census {
             return Err(Crowded);
         }
         // Counted only where there is something to hold it against.
-        let address = address.filter(|_| self.limits.sockets_per_address.is_some());
-        if let (Some(address), Some(most)) = (address, self.limits.sockets_per_address) {
+        let counted = address.zip(self.limits.sockets_per_address);
+        if let Some((address, most)) = counted {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.by_address.entry(address).or_default();
             if *count >= most.get() {
@@ -79,34 +81,42 @@ impl Census {
             *count += 1;
         }
         self.total.fetch_add(1, Ordering::AcqRel);
-        Ok(Place { census: self.clone(), address })
+        Ok(Place { census: self.clone(), address: counted.map(|(address, _)| Box::new(address)) })
     }
+}
 
-    /// Enters a socket of `user`. Answers the oldest ones that are too many now, to be closed.
-    pub(crate) fn register(self: &Arc<Self>, user: &UserName, socket: SocketRef) -> (Registered, Vec<SocketRef>) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+impl Place {
+    /// Enters the socket that takes this place. Answers the oldest ones of `user` that are too many now, to be closed.
+    pub(crate) fn register(self, user: UserName, socket: SocketRef) -> (Registered, Vec<SocketRef>) {
+        let mut counts = self.census.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.next += 1;
         let number = counts.next;
         let sockets = counts.by_user.entry(user.clone()).or_default();
-        // Most users have one.
-        sockets.reserve_exact(1);
         sockets.push((number, socket));
-        let most = self.limits.sockets_per_user.map_or(usize::MAX, |most| most.get() as usize);
+        let most = self.census.limits.sockets_per_user.map_or(usize::MAX, |most| most.get() as usize);
         let surplus = sockets.len().saturating_sub(most);
         let oldest = sockets.drain(..surplus).map(|(_, socket)| socket).collect();
-        (Registered { census: self.clone(), user: user.clone(), number }, oldest)
+        drop(counts);
+        (Registered { place: self, user, number }, oldest)
+    }
+}
+
+impl Registered {
+    /// Whose socket it is.
+    pub(crate) fn user(&self) -> &UserName {
+        &self.user
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.census.total.fetch_sub(1, Ordering::AcqRel);
-        let Some(address) = self.address else { return };
+        let Some(address) = self.address.as_deref() else { return };
         let mut counts = self.census.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.by_address.get_mut(&address) {
+        if let Some(count) = counts.by_address.get_mut(address) {
             *count -= 1;
             if *count == 0 {
-                counts.by_address.remove(&address);
+                counts.by_address.remove(address);
             }
         }
     }
@@ -114,7 +124,7 @@ impl Drop for Place {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut counts = self.census.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.place.census.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sockets) = counts.by_user.get_mut(&self.user) {
             sockets.retain(|(number, _)| *number != self.number);
             if sockets.is_empty() {

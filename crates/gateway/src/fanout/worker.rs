@@ -102,6 +102,11 @@ impl Worker {
         SocketRef { mailbox: self.mailbox.downgrade(), key }
     }
 
+    /// Where this worker counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// What the log calls a socket.
     pub(crate) fn name(&self, key: Key) -> String {
         format!("{}-{}", self.id.0, key.serial())

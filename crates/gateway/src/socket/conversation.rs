@@ -44,7 +44,6 @@ const HISTORY_BYTES: usize = 64 << 10;
 pub(super) struct Conversation<B, P> {
     shared: Arc<Shared<B, P>>,
     seat: Rc<Seat>,
-    user: UserName,
     joins: Used,
     typing: Used,
     bad_frames: u8,
@@ -86,11 +85,10 @@ enum Next {
 }
 
 impl<B: Bus, P: Policy> Conversation<B, P> {
-    pub(super) fn new(shared: Arc<Shared<B, P>>, seat: Rc<Seat>, user: UserName) -> Self {
+    pub(super) fn new(shared: Arc<Shared<B, P>>, seat: Rc<Seat>) -> Self {
         Self {
             shared,
             seat,
-            user,
             joins: Used::default(),
             typing: Used::default(),
             bad_frames: 0,
@@ -126,7 +124,9 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                     // Boxed: an idle socket has no room for a command.
                     Ok(Some(input)) => match Box::pin(self.obey(input)).await {
                         Next::Go => {}
-                        Next::Wait(work) => under_way.push(carry_out(self.shared.clone(), self.user.clone(), work)),
+                        Next::Wait(work) => {
+                            under_way.push(carry_out(self.shared.clone(), self.seat.user().clone(), work));
+                        }
                         Next::End => break 'open,
                     },
                     Ok(None) => more = false,
@@ -225,9 +225,9 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
             Command::Send { room, id, text } => {
                 let about = |refusal: Refusal| refusal.in_room(&room).of(&id);
                 self.require_membership(&room).map_err(about)?;
-                self.shared.admit_send(&self.user).map_err(|wait| about(too_fast("messages", wait)))?;
+                self.shared.admit_send(self.seat.user()).map_err(|wait| about(too_fast("messages", wait)))?;
                 self.permit(Action::Send(&room)).await.map_err(about)?;
-                let draft = Draft { id, user: self.user.clone(), text };
+                let draft = Draft { id, user: self.seat.user().clone(), text };
                 Ok(Next::Wait(Work::Publish(room, draft)))
             }
             Command::History { room, before, limit } => {
@@ -260,7 +260,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
     }
 
     async fn permit(&self, action: Action<'_>) -> Result<(), Refusal> {
-        let verdict = self.shared.policy.decide(&self.user, action).await;
+        let verdict = self.shared.policy.decide(self.seat.user(), action).await;
         verdict.map_err(|denied| Refusal::new(ErrorCode::Forbidden, denied.to_string()))
     }
 
@@ -290,7 +290,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                 }
                 *count += 1;
                 if *count >= REFUSALS {
-                    tracing::info!(connection = self.seat.connection(), user = %self.user, "a hundred refusals by limits");
+                    tracing::info!(connection = self.seat.connection(), user = %self.seat.user(), "a hundred refusals by limits");
                     self.close(CloseCode::Policy, "too many commands; slow down");
                     return Next::End;
                 }

@@ -2,21 +2,18 @@
 
 use std::rc::Rc;
 
-use trunkline_domain::Event;
+use trunkline_domain::{Event, UserName};
 
 use crate::{
     census::{Place, Registered},
     fanout::{Key, Newcomer, SocketRef, Worker},
-    metrics::Metrics,
 };
 
 /// Held by the task that reads and by the body that writes.
 pub(super) struct Seat {
     pub(super) worker: Rc<Worker>,
     pub(super) key: Key,
-    metrics: std::sync::Arc<Metrics>,
-    _place: Place,
-    _registered: Registered,
+    registered: Registered,
 }
 
 impl Seat {
@@ -27,16 +24,19 @@ impl Seat {
         newcomer: Newcomer,
         welcome: &Event,
         place: Place,
-        register: impl FnOnce(SocketRef) -> (Registered, Vec<SocketRef>),
-        metrics: std::sync::Arc<Metrics>,
     ) -> (Rc<Self>, Vec<SocketRef>) {
         let (user, session) = (newcomer.user.clone(), newcomer.sid);
         let key = worker.hub().open(newcomer, welcome);
         tracing::info!(connection = worker.name(key), %user, %session, "socket opened");
-        let (registered, surplus) = register(worker.socket(key));
-        metrics.sockets.inc();
-        metrics.opened.inc();
-        (Rc::new(Self { worker, key, metrics, _place: place, _registered: registered }), surplus)
+        let (registered, surplus) = place.register(user, worker.socket(key));
+        worker.metrics().sockets.inc();
+        worker.metrics().opened.inc();
+        (Rc::new(Self { worker, key, registered }), surplus)
+    }
+
+    /// Whose socket it is.
+    pub(super) fn user(&self) -> &UserName {
+        self.registered.user()
     }
 
     /// What the log calls this connection: unique in the life of the process.
@@ -59,6 +59,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let code = self.worker.hub().forget(self.key);
         tracing::info!(connection = self.connection(), code, "socket closed");
-        self.metrics.sockets.dec();
+        self.worker.metrics().sockets.dec();
     }
 }

@@ -65,14 +65,11 @@ pub(crate) async fn upgrade<B: Bus, S: Sessions, P: Policy>(
         ping_interval_ms: millis(shared.config.ping_interval),
         limits: Limits { text_bytes: MessageText::MAX_BYTES, rooms: shared.config.limits.rooms_per_socket },
     };
-    let newcomer = Newcomer { user: user.clone(), sid };
-    let register = |socket| shared.census.register(&user, socket);
-    let metrics = shared.metrics.clone();
-    let (seat, surplus) = Seat::take(worker.0.clone(), newcomer, &welcome, place, register, metrics);
+    let (seat, surplus) = Seat::take(worker.0.clone(), Newcomer { user, sid }, &welcome, place);
     for socket in surplus {
         socket.evict().await;
     }
-    let conversation = Conversation::new(shared.clone(), seat.clone(), user);
+    let conversation = Conversation::new(shared.clone(), seat.clone());
     if request.extensions().contains::<CanBeTakenOver>() {
         let converse = Box::new(|bytes| Box::pin(conversation.run(bytes)) as Pin<Box<dyn Future<Output = ()>>>);
         let mut response = response.map_body(|_, _| BoxBody::new(()));
