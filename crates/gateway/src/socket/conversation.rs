@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -45,9 +45,17 @@ pub(super) struct Conversation<B, P> {
     shared: Arc<Shared<B, P>>,
     seat: Rc<Seat>,
     joins: Used,
-    typing: Used,
     bad_frames: u8,
-    refusals: (u32, Instant),
+    /// Boxed: an idle socket, which most are, needs none of it.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What a conversation remembers from the first time that it is needed.
+#[derive(Default)]
+struct Seldom {
+    typing: Used,
+    /// Refusals by limits, and the uptime from which they are counted.
+    refusals: (u32, Duration),
     /// Rooms of which a history page is being read.
     histories: Vec<Room>,
 }
@@ -86,15 +94,7 @@ enum Next {
 
 impl<B: Bus, P: Policy> Conversation<B, P> {
     pub(super) fn new(shared: Arc<Shared<B, P>>, seat: Rc<Seat>) -> Self {
-        Self {
-            shared,
-            seat,
-            joins: Used::default(),
-            typing: Used::default(),
-            bad_frames: 0,
-            refusals: (0, Instant::now()),
-            histories: Vec::new(),
-        }
+        Self { shared, seat, joins: Used::default(), bad_frames: 0, seldom: None }
     }
 
     /// Reads and obeys until either side ends it; what was begun is finished even then.
@@ -171,7 +171,7 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
             Answer::Nothing => return,
             Answer::Tell(event) => event,
             Answer::History(room, event) => {
-                self.histories.retain(|one| *one != room);
+                self.seldom().histories.retain(|one| *one != room);
                 event
             }
         };
@@ -232,19 +232,20 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
             }
             Command::History { room, before, limit } => {
                 self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
-                if self.histories.contains(&room) {
+                if self.seldom().histories.contains(&room) {
                     let wait = Duration::from_secs(1);
                     return Err(too_fast("history pages of a room at once", wait).in_room(&room));
                 }
                 self.permit(Action::Read(&room)).await.map_err(|refusal| refusal.in_room(&room))?;
-                self.histories.push(room.clone());
+                self.seldom().histories.push(room.clone());
                 Ok(Next::Wait(Work::History { room, before, limit }))
             }
             Command::Typing { room } => {
                 self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
                 // One a second is all that anybody sees; more are dropped without a word.
+                let now = self.shared.uptime();
                 let admitted =
-                    Rate::new(NonZeroU32::MIN, Duration::from_secs(1), 2).admit(&mut self.typing, self.shared.uptime());
+                    Rate::new(NonZeroU32::MIN, Duration::from_secs(1), 2).admit(&mut self.seldom().typing, now);
                 Ok(if admitted.is_ok() { Next::Wait(Work::Typing(room)) } else { Next::Go })
             }
             Command::Pong => Ok(Next::Go),
@@ -284,9 +285,10 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
                 }
             }
             ErrorCode::RateLimited => {
-                let (count, since) = &mut self.refusals;
-                if since.elapsed() > REFUSALS_WITHIN {
-                    (*count, *since) = (0, Instant::now());
+                let now = self.shared.uptime();
+                let (count, since) = &mut self.seldom().refusals;
+                if now - *since > REFUSALS_WITHIN {
+                    (*count, *since) = (0, now);
                 }
                 *count += 1;
                 if *count >= REFUSALS {
@@ -298,6 +300,10 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
             _ => {}
         }
         Next::Go
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
     }
 
     fn tell(&self, event: &Event) {
