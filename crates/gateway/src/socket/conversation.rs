@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use trunkline_domain::{
 };
 
 use super::{
+    guard::Violation,
     inbound::{Inbound, Input},
     seat::Seat,
     under_way::UnderWay,
@@ -104,66 +105,73 @@ impl<B: Bus, P: Policy> Conversation<B, P> {
         mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> impl Future<Output = ()> {
         async move {
-            let mut under_way = self.listen(Pin::new(&mut bytes)).await;
-            while under_way.next().await.is_some() {}
-        }
-    }
-
-    /// Until either side ends it. Returns what is still under way.
-    async fn listen<S: Stream<Item = Result<Bytes, E>>, E>(
-        &mut self,
-        mut bytes: Pin<&mut S>,
-    ) -> UnderWay<impl Future<Output = Answer> + use<S, E, B, P>> {
-        let mut under_way = UnderWay::new();
-        let mut inbound = Inbound::new();
-        'open: loop {
-            // Commands that are here already, as long as their answers have room.
-            let mut more = true;
-            while more && under_way.len() < COMMANDS && !self.seat.worker.hub().is_saturated(self.seat.key) {
-                match inbound.next() {
+            let mut under_way = UnderWay::new();
+            let mut inbound = Inbound::new();
+            'open: loop {
+                // Commands that are here already, as long as their answers have room.
+                let mut more = true;
+                while more && under_way.len() < COMMANDS && !self.seat.worker.hub().is_saturated(self.seat.key) {
+                    let input = match inbound.next() {
+                        Ok(Some(input)) => input,
+                        Ok(None) => {
+                            more = false;
+                            continue;
+                        }
+                        Err(violation) => {
+                            self.refuse_bytes(violation);
+                            break 'open;
+                        }
+                    };
                     // Boxed: an idle socket has no room for a command.
-                    Ok(Some(input)) => match Box::pin(self.obey(input)).await {
+                    match Box::pin(self.obey(input)).await {
                         Next::Go => {}
                         Next::Wait(work) => {
                             under_way.push(carry_out(self.shared.clone(), self.seat.user().clone(), work));
                         }
                         Next::End => break 'open,
+                    }
+                }
+                let full = under_way.len() >= COMMANDS;
+                tokio::select! {
+                    Some(answer) = under_way.next() => self.answer(answer),
+                    incoming = poll_fn(|cx| self.poll_incoming(Pin::new(&mut bytes), more, cx)), if !full => match incoming {
+                        Incoming::Bytes(chunk) => inbound.receive(chunk),
+                        Incoming::Leftover => {}
+                        Incoming::Gone => {
+                            self.seat.hang_up();
+                            break;
+                        }
+                        Incoming::Closing => break,
                     },
-                    Ok(None) => more = false,
-                    Err(violation) => {
-                        tracing::info!(connection = self.seat.connection(), reason = violation.reason, "bytes refused");
-                        self.close(violation.code, violation.reason);
-                        break 'open;
-                    }
                 }
             }
-            let full = under_way.len() >= COMMANDS;
-            let incoming = poll_fn(|cx| {
-                if ready!(self.seat.worker.hub().poll_readable(self.seat.key, cx)).is_err() {
-                    return Poll::Ready(Incoming::Closing);
-                }
-                if more {
-                    return Poll::Ready(Incoming::Leftover);
-                }
-                Poll::Ready(match ready!(bytes.as_mut().poll_next(cx)) {
-                    Some(Ok(chunk)) => Incoming::Bytes(chunk),
-                    Some(Err(_)) | None => Incoming::Gone,
-                })
-            });
-            tokio::select! {
-                Some(answer) = under_way.next() => self.answer(answer),
-                incoming = incoming, if !full => match incoming {
-                    Incoming::Bytes(chunk) => inbound.receive(chunk),
-                    Incoming::Leftover => {}
-                    Incoming::Gone => {
-                        self.seat.hang_up();
-                        break;
-                    }
-                    Incoming::Closing => break,
-                },
-            }
+            while under_way.next().await.is_some() {}
         }
-        under_way
+    }
+
+    /// What to do next, where `more` may be left of what came before.
+    fn poll_incoming<E>(
+        &self,
+        bytes: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
+        more: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Incoming> {
+        if ready!(self.seat.worker.hub().poll_readable(self.seat.key, cx)).is_err() {
+            return Poll::Ready(Incoming::Closing);
+        }
+        if more {
+            return Poll::Ready(Incoming::Leftover);
+        }
+        bytes.poll_next(cx).map(|next| match next {
+            Some(Ok(chunk)) => Incoming::Bytes(chunk),
+            Some(Err(_)) | None => Incoming::Gone,
+        })
+    }
+
+    /// Ends a socket whose bytes are not to be believed.
+    fn refuse_bytes(&self, violation: Violation) {
+        tracing::info!(connection = self.seat.connection(), reason = violation.reason, "bytes refused");
+        self.close(violation.code, violation.reason);
     }
 
     fn answer(&mut self, answer: Answer) {
