@@ -46,13 +46,26 @@ const ANSWER: usize = 1 << 20;
 pub(super) struct CanBeTakenOver;
 
 /// What the handler leaves in the extensions of a 101: what to do with the connection.
-pub(super) struct Accepted {
-    pub(super) seat: Rc<Seat>,
-    pub(super) converse: Converse,
-}
+pub(super) struct Accepted(Box<dyn FnOnce(Incoming) -> Halves>);
 
-/// Runs the conversation over the bytes of the client.
-pub(super) type Converse = Box<dyn FnOnce(Incoming) -> Pin<Box<dyn Future<Output = ()>>>>;
+/// The half of a socket that reads and the one that writes, until both have ended. One box: a task's memory comes in
+/// steps of 128 bytes, and the first has room for a pointer.
+type Halves = Pin<Box<dyn Future<Output = ((), ())>>>;
+
+impl Accepted {
+    /// Runs `converse` over the bytes of the client, and writes what the hub has for it.
+    pub(super) fn new<F>(seat: Rc<Seat>, converse: impl FnOnce(Incoming) -> F + 'static) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        Self(Box::new(|incoming| {
+            let connection = incoming.connection.clone();
+            seat.worker.hub().attach(seat.key, connection.clone());
+            let writing = Writing { seat, connection, unsent: None };
+            Box::pin(join(converse(incoming), writing.run()))
+        }))
+    }
+}
 
 /// Lets the App answer an upgrade request, then takes the connection over, or sends the answer and closes.
 pub(crate) async fn take_over<S>(
@@ -70,7 +83,7 @@ where
     };
     let accepted = answer.extensions_mut().remove::<Accepted>();
     let answer = Response::from(answer);
-    let Some(Accepted { seat, converse }) = accepted else { return Ok(refuse(answer, &mut framed).await?) };
+    let Some(Accepted(serve)) = accepted else { return Ok(refuse(answer, &mut framed).await?) };
     framed.send(h1::Message::Item((answer.drop_body(), BodySize::None))).await?;
     let parts = framed.into_parts();
     // From here on the hub decides how long a client may take nothing. The kernel would give up one whose small window
@@ -79,11 +92,9 @@ where
     let _ = socket.set_tcp_user_timeout(None);
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     let connection = Rc::new(parts.io);
-    seat.worker.hub().attach(seat.key, connection.clone());
     // A copy: the dispatcher's buffer has 8 KiB.
     let first = (!parts.read_buf.is_empty()).then(|| Box::new(Bytes::copy_from_slice(&parts.read_buf)));
-    let incoming = Incoming { connection: connection.clone(), first };
-    rt::spawn(join(converse(incoming), write(seat, connection)));
+    rt::spawn(serve(Incoming { connection, first }));
     Ok(())
 }
 
@@ -138,47 +149,65 @@ impl Outlet for TcpStream {
     }
 }
 
-/// Writes what the hub could not until the socket ends.
-async fn write(seat: Rc<Seat>, connection: Rc<TcpStream>) {
-    let mut unsent = Bytes::new();
-    let outcome = poll_fn(|cx| poll_write(&seat, &connection, &mut unsent, cx)).await;
-    seat.hang_up();
-    if outcome.is_ok() {
-        // The close frame is out. What the client still sends is dropped, not answered with a reset that could
-        // overtake it.
-        let _ = socket2::SockRef::from(&*connection).shutdown(std::net::Shutdown::Write);
-        // Boxed: the task of an open socket has no room for it.
-        let _ = Box::pin(tokio::time::timeout(LINGER, drain(&connection))).await;
-    }
+/// Writes what the hub could not.
+struct Writing {
+    seat: Rc<Seat>,
+    connection: Rc<TcpStream>,
+    /// What the connection did not take. Boxed: an idle socket has nothing there.
+    unsent: Option<Box<Bytes>>,
 }
 
-/// Ready with `Ok` once everything is out, with an error where the connection is beyond saving.
-fn poll_write(seat: &Seat, connection: &TcpStream, unsent: &mut Bytes, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    for _ in 0..TURN {
-        while !unsent.is_empty() {
-            if seat.is_gone() {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+impl Writing {
+    /// Until the socket ends.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, in every socket")]
+    fn run(mut self) -> impl Future<Output = ()> {
+        async move {
+            let is_out = poll_fn(|cx| self.poll(cx)).await.is_ok();
+            self.seat.hang_up();
+            if is_out {
+                // The close frame is out. What the client still sends is dropped, not answered with a reset that could
+                // overtake it.
+                let _ = socket2::SockRef::from(&*self.connection).shutdown(std::net::Shutdown::Write);
+                // Boxed: the task of an open socket has no room for it.
+                let _ = Box::pin(tokio::time::timeout(LINGER, drain(&self.connection))).await;
             }
-            match connection.try_write(unsent) {
-                Ok(count) => {
-                    unsent.advance(count);
-                    seat.worker.hub().took(seat.key);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    seat.worker.hub().stall(seat.key, cx);
-                    ready!(connection.poll_write_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        let taken = ready!(seat.worker.hub().poll_take(seat.key, cx));
-        match taken {
-            Taken::Bytes(bytes) => *unsent = bytes,
-            Taken::End => return Poll::Ready(Ok(())),
         }
     }
-    cx.waker().wake_by_ref();
-    Poll::Pending
+
+    /// Ready with `Ok` once everything is out, with an error where the connection is beyond saving.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { seat, connection, unsent } = self;
+        for _ in 0..TURN {
+            let mut bytes = match unsent.take() {
+                Some(bytes) => *bytes,
+                None => match ready!(seat.worker.hub().poll_take(seat.key, cx)) {
+                    Taken::Bytes(bytes) => bytes,
+                    Taken::End => return Poll::Ready(Ok(())),
+                },
+            };
+            while !bytes.is_empty() {
+                if seat.is_gone() {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                match connection.try_write(&bytes) {
+                    Ok(count) => {
+                        bytes.advance(count);
+                        seat.worker.hub().took(seat.key);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        seat.worker.hub().stall(seat.key, cx);
+                        if connection.poll_write_ready(cx)?.is_pending() {
+                            *unsent = Some(Box::new(bytes));
+                            return Poll::Pending;
+                        }
+                    }
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 /// Reads and drops until the client closes.

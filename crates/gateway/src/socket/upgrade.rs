@@ -1,7 +1,5 @@
 //! The handshake: who may open a socket.
 
-use std::pin::Pin;
-
 use actix_session::Session;
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse,
@@ -71,9 +69,8 @@ pub(crate) async fn upgrade<B: Bus, S: Sessions, P: Policy>(
     }
     let conversation = Conversation::new(shared.clone(), seat.clone());
     if request.extensions().contains::<CanBeTakenOver>() {
-        let converse = Box::new(|bytes| Box::pin(conversation.run(bytes)) as Pin<Box<dyn Future<Output = ()>>>);
         let mut response = response.map_body(|_, _| BoxBody::new(()));
-        response.extensions_mut().insert(Accepted { seat, converse });
+        response.extensions_mut().insert(Accepted::new(seat, |incoming| conversation.run(incoming)));
         return Ok(response);
     }
     rt::spawn(conversation.run(payload));
