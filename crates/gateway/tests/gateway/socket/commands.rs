@@ -8,6 +8,7 @@ over_both_transports!(
     two_people_talk,
     a_retry_gets_the_first_position_and_the_first_text_stands,
     a_resume_brings_exactly_what_was_missed,
+    a_reader_that_pauses_misses_nothing,
     commands_that_cannot_be_carried_out_say_why,
     history_comes_in_pages_that_adjoin,
     too_many_messages_are_refused_with_a_time_to_wait,
@@ -77,6 +78,24 @@ async fn a_resume_brings_exactly_what_was_missed(transport: Transport) {
     all.send(json!({"type": "join", "room": "lobby", "after": "0-0"})).await;
     assert_eq!(all.next_of("joined").await["resumed"], true);
     assert_eq!(all.next_of("message").await["pos"], positions[0]);
+}
+
+/// Half a MiB is more than the connection holds for a client that reads nothing.
+async fn a_reader_that_pauses_misses_nothing(transport: Transport) {
+    let site = Site::start(transport, generous());
+    let mut ann = Person::log_in(&site, "ann").await.connect().await;
+    let mut bob = Person::log_in(&site, "bob").await.connect().await;
+    ann.join("lobby").await;
+    bob.join("lobby").await;
+    let text = "x".repeat(4096);
+    for number in 0..128 {
+        ann.send(json!({"type": "send", "room": "lobby", "id": format!("a{number}"), "text": text})).await;
+        ann.next_of("sent").await;
+    }
+    for number in 0..128 {
+        let heard = bob.next_of("message").await;
+        assert_eq!((&heard["id"], &heard["text"]), (&json!(format!("a{number}")), &json!(text)));
+    }
 }
 
 async fn commands_that_cannot_be_carried_out_say_why(transport: Transport) {
