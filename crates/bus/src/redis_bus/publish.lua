@@ -41,11 +41,11 @@ local at = string.format('%.0f', now)
 local known = redis.call('HMGET', meta, 'gen', 'epoch', 'kept')
 local kept = tonumber(known[3] or 0)
 local pos, prev
--- Without the log, <epoch>-* would begin at offset 0, and repeat positions.
-if known[1] == '@GENERATION@' and redis.call('EXISTS', log) == 1 then
-  -- Fails where somebody else appended to the stream too: then a new epoch goes on after that. Where it fails for want
-  -- of memory and the like, the append below fails alike, and that error is the answer.
-  local reply = redis.pcall('XADD', log, 'MAXLEN', '~', retain, known[2] .. '-*',
+if known[1] == '@GENERATION@' then
+  -- Without the log, <epoch>-* would begin at offset 0, and repeat positions: NOMKSTREAM then answers nothing. Fails where
+  -- somebody else appended to the stream too. In both cases a new epoch goes on after what there is. Where it fails for
+  -- want of memory and the like, the append below fails alike, and that error is the answer.
+  local reply = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', retain, known[2] .. '-*',
     'id', id, 'user', user, 'text', text, 'at', at)
   if type(reply) == 'string' then
     pos = reply
