@@ -1,4 +1,4 @@
-//! Frames as they go over the wire: encoded once a process, shared by every socket.
+//! Frames as they go over the wire: encoded once a process.
 
 use bytes::{Bytes, BytesMut};
 use trunkline_domain::{Entry, Event, Position, Room};

@@ -115,12 +115,12 @@ impl Tail {
 
     /// The bytes of the frames after `position`, at most `budget` of them but at least one frame, and the position of
     /// the last frame among them. `None` where the position is not covered or is the head.
+    ///
+    /// Always a copy: every delivery counts the owners of its bytes up and down, and where threads share that count, it
+    /// travels between their caches each time.
     pub(crate) fn chunk_after(&self, position: Position, budget: usize) -> Option<Chunk> {
         let mut frames = self.after(position)?;
         let first = frames.next()?;
-        if frames.len() == 0 || first.bytes.len() >= budget {
-            return Some(Chunk { from: position, to: first.pos, frames: 1, bytes: first.bytes.clone() });
-        }
         let mut bytes = BytesMut::from(&first.bytes[..]);
         let (mut to, mut count) = (first.pos, 1);
         for frame in frames {
