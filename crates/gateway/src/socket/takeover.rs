@@ -27,6 +27,7 @@ use actix_web::{
 };
 use bytes::{Buf, Bytes};
 use futures_util::{SinkExt, Stream, future::join};
+use tokio::io::Interest;
 
 use super::seat::Seat;
 use crate::fanout::{Outlet, TURN, Taken};
@@ -118,6 +119,14 @@ pub(super) struct Incoming {
     first: Option<Box<Bytes>>,
 }
 
+impl Incoming {
+    /// A read that did not fill the buffer has emptied the kernel's: epoll tells of what comes from now on, so no further
+    /// read has to find that out (epoll(7), "Questions and answers", 9).
+    fn has_no_more(&self) {
+        let _ = self.connection.try_io::<()>(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+    }
+}
+
 impl Stream for Incoming {
     type Item = io::Result<Bytes>;
 
@@ -132,6 +141,9 @@ impl Stream for Incoming {
             ready!(self.connection.poll_read_ready(cx))?;
             let read: io::Result<Bytes> = BUFFER.with_borrow_mut(|buffer| {
                 let count = self.connection.try_read(buffer)?;
+                if (1..buffer.len()).contains(&count) {
+                    self.has_no_more();
+                }
                 Ok(Bytes::copy_from_slice(&buffer[..count]))
             });
             match read {
