@@ -142,13 +142,13 @@ fn slot_name(slot: usize) -> String {
 }
 
 impl Slot {
-    /// Reads a line of `show servers state`: after the address (4) its operational (5) and administrative state (6),
-    /// and, last but two of the check's columns, its health (12). HAProxy management guide, "show servers state".
+    /// Reads a line of `show servers state`: columns 5 and 6, counted from 0, are its operational and administrative
+    /// state, column 12 is the health that its checks found. HAProxy management guide, "show servers state".
     fn read(row: &[&str]) -> Self {
         const RUNNING: u32 = 2;
         /// None of the bits of `MAINT` or `DRAIN` may be set, but this one, which tells how the slot began.
         const BEGAN_DISABLED: u32 = 0x04;
-        /// `rise` + `fall` - 1. A slot just filled has one less: HAProxy takes it for running until a check fails.
+        /// `rise` + `fall` - 1 of `deploy/haproxy.cfg`. A slot just filled has one less: HAProxy takes it for running until a check fails.
         const HEALTHY: u32 = 3;
         let column = |place: usize| row.get(place)?.parse::<u32>().ok();
         let runs = column(5) == Some(RUNNING) && column(6).is_some_and(|bits| bits & !BEGAN_DISABLED == 0);
@@ -193,7 +193,8 @@ impl Default for HaProxyBuilder {
 }
 
 impl HaProxyBuilder {
-    /// Another configuration than `deploy/haproxy.cfg`; it must obey the same variables.
+    /// Another configuration than `deploy/haproxy.cfg`; it must obey the same variables, and check with the same `rise`
+    /// and `fall`.
     #[must_use]
     pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
         self.config = file.into();

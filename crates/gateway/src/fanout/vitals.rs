@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU64, ops::Add, time::Duration};
 
+use super::millis;
+
 /// Time on a worker's own clock, in whole milliseconds; it stands still while the worker does: a process that was stopped
 /// for a minute reads its sockets before it judges them. Every socket holds some, and perhaps none: that costs no byte more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +20,7 @@ impl Add<Duration> for Tick {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(millis(duration)))
     }
 }
 
