@@ -57,7 +57,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_delimiter = ',')]
     sockets: Vec<u32>,
     /// How often cells are measured. Default: 3, with --quick 1. Without --only or --sockets, later rounds have only the
-    /// cells that most goals are about.
+    /// cells that goals compare.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: Option<u32>,
     /// No measurement begins after so many minutes. Default: 24, with --quick 4.
@@ -85,7 +85,7 @@ impl Options {
     /// How many of the cells, from the first, a round has. There is no time for all of them in each round.
     fn repeated(&self, round: u32, cells: usize) -> usize {
         let chosen = round == 1 || !self.only.is_empty() || !self.sockets.is_empty();
-        if chosen { cells } else { cells.min(self.scale().often()) }
+        if chosen { cells } else { cells.min(Scale::REPEATED) }
     }
 
     /// The cells that are asked for. Workloads that the quick plan lacks are taken from the full one.

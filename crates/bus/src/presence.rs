@@ -21,7 +21,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(15);
 /// [`enter`](Self::enter) puts it right, whatever happened.
 pub trait Presence: Clone + Send + Sync + 'static {
     /// How long a killed process stays in anybody's picture at most. Its leases may be ended after two thirds of that, by
-    /// the next call of anybody in the room: so each is to be renewed about every fifth of it.
+    /// the next call of anybody in the room: so each is to be renewed at least every quarter of it.
     fn lease(&self) -> Duration;
 
     /// Says who of `room` is at `holder`, in place of what was said before, and takes the lease. Nobody: gives it up.

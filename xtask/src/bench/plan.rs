@@ -127,6 +127,11 @@ fn show(value: &impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.pad(value.as_ref().map_or("", |value| value.get_name()))
 }
 
+/// Paced: deliveries a second.
+const RATE: u32 = 20_000;
+/// Paced: least messages in a window.
+const MESSAGES: u32 = 24;
+
 /// A workload in one size: what is measured of each peer, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Cell {
@@ -153,17 +158,27 @@ impl Cell {
             Workload::Bystander => Workload::Rooms,
             other => other,
         };
-        let seconds = scale.seconds().to_string();
+        let seconds = self.seconds(scale).to_string();
         let (sockets, rooms, workload) = (self.sockets.to_string(), self.rooms.to_string(), workload.to_string());
+        let rate = RATE.to_string();
         let mut arguments = vec!["--workload", &workload, "--sockets", &sockets, "--rooms", &rooms, "--for", &seconds];
         match self.workload {
-            Workload::Paced => arguments.extend(["--rate", "20000"]),
+            Workload::Paced => arguments.extend(["--rate", &rate]),
             Workload::Flat => arguments.extend(["--window", "32"]),
             Workload::Rooms | Workload::Bystander => arguments.extend(["--sends", &rooms]),
             Workload::Publish => arguments.extend(["--writers", &sockets, "--window", "256"]),
             Workload::Idle | Workload::Connect | Workload::Mixed | Workload::Herd | Workload::Recovery => {}
         }
         arguments.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Length of the measured window. A message to many sockets takes its time: paced, the window is as long as
+    /// [`MESSAGES`] of them take, or the one that its edges cut would count for too much.
+    fn seconds(&self, scale: Scale) -> u32 {
+        match self.workload {
+            Workload::Paced => scale.seconds().max(MESSAGES * self.sockets / RATE),
+            _ => scale.seconds(),
+        }
     }
 }
 
@@ -184,7 +199,11 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// Length of a measured window.
+    /// How many of the cells, from the first, are measured again in each later round where nobody chose others: all that
+    /// goals compare.
+    pub(crate) const REPEATED: usize = 12;
+
+    /// Length of a measured window, where the cell needs no longer one.
     fn seconds(self) -> u32 {
         match self {
             Self::Quick => 2,
@@ -231,11 +250,6 @@ impl Scale {
             Self::Full => FULL,
         }
     }
-
-    /// How many of the cells, from the first, are measured again in each later round where nobody chose others.
-    pub(crate) fn often(self) -> usize {
-        4
-    }
 }
 
 #[cfg(test)]
@@ -268,7 +282,11 @@ mod tests {
         );
         assert_eq!(
             arguments(Cell::new(Workload::Paced, 5000, 1, 1), Scale::Quick),
-            "--workload paced --sockets 5000 --rooms 1 --for 2 --rate 20000"
+            "--workload paced --sockets 5000 --rooms 1 --for 6 --rate 20000"
+        );
+        assert_eq!(
+            arguments(Cell::new(Workload::Paced, 1000, 1, 1), Scale::Quick),
+            "--workload paced --sockets 1000 --rooms 1 --for 2 --rate 20000"
         );
     }
 }

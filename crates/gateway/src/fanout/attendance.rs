@@ -202,7 +202,7 @@ impl Attendance {
         words.unclear = lease.is_none();
         words.held = lease == Some(Lease::Held) && !words.last;
         match lease {
-            Some(Lease::Held) => words.beat = self.now + jittered(self.lease / 5),
+            Some(Lease::Held) => words.beat = self.now + jittered(self.lease / 4),
             Some(Lease::Lost) => words.next = self.now,
             None => words.next = self.now + RETRY,
         }
@@ -262,7 +262,7 @@ impl Attendance {
         for (room, attended) in &mut self.rooms {
             attended.say(room, now, effects);
             if attended.words.held && now >= attended.words.beat {
-                attended.words.beat = now + jittered(self.lease / 5);
+                attended.words.beat = now + jittered(self.lease / 4);
                 beats.push(room.clone());
             }
             if let Some((turn, until)) = attended.expected {
