@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Holder, Millis, Position, Room, Snapshot, Turn, UserName};
+use trunkline_domain::{Draft, Entry, Holder, Millis, Position, Room, Snapshot, Turn, UserName, millis};
 
 pub use self::listeners::LocalInterest;
 use self::{
@@ -101,7 +101,7 @@ impl Shared {
     }
 
     fn lease_millis(&self) -> Millis {
-        u64::try_from(self.lease.as_millis()).unwrap_or(Millis::MAX / 8).min(Millis::MAX / 8)
+        millis(self.lease)
     }
 
     /// Ends the leases in `room` that ran out, but for that of `holder`, then changes those of `holder`, and tells all of
@@ -142,8 +142,7 @@ impl fmt::Debug for LocalBus {
 
 /// Milliseconds since the Unix epoch; 0 before it.
 fn system_millis() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis().try_into().unwrap_or(Millis::MAX)
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Bus for LocalBus {

@@ -45,7 +45,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use redis::{Client, Cmd, IntoConnectionInfo as _, Value, io::tcp::TcpSettings};
 use tokio::sync::{Notify, mpsc, watch};
-use trunkline_domain::{Draft, Position, Room};
+use trunkline_domain::{Draft, Position, Room, millis};
 
 pub use self::subscription::RedisInterest;
 use self::{
@@ -90,9 +90,8 @@ impl RedisConfig {
     }
 
     fn retain_millis(&self) -> u64 {
-        // Redis takes no more than an i64, and no expiry of zero.
-        let most = u64::MAX >> 8;
-        u64::try_from(self.retain_for.as_millis()).unwrap_or(most).clamp(1, most)
+        // Redis takes no expiry of zero.
+        millis(self.retain_for).max(1)
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use futures_util::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message as Frame;
-use trunkline_domain::{Event, MessageId, MessageText, Millis, Position, Room, UserName};
+use trunkline_domain::{Event, MessageId, MessageText, Millis, Position, Room, UserName, millis};
 
 use crate::{
     Core, Dice, Effect, Entry, Input, MessageFrame, Notice, Observer, Passed, Probed, Session, SocketId, Wire,
@@ -368,7 +368,7 @@ impl Clock {
     }
 
     fn now(&self) -> Millis {
-        Millis::try_from((self.epoch + self.since.elapsed()).as_millis()).unwrap_or(Millis::MAX)
+        millis(self.epoch + self.since.elapsed())
     }
 
     /// When that millisecond has begun.

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use tokio::time::timeout;
-use trunkline_domain::{Millis, UserName};
+use trunkline_domain::{UserName, millis};
 
 use crate::{
     Error, Probed, Site,
@@ -98,7 +98,7 @@ impl Session {
             return Probed::Unreachable(0);
         };
         self.keep_cookies(&answer);
-        let after = answer.retry_after().map_or(0, |after| Millis::try_from(after.as_millis()).unwrap_or(Millis::MAX));
+        let after = answer.retry_after().map_or(0, millis);
         match (answer.status, serde_json::from_slice(&answer.body)) {
             (200, Ok(LoggedIn { user })) => Probed::LoggedIn(user),
             (401, _) => Probed::NotLoggedIn,

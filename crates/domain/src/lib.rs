@@ -13,6 +13,8 @@ mod position;
 mod room;
 mod roster;
 
+use std::time::Duration;
+
 pub use announcer::{Announcement, Announcer};
 pub use close::{CloseCode, Reconnect};
 pub use command::{Command, ErrorCode, JoinFrom, Refusal};
@@ -23,5 +25,12 @@ pub use position::{InvalidPosition, Position, follows};
 pub use room::{InvalidRoom, Room};
 pub use roster::{Holder, InvalidHolder, Moves, Roster, Shift, Snapshot, Turn};
 
-/// Milliseconds since the Unix epoch.
+/// Milliseconds; of a moment, since the Unix epoch.
 pub type Millis = u64;
+
+/// The whole milliseconds in `duration`, at most 2⁵³: JSON (RFC 8259 section 6) and Redis's Lua hold so many exactly, and
+/// sums of a few do not overflow.
+#[must_use]
+pub fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX).min(1 << 53)
+}

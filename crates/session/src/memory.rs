@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{sync::broadcast, time::Instant};
-use trunkline_domain::{Millis, UserName};
+use trunkline_domain::{Millis, UserName, millis};
 
 use crate::{
     Backend, Digest, Ending, Endings, Found, KeyChange, Lifetimes, Salt, SessionError, Sid, Store, endings,
@@ -189,9 +189,4 @@ impl Backend for Memory {
     async fn health(&self) -> Result<(), SessionError> {
         Ok(())
     }
-}
-
-/// Saturating: a limit of more than half an eternity is none.
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 2)
 }

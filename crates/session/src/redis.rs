@@ -19,7 +19,7 @@ use std::{
 
 use ::redis::Script;
 use tokio::sync::broadcast;
-use trunkline_domain::UserName;
+use trunkline_domain::{UserName, millis};
 
 use self::{link::Link, listener::Listener};
 use crate::{
@@ -202,9 +202,4 @@ impl Backend for Redis {
         let health = self.0.scripts.health.prepare_invoke();
         self.0.link.on_shared::<()>(&health).await
     }
-}
-
-/// At most 2^53: Lua's numbers are doubles.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(1 << 53)
 }

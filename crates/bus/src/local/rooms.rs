@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use trunkline_domain::{Draft, Entry, Message, Millis, Position, Room};
+use trunkline_domain::{Draft, Entry, Message, Millis, Position, Room, millis};
 
 use super::LocalConfig;
 use crate::{Log, Page, Range, Receipt, Remembered};
@@ -80,7 +80,7 @@ impl Rooms {
     }
 
     fn expiry(&self, now: Millis) -> Millis {
-        now.saturating_add(self.config.retain_for.as_millis().try_into().unwrap_or(Millis::MAX))
+        now.saturating_add(millis(self.config.retain_for))
     }
 
     fn forget_if_expired(&mut self, now: Millis, room: &Room) {

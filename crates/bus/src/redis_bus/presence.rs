@@ -3,7 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use redis::{Cmd, RedisResult, Script, Value, aio::MultiplexedConnection};
-use trunkline_domain::{Holder, Room, Shift, Snapshot, Turn, UserName};
+use trunkline_domain::{Holder, Room, Shift, Snapshot, Turn, UserName, millis};
 
 use super::{RedisBus, keys::Keys, link::Link, no_answer};
 use crate::{Beat, BusError, Lease, Presence, Report};
@@ -83,7 +83,7 @@ impl RedisBus {
         cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.leases()).arg(keys.turn());
         // Two thirds: within the rest somebody else renews their own, finds it, and tells.
         let until = lease * 2 / 3;
-        cmd.arg(what).arg(holder.to_string()).arg(millis(until)).arg(u8::from(may_end)).arg(keys.channel());
+        cmd.arg(what).arg(holder.to_string()).arg(millis(until).max(1)).arg(u8::from(may_end)).arg(keys.channel());
         cmd
     }
 
@@ -94,13 +94,9 @@ impl RedisBus {
         cmd.arg(BOARD.get_hash()).arg(2);
         // One hash tag, and no room's: those have no colon.
         cmd.arg(format!("{prefix}:{{:{name}}}")).arg(format!("{prefix}:{{:{name}}}:notes"));
-        cmd.arg(millis(self.config.lease));
+        cmd.arg(millis(self.config.lease).max(1));
         cmd
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 8).max(1)
 }
 
 impl Presence for RedisBus {

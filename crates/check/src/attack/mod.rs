@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use trunkline_client::{Session, Site};
-use trunkline_domain::Room;
+use trunkline_domain::{Room, millis};
 
 use crate::{Error, load::login};
 
@@ -71,7 +71,7 @@ pub struct Ending {
 
 impl Ending {
     fn new(since: Instant, close: Option<u16>) -> Self {
-        Self { close, ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX) }
+        Self { close, ms: millis(since.elapsed()) }
     }
 }
 

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use trunkline_domain::millis;
+
 use crate::{
     Error,
     history::{Line, Micros},
@@ -62,8 +64,7 @@ impl Recorder {
             glance: Mutex::default(),
         });
         let recorder = Self { shared: shared.clone() };
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let started = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let started = millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
         recorder.write(|_| Some(Line::Run { version: 1, started, url: url.into(), seed }));
         let judging = thread::Builder::new()
             .name("judge".to_owned())

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use slab::Slab;
-use trunkline_domain::{CloseCode, Event, Room, UserName};
+use trunkline_domain::{CloseCode, Event, Room, UserName, millis};
 use trunkline_session::Sid;
 
 use self::rooms::Served;
@@ -370,11 +370,6 @@ impl Hub {
     fn peer(&mut self, key: Key) -> Option<&mut Peer> {
         self.peers.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial).map(|(_, peer)| peer)
     }
-}
-
-/// A time as frames carry it: whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Between 0.9 and 1 of `interval`, so that pings of sockets that opened together drift apart.

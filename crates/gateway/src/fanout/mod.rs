@@ -28,7 +28,7 @@ pub(crate) use attendance::Here;
 pub(crate) use cursor::FramePage;
 pub(crate) use feed::{Letter, run};
 pub(crate) use frame::{Frame, text};
-pub(crate) use hub::{Hub, Key, Newcomer, Outlet, TURN, Taken, millis};
+pub(crate) use hub::{Hub, Key, Newcomer, Outlet, TURN, Taken};
 pub(crate) use tail::{Append, Chunk, Tail};
 pub(crate) use vitals::Vitals;
 pub(crate) use whisper::typing;

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU64, ops::Add, time::Duration};
 
-use super::millis;
+use trunkline_domain::millis;
 
 /// Time on a worker's own clock, in whole milliseconds; it stands still while the worker does: a process that was stopped
 /// for a minute reads its sockets before it judges them. Every socket holds some, and perhaps none: that costs no byte more.

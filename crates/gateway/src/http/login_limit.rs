@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use trunkline_domain::millis;
+
 /// Attempts a minute and name.
 const A_NAME: NonZeroU32 = NonZeroU32::new(5).unwrap();
 /// Buckets of a row, 16 bytes each.
@@ -117,11 +119,6 @@ impl Bucket {
         self.full_at = millis(now + wait + MINUTE - cost);
         Err(wait)
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    // 584 million years.
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use trunkline_bus::{Bus, Range};
 use trunkline_domain::{
-    CloseCode, Command, Draft, ErrorCode, Event, Message, MessageId, Position, Refusal, Room, UserName,
+    CloseCode, Command, Draft, ErrorCode, Event, Message, MessageId, Position, Refusal, Room, UserName, millis,
 };
 
 use super::{
@@ -387,7 +387,7 @@ fn unavailable(room: &Room, id: Option<&MessageId>) -> Refusal {
 }
 
 fn too_fast(what: &str, wait: Duration) -> Refusal {
-    let retry_after_ms = fanout::millis(wait).max(1);
+    let retry_after_ms = millis(wait).max(1);
     Refusal {
         retry_after_ms: Some(retry_after_ms),
         ..Refusal::new(ErrorCode::RateLimited, format!("too many {what}; wait {retry_after_ms} ms"))

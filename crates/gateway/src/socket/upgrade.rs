@@ -8,7 +8,7 @@ use actix_web::{
     rt, web,
 };
 use trunkline_bus::Bus;
-use trunkline_domain::{Event, Limits, MessageText};
+use trunkline_domain::{Event, Limits, MessageText, millis};
 use trunkline_session::{Principal, Sessions, principal};
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     drain::Phase,
-    fanout::{Newcomer, millis},
+    fanout::Newcomer,
     gateway::{Gateway, LocalWorker},
     http::{error::Problem, forwarded::Client, origin::may_open_socket},
     policy::Policy,
