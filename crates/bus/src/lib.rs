@@ -38,7 +38,7 @@ pub use bus::{Bus, Delivery, Health, Interest, Page, Range, Receipt};
 pub use error::{BusError, ErrorKind};
 pub use local::{LocalBus, LocalConfig, LocalInterest};
 pub use log::{Log, NotContiguous};
-pub use presence::{Beat, Lease, Presence, Report};
+pub use presence::{Lease, Presence, Report, Standing};
 #[cfg(feature = "redis")]
 pub use redis_bus::{InvalidRedisUrl, RedisBus, RedisConfig, RedisInterest};
 pub use remembered::Remembered;

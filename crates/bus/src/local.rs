@@ -20,7 +20,9 @@ use self::{
     presence::Leases,
     rooms::Rooms,
 };
-use crate::{Beat, Bus, BusError, Delivery, Health, Lease, Page, Presence, Range, Receipt, Report, presence::LEASE};
+use crate::{
+    Bus, BusError, Delivery, Health, Lease, Page, Presence, Range, Receipt, Report, Standing, presence::LEASE,
+};
 
 /// What a [`LocalBus`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct LocalConfig {
     pub retain_bytes: usize,
     /// How long the log of a room is kept in which nobody writes and which nobody [keeps](Bus::keep).
     pub retain_for: Duration,
-    /// How long presence outlives a [`Holder`] that says nothing more.
+    /// How long presence may outlive a [`Holder`] that says nothing more.
     pub lease: Duration,
 }
 
@@ -90,11 +92,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When a lease that is taken now may be ended: after two thirds, so that it is found within the whole.
-    fn lease_end(&self) -> Millis {
-        (self.clock)().saturating_add(self.lease_millis() * 2 / 3)
-    }
-
     /// When a note that is made now vanishes.
     fn note_end(&self) -> Millis {
         (self.clock)().saturating_add(self.lease_millis())
@@ -104,23 +101,11 @@ impl Shared {
         millis(self.lease)
     }
 
-    /// Ends the leases in `room` that ran out, but for that of `holder`, then changes those of `holder`, and tells all of
-    /// it in this order.
-    async fn lease<T>(
-        &self,
-        room: &Room,
-        holder: Option<Holder>,
-        change: impl FnOnce(&mut Leases) -> (Option<Turn>, T),
-    ) -> T {
+    /// Changes the leases in `room`, and tells of it.
+    async fn lease<T>(&self, room: &Room, change: impl FnOnce(&mut Leases) -> (Option<Turn>, T)) -> T {
         let _turn = self.turn.lock().await;
-        let (turns, result) = {
-            let leases = &mut self.state().leases;
-            let mut turns = leases.end_expired((self.clock)(), room, holder);
-            let (turn, result) = change(leases);
-            turns.extend(turn);
-            (turns, result)
-        };
-        for turn in turns {
+        let (turn, result) = change(&mut self.state().leases);
+        if let Some(turn) = turn {
             let permits = self.permits().await;
             self.state().listeners.tell(permits, room, |room| Delivery::Presence(room, turn.clone()));
         }
@@ -197,9 +182,13 @@ impl Presence for LocalBus {
         self.0.lease
     }
 
+    async fn beat(&self, holder: Holder) -> Result<Vec<Holder>, BusError> {
+        let now = (self.0.clock)();
+        Ok(self.0.state().leases.beat(now, now.saturating_add(self.0.lease_millis() / 2), holder))
+    }
+
     async fn enter(&self, room: &Room, holder: Holder, users: &[UserName]) -> Result<(), BusError> {
-        let until = self.0.lease_end();
-        self.0.lease(room, Some(holder), |leases| (leases.enter(until, room, holder, users), ())).await;
+        self.0.lease(room, |leases| (leases.enter(room, holder, users), ())).await;
         Ok(())
     }
 
@@ -210,27 +199,29 @@ impl Presence for LocalBus {
         came: &[UserName],
         went: &[UserName],
     ) -> Result<Lease, BusError> {
-        let until = self.0.lease_end();
         let change = |leases: &mut Leases| {
-            let turn = leases.shift(until, room, holder, came, went);
+            let turn = leases.shift(room, holder, came, went);
             let lease = if turn.is_some() { Lease::Held } else { Lease::Lost };
             (turn, lease)
         };
-        Ok(self.0.lease(room, Some(holder), change).await)
+        Ok(self.0.lease(room, change).await)
     }
 
-    async fn beat(&self, holder: Holder, rooms: &[Room]) -> Result<Vec<Beat>, BusError> {
-        let mut beats = Vec::with_capacity(rooms.len());
+    async fn check(&self, holder: Holder, rooms: &[Room]) -> Result<Vec<Standing>, BusError> {
+        let _turn = self.0.turn.lock().await;
+        let state = self.0.state();
+        Ok(rooms.iter().map(|room| state.leases.check(room, holder)).collect())
+    }
+
+    async fn end(&self, holder: Holder, rooms: &[Room]) -> Result<(), BusError> {
         for room in rooms {
-            let until = self.0.lease_end();
-            let change = |leases: &mut Leases| (None, leases.beat(until, room, holder));
-            beats.push(self.0.lease(room, Some(holder), change).await);
+            self.0.lease(room, |leases| (leases.end(room, holder), ())).await;
         }
-        Ok(beats)
+        Ok(())
     }
 
     async fn present(&self, room: &Room) -> Result<Snapshot, BusError> {
-        Ok(self.0.lease(room, None, |leases| (None, leases.present(room))).await)
+        Ok(self.0.lease(room, |leases| (None, leases.present(room))).await)
     }
 
     async fn list(&self, rooms: &[(Room, usize)]) -> Result<(), BusError> {

@@ -2,6 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
+#[cfg(doc)]
+use trunkline_domain::Shift;
 use trunkline_domain::{Holder, Room, Snapshot, UserName};
 
 use crate::BusError;
@@ -11,18 +13,25 @@ pub(crate) const LEASE: Duration = Duration::from_secs(15);
 
 /// Presence that several gateways share, beside the logs of a [`Bus`](crate::Bus).
 ///
-/// Each gateway process is a [`Holder`], with a lease in every room where it has users. Changes are told on the room's
-/// deliveries as [`Delivery::Presence`](crate::Delivery::Presence), numbered; they may be lost, and the
-/// [snapshot](Self::present) is the truth. A lease that ran out ends with the next call of anybody in that room, which is
-/// told as a change like any other: so once. Time is the keeper's. Nobody ends another's lease within one lease of
-/// having (re)gained the keeper: after an outage everybody gets the time to renew.
+/// Each gateway process is a [`Holder`], which [beats](Self::beat) as long as it lives: that costs the same in however
+/// many rooms it has users. In each of these it holds a lease, until it gives it up, or until somebody who misses its
+/// beats [ends](Self::end) it. Changes are told on the room's deliveries as
+/// [`Delivery::Presence`](crate::Delivery::Presence), numbered; they may be lost, and the [snapshot](Self::present) is
+/// the truth.
 ///
 /// Calls are carried out in the order in which their futures are first polled. A failed one may have been carried out;
 /// [`enter`](Self::enter) puts it right, whatever happened.
 pub trait Presence: Clone + Send + Sync + 'static {
-    /// How long a killed process stays in anybody's picture at most. Its leases may be ended after two thirds of that, by
-    /// the next call of anybody in the room: so each is to be renewed at least every quarter of it.
+    /// How long a killed process may stay in anybody's picture. It counts as alive for half of that after its last beat;
+    /// the other half is for those who look, and for looking twice.
     fn lease(&self) -> Duration;
+
+    /// Says that `holder` lives. Answers whose last beat is less than half a lease ago, `holder` too; time is the
+    /// keeper's.
+    ///
+    /// # Errors
+    /// Where it was perhaps not done.
+    fn beat(&self, holder: Holder) -> impl Future<Output = Result<Vec<Holder>, BusError>> + Send;
 
     /// Says who of `room` is at `holder`, in place of what was said before, and takes the lease. Nobody: gives it up.
     ///
@@ -35,8 +44,8 @@ pub trait Presence: Clone + Send + Sync + 'static {
         users: &[UserName],
     ) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Says who came to `holder` in `room` and who went, and renews the lease; without users left, gives it up. Changes
-    /// nothing where the lease is [lost](Lease::Lost).
+    /// Says who came to `holder` in `room` and who went; without users left, gives the lease up. Changes nothing where it
+    /// is [lost](Lease::Lost).
     ///
     /// # Errors
     /// Where it was perhaps not done.
@@ -48,12 +57,19 @@ pub trait Presence: Clone + Send + Sync + 'static {
         went: &[UserName],
     ) -> impl Future<Output = Result<Lease, BusError>> + Send;
 
-    /// Renews the leases of `holder` in `rooms`. Answers for each, in the same order, its last turn: one that was never
-    /// heard of was lost on the way.
+    /// Whether `holder` has its leases in `rooms` still. Answers for each, in the same order. What nobody checks for an
+    /// hour may be forgotten.
     ///
     /// # Errors
-    /// Where they were perhaps not renewed.
-    fn beat(&self, holder: Holder, rooms: &[Room]) -> impl Future<Output = Result<Vec<Beat>, BusError>> + Send;
+    /// Where that cannot be told now.
+    fn check(&self, holder: Holder, rooms: &[Room]) -> impl Future<Output = Result<Vec<Standing>, BusError>> + Send;
+
+    /// Ends the leases of a `holder` that is dead in `rooms`, which is told as [`Shift::Lapsed`] once, whoever else ends
+    /// them too. One that lives after all hears of it, and enters again.
+    ///
+    /// # Errors
+    /// Where it was perhaps not done.
+    fn end(&self, holder: Holder, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
 
     /// Who is in `room`, at which holder.
     ///
@@ -88,20 +104,20 @@ pub trait Presence: Clone + Send + Sync + 'static {
     fn reports(&self) -> impl Future<Output = Result<Vec<Report>, BusError>> + Send;
 }
 
-/// Whether a holder still has its lease in a room.
+/// Whether a change was made under a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
     /// Yes.
     Held,
-    /// No: it ran out, or the keeper forgot. [Enter](Presence::enter) again.
+    /// No: somebody ended it, or the keeper forgot. [Enter](Presence::enter) again.
     Lost,
 }
 
-/// What a beat found in a room.
+/// How a holder stands in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beat {
-    /// The lease is renewed; this was the room's last turn.
-    Renewed(u64),
+pub enum Standing {
+    /// It has a lease. This was the room's last turn: one that was never heard of was lost on the way.
+    Held(u64),
     /// There is no lease: [enter](Presence::enter) again.
     Lost,
 }

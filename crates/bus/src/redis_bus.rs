@@ -2,19 +2,21 @@
 //!
 //! # What it asks of Redis
 //! Redis 7.0 or Valkey, `maxmemory-policy noeviction`, an append-only file where logs should survive. The commands
-//! `INFO`, `SCRIPT LOAD`, `EVALSHA`, `XADD`, `XRANGE`, `XREVRANGE`, `EXISTS`, `HGET`, `HMGET`, `HSET`, `PEXPIRE`,
-//! `PEXPIREAT`, `PTTL`, `SET`, `GET`, `INCR`, `DEL`, `HDEL`, `SADD`, `SREM`, `SCARD`, `SMEMBERS`, `ZADD`, `ZREM`, `ZSCORE`,
-//! `ZRANGE`, `ZRANGEBYSCORE`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`, keys and channels `tl:*` (the prefix is a setting).
+//! `INFO`, `SCRIPT LOAD`, `EVALSHA`, `XADD`, `XRANGE`, `XREVRANGE`, `HGET`, `HMGET`, `HSET`, `HDEL`, `PEXPIRE`,
+//! `PEXPIREAT`, `PTTL`, `SET`, `GET`, `INCR`, `DEL`, `SADD`, `SREM`, `SCARD`, `SISMEMBER`, `SMEMBERS`, `ZADD`, `ZREM`,
+//! `ZREMRANGEBYSCORE`, `ZRANGE`, `ZRANGEBYSCORE`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`, keys and channels
+//! `tl:*` (the prefix is a setting).
 //!
 //! | key of room `lobby` | type | holds |
 //! | --- | --- | --- |
 //! | `tl:{lobby}:log` | stream | the log; an entry's id is its position |
 //! | `tl:{lobby}:meta` | hash | which run of Redis wrote last, the epoch, and when expiries were set |
 //! | `tl:{lobby}:ids:0`, `:1` | hash | ids remembered in even and odd ten minutes |
-//! | `tl:{lobby}:here` | sorted set | leases: which processes have users here, and until when |
-//! | `tl:{lobby}:here:<holder>` | set | the users of one process |
+//! | `tl:{lobby}:holders` | set | which processes have users here |
+//! | `tl:{lobby}:holders:<holder>` | set | the users of one process |
 //! | `tl:{lobby}:turn` | string | number of the last change of presence |
 //! | `tl:{lobby}` | channel | entries, whispers and changes of presence |
+//! | `tl:{:alive}` | sorted set | which processes live, and until when that counts |
 //! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | what is listed, and until when; with `:notes`, a hash: what it says |
 //! | `tl:probe:<boot id>` | channel | what one process says to itself, to see that it hears |
 //! | `tl:probe:<boot id>` | hash | nothing: written to see that Redis takes writes; expires |

@@ -68,7 +68,7 @@ pub enum Shift {
     },
     /// All its users left.
     Gone,
-    /// Its lease ran out: its users have been gone for a while, and do not come back there.
+    /// It died, and its lease was ended: its users have been gone for a while, and do not come back there.
     Lapsed,
 }
 
@@ -132,6 +132,17 @@ impl Roster {
     #[must_use]
     pub fn count(&self) -> usize {
         self.users.len()
+    }
+
+    /// Everybody who has users here.
+    pub fn holders(&self) -> impl Iterator<Item = Holder> {
+        self.holders.keys().copied()
+    }
+
+    /// Whether it has users here.
+    #[must_use]
+    pub fn is_held_by(&self, holder: Holder) -> bool {
+        self.holders.contains_key(&holder)
     }
 
     /// Whether the user is here.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::{sync::mpsc::Receiver, time::sleep};
 use trunkline_domain::{Holder, Moves, Room, Roster, UserName};
 
-use super::{PATIENCE, Store, hear, room, subscribed, within};
-use crate::{Beat, Bus, Delivery, Interest, Lease, Presence};
+use super::{Store, hear, room, subscribed, within};
+use crate::{Bus, Delivery, Interest, Lease, Presence, Standing};
 
 /// Runs every test of presence against a [`Store`], made anew for each by the given expression, whose leases last about
 /// three seconds. Needs `tokio` with `macros` and `rt`.
@@ -16,7 +16,8 @@ macro_rules! presence_contract {
         $crate::contract! { $store;
             two_processes_see_each_other_come_and_go,
             a_user_at_two_processes_is_one_user,
-            who_does_not_renew_goes_once,
+            whoever_beats_no_more_is_alive_no_more,
+            a_dead_process_is_ended_once,
             a_lost_lease_is_told_to_its_holder,
             entering_replaces_what_was,
             the_last_one_leaves_nothing,
@@ -85,25 +86,18 @@ impl<B: Bus + Presence> Process<B> {
         within(self.bus.shift(&self.room, self.holder, &names(came), &names(went))).await.expect("shifted")
     }
 
-    async fn beat(&self) -> Beat {
-        within(self.bus.beat(self.holder, std::slice::from_ref(&self.room))).await.expect("beaten")[0]
+    async fn beat(&self) -> Vec<u128> {
+        let mut alive = within(self.bus.beat(self.holder)).await.expect("beaten");
+        alive.sort();
+        alive.into_iter().map(|holder| holder.0).collect()
     }
 
-    /// Renews the lease for as long as it takes to hear of a change.
-    async fn moves_while_beating(&mut self) -> (Vec<String>, Vec<String>) {
-        let (bus, holder, room, pause) = (self.bus.clone(), self.holder, self.room.clone(), self.bus.lease() / 4);
-        let beating = async {
-            loop {
-                sleep(pause).await;
-                assert!(
-                    matches!(bus.beat(holder, std::slice::from_ref(&room)).await, Ok(beats) if beats[0] != Beat::Lost)
-                );
-            }
-        };
-        tokio::select! {
-            moves = self.moves() => moves,
-            () = beating => unreachable!("it beats for ever"),
-        }
+    async fn check(&self) -> Standing {
+        within(self.bus.check(self.holder, std::slice::from_ref(&self.room))).await.expect("checked")[0]
+    }
+
+    async fn end(&self, other: u128) {
+        within(self.bus.end(Holder(other), std::slice::from_ref(&self.room))).await.expect("ended");
     }
 }
 
@@ -131,7 +125,7 @@ pub async fn two_processes_see_each_other_come_and_go<B: Bus + Presence>(store: 
     let late = Process::start(store, 3).await;
     assert_eq!(late.roster.number(), one.roster.number());
     assert_eq!(late.roster.count(), 3);
-    assert_eq!(one.beat().await, Beat::Renewed(late.roster.number()), "a beat tells what should have been heard");
+    assert_eq!(one.check().await, Standing::Held(late.roster.number()), "a check tells what should have been heard");
 }
 
 /// Two processes hold the same user: one user, who goes with the last of them.
@@ -146,58 +140,59 @@ pub async fn a_user_at_two_processes_is_one_user<B: Bus + Presence>(store: &impl
     assert_eq!(one.moves().await, moved(&[], &["ann"]));
 }
 
-/// A process that says nothing any more is gone within one lease (and the time until somebody looks), once, while the
-/// others stay.
-pub async fn who_does_not_renew_goes_once<B: Bus + Presence>(store: &impl Store<Bus = B>) {
+/// A process counts as alive for half a lease after its last beat, and as long as it beats.
+pub async fn whoever_beats_no_more_is_alive_no_more<B: Bus + Presence>(store: &impl Store<Bus = B>) {
+    let (one, other) = (Process::start(store, 1).await, Process::start(store, 2).await);
+    assert_eq!(one.beat().await, [1]);
+    assert_eq!(other.beat().await, [1, 2]);
+    let last = std::time::Instant::now();
+    while one.beat().await == [1, 2] {
+        assert!(last.elapsed() < other.bus.lease());
+        sleep(one.bus.lease() / 20).await;
+    }
+    assert!(last.elapsed() > other.bus.lease() / 4);
+    assert_eq!(other.beat().await, [1, 2], "nobody is dead for good");
+}
+
+/// A dead process goes at once, for everybody, and however many end it; the others stay.
+pub async fn a_dead_process_is_ended_once<B: Bus + Presence>(store: &impl Store<Bus = B>) {
     let (mut one, mut third) = (Process::start(store, 1).await, Process::start(store, 3).await);
     one.enter(&["ann"]).await;
-    assert_eq!(one.moves().await, moved(&["ann"], &[]));
-    third.enter(&["ann", "dan"]).await;
-    assert_eq!(one.moves().await, moved(&["dan"], &[]));
-    assert_eq!(third.moves().await, moved(&["ann"], &[]));
-    // Nobody ends a lease within one lease of having come.
-    for _ in 0..5 {
-        sleep(one.bus.lease() / 4).await;
-        assert!(matches!(one.beat().await, Beat::Renewed(_)));
-        assert!(matches!(third.beat().await, Beat::Renewed(_)));
-    }
     {
         let dying = Process::start(store, 2).await;
         dying.enter(&["ann", "bob", "cai"]).await;
     }
-    let started = std::time::Instant::now();
-    assert_eq!(third.moves().await, moved(&["dan"], &[]));
+    third.enter(&["dan"]).await;
+    tokio::join!(one.end(2), third.end(2));
+    one.end(2).await;
+    third.enter(&["dan", "eve"]).await;
     for process in [&mut one, &mut third] {
+        assert_eq!(process.moves().await, moved(&["ann"], &[]));
         assert_eq!(process.moves().await, moved(&["bob", "cai"], &[]));
+        assert_eq!(process.moves().await, moved(&["dan"], &[]));
+        assert_eq!(process.moves().await, moved(&[], &["bob", "cai"]));
+        assert_eq!(process.moves().await, moved(&["eve"], &[]));
     }
-    // Both look, and both renew.
-    let gone = tokio::join!(one.moves_while_beating(), third.moves_while_beating());
-    assert_eq!(gone.0, moved(&[], &["bob", "cai"]));
-    assert_eq!(gone.1, moved(&[], &["bob", "cai"]));
-    let within = started.elapsed();
-    assert!(within >= one.bus.lease() / 2, "after {within:?}");
-    assert!(within < one.bus.lease() * 2 + PATIENCE / 4, "after {within:?}");
+    assert_eq!(one.check().await, Standing::Held(one.roster.number()), "told once");
     one.read().await;
-    assert_eq!(one.roster.count(), 2);
+    assert_eq!(one.roster.count(), 3);
 }
 
-/// A process whose lease was ended, because it stood still, is told so, and enters again.
+/// A process that was taken for dead is told so, and enters again.
 pub async fn a_lost_lease_is_told_to_its_holder<B: Bus + Presence>(store: &impl Store<Bus = B>) {
     let (mut one, other) = (Process::start(store, 1).await, Process::start(store, 2).await);
-    assert_eq!(one.beat().await, Beat::Lost, "never taken");
+    assert_eq!(one.check().await, Standing::Lost, "never taken");
     assert_eq!(one.shift(&["ann"], &[]).await, Lease::Lost);
     one.enter(&["ann"]).await;
     assert_eq!(one.moves().await, moved(&["ann"], &[]));
-    sleep(one.bus.lease() + one.bus.lease() / 4).await;
-    other.enter(&["bob"]).await;
+    other.end(1).await;
     assert_eq!(one.moves().await, moved(&[], &["ann"]));
-    assert_eq!(one.beat().await, Beat::Lost);
+    assert_eq!(one.check().await, Standing::Lost);
     assert_eq!(one.shift(&["cai"], &[]).await, Lease::Lost);
     one.enter(&["ann", "cai"]).await;
-    assert_eq!(one.moves().await, moved(&["bob"], &[]));
     assert_eq!(one.moves().await.0.len(), 2);
     one.read().await;
-    assert_eq!(one.roster.count(), 3);
+    assert_eq!(one.roster.count(), 2);
 }
 
 /// Whatever a failed call did or did not do: entering puts it right. Any number of users, in one call.
@@ -220,11 +215,11 @@ pub async fn the_last_one_leaves_nothing<B: Bus + Presence>(store: &impl Store<B
     let mut one = Process::start(store, 1).await;
     one.enter(&["ann"]).await;
     assert_eq!(one.shift(&[], &["ann"]).await, Lease::Held);
-    assert_eq!(one.beat().await, Beat::Lost);
+    assert_eq!(one.check().await, Standing::Lost);
     one.enter(&["ann"]).await;
     one.enter(&[]).await;
     one.enter(&[]).await;
-    assert_eq!(one.beat().await, Beat::Lost);
+    assert_eq!(one.check().await, Standing::Lost);
     for _ in 0..2 {
         assert_eq!(one.moves().await, moved(&["ann"], &[]));
         assert_eq!(one.moves().await, moved(&[], &["ann"]));

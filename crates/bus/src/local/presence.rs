@@ -7,11 +7,13 @@ use std::{
 
 use trunkline_domain::{Holder, Millis, Room, Shift, Snapshot, Turn, UserName};
 
-use crate::{Beat, Report};
+use crate::{Report, Standing};
 
-/// Every lease, and what is noted of rooms and processes. The same rules as those of the scripts in Redis.
+/// Who lives, every lease, and what is noted of rooms and processes. The same rules as those of the scripts in Redis.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
+    /// Until when each counts as alive.
+    alive: HashMap<Holder, Millis>,
     rooms: HashMap<Room, Present>,
     listed: HashMap<Room, (usize, Millis)>,
     reports: HashMap<Holder, (String, Millis)>,
@@ -23,96 +25,59 @@ pub(super) struct Leases {
 #[derive(Debug, Default)]
 struct Present {
     number: u64,
-    holders: BTreeMap<Holder, Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    until: Millis,
-    users: BTreeSet<UserName>,
+    holders: BTreeMap<Holder, BTreeSet<UserName>>,
 }
 
 impl Leases {
-    /// Ends the leases of others that ran out. Answers what is to be told.
-    pub(super) fn end_expired(&mut self, now: Millis, room: &Room, except: Option<Holder>) -> Vec<Turn> {
-        let Some(present) = self.rooms.get_mut(room) else { return Vec::new() };
-        let mut turns = Vec::new();
-        present.holders.retain(|holder, held| {
-            let ended = held.until <= now && Some(*holder) != except;
-            if ended {
-                present.number += 1;
-                turns.push(Turn { number: present.number, holder: *holder, shift: Shift::Lapsed });
-            }
-            !ended
-        });
-        self.forget_if_empty(room);
-        turns
+    /// Notes that the holder lives; answers who does.
+    pub(super) fn beat(&mut self, now: Millis, until: Millis, holder: Holder) -> Vec<Holder> {
+        self.alive.insert(holder, until);
+        self.alive.retain(|_, until| *until > now);
+        self.alive.keys().copied().collect()
     }
 
-    pub(super) fn enter(&mut self, until: Millis, room: &Room, holder: Holder, users: &[UserName]) -> Option<Turn> {
-        let present = self.room(room);
-        if users.is_empty() && !present.holders.contains_key(&holder) {
-            self.forget_if_empty(room);
-            return None;
+    pub(super) fn enter(&mut self, room: &Room, holder: Holder, users: &[UserName]) -> Option<Turn> {
+        if users.is_empty() {
+            return self.finish(room, holder, Shift::Gone);
         }
+        let number = self.forgotten;
+        let present = self.rooms.entry(room.clone()).or_insert_with(|| Present { number, holders: BTreeMap::new() });
         present.number += 1;
-        let turn = if users.is_empty() {
-            present.holders.remove(&holder);
-            Turn { number: present.number, holder, shift: Shift::Gone }
-        } else {
-            present.holders.insert(holder, Held { until, users: users.iter().cloned().collect() });
-            Turn { number: present.number, holder, shift: Shift::Whole(users.to_vec()) }
-        };
-        self.forget_if_empty(room);
-        Some(turn)
+        present.holders.insert(holder, users.iter().cloned().collect());
+        Some(Turn { number: present.number, holder, shift: Shift::Whole(users.to_vec()) })
     }
 
     /// `None` where the lease is lost.
-    pub(super) fn shift(
-        &mut self,
-        until: Millis,
-        room: &Room,
-        holder: Holder,
-        came: &[UserName],
-        went: &[UserName],
-    ) -> Option<Turn> {
+    pub(super) fn shift(&mut self, room: &Room, holder: Holder, came: &[UserName], went: &[UserName]) -> Option<Turn> {
         let present = self.rooms.get_mut(room)?;
-        let held = present.holders.get_mut(&holder)?;
-        held.until = until;
-        held.users.retain(|user| !went.contains(user));
-        held.users.extend(came.iter().cloned());
+        let users = present.holders.get_mut(&holder)?;
+        users.retain(|user| !went.contains(user));
+        users.extend(came.iter().cloned());
+        if users.is_empty() {
+            return self.finish(room, holder, Shift::Gone);
+        }
         present.number += 1;
-        let shift = if held.users.is_empty() {
-            present.holders.remove(&holder);
-            Shift::Gone
-        } else {
-            Shift::Moves { came: came.to_vec(), went: went.to_vec() }
-        };
-        let turn = Turn { number: present.number, holder, shift };
-        self.forget_if_empty(room);
-        Some(turn)
+        Some(Turn { number: present.number, holder, shift: Shift::Moves { came: came.to_vec(), went: went.to_vec() } })
     }
 
-    pub(super) fn beat(&mut self, until: Millis, room: &Room, holder: Holder) -> Beat {
-        let Some(present) = self.rooms.get_mut(room) else { return Beat::Lost };
-        match present.holders.get_mut(&holder) {
-            Some(held) => {
-                held.until = until;
-                Beat::Renewed(present.number)
-            }
-            None => Beat::Lost,
+    pub(super) fn check(&self, room: &Room, holder: Holder) -> Standing {
+        match self.rooms.get(room).filter(|present| present.holders.contains_key(&holder)) {
+            Some(present) => Standing::Held(present.number),
+            None => Standing::Lost,
         }
+    }
+
+    /// `None` where there is no lease.
+    pub(super) fn end(&mut self, room: &Room, holder: Holder) -> Option<Turn> {
+        self.finish(room, holder, Shift::Lapsed)
     }
 
     pub(super) fn present(&self, room: &Room) -> Snapshot {
         let Some(present) = self.rooms.get(room) else {
             return Snapshot { number: self.forgotten, holders: Vec::new() };
         };
-        let users = |held: &Held| held.users.iter().cloned().collect();
-        Snapshot {
-            number: present.number,
-            holders: present.holders.iter().map(|(holder, held)| (*holder, users(held))).collect(),
-        }
+        let users = |(holder, users): (&Holder, &BTreeSet<UserName>)| (*holder, users.iter().cloned().collect());
+        Snapshot { number: present.number, holders: present.holders.iter().map(users).collect() }
     }
 
     pub(super) fn list(&mut self, until: Millis, rooms: &[(Room, usize)]) {
@@ -148,17 +113,16 @@ impl Leases {
         self.reports.iter().map(report).collect()
     }
 
-    fn room(&mut self, room: &Room) -> &mut Present {
-        let number = self.forgotten;
-        self.rooms.entry(room.clone()).or_insert_with(|| Present { number, holders: BTreeMap::new() })
-    }
-
-    /// Numbers go on where a room comes again.
-    fn forget_if_empty(&mut self, room: &Room) {
-        if self.rooms.get(room).is_some_and(|present| present.holders.is_empty())
-            && let Some(present) = self.rooms.remove(room)
-        {
-            self.forgotten = self.forgotten.max(present.number);
+    /// Takes the holder's users out of the room. Numbers go on where the room comes again.
+    fn finish(&mut self, room: &Room, holder: Holder, shift: Shift) -> Option<Turn> {
+        let present = self.rooms.get_mut(room)?;
+        present.holders.remove(&holder)?;
+        present.number += 1;
+        let number = present.number;
+        if present.holders.is_empty() {
+            self.rooms.remove(room);
+            self.forgotten = self.forgotten.max(number);
         }
+        Some(Turn { number, holder, shift })
     }
 }

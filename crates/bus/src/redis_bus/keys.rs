@@ -30,9 +30,9 @@ impl Keys {
         format!("{}:ids:{parity}", self.0)
     }
 
-    /// Sorted set: who holds a lease here. With `:<holder>`, a set: the holder's users.
-    pub(super) fn leases(&self) -> String {
-        format!("{}:here", self.0)
+    /// Set: who has users here. With `:<holder>`, a set: these users.
+    pub(super) fn holders(&self) -> String {
+        format!("{}:holders", self.0)
     }
 
     /// String: the number of the last change of presence.

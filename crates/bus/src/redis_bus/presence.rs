@@ -1,13 +1,14 @@
-//! Presence in Redis: leases, and the boards of rooms and instances.
+//! Presence in Redis: who lives, who is where, and the boards of rooms and instances.
 
 use std::{sync::LazyLock, time::Duration};
 
 use redis::{Cmd, RedisResult, Script, Value, aio::MultiplexedConnection};
 use trunkline_domain::{Holder, Room, Shift, Snapshot, Turn, UserName, millis};
 
-use super::{RedisBus, keys::Keys, link::Link, no_answer};
-use crate::{Beat, BusError, Lease, Presence, Report};
+use super::{RedisBus, keys::Keys, no_answer};
+use crate::{BusError, Lease, Presence, Report, Standing};
 
+static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
 static PRESENCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence.lua")));
 static BOARD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("board.lua")));
 
@@ -16,6 +17,7 @@ const ROOMS_AT_ONCE: usize = 128;
 
 /// Makes the scripts known to the Redis at the other end.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    BEAT.load_async(connection).await?;
     PRESENCE.load_async(connection).await?;
     BOARD.load_async(connection).await?;
     Ok(())
@@ -75,25 +77,36 @@ type Note = (String, String, u64);
 
 impl RedisBus {
     /// The call of the presence script, but for what is special to what it is to do.
-    fn presence(&self, link: &Link, what: &str, room: &Room, holder: Holder) -> Cmd {
+    fn presence(&self, what: &str, room: &Room, holder: Holder) -> Cmd {
         let keys = Keys::of(&self.config.prefix, room);
-        let lease = self.config.lease;
-        let may_end = link.since().elapsed() >= lease;
         let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.leases()).arg(keys.turn());
-        // Two thirds: within the rest somebody else renews their own, finds it, and tells.
-        let until = lease * 2 / 3;
-        cmd.arg(what).arg(holder.to_string()).arg(millis(until).max(1)).arg(u8::from(may_end)).arg(keys.channel());
+        cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.holders()).arg(keys.turn());
+        cmd.arg(what).arg(holder.to_string()).arg(keys.channel());
         cmd
+    }
+
+    /// Does the same in many rooms. Answers for each.
+    async fn everywhere(&self, what: &str, rooms: &[Room], holder: Holder) -> Result<Vec<i64>, BusError> {
+        let link = self.link()?;
+        let mut turns = Vec::with_capacity(rooms.len());
+        for rooms in rooms.chunks(ROOMS_AT_ONCE) {
+            let calls = rooms.iter().map(|room| self.presence(what, room, holder)).collect();
+            turns.extend(link.query_all::<Vec<i64>>(calls).await?);
+        }
+        Ok(turns)
+    }
+
+    /// A key of no room: in braces, as one hash tag, a name that no room has.
+    fn common(&self, name: &str) -> String {
+        format!("{}:{{:{name}}}", self.config.prefix)
     }
 
     /// The call of the board script, to which notes may be added.
     fn board(&self, name: &str) -> Cmd {
-        let prefix = &self.config.prefix;
+        let ends = self.common(name);
+        let notes = format!("{ends}:notes");
         let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(BOARD.get_hash()).arg(2);
-        // One hash tag, and no room's: those have no colon.
-        cmd.arg(format!("{prefix}:{{:{name}}}")).arg(format!("{prefix}:{{:{name}}}:notes"));
+        cmd.arg(BOARD.get_hash()).arg(2).arg(ends).arg(notes);
         cmd.arg(millis(self.config.lease).max(1));
         cmd
     }
@@ -104,13 +117,21 @@ impl Presence for RedisBus {
         self.config.lease
     }
 
+    async fn beat(&self, holder: Holder) -> Result<Vec<Holder>, BusError> {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(BEAT.get_hash()).arg(1).arg(self.common("alive"));
+        call.arg(holder.to_string()).arg(millis(self.config.lease / 2).max(1));
+        let alive: Vec<String> = self.link()?.query(call).await?;
+        // Somebody else's notes are passed over.
+        Ok(alive.iter().filter_map(|holder| holder.parse().ok()).collect())
+    }
+
     async fn enter(&self, room: &Room, holder: Holder, users: &[UserName]) -> Result<(), BusError> {
-        let link = self.link()?;
-        let mut call = self.presence(&link, "enter", room, holder);
+        let mut call = self.presence("enter", room, holder);
         for user in users {
             call.arg(user.as_str());
         }
-        link.query::<i64>(call).await.map(drop)
+        self.link()?.query::<i64>(call).await.map(drop)
     }
 
     async fn shift(
@@ -120,31 +141,27 @@ impl Presence for RedisBus {
         came: &[UserName],
         went: &[UserName],
     ) -> Result<Lease, BusError> {
-        let link = self.link()?;
-        let mut call = self.presence(&link, "shift", room, holder);
+        let mut call = self.presence("shift", room, holder);
         call.arg(came.len());
         for user in came.iter().chain(went) {
             call.arg(user.as_str());
         }
-        let turn: i64 = link.query(call).await?;
+        let turn: i64 = self.link()?.query(call).await?;
         Ok(if turn < 0 { Lease::Lost } else { Lease::Held })
     }
 
-    async fn beat(&self, holder: Holder, rooms: &[Room]) -> Result<Vec<Beat>, BusError> {
-        let link = self.link()?;
-        let mut beats = Vec::with_capacity(rooms.len());
-        for rooms in rooms.chunks(ROOMS_AT_ONCE) {
-            let calls = rooms.iter().map(|room| self.presence(&link, "beat", room, holder)).collect();
-            let turns: Vec<i64> = link.query_all(calls).await?;
-            beats.extend(turns.into_iter().map(|turn| u64::try_from(turn).map_or(Beat::Lost, Beat::Renewed)));
-        }
-        Ok(beats)
+    async fn check(&self, holder: Holder, rooms: &[Room]) -> Result<Vec<Standing>, BusError> {
+        let turns = self.everywhere("check", rooms, holder).await?;
+        Ok(turns.into_iter().map(|turn| u64::try_from(turn).map_or(Standing::Lost, Standing::Held)).collect())
+    }
+
+    async fn end(&self, holder: Holder, rooms: &[Room]) -> Result<(), BusError> {
+        self.everywhere("end", rooms, holder).await.map(drop)
     }
 
     async fn present(&self, room: &Room) -> Result<Snapshot, BusError> {
-        let link = self.link()?;
-        // Nobody's own question: no lease is spared.
-        let reply: Vec<Value> = link.query(self.presence(&link, "present", room, Holder(0))).await?;
+        // Nobody's own question.
+        let reply: Vec<Value> = self.link()?.query(self.presence("present", room, Holder(0))).await?;
         snapshot(&reply).ok_or_else(|| no_answer("the presence script answered no snapshot"))
     }
 

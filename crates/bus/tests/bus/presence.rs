@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_bus::{Beat, Bus, Delivery, Interest, Lease, Presence, RedisBus};
+use trunkline_bus::{Bus, Delivery, Interest, Lease, Presence, RedisBus, Standing};
 use trunkline_domain::{Holder, Roster, UserName};
 
 use crate::redis::{LEASE, PATIENCE, Server, healthy, hear, lobby, unhealthy};
@@ -60,7 +60,7 @@ async fn forgotten_by_redis_everybody_enters_again() {
     enter(&bus, ONE, &names(["ann"])).await;
     let before = insist(async || bus.present(&lobby()).await).await.number;
     server.redis.restart_empty().unwrap();
-    assert_eq!(insist(async || bus.beat(ONE, &[lobby()]).await).await, [Beat::Lost]);
+    assert_eq!(insist(async || bus.check(ONE, &[lobby()]).await).await, [Standing::Lost]);
     assert_eq!(count(&bus).await, 0);
     enter(&bus, ONE, &names(["ann"])).await;
     assert_eq!(count(&bus).await, 1);
@@ -68,26 +68,24 @@ async fn forgotten_by_redis_everybody_enters_again() {
 }
 
 #[tokio::test]
-async fn after_an_outage_nobody_ends_the_others() {
+async fn an_outage_ends_no_lease() {
     let mut server = Server::durable();
     let (bus, other) = (server.ready().await, server.ready().await);
-    enter(&bus, ONE, &names(["ann"])).await;
-    enter(&other, OTHER, &names(["bob"])).await;
+    for (bus, holder, user) in [(&bus, ONE, "ann"), (&other, OTHER, "bob")] {
+        insist(async || bus.beat(holder).await).await;
+        enter(bus, holder, &names([user])).await;
+    }
     server.redis.kill().unwrap();
     unhealthy(&bus, "redis").await;
-    tokio::time::sleep(LEASE + LEASE / 4).await;
+    assert!(bus.beat(ONE).await.is_err());
+    tokio::time::sleep(LEASE).await;
     server.redis.restart().unwrap();
     healthy(&bus, "redis").await;
-    // Both leases ran out meanwhile. One process is back before the other.
-    assert!(matches!(insist(async || bus.beat(ONE, &[lobby()]).await).await[..], [Beat::Renewed(_)]));
-    assert_eq!(count(&bus).await, 2);
-    assert!(matches!(insist(async || other.beat(OTHER, &[lobby()]).await).await[..], [Beat::Renewed(_)]));
-    // The other does not come back after all.
-    for _ in 0..7 {
-        tokio::time::sleep(LEASE / 4).await;
-        assert!(matches!(insist(async || bus.beat(ONE, &[lobby()]).await).await[..], [Beat::Renewed(_)]));
+    assert_eq!(insist(async || bus.beat(ONE).await).await, [ONE]);
+    for (bus, holder) in [(&bus, ONE), (&other, OTHER)] {
+        assert!(matches!(insist(async || bus.check(holder, &[lobby()]).await).await[..], [Standing::Held(_)]));
     }
-    assert_eq!(count(&bus).await, 1);
+    assert_eq!(count(&bus).await, 2);
 }
 
 #[tokio::test]
@@ -99,6 +97,8 @@ async fn without_memory_nothing_is_changed_and_nobody_told() {
     server.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     assert!(bus.shift(&lobby(), ONE, &names(["bob"]), &names(["ann"])).await.is_err());
     assert!(bus.enter(&lobby(), OTHER, &names(["cai"])).await.is_err());
+    assert!(bus.end(ONE, &[lobby()]).await.is_err());
+    assert!(bus.beat(ONE).await.is_err());
     server.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     assert_eq!(bus.present(&lobby()).await.unwrap(), before);
 }

@@ -3,6 +3,7 @@
 //! delays a message.
 
 mod here;
+mod pulse;
 #[cfg(test)]
 mod simulation;
 mod sockets;
@@ -12,18 +13,21 @@ use std::{
     time::Duration,
 };
 
-use trunkline_bus::{Beat, Lease};
-use trunkline_domain::{Announcement, Announcer, Event, Room, Roster, Shift, Snapshot, Turn, UserName};
+use trunkline_bus::{Lease, Standing};
+use trunkline_domain::{Announcement, Announcer, Event, Holder, Room, Roster, Shift, Snapshot, Turn, UserName};
 
 pub(crate) use self::here::Here;
-use self::sockets::Sockets;
+use self::{pulse::Pulse, sockets::Sockets};
 use super::{Mail, WorkerId, feed::Effect, text};
 
 /// Least time between two words about one room: what happens within it is told together.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long after a failed word or read the next one begins.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long a turn may be under way that a beat has told of.
+/// Most time between two looks at whether a lease stands. Whoever ends one says so; this is for what is lost without a
+/// word, and for keys that somebody deleted.
+const CHECK: Duration = Duration::from_secs(60);
+/// How long a turn may be under way that a check has told of.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// What is to be asked of, or told to, those who keep presence.
@@ -40,8 +44,12 @@ pub(crate) enum Word {
         /// Who went.
         went: Vec<UserName>,
     },
-    /// Renew our leases; the answer comes to [`Attendance::beaten`].
-    Beat(Vec<Room>),
+    /// We live; the answer comes to [`Attendance::beaten`].
+    Beat,
+    /// Do our leases stand? The answer comes to [`Attendance::checked`].
+    Check(Vec<Room>),
+    /// This process is dead; nobody waits for the answer.
+    End(Holder, Vec<Room>),
     /// Read who is there; the answer comes to [`Attendance::present`].
     Present(Room),
     /// So many users are in these rooms; the answer comes to [`Attendance::listed`].
@@ -52,7 +60,9 @@ pub(crate) enum Word {
 #[derive(Debug)]
 pub(crate) struct Attendance {
     rooms: HashMap<Room, Attended>,
-    /// How long a lease lasts.
+    /// This process.
+    holder: Holder,
+    pulse: Pulse,
     lease: Duration,
     /// Whether a list is under way.
     listing: bool,
@@ -70,7 +80,7 @@ struct Attended {
     announcer: Announcer,
     here: Option<Here>,
     reading: Reading,
-    /// A turn that a beat told of, to be heard until then.
+    /// A turn that a check told of, to be heard until then.
     expected: Option<(u64, Duration)>,
     /// What the list of rooms was told, and when it must be told again.
     listed: Option<(usize, Duration)>,
@@ -90,8 +100,8 @@ struct Words {
     went: BTreeSet<UserName>,
     /// When the next word may go.
     next: Duration,
-    /// When the lease is to be renewed.
-    beat: Duration,
+    /// When to look whether the lease stands.
+    check: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -106,9 +116,9 @@ enum Reading {
 }
 
 impl Attendance {
-    /// Nobody anywhere; leases last as long as `lease`.
-    pub(crate) fn new(lease: Duration) -> Self {
-        Self { rooms: HashMap::new(), lease, listing: false, now: Duration::ZERO }
+    /// Nobody anywhere; users of this process are those of `holder`, and a dead one's go within one `lease`.
+    pub(crate) fn new(holder: Holder, lease: Duration) -> Self {
+        Self { rooms: HashMap::new(), holder, pulse: Pulse::new(lease), lease, listing: false, now: Duration::ZERO }
     }
 
     // What workers tell
@@ -165,7 +175,7 @@ impl Attendance {
     pub(crate) fn subscribed(&mut self, room: &Room, effects: &mut Vec<Effect>) {
         let attended = self.rooms.entry(room.clone()).or_default();
         attended.roster.doubt();
-        attended.words.beat = self.now;
+        attended.words.check = self.now;
         if let Reading::UnderWay { stale } = &mut attended.reading {
             *stale = true;
         }
@@ -175,8 +185,13 @@ impl Attendance {
     /// Somebody came or went, somewhere.
     pub(crate) fn heard(&mut self, room: &Room, mut turn: Turn, effects: &mut Vec<Effect>) {
         let Some(attended) = self.rooms.get_mut(room) else { return };
+        let lapsed = turn.shift == Shift::Lapsed;
+        if lapsed && turn.holder == self.holder {
+            // Taken for dead: unless we know better already, we are to enter again.
+            attended.words.check = self.now;
+        }
         // Gone for longer than a reconnect takes.
-        let since = if turn.shift == Shift::Lapsed { self.now.saturating_sub(Announcer::GRACE) } else { self.now };
+        let since = if lapsed { self.now.saturating_sub(Announcer::GRACE) } else { self.now };
         match &mut turn.shift {
             Shift::Whole(users) | Shift::Moves { came: users, .. } => attended.local.share_names(users),
             Shift::Gone | Shift::Lapsed => {}
@@ -202,30 +217,40 @@ impl Attendance {
         words.unclear = lease.is_none();
         words.held = lease == Some(Lease::Held) && !words.last;
         match lease {
-            Some(Lease::Held) => words.beat = self.now + jittered(self.lease / 4),
+            Some(Lease::Held) => {}
             Some(Lease::Lost) => words.next = self.now,
             None => words.next = self.now + RETRY,
         }
         attended.say(room, self.now, effects);
     }
 
-    /// Leases were renewed, or not; `None` when nobody answered.
-    pub(crate) fn beaten(&mut self, rooms: &[Room], beats: Option<&[Beat]>, effects: &mut Vec<Effect>) {
+    /// Our beat was answered with those who live; `None` when nobody answered.
+    pub(crate) fn beaten(&mut self, alive: Option<&[Holder]>, effects: &mut Vec<Effect>) {
+        let known = self.rooms.values().flat_map(|attended| attended.roster.holders());
+        for holder in self.pulse.answered(self.now, alive, known) {
+            let held = self.rooms.iter().filter(|(_, attended)| attended.roster.is_held_by(holder));
+            effects.push(Effect::Say(Word::End(holder, held.map(|(room, _)| room.clone()).collect())));
+        }
+    }
+
+    /// Leases were looked at; `None` when nobody answered.
+    pub(crate) fn checked(&mut self, rooms: &[Room], standings: Option<&[Standing]>, effects: &mut Vec<Effect>) {
         for (index, room) in rooms.iter().enumerate() {
             let Some(attended) = self.rooms.get_mut(room) else { continue };
-            match beats.and_then(|beats| beats.get(index)) {
-                Some(Beat::Renewed(turn)) if *turn > attended.roster.number() => {
+            let words = &mut attended.words;
+            match standings.and_then(|standings| standings.get(index)) {
+                Some(Standing::Held(turn)) if *turn > attended.roster.number() => {
                     attended.expected.get_or_insert((*turn, self.now + UNDER_WAY));
                 }
-                Some(Beat::Renewed(_)) => {}
-                // A word under way says by itself what it finds.
-                Some(Beat::Lost) if attended.words.under_way => {}
-                Some(Beat::Lost) => {
-                    attended.words.held = false;
-                    attended.words.next = self.now;
+                Some(Standing::Held(_)) => {}
+                // The word under way may have found it, or not.
+                Some(Standing::Lost) if words.under_way => words.check = self.now,
+                Some(Standing::Lost) => {
+                    words.held = false;
+                    words.next = self.now;
                     attended.say(room, self.now, effects);
                 }
-                None => attended.words.beat = self.now + RETRY,
+                None => words.check = self.now + RETRY,
             }
         }
     }
@@ -255,15 +280,18 @@ impl Attendance {
 
     // Time
 
-    /// Moves the clock: words and frames whose time has come go out, leases are renewed.
+    /// Moves the clock: words and frames whose time has come go out.
     pub(crate) fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         self.now = now;
-        let (mut beats, mut list) = (Vec::new(), Vec::new());
+        if self.pulse.is_due(now) {
+            effects.push(Effect::Say(Word::Beat));
+        }
+        let (mut checks, mut list) = (Vec::new(), Vec::new());
         for (room, attended) in &mut self.rooms {
             attended.say(room, now, effects);
-            if attended.words.held && now >= attended.words.beat {
-                attended.words.beat = now + jittered(self.lease / 4);
-                beats.push(room.clone());
+            if attended.words.held && now >= attended.words.check {
+                attended.words.check = now + jittered(CHECK);
+                checks.push(room.clone());
             }
             if let Some((turn, until)) = attended.expected {
                 if attended.roster.number() >= turn {
@@ -278,8 +306,8 @@ impl Attendance {
                 list.extend(attended.list(now, self.lease / 3).map(|count| (room.clone(), count)));
             }
         }
-        if !beats.is_empty() {
-            effects.push(Effect::Say(Word::Beat(beats)));
+        if !checks.is_empty() {
+            effects.push(Effect::Say(Word::Check(checks)));
         }
         if !list.is_empty() {
             self.listing = true;
@@ -359,6 +387,8 @@ impl Attended {
         words.under_way = true;
         words.last = self.local.is_empty();
         words.next = now + PAUSE;
+        // Not once it was said: what is heard of the lease meanwhile may be news.
+        words.check = now + jittered(CHECK);
         effects.push(Effect::Say(word));
     }
 

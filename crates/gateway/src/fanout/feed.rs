@@ -8,7 +8,7 @@ mod run;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use trunkline_bus::{Delivery, Page, Range};
-use trunkline_domain::{Position, Room};
+use trunkline_domain::{Holder, Position, Room};
 
 use super::{
     Append, Ask, Frame, FramePage, Mail, Tail, WorkerId,
@@ -97,9 +97,9 @@ struct Asked {
 }
 
 impl Feed {
-    /// Nothing heard yet. Leases of presence last as long as `lease`.
-    pub(crate) fn new(lease: Duration) -> Self {
-        let attendance = Attendance::new(lease);
+    /// Nothing heard yet. Users of this process are those of `holder`, and a dead one's go within one `lease`.
+    pub(crate) fn new(holder: Holder, lease: Duration) -> Self {
+        let attendance = Attendance::new(holder, lease);
         Self { rooms: HashMap::new(), attendance, fresh: Vec::new(), effects: Vec::new(), now: Duration::ZERO }
     }
 

@@ -110,9 +110,10 @@ impl World {
         self.started += 1;
         let (interest, deliveries) = self.bus.open();
         interest.want(&self.room);
-        let mut attendance = Attendance::new(LEASE);
-        attendance.tick(self.time(), &mut Vec::new());
-        Process {
+        let mut attendance = Attendance::new(Holder(self.started), LEASE);
+        let mut effects = Vec::new();
+        attendance.tick(self.time(), &mut effects);
+        let mut process = Process {
             holder: Holder(self.started),
             attendance,
             deliveries,
@@ -120,7 +121,9 @@ impl World {
             words: VecDeque::new(),
             local: BTreeMap::new(),
             told: [None, None],
-        }
+        };
+        process.take(effects);
+        process
     }
 
     fn run(&mut self, step: Step) {
@@ -191,9 +194,14 @@ impl World {
         }
     }
 
-    /// Nothing is lost any more.
+    /// Nothing is lost any more, for longer than what was lost without a word stays unnoticed.
     fn rest(&mut self) {
-        for _ in 0..100 {
+        self.pass(200);
+    }
+
+    /// So many times 0.4 s, in which everything arrives.
+    fn pass(&mut self, times: usize) {
+        for _ in 0..times {
             self.run(Step::Pass { millis: 400 });
             for process in 0..self.processes.len() {
                 while !self.processes[process].words.is_empty() {
@@ -221,9 +229,18 @@ impl Process {
                 let lease = done.then(|| now(bus.shift(&room, self.holder, &came, &went)));
                 self.attendance.said(&room, lease.filter(|_| answered), effects);
             }
-            Word::Beat(rooms) => {
-                let beats = done.then(|| now(bus.beat(self.holder, &rooms)));
-                self.attendance.beaten(&rooms, beats.filter(|_| answered).as_deref(), effects);
+            Word::Beat => {
+                let alive = done.then(|| now(bus.beat(self.holder)));
+                self.attendance.beaten(alive.filter(|_| answered).as_deref(), effects);
+            }
+            Word::Check(rooms) => {
+                let standings = done.then(|| now(bus.check(self.holder, &rooms)));
+                self.attendance.checked(&rooms, standings.filter(|_| answered).as_deref(), effects);
+            }
+            Word::End(dead, rooms) => {
+                if done {
+                    now(bus.end(dead, &rooms));
+                }
             }
             Word::Present(room) => {
                 let snapshot = done.then(|| now(bus.present(&room)));
@@ -302,4 +319,22 @@ proptest! {
         prop_assert_eq!(listed, if truth.is_empty() { vec![] } else { vec![truth.len()] });
         prop_assert!(Announcer::GRACE < LEASE);
     }
+}
+
+#[test]
+fn whoever_is_taken_for_dead_enters_again_and_otherwise_nothing_is_said() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let mut world = World::new();
+    for process in 0..3 {
+        world.run(Step::Came { process, worker: 0, user: 0 });
+    }
+    world.rest();
+    let before = now(world.bus.present(&world.room));
+    assert_eq!(before.holders.len(), 3);
+    world.rest();
+    assert_eq!(now(world.bus.present(&world.room)), before);
+    now(world.bus.end(Holder(1), std::slice::from_ref(&world.room)));
+    world.pass(3);
+    assert_eq!(now(world.bus.present(&world.room)).holders, before.holders);
 }

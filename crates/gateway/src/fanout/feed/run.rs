@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use trunkline_bus::{Beat, Bus, Delivery, Interest, Lease, Page, Presence, Range};
+use trunkline_bus::{Bus, Delivery, Interest, Lease, Page, Presence, Range, Standing};
 use trunkline_domain::{Holder, Position, Room, Snapshot};
 
 use super::{Effect, Feed};
@@ -50,7 +50,9 @@ enum Answer {
 /// What came of a [`Word`].
 enum Reply {
     Said(Room, Option<Lease>),
-    Beaten(Vec<Room>, Option<Vec<Beat>>),
+    Beaten(Option<Vec<Holder>>),
+    Checked(Vec<Room>, Option<Vec<Standing>>),
+    Ended,
     Present(Room, Option<Snapshot>),
     Listed,
 }
@@ -64,7 +66,7 @@ pub(crate) async fn run<B: Bus + Presence>(
     metrics: Arc<Metrics>,
 ) {
     let (interest, mut deliveries) = bus.open();
-    let mut feed = Feed::new(bus.lease());
+    let mut feed = Feed::new(holder, bus.lease());
     let mut mailboxes: HashMap<WorkerId, (mpsc::Sender<Mail>, Arc<AtomicBool>)> = HashMap::new();
     let mut answers = FuturesUnordered::new();
     let mut spoken = FuturesUnordered::new();
@@ -150,7 +152,9 @@ fn take_reply(feed: &mut Feed, reply: Reply) {
     let (attendance, effects) = feed.attendance();
     match reply {
         Reply::Said(room, lease) => attendance.said(&room, lease, effects),
-        Reply::Beaten(rooms, beats) => attendance.beaten(&rooms, beats.as_deref(), effects),
+        Reply::Beaten(alive) => attendance.beaten(alive.as_deref(), effects),
+        Reply::Checked(rooms, standings) => attendance.checked(&rooms, standings.as_deref(), effects),
+        Reply::Ended => {}
         Reply::Present(room, snapshot) => attendance.present(&room, snapshot, effects),
         Reply::Listed => attendance.listed(),
     }
@@ -158,9 +162,14 @@ fn take_reply(feed: &mut Feed, reply: Reply) {
 
 /// Speaks to those who keep presence. What fails is said again, or replaced by something newer.
 async fn say<P: Presence>(presence: P, words: Arc<Semaphore>, holder: Holder, word: Word) -> Reply {
-    // The semaphore is never closed, so a permit always comes.
-    let _permit = words.acquire().await;
+    let _permit = match word {
+        // Waits for no place: whoever is late is taken for dead.
+        Word::Beat => None,
+        // The semaphore is never closed, so a permit always comes.
+        _ => words.acquire().await.ok(),
+    };
     match word {
+        Word::Beat => Reply::Beaten(presence.beat(holder).await.ok()),
         Word::Enter(room, users) => {
             let entered = presence.enter(&room, holder, &users).await;
             Reply::Said(room, entered.is_ok().then_some(Lease::Held))
@@ -169,9 +178,15 @@ async fn say<P: Presence>(presence: P, words: Arc<Semaphore>, holder: Holder, wo
             let lease = presence.shift(&room, holder, &came, &went).await;
             Reply::Said(room, lease.ok())
         }
-        Word::Beat(rooms) => {
-            let beats = presence.beat(holder, &rooms).await;
-            Reply::Beaten(rooms, beats.ok())
+        Word::Check(rooms) => {
+            let standings = presence.check(holder, &rooms).await;
+            Reply::Checked(rooms, standings.ok())
+        }
+        Word::End(dead, rooms) => {
+            tracing::info!(holder = %dead, rooms = rooms.len(), "process is dead, its users are gone");
+            // Whoever is still there when we look again is ended again.
+            let _ = presence.end(dead, &rooms).await;
+            Reply::Ended
         }
         Word::Present(room) => {
             let snapshot = presence.present(&room).await;
