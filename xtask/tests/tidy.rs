@@ -39,7 +39,7 @@ const LONG: [(&str, &str); 1] =
     [("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one")];
 
 /// Decisions without a shell: files and folders in which nothing waits, locks or looks at a clock.
-const PURE: [&str; 25] = [
+const PURE: [&str; 30] = [
     "crates/domain/src/",
     "crates/bus/src/log.rs",
     "crates/bus/src/remembered.rs",
@@ -49,11 +49,16 @@ const PURE: [&str; 25] = [
     "crates/bus/src/redis_bus/interests.rs",
     "crates/bus/src/redis_bus/page.rs",
     "crates/session/src/keyring.rs",
+    "crates/gateway/src/fanout/attendance.rs",
+    "crates/gateway/src/fanout/attendance/attended.rs",
+    "crates/gateway/src/fanout/attendance/pulse.rs",
     "crates/gateway/src/fanout/cursor.rs",
     "crates/gateway/src/fanout/feed.rs",
+    "crates/gateway/src/fanout/feed/heard.rs",
     "crates/gateway/src/fanout/hub.rs",
     "crates/gateway/src/fanout/hub/rooms.rs",
     "crates/gateway/src/fanout/peer.rs",
+    "crates/gateway/src/fanout/round.rs",
     "crates/gateway/src/fanout/tail.rs",
     "crates/gateway/src/fanout/vitals.rs",
     "crates/gateway/src/socket/inbound.rs",

@@ -78,6 +78,12 @@ impl Announcer {
         Some(if moves { Announcement::Moves(Moves { came, went }) } else { Announcement::State })
     }
 
+    /// Whether there is something to tell, now or later.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.coming.is_empty() || !self.leaving.is_empty()
+    }
+
     /// Whether the room is told names.
     #[must_use]
     pub fn is_named(&self) -> bool {

@@ -139,12 +139,6 @@ impl Roster {
         self.holders.keys().copied()
     }
 
-    /// Whether it has users here.
-    #[must_use]
-    pub fn is_held_by(&self, holder: Holder) -> bool {
-        self.holders.contains_key(&holder)
-    }
-
     /// Whether the user is here.
     #[must_use]
     pub fn has(&self, user: &UserName) -> bool {

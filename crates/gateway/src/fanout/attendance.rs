@@ -2,23 +2,25 @@
 //! feed and like it synchronous. Presence is state: whatever is lost on the way, later state replaces it. Nothing here
 //! delays a message.
 
+mod attended;
 mod here;
 mod pulse;
 #[cfg(test)]
 mod simulation;
 mod sockets;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
+use indexmap::IndexMap;
 use trunkline_bus::{Lease, Standing};
-use trunkline_domain::{Announcement, Announcer, Event, Holder, Room, Roster, Shift, Snapshot, Turn, UserName};
+use trunkline_domain::{Announcer, Holder, Room, Shift, Snapshot, Turn, UserName};
 
 pub(crate) use self::here::Here;
-use self::{pulse::Pulse, sockets::Sockets};
-use super::{Mail, WorkerId, feed::Effect, text};
+use self::{
+    attended::{Attended, Reading},
+    pulse::Pulse,
+};
+use super::{Mail, WorkerId, feed::Effect, round::Round, text};
 
 /// Least time between two words about one room: what happens within it is told together.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -59,7 +61,12 @@ pub(crate) enum Word {
 /// Presence in every room that this process hears.
 #[derive(Debug)]
 pub(crate) struct Attendance {
-    rooms: HashMap<Room, Attended>,
+    rooms: IndexMap<Room, Attended>,
+    round: Round,
+    /// Rooms to look at with the next tick, whoever's turn it is.
+    astir: Vec<Room>,
+    /// Rooms with users of this process, and users, each counted once a room.
+    size: (usize, usize),
     /// This process.
     holder: Holder,
     pulse: Pulse,
@@ -69,56 +76,20 @@ pub(crate) struct Attendance {
     now: Duration,
 }
 
-#[derive(Debug)]
-struct Attended {
-    /// Those of this process.
-    local: Sockets,
-    /// Workers that are told who is here.
-    followers: Vec<WorkerId>,
-    words: Words,
-    roster: Roster,
-    announcer: Announcer,
-    here: Option<Here>,
-    reading: Reading,
-    /// A turn that a check told of, to be heard until then.
-    expected: Option<(u64, Duration)>,
-    /// What the list of rooms was told, and when it must be told again.
-    listed: Option<(usize, Duration)>,
-}
-
-/// What the others were told of our users, one word at a time.
-#[derive(Debug, Default)]
-struct Words {
-    /// Whether we have a lease, as far as we know.
-    held: bool,
-    under_way: bool,
-    /// Whether the word under way leaves nobody of ours.
-    last: bool,
-    /// Whether a word failed, so that nobody knows what stands.
-    unclear: bool,
-    came: BTreeSet<UserName>,
-    went: BTreeSet<UserName>,
-    /// When the next word may go.
-    next: Duration,
-    /// When to look whether the lease stands.
-    check: Duration,
-}
-
-#[derive(Debug, Default)]
-enum Reading {
-    /// Not under way.
-    #[default]
-    Idle,
-    /// Under way; `stale` where something may have been missed since it began.
-    UnderWay { stale: bool },
-    /// It failed.
-    Retry(Duration),
-}
-
 impl Attendance {
     /// Nobody anywhere; users of this process are those of `holder`, and a dead one's go within one `lease`.
     pub(crate) fn new(holder: Holder, lease: Duration) -> Self {
-        Self { rooms: HashMap::new(), holder, pulse: Pulse::new(lease), lease, listing: false, now: Duration::ZERO }
+        Self {
+            rooms: IndexMap::new(),
+            round: Round::default(),
+            astir: Vec::new(),
+            size: (0, 0),
+            holder,
+            pulse: Pulse::new(lease),
+            lease,
+            listing: false,
+            now: Duration::ZERO,
+        }
     }
 
     // What workers tell
@@ -126,9 +97,12 @@ impl Attendance {
     /// A socket of the user joined the room.
     pub(crate) fn came(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
         let attended = self.rooms.entry(room.clone()).or_default();
+        let first = attended.local.is_empty();
         if attended.local.add(worker, user.clone()) {
+            self.size = (self.size.0 + usize::from(first), self.size.1 + 1);
             attended.words.come(user);
             attended.say(room, self.now, effects);
+            attended.stir(room, &mut self.astir);
         }
     }
 
@@ -137,8 +111,10 @@ impl Attendance {
         if let Some(attended) = self.rooms.get_mut(room)
             && attended.local.remove(worker, &user)
         {
+            self.size = (self.size.0 - usize::from(attended.local.is_empty()), self.size.1 - 1);
             attended.words.go(user);
             attended.say(room, self.now, effects);
+            attended.stir(room, &mut self.astir);
         }
     }
 
@@ -146,8 +122,12 @@ impl Attendance {
     pub(crate) fn detach(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
         for (room, attended) in &mut self.rooms {
             attended.followers.retain(|one| *one != worker);
-            attended.local.remove_all(worker).into_iter().for_each(|user| attended.words.go(user));
+            let gone = attended.local.remove_all(worker);
+            let deserted = !gone.is_empty() && attended.local.is_empty();
+            self.size = (self.size.0 - usize::from(deserted), self.size.1 - gone.len());
+            gone.into_iter().for_each(|user| attended.words.go(user));
             attended.say(room, self.now, effects);
+            attended.stir(room, &mut self.astir);
         }
     }
 
@@ -200,11 +180,14 @@ impl Attendance {
         attended.announcer.moved(moves, since);
         attended.read_if_needed(room, self.now, effects);
         attended.announce(room, self.now, effects);
+        attended.stir(room, &mut self.astir);
     }
 
-    /// The room is heard no more.
+    /// The room, which nobody follows any more, is heard no more.
     pub(crate) fn forget(&mut self, room: &Room) {
-        self.rooms.remove(room);
+        if let Some(Attended { local, .. }) = self.rooms.swap_remove(room) {
+            self.size = (self.size.0 - usize::from(!local.is_empty()), self.size.1 - local.count());
+        }
     }
 
     // Answers
@@ -222,15 +205,12 @@ impl Attendance {
             None => words.next = self.now + RETRY,
         }
         attended.say(room, self.now, effects);
+        attended.stir(room, &mut self.astir);
     }
 
     /// Our beat was answered with those who live; `None` when nobody answered.
-    pub(crate) fn beaten(&mut self, alive: Option<&[Holder]>, effects: &mut Vec<Effect>) {
-        let known = self.rooms.values().flat_map(|attended| attended.roster.holders());
-        for holder in self.pulse.answered(self.now, alive, known) {
-            let held = self.rooms.iter().filter(|(_, attended)| attended.roster.is_held_by(holder));
-            effects.push(Effect::Say(Word::End(holder, held.map(|(room, _)| room.clone()).collect())));
-        }
+    pub(crate) fn beaten(&mut self, alive: Option<Vec<Holder>>) {
+        self.pulse.answered(self.now, alive);
     }
 
     /// Leases were looked at; `None` when nobody answered.
@@ -249,6 +229,7 @@ impl Attendance {
                     words.held = false;
                     words.next = self.now;
                     attended.say(room, self.now, effects);
+                    attended.stir(room, &mut self.astir);
                 }
                 None => words.check = self.now + RETRY,
             }
@@ -271,6 +252,7 @@ impl Attendance {
         }
         attended.read_if_needed(room, self.now, effects);
         attended.announce(room, self.now, effects);
+        attended.stir(room, &mut self.astir);
     }
 
     /// The list of rooms was told, or not.
@@ -280,19 +262,24 @@ impl Attendance {
 
     // Time
 
-    /// Moves the clock: words and frames whose time has come go out.
+    /// Moves the clock: words and frames whose time has come go out. Every room is looked at once in a [`Round`], and
+    /// more often while something is to be said of it.
     pub(crate) fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         self.now = now;
         if self.pulse.is_due(now) {
             effects.push(Effect::Say(Word::Beat));
         }
-        let (mut checks, mut list) = (Vec::new(), Vec::new());
-        for (room, attended) in &mut self.rooms {
-            attended.say(room, now, effects);
-            if attended.words.held && now >= attended.words.check {
-                attended.words.check = now + jittered(CHECK);
-                checks.push(room.clone());
+        for room in std::mem::take(&mut self.astir) {
+            if let Some(attended) = self.rooms.get_mut(&room) {
+                attended.astir = false;
+                attended.look(&room, now, effects);
+                attended.stir(&room, &mut self.astir);
             }
+        }
+        let (mut checks, mut list) = (Vec::new(), Vec::new());
+        let mut dead = BTreeMap::<Holder, Vec<Room>>::new();
+        for index in self.round.next(self.rooms.len()) {
+            let Some((room, attended)) = self.rooms.get_index_mut(index) else { break };
             if let Some((turn, until)) = attended.expected {
                 if attended.roster.number() >= turn {
                     attended.expected = None;
@@ -300,12 +287,20 @@ impl Attendance {
                     attended.roster.doubt();
                 }
             }
-            attended.read_if_needed(room, now, effects);
-            attended.announce(room, now, effects);
+            attended.look(room, now, effects);
+            attended.stir(room, &mut self.astir);
+            if attended.words.held && now >= attended.words.check {
+                attended.words.check = now + jittered(CHECK);
+                checks.push(room.clone());
+            }
+            for holder in attended.roster.holders().filter(|holder| self.pulse.misses(*holder, now)) {
+                dead.entry(holder).or_default().push(room.clone());
+            }
             if !self.listing {
                 list.extend(attended.list(now, self.lease / 3).map(|count| (room.clone(), count)));
             }
         }
+        effects.extend(dead.into_iter().map(|(holder, rooms)| Effect::Say(Word::End(holder, rooms))));
         if !checks.is_empty() {
             effects.push(Effect::Say(Word::Check(checks)));
         }
@@ -317,8 +312,7 @@ impl Attendance {
 
     /// How many rooms have members here, and how many users they have here, each counted once a room.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let rooms = self.rooms.values().filter(|attended| !attended.local.is_empty());
-        rooms.fold((0, 0), |(rooms, users), attended| (rooms + 1, users + attended.local.count()))
+        self.size
     }
 
     /// Whether everything was said that there is to say.
@@ -330,116 +324,6 @@ impl Attendance {
                 && words.went.is_empty()
                 && (words.held || attended.local.is_empty())
         })
-    }
-}
-
-impl Default for Attended {
-    fn default() -> Self {
-        Self {
-            local: Sockets::default(),
-            followers: Vec::new(),
-            words: Words::default(),
-            roster: Roster::default(),
-            announcer: Announcer::default(),
-            here: None,
-            reading: Reading::Idle,
-            expected: None,
-            listed: None,
-        }
-    }
-}
-
-impl Words {
-    /// The user is among ours.
-    fn come(&mut self, user: UserName) {
-        if !self.went.remove(&user) {
-            self.came.insert(user);
-        }
-    }
-
-    /// The user is among ours no more.
-    fn go(&mut self, user: UserName) {
-        if !self.came.remove(&user) {
-            self.went.insert(user);
-        }
-    }
-}
-
-impl Attended {
-    /// Says what there is to say, if it is time.
-    fn say(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
-        let words = &mut self.words;
-        if words.under_way || now < words.next {
-            return;
-        }
-        let (came, went) = (std::mem::take(&mut words.came), std::mem::take(&mut words.went));
-        let word = if words.held {
-            if came.is_empty() && went.is_empty() {
-                return;
-            }
-            Word::Shift { room: room.clone(), came: came.into_iter().collect(), went: went.into_iter().collect() }
-        } else {
-            if self.local.is_empty() && !words.unclear {
-                return;
-            }
-            Word::Enter(room.clone(), self.local.users().cloned().collect())
-        };
-        words.under_way = true;
-        words.last = self.local.is_empty();
-        words.next = now + PAUSE;
-        // Not once it was said: what is heard of the lease meanwhile may be news.
-        words.check = now + jittered(CHECK);
-        effects.push(Effect::Say(word));
-    }
-
-    fn read_if_needed(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
-        let free = match self.reading {
-            Reading::Idle => true,
-            Reading::UnderWay { .. } => false,
-            Reading::Retry(at) => now >= at,
-        };
-        if free && self.roster.must_read() {
-            self.reading = Reading::UnderWay { stale: false };
-            effects.push(Effect::Say(Word::Present(room.clone())));
-        }
-    }
-
-    /// Tells the members, if there is news and it is time.
-    fn announce(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
-        let Some(announcement) = self.announcer.due(now) else { return };
-        let change = match announcement {
-            Announcement::State => None,
-            Announcement::Moves(moves) => Some(text(&Event::Presence {
-                room: room.clone(),
-                count: self.announcer.count(),
-                here: None,
-                came: Some(moves.came),
-                went: Some(moves.went),
-            })),
-        };
-        let here = Here::of(room, &self.announcer, &self.roster);
-        for &worker in &self.followers {
-            let mail = Mail::Presence { room: room.clone(), here: here.clone(), change: change.clone() };
-            effects.push(Effect::Post(worker, mail));
-        }
-        self.here = Some(here);
-    }
-
-    /// What the list of rooms is to be told, if anything: every process with members tells it, and the last one that
-    /// there are none.
-    fn list(&mut self, now: Duration, again: Duration) -> Option<usize> {
-        let count = self.roster.count();
-        if self.local.is_empty() {
-            // Once our own going was heard.
-            let settled = !self.words.held && !self.words.under_way && now >= self.words.next + PAUSE;
-            return self.listed.take_if(|_| settled).map(|_| count);
-        }
-        let told = self.listed.is_some_and(|(listed, until)| listed == count && now < until);
-        if told || count == 0 {
-            return None;
-        }
-        self.listed = Some((count, now + jittered(again)));
-        Some(count)
     }
 }
 

@@ -3,20 +3,24 @@
 //! Pub/sub is a hint, the log is the truth. A room is subscribed first, read second, and live from then on; whenever
 //! something may be missing (a jump in `prev`, a new subscription, a head that differs) it is read again from its head.
 
+mod heard;
 mod run;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use indexmap::IndexMap;
 use trunkline_bus::{Delivery, Page, Range};
 use trunkline_domain::{Holder, Position, Room};
 
 use super::{
     Append, Ask, Frame, FramePage, Mail, Tail, WorkerId,
     attendance::{Attendance, Word},
+    round::Round,
     whisper,
 };
 
-pub(crate) use run::{Letter, run};
+use self::heard::{Asked, Heard, Phase};
+pub(crate) use self::run::{Letter, run};
 
 /// How much of a room's log is read when it is opened, in messages: resumes within it need no further read.
 const OPENING: usize = 512;
@@ -34,7 +38,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Every room that this process hears.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    rooms: HashMap<Room, Heard>,
+    rooms: IndexMap<Room, Heard>,
+    round: Round,
     /// Who is in them.
     attendance: Attendance,
     /// Rooms with frames that were not yet mailed.
@@ -60,47 +65,18 @@ pub(crate) enum Effect {
     Say(Word),
 }
 
-#[derive(Debug)]
-struct Heard {
-    phase: Phase,
-    tail: Option<Tail>,
-    /// Live frames that were not yet mailed.
-    fresh: Vec<Frame>,
-    /// Workers that follow the room and have its tail.
-    served: Vec<WorkerId>,
-    /// Workers that wait for the tail.
-    waiting: Vec<WorkerId>,
-    pages: Vec<Asked>,
-    /// When the last member went.
-    idle: Option<Duration>,
-    compare: Duration,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// The bus has not said that it listens.
-    Subscribing,
-    /// The log is being read; what is heard meanwhile waits.
-    Reading { range: Range, pending: Vec<Frame>, retry: Option<Duration> },
-    /// Every frame follows the last.
-    Live,
-}
-
-/// A page that cursors wait for.
-#[derive(Debug)]
-struct Asked {
-    range: Range,
-    workers: Vec<WorkerId>,
-    /// What was read; held back until the tail reaches as far.
-    answer: Option<FramePage>,
-    retry: Option<Duration>,
-}
-
 impl Feed {
     /// Nothing heard yet. Users of this process are those of `holder`, and a dead one's go within one `lease`.
     pub(crate) fn new(holder: Holder, lease: Duration) -> Self {
         let attendance = Attendance::new(holder, lease);
-        Self { rooms: HashMap::new(), attendance, fresh: Vec::new(), effects: Vec::new(), now: Duration::ZERO }
+        Self {
+            rooms: IndexMap::new(),
+            round: Round::default(),
+            attendance,
+            fresh: Vec::new(),
+            effects: Vec::new(),
+            now: Duration::ZERO,
+        }
     }
 
     /// Presence, and where to put what it wants.
@@ -241,16 +217,17 @@ impl Feed {
         }
     }
 
-    /// Moves the clock: failed reads are tried again, quiet rooms compared, deserted ones given up.
+    /// Moves the clock: failed reads are tried again, quiet rooms compared, deserted ones given up; each room in its turn
+    /// of a [`Round`].
     pub(crate) fn tick(&mut self, now: Duration) {
         self.now = now;
-        let mut compare = Vec::new();
+        let (mut compare, mut deserted) = (Vec::new(), Vec::new());
         let effects = &mut self.effects;
-        self.rooms.retain(|room, heard| {
+        for index in self.round.next(self.rooms.len()) {
+            let Some((room, heard)) = self.rooms.get_index_mut(index) else { break };
             if heard.idle.is_some_and(|since| now >= since + LINGER) {
-                effects.push(Effect::Unwant(room.clone()));
-                self.attendance.forget(room);
-                return false;
+                deserted.push(room.clone());
+                continue;
             }
             if let Phase::Reading { range, retry, .. } = &mut heard.phase
                 && retry.take_if(|at| now >= *at).is_some()
@@ -266,8 +243,12 @@ impl Feed {
                 heard.compare = now + COMPARE.mul_f64(rand::random_range(0.8..1.0));
                 compare.push(room.clone());
             }
-            true
-        });
+        }
+        for room in deserted {
+            self.rooms.swap_remove(&room);
+            self.attendance.forget(&room);
+            effects.push(Effect::Unwant(room));
+        }
         if !compare.is_empty() {
             effects.push(Effect::Compare(compare));
         }
@@ -304,134 +285,6 @@ impl Feed {
             None => {
                 heard.pages.push(Asked { range, workers: vec![worker], answer: None, retry: None });
                 self.effects.push(Effect::Read(room.clone(), range));
-            }
-        }
-    }
-}
-
-impl Heard {
-    fn new(now: Duration) -> Self {
-        Self {
-            phase: Phase::Subscribing,
-            tail: None,
-            fresh: Vec::new(),
-            served: Vec::new(),
-            waiting: Vec::new(),
-            pages: Vec::new(),
-            idle: None,
-            compare: now + COMPARE,
-        }
-    }
-
-    fn forget(&mut self, worker: WorkerId, now: Duration) {
-        self.served.retain(|one| *one != worker);
-        self.waiting.retain(|one| *one != worker);
-        for asked in &mut self.pages {
-            asked.workers.retain(|one| *one != worker);
-        }
-        if self.served.is_empty() && self.waiting.is_empty() {
-            self.idle = Some(now);
-        }
-    }
-
-    /// Reads on from the head, or from the end of the log where nothing is known.
-    fn start_reading(&mut self, room: &Room, effects: &mut Vec<Effect>) {
-        let range = match &self.tail {
-            Some(tail) => Range::After(tail.head(), REPAIR),
-            None => Range::Latest(OPENING),
-        };
-        self.flush(room, effects);
-        self.phase = Phase::Reading { range, pending: Vec::new(), retry: None };
-        effects.push(Effect::Read(room.clone(), range));
-    }
-
-    /// Takes what was read, then what was heard meanwhile.
-    #[expect(clippy::too_many_arguments, reason = "a page, taken apart once its entries are frames")]
-    fn absorb(
-        &mut self,
-        room: &Room,
-        range: Range,
-        frames: &[Frame],
-        follows: bool,
-        more: bool,
-        head: Position,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Phase::Reading { pending, .. } = std::mem::replace(&mut self.phase, Phase::Live) else { return };
-        match (&mut self.tail, range) {
-            (_, Range::Latest(_)) => {
-                self.tail = Some(Tail::of(frames.to_vec(), head, !more));
-                self.waiting.append(&mut self.served);
-            }
-            (Some(tail), _) if follows => {
-                for frame in frames {
-                    if tail.append(frame.clone()) == Append::Appended {
-                        self.fresh.push(frame.clone());
-                    }
-                }
-                if more {
-                    self.start_reading(room, effects);
-                    if let Phase::Reading { pending: waiting, .. } = &mut self.phase {
-                        *waiting = pending;
-                    }
-                    return;
-                }
-            }
-            _ => {
-                tracing::warn!(%room, "the log does not continue what was shown: starting over");
-                self.tail = None;
-                return self.start_reading(room, effects);
-            }
-        }
-        let Some(tail) = &mut self.tail else { return };
-        for frame in pending {
-            match tail.append(frame.clone()) {
-                Append::Duplicate => {}
-                Append::Appended => self.fresh.push(frame),
-                Append::Gap => return self.start_reading(room, effects),
-            }
-        }
-        self.flush(room, effects);
-        for worker in std::mem::take(&mut self.waiting) {
-            self.join_in(room, worker, effects);
-        }
-    }
-
-    /// Sends the tail to a worker, which is served from then on.
-    fn join_in(&mut self, room: &Room, worker: WorkerId, effects: &mut Vec<Effect>) {
-        if let Some(tail) = &self.tail {
-            effects.push(Effect::Post(worker, Mail::Tail(room.clone(), tail.clone())));
-            if !self.served.contains(&worker) {
-                self.served.push(worker);
-            }
-        }
-    }
-
-    fn flush(&mut self, room: &Room, effects: &mut Vec<Effect>) {
-        if self.fresh.is_empty() {
-            return;
-        }
-        let frames: Arc<[Frame]> = std::mem::take(&mut self.fresh).into();
-        for &worker in &self.served {
-            effects.push(Effect::Post(worker, Mail::Frames(room.clone(), frames.clone())));
-        }
-    }
-
-    /// Whether a page shows more of the log than the tail: something was missed.
-    fn is_overtaken(&self) -> bool {
-        let (Phase::Live, Some(tail)) = (&self.phase, &self.tail) else { return false };
-        self.pages.iter().filter_map(|asked| asked.answer.as_ref()).any(|page| page.head > tail.head())
-    }
-
-    /// Sends the pages that were read, once the tail is whole: cursors do not get ahead of it.
-    fn answer_pages(&mut self, room: &Room, effects: &mut Vec<Effect>) {
-        if !matches!(self.phase, Phase::Live) {
-            return;
-        }
-        for asked in self.pages.extract_if(.., |asked| asked.answer.is_some()) {
-            let Some(page) = asked.answer else { continue };
-            for worker in asked.workers {
-                effects.push(Effect::Post(worker, Mail::Page(room.clone(), page.clone())));
             }
         }
     }

@@ -11,6 +11,7 @@ mod feed;
 mod frame;
 mod hub;
 mod peer;
+mod round;
 #[cfg(test)]
 mod simulation;
 mod tail;

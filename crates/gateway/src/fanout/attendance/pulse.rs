@@ -11,8 +11,8 @@ use super::jittered;
 
 /// Our own signs of life, and what those of the others say.
 ///
-/// A living process beats every twelfth of a lease, and each beat counts for half of one. So whoever is missing for a
-/// sixth is dead: in two answers at least, with time for a beat between them. That holds as long as all reach the keeper.
+/// A living process beats every twelfth of a lease, and each beat counts for half of one. So whoever is missing for an
+/// eighth is dead: in two answers at least, with time for a beat between them. That holds as long as all reach the keeper.
 /// Whoever was cut off themselves cannot know about the others, and gives them a lease to be heard.
 #[derive(Debug)]
 pub(super) struct Pulse {
@@ -23,14 +23,24 @@ pub(super) struct Pulse {
     beating: bool,
     /// When we could first tell who is dead.
     sure: Duration,
-    /// Who has users in our rooms and did not beat, since when.
-    missing: HashMap<Holder, Duration>,
+    /// Who lives, and when that was answered.
+    alive: (HashSet<Holder>, Duration),
+    missing: HashMap<Holder, Missing>,
+}
+
+/// Somebody who has users in our rooms and does not beat.
+#[derive(Debug)]
+struct Missing {
+    since: Duration,
+    /// When last somebody asked.
+    asked: Duration,
 }
 
 impl Pulse {
     /// Nothing said and nothing heard.
     pub(super) fn new(lease: Duration) -> Self {
-        Self { lease, next: Duration::ZERO, beating: false, sure: lease, missing: HashMap::new() }
+        let alive = (HashSet::new(), Duration::ZERO);
+        Self { lease, next: Duration::ZERO, beating: false, sure: lease, alive, missing: HashMap::new() }
     }
 
     /// Whether it is time for a beat; it is then under way.
@@ -40,32 +50,32 @@ impl Pulse {
         due
     }
 
-    /// A beat was answered with those who live, or failed. Answers who of the `known` is dead: each of them again after a
-    /// while, if they are still known.
-    pub(super) fn answered(
-        &mut self,
-        now: Duration,
-        alive: Option<&[Holder]>,
-        known: impl Iterator<Item = Holder>,
-    ) -> Vec<Holder> {
+    /// A beat was answered with those who live, or failed.
+    pub(super) fn answered(&mut self, now: Duration, alive: Option<Vec<Holder>>) {
         self.beating = false;
         self.next = now + jittered(self.lease / 12);
-        let Some(alive) = alive else {
-            self.sure = now + self.lease;
-            return Vec::new();
-        };
-        let alive: HashSet<&Holder> = alive.iter().collect();
-        let missing: HashSet<Holder> = known.filter(|holder| !alive.contains(holder)).collect();
-        self.missing.retain(|holder, _| missing.contains(holder));
-        let mut dead = Vec::new();
-        for holder in missing {
-            let since = self.missing.entry(holder).or_insert(now);
-            if now >= self.sure && now.saturating_sub(*since) >= self.lease / 6 {
-                *since = now;
-                dead.push(holder);
+        match alive {
+            None => self.sure = now + self.lease,
+            Some(alive) => {
+                let before = std::mem::replace(&mut self.alive, (alive.into_iter().collect(), now)).0;
+                for holder in before {
+                    self.missing.entry(holder).or_insert(Missing { since: now, asked: now });
+                }
+                let asked_for = |missing: &Missing| now.saturating_sub(missing.asked) < self.lease;
+                self.missing.retain(|holder, missing| !self.alive.0.contains(holder) && asked_for(missing));
             }
         }
-        dead
+    }
+
+    /// Whether somebody who has users in our rooms is dead.
+    pub(super) fn misses(&mut self, holder: Holder, now: Duration) -> bool {
+        let (alive, answered) = &self.alive;
+        if alive.contains(&holder) {
+            return false;
+        }
+        let missing = self.missing.entry(holder).or_insert(Missing { since: now, asked: now });
+        missing.asked = now;
+        *answered >= self.sure && answered.saturating_sub(missing.since) >= self.lease / 8
     }
 }
 
@@ -81,36 +91,55 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn answered(pulse: &mut Pulse, now: u64, alive: Option<&[Holder]>) -> Vec<Holder> {
-        pulse.answered(at(now), alive, [US, THEM].into_iter())
+    /// Whether the other is dead, after such an answer.
+    fn is_dead(pulse: &mut Pulse, now: u64, alive: Option<&[Holder]>) -> bool {
+        pulse.answered(at(now), alive.map(<[Holder]>::to_vec));
+        assert!(!pulse.misses(US, at(now)) || alive.is_none());
+        pulse.misses(THEM, at(now))
     }
 
     #[test]
     fn whoever_is_missing_for_two_beats_is_dead() {
         let mut pulse = Pulse::new(LEASE);
-        assert_eq!(answered(&mut pulse, 20, Some(&[US])), []);
-        assert_eq!(answered(&mut pulse, 21, Some(&[US])), []);
-        assert_eq!(answered(&mut pulse, 22, Some(&[US])), [THEM]);
-        assert_eq!(answered(&mut pulse, 23, Some(&[US])), [], "they are being ended");
-        assert_eq!(answered(&mut pulse, 24, Some(&[US])), [THEM], "that failed");
-        assert_eq!(answered(&mut pulse, 25, Some(&[US, THEM])), [], "alive after all");
-        assert_eq!(answered(&mut pulse, 26, Some(&[US])), []);
-        assert_eq!(answered(&mut pulse, 27, Some(&[US])), []);
-        assert_eq!(answered(&mut pulse, 28, Some(&[US])), [THEM]);
+        for _ in 0..2 {
+            assert!(!is_dead(&mut pulse, 20, Some(&[US])));
+            assert!(!is_dead(&mut pulse, 21, Some(&[US])));
+            assert!(is_dead(&mut pulse, 22, Some(&[US])));
+            assert!(is_dead(&mut pulse, 23, Some(&[US])), "as long as somebody asks");
+            assert!(!is_dead(&mut pulse, 24, Some(&[US, THEM])), "alive after all");
+            pulse.answered(at(20), Some(vec![US]));
+        }
+    }
+
+    #[test]
+    fn nobody_is_missing_before_they_came() {
+        let mut pulse = Pulse::new(LEASE);
+        pulse.answered(at(20), Some(vec![US]));
+        assert!(!pulse.misses(THEM, at(25)), "beaten since, for all we know");
+        assert!(!is_dead(&mut pulse, 26, Some(&[US])));
+        assert!(is_dead(&mut pulse, 27, Some(&[US])));
+    }
+
+    #[test]
+    fn nobody_is_remembered_whom_nobody_asks_for() {
+        let mut pulse = Pulse::new(LEASE);
+        assert!(!is_dead(&mut pulse, 20, Some(&[US])));
+        pulse.answered(at(40), Some(vec![US]));
+        assert!(pulse.missing.is_empty());
     }
 
     #[test]
     fn whoever_was_cut_off_gives_the_others_a_lease() {
         let mut pulse = Pulse::new(LEASE);
         for now in 0..12 {
-            assert_eq!(answered(&mut pulse, now, Some(&[US])), [], "just started");
+            assert!(!is_dead(&mut pulse, now, Some(&[US])), "just started");
         }
-        assert_eq!(answered(&mut pulse, 12, Some(&[US])), [THEM]);
-        assert_eq!(answered(&mut pulse, 13, None), []);
+        assert!(is_dead(&mut pulse, 12, Some(&[US])));
+        assert!(!is_dead(&mut pulse, 13, None));
         for now in 14..25 {
-            assert_eq!(answered(&mut pulse, now, Some(&[US])), [], "just back");
+            assert!(!is_dead(&mut pulse, now, Some(&[US])), "just back");
         }
-        assert_eq!(answered(&mut pulse, 25, Some(&[US])), [THEM]);
+        assert!(is_dead(&mut pulse, 25, Some(&[US])));
     }
 
     #[test]
@@ -118,7 +147,7 @@ mod tests {
         let mut pulse = Pulse::new(LEASE);
         assert!(pulse.is_due(at(0)));
         assert!(!pulse.is_due(at(5)), "one is under way");
-        answered(&mut pulse, 5, None);
+        pulse.answered(at(5), None);
         assert!(!pulse.is_due(at(5)));
         assert!(pulse.is_due(at(6)));
     }

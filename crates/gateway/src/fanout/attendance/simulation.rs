@@ -112,6 +112,10 @@ impl World {
         interest.want(&self.room);
         let mut attendance = Attendance::new(Holder(self.started), LEASE);
         let mut effects = Vec::new();
+        for other in 0..29 {
+            // So that the room's turn comes with every tenth tick only.
+            attendance.serve(WorkerId::new(0), &format!("other-{other}").parse().unwrap(), &mut effects);
+        }
         attendance.tick(self.time(), &mut effects);
         let mut process = Process {
             holder: Holder(self.started),
@@ -123,6 +127,16 @@ impl World {
             told: [None, None],
         };
         process.take(effects);
+        for _ in 0..20 {
+            let mut effects = Vec::new();
+            process.attendance.tick(self.time(), &mut effects);
+            process.take(effects);
+            while let Some(word) = process.words.pop_front() {
+                let mut effects = Vec::new();
+                process.say(&self.bus, word, 0, &mut effects);
+                process.take(effects);
+            }
+        }
         process
     }
 
@@ -231,7 +245,7 @@ impl Process {
             }
             Word::Beat => {
                 let alive = done.then(|| now(bus.beat(self.holder)));
-                self.attendance.beaten(alive.filter(|_| answered).as_deref(), effects);
+                self.attendance.beaten(alive.filter(|_| answered));
             }
             Word::Check(rooms) => {
                 let standings = done.then(|| now(bus.check(self.holder, &rooms)));
@@ -335,6 +349,20 @@ fn whoever_is_taken_for_dead_enters_again_and_otherwise_nothing_is_said() {
     world.rest();
     assert_eq!(now(world.bus.present(&world.room)), before);
     now(world.bus.end(Holder(1), std::slice::from_ref(&world.room)));
-    world.pass(3);
+    world.pass(15);
     assert_eq!(now(world.bus.present(&world.room)).holders, before.holders);
+}
+
+#[test]
+fn what_waits_for_its_time_waits_for_no_round() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let mut world = World::new();
+    for user in 0..2 {
+        world.run(Step::Came { process: 0, worker: 0, user });
+        world.run(Step::Say { process: 0, outcome: 0 });
+    }
+    world.pass(1);
+    let here = now(world.bus.present(&world.room)).holders;
+    assert_eq!(here, [(Holder(1), vec!["user0".parse().unwrap(), "user1".parse().unwrap()])]);
 }

@@ -152,7 +152,7 @@ fn take_reply(feed: &mut Feed, reply: Reply) {
     let (attendance, effects) = feed.attendance();
     match reply {
         Reply::Said(room, lease) => attendance.said(&room, lease, effects),
-        Reply::Beaten(alive) => attendance.beaten(alive.as_deref(), effects),
+        Reply::Beaten(alive) => attendance.beaten(alive),
         Reply::Checked(rooms, standings) => attendance.checked(&rooms, standings.as_deref(), effects),
         Reply::Ended => {}
         Reply::Present(room, snapshot) => attendance.present(&room, snapshot, effects),
