@@ -142,7 +142,8 @@ impl Core {
     }
 
     fn back_off(&mut self, cause: Cause, after: Millis, code: Option<u16>) {
-        let at = self.now + after + self.jitter(self.link.failures);
+        let jitter = self.jitter(self.link.failures);
+        let at = self.now.saturating_add(after).saturating_add(jitter);
         self.link.failures = self.link.failures.saturating_add(1);
         self.link.retry = Some(Retry { at, cause });
         if self.link.active.is_none() {

@@ -144,7 +144,9 @@ impl Core {
         }
         match event {
             Event::Ping => self.transmit(Command::Pong),
-            Event::Closing { reconnect_after_ms, .. } => self.link.hand_over_at(self.now + reconnect_after_ms),
+            Event::Closing { reconnect_after_ms, .. } => {
+                self.link.hand_over_at(self.now.saturating_add(reconnect_after_ms));
+            }
             Event::Error(refusal) => self.refused(refusal),
             Event::Sent { room, id, pos } => self.answered(&room, &id, EntryState::Sent { pos }, None),
             Event::Joined { room, resumed, head } => self.joined(&room, resumed, head),

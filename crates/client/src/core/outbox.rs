@@ -137,7 +137,7 @@ impl Core {
             };
             let room = &mut self.rooms[index];
             room.sending = None;
-            room.send_at = self.now + delay;
+            room.send_at = self.now.saturating_add(delay);
             room.refusals += 1;
         }
         if let Some(item) = self.item(room, id) {

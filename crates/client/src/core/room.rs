@@ -284,14 +284,14 @@ impl Core {
     fn rejoin_later(&mut self, index: usize, after: Option<Millis>) {
         let waiting = self.rooms.iter().filter(|room| room.rejoin_at.is_some()).count() as Millis;
         let delay = match after {
-            Some(after) => after * (waiting + 1),
+            Some(after) => after.saturating_mul(waiting + 1),
             None => self.jitter(self.rooms[index].refusals),
         };
         let room = &mut self.rooms[index];
         if after.is_none() {
             room.refusals += 1;
         }
-        room.rejoin_at = Some(self.now + delay);
+        room.rejoin_at = Some(self.now.saturating_add(delay));
     }
 
     pub(super) fn presence(
