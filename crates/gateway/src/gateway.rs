@@ -211,10 +211,13 @@ impl<B, P> Shared<B, P> {
     /// Counts a message of `user`, over all sockets of this instance.
     ///
     /// # Errors
-    /// How long to wait, where they come too fast.
+    /// How long to wait, where they come too fast: until as many may come at once as in a second. A client that has much to
+    /// send and comes back for one at a time would be refused as often as it is served, and be taken for one that does not
+    /// listen.
     pub(crate) fn admit_send(&self, user: &UserName) -> Result<(), Duration> {
-        let Some(rates) = &self.send_rates else { return Ok(()) };
-        rates.lock().unwrap_or_else(PoisonError::into_inner).admit(user, self.started.elapsed())
+        let (Some(count), Some(rates)) = (self.config.limits.send_rate, &self.send_rates) else { return Ok(()) };
+        let verdict = rates.lock().unwrap_or_else(PoisonError::into_inner).admit(user, self.started.elapsed());
+        verdict.map_err(|wait| wait + SECOND - SECOND / count.get())
     }
 }
 

@@ -387,7 +387,8 @@ fn unavailable(room: &Room, id: Option<&MessageId>) -> Refusal {
 }
 
 fn too_fast(what: &str, wait: Duration) -> Refusal {
-    let retry_after_ms = millis(wait).max(1);
+    // Rounded up: who comes back after so long must not be too early again.
+    let retry_after_ms = millis(wait + Duration::from_nanos(999_999));
     Refusal {
         retry_after_ms: Some(retry_after_ms),
         ..Refusal::new(ErrorCode::RateLimited, format!("too many {what}; wait {retry_after_ms} ms"))

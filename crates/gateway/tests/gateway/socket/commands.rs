@@ -1,5 +1,7 @@
 //! What each command is answered with.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{Site, Transport, count, generous, limited, over_both_transports, peer::Person};
@@ -12,6 +14,7 @@ over_both_transports!(
     commands_that_cannot_be_carried_out_say_why,
     history_comes_in_pages_that_adjoin,
     too_many_messages_are_refused_with_a_time_to_wait,
+    who_waits_as_told_gets_everything_out,
     a_socket_is_in_no_more_rooms_than_it_may,
     the_oldest_socket_makes_room_for_the_newest,
 );
@@ -165,6 +168,33 @@ async fn too_many_messages_are_refused_with_a_time_to_wait(transport: Transport)
     let refusal = ann.next_of("error").await;
     assert_eq!((&refusal["code"], &refusal["room"]), (&json!("rate_limited"), &json!("lobby")));
     assert!(refusal["retry_after_ms"].as_u64().unwrap() > 0 && refusal["id"].is_string());
+}
+
+/// An outbox that grew while the network was away: more messages than refusals that end a socket.
+async fn who_waits_as_told_gets_everything_out(transport: Transport) {
+    let site = Site::start(transport, limited(|limits| limits.send_rate = count(200)));
+    let mut ann = Person::log_in(&site, "ann").await.connect().await;
+    ann.join("lobby").await;
+    let mut refused = 0;
+    for number in 0..1000 {
+        let message = json!({"type": "send", "room": "lobby", "id": format!("a{number}"), "text": "x"});
+        loop {
+            ann.send(message.clone()).await;
+            let answer = loop {
+                let frame = ann.next().await;
+                if frame["type"] == "sent" || frame["type"] == "error" {
+                    break frame;
+                }
+            };
+            if answer["type"] == "sent" {
+                break;
+            }
+            refused += 1;
+            let wait = answer["retry_after_ms"].as_u64().unwrap();
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+    }
+    assert!(refused < 20, "{refused} refusals");
 }
 
 async fn a_socket_is_in_no_more_rooms_than_it_may(transport: Transport) {
