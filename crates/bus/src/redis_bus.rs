@@ -23,7 +23,7 @@
 //!
 //! # Connections
 //! Two a process. Commands share one that does not reconnect by itself, because the publish script belongs to the run
-//! of Redis at its other end; a supervisor replaces it. The other one listens. Under load commands gather for up to 8 ms
+//! of Redis at its other end; a supervisor replaces it. The other one listens. Under load commands gather for up to 12 ms
 //! and go together. Who waits for each answer before the next call makes 125 calls a second: under load, do not wait.
 
 mod backlog;

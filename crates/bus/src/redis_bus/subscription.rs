@@ -33,6 +33,8 @@ const CHANNEL: usize = 256;
 /// Deliveries that wait for a place in it, and their bytes.
 const BACKLOG: usize = 8192;
 const BACKLOG_BYTES: usize = 16 << 20;
+/// Most messages taken from the driver before anything else gets its turn.
+const TOGETHER: usize = 64;
 
 /// What a listener of a [`RedisBus`](crate::RedisBus) wants to hear.
 #[derive(Clone)]
@@ -134,11 +136,12 @@ impl Subscription {
             sink.subscribe(&self.probe_channel).await?;
             RedisResult::Ok((sink, stream))
         };
-        let (sink, mut stream) = match timeout(RESPONSE_TIMEOUT, subscribing).await {
+        let (sink, stream) = match timeout(RESPONSE_TIMEOUT, subscribing).await {
             Ok(Ok(parts)) => parts,
             Ok(Err(error)) => return Ended::Lost(error.to_string()),
             Err(_) => return Ended::Lost("no answer while subscribing".to_owned()),
         };
+        let mut stream = stream.ready_chunks(TOGETHER);
         let since = Instant::now();
         self.probe_now.notify_one();
         let mut checks = interval(PROBE_INTERVAL / 4);
@@ -152,15 +155,20 @@ impl Subscription {
             }
             announce(shared);
             tokio::select! {
-                message = stream.next() => match message {
-                    Some(message) if message.get_channel_name() == self.probe_channel => {
+                messages = stream.next() => {
+                    let Some(messages) = messages else {
+                        return Ended::Lost("Redis closed the subscription".to_owned());
+                    };
+                    for message in messages {
+                        if message.get_channel_name() != self.probe_channel {
+                            hear(shared, &self.prefix, &message, &mut names);
+                            continue;
+                        }
                         backoff.reset();
                         if self.pulse.beat() {
                             tracing::info!("the subscription to Redis works");
                         }
                     }
-                    Some(message) => hear(shared, &self.prefix, &message, &mut names),
-                    None => return Ended::Lost("Redis closed the subscription".to_owned()),
                 },
                 answer = request.answer() => match answer {
                     Ok(done) => {
