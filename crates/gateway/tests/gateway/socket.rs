@@ -57,6 +57,7 @@ impl Site {
                 let app = move || App::new().configure(|config| gateway.routes(config));
                 HttpServer::new(app)
                     .workers(2)
+                    .tcp_nodelay(true)
                     .h1_allow_half_closed(false)
                     .disable_signals()
                     .shutdown_timeout(0)
