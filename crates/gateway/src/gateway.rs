@@ -89,7 +89,7 @@ impl<B: Bus + Presence, S: Sessions, P: Policy> Gateway<B, S, P> {
             census: Arc::new(Census::new(limits.clone())),
             drain: Drain::new(),
             join_rate: limits.join_rate.map(|count| Rate::new(count, SECOND, count.get())),
-            send_rates: limits.send_rate.map(|count| Mutex::new(RateTable::new(send_rate(count)))),
+            send_rates: limits.send_rate.map(|count| Mutex::new(RateTable::new(send_rate(count), count))),
             started: Instant::now(),
             holder,
             config: config.clone(),
@@ -211,13 +211,10 @@ impl<B, P> Shared<B, P> {
     /// Counts a message of `user`, over all sockets of this instance.
     ///
     /// # Errors
-    /// How long to wait, where they come too fast: until as many may come at once as in a second. A client that has much to
-    /// send and comes back for one at a time would be refused as often as it is served, and be taken for one that does not
-    /// listen.
+    /// How long to wait, where they come too fast: until a second's worth may come at once.
     pub(crate) fn admit_send(&self, user: &UserName) -> Result<(), Duration> {
-        let (Some(count), Some(rates)) = (self.config.limits.send_rate, &self.send_rates) else { return Ok(()) };
-        let verdict = rates.lock().unwrap_or_else(PoisonError::into_inner).admit(user, self.started.elapsed());
-        verdict.map_err(|wait| wait + SECOND - SECOND / count.get())
+        let Some(rates) = &self.send_rates else { return Ok(()) };
+        rates.lock().unwrap_or_else(PoisonError::into_inner).admit(user, self.started.elapsed())
     }
 }
 

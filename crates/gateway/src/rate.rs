@@ -41,21 +41,29 @@ impl Rate {
 #[derive(Debug)]
 pub(crate) struct RateTable<K> {
     rate: Rate,
+    /// Whoever is refused is told to wait so much longer than for one arrival.
+    respite: Duration,
     payers: HashMap<K, Used>,
     sweep_at: usize,
 }
 
 impl<K: Hash + Eq + Clone> RateTable<K> {
-    /// Nobody has used anything.
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self { rate, payers: HashMap::new(), sweep_at: 1024 }
+    /// Nobody has used anything. Whoever is refused is told to wait until `together` may come at once: a payer with much to
+    /// bring, who came back for one at a time, would be refused as often as served.
+    pub(crate) fn new(rate: Rate, together: NonZeroU32) -> Self {
+        let respite = rate.every * (together.get() - 1);
+        Self { rate, respite, payers: HashMap::new(), sweep_at: 1024 }
     }
 
     /// Counts one arrival of `payer`.
     ///
     /// # Errors
-    /// How long to wait, if it came too early.
+    /// How long to wait, if it came too early. Who comes sooner is let through as soon as the rate allows one.
     pub(crate) fn admit(&mut self, payer: &K, now: Duration) -> Result<(), Duration> {
+        self.count(payer, now).map_err(|wait| wait + self.respite)
+    }
+
+    fn count(&mut self, payer: &K, now: Duration) -> Result<(), Duration> {
         if let Some(used) = self.payers.get_mut(payer) {
             return self.rate.admit(used, now);
         }
@@ -93,8 +101,21 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_as_told_is_refused_once_for_as_many_as_come_together() {
+        let mut table = RateTable::new(ten_a_second(), NonZeroU32::new(10).unwrap());
+        let (mut now, mut refused) = (SECOND, 0);
+        for _ in 0..130 {
+            while let Err(wait) = table.admit(&"ann", now) {
+                now += wait;
+                refused += 1;
+            }
+        }
+        assert_eq!((refused, now), (10, 11 * SECOND));
+    }
+
+    #[test]
     fn payers_who_owe_nothing_are_forgotten() {
-        let mut table = RateTable::new(ten_a_second());
+        let mut table = RateTable::new(ten_a_second(), NonZeroU32::MIN);
         for payer in 0..5000 {
             table.admit(&payer, SECOND * payer).unwrap();
         }
