@@ -32,7 +32,7 @@ async fn a_killed_instance_is_not_missed() {
     println!("ann was back on another instance {} ms after the kill of hers", back - killed);
 
     site.start_again(&victim).await;
-    bob.reload_until("the killed instance takes traffic again", async |bob| bob.instance().await == victim).await;
+    site.move_to(&victim, &bob).await;
     bob.until_sees("the conversation on it", async |bob| bob.texts().await == ann.texts().await).await;
     assert_eq!(bob.messages().await.len(), from_ann.len() + from_bob.len());
 }

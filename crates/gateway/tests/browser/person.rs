@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use trunkline_testbed::{ChromeDriver, http_get, http_post, project_root};
+use trunkline_testbed::{ChromeDriver, http_post, project_root};
 
 use crate::{GLANCE, PATIENCE, script};
 
@@ -84,22 +84,6 @@ impl Person {
     pub(crate) async fn until_connected(&self) {
         self.until("connected", "document.querySelector('#connection[data-state=connected]')").await;
         self.until("the conversation is there", "document.getElementById('messages').textContent !== ''").await;
-    }
-
-    /// Reloads the chat until the balancer has chosen well. It takes instances in turn and a reload is a fixed number of
-    /// requests, so that turns may repeat for ever: every other time somebody else asks for something in between.
-    pub(crate) async fn reload_until(&self, what: &str, condition: impl AsyncFn(&Self) -> bool) {
-        let start = Instant::now();
-        let mut tries = 0;
-        while !condition(self).await {
-            tries += 1;
-            if tries % 2 == 0 {
-                http_get(self.site, "/healthz", PATIENCE).unwrap();
-            }
-            assert!(start.elapsed() < PATIENCE, "after {} s still not: {what}", PATIENCE.as_secs());
-            self.reload().await;
-            self.until_connected().await;
-        }
     }
 
     // ---------------------------------------------------------------- doing things
