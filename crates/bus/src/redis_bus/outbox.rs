@@ -3,9 +3,14 @@
 //! A call goes at once, unless there are many: then batches go [`APART`], so that what comes meanwhile goes together. What
 //! Redis, the kernel and the threads of all processes do once a batch (reading, writing, waking) costs more than a command
 //! does: with a thousand messages a second in as many rooms, batches save half of all processor time, Redis's included
-//! (`cargo xtask bench --only rooms`).
+//! (`cargo xtask bench --only rooms`). For the same reason all processes send their batches at the same moments, counted
+//! from the Unix epoch: then Redis, and whoever hears it, wakes once for all of them. Where clocks differ, batches only go
+//! as if each process were alone.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{
@@ -93,9 +98,13 @@ impl Pace {
         Self { due: now, last: 0 }
     }
 
-    /// When a batch goes whose first call is there now.
-    fn next(&self, now: Instant) -> Instant {
-        if self.last < COMPANY { self.due } else { self.due.max(now + MOMENT) }
+    /// When a batch goes whose first call is there now, `common` before the next moment that all processes share.
+    fn next(&self, now: Instant, common: Duration) -> Instant {
+        match self.last {
+            _ if now < self.due => now + common,
+            COMPANY.. => now + MOMENT,
+            _ => now,
+        }
     }
 
     /// A batch went. Large ones run up no debt: no call waits for longer than [`APART`].
@@ -104,6 +113,12 @@ impl Pace {
         self.due = (self.due.max(earliest) + EVERY * calls as u32).min(now + APART);
         self.last = calls;
     }
+}
+
+/// For how long it is still until the next moment at which batches of all processes go.
+fn until_common(unix: Duration) -> Duration {
+    let apart = APART.as_micros();
+    Duration::from_micros((apart - unix.as_micros() % apart) as u64)
 }
 
 async fn run(connection: MultiplexedConnection, mut calls: mpsc::Receiver<Call>, full: Arc<Notify>) {
@@ -117,7 +132,8 @@ async fn run(connection: MultiplexedConnection, mut calls: mpsc::Receiver<Call>,
             },
             Some(()) = under_way.next() => continue,
         };
-        let next = pace.next(Instant::now());
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let next = pace.next(Instant::now(), until_common(unix));
         // The first is out of the queue. What came since the last batch may be enough already.
         while calls.len() + 1 < FULL {
             tokio::select! {
@@ -175,8 +191,9 @@ mod tests {
 
     /// Calls that come as far apart as `gaps` say: for how long each waits, where batches hold what came meanwhile.
     fn waits(gaps: &[Duration]) -> Vec<Duration> {
-        let mut pace = Pace::new(Instant::now());
-        let mut now = Instant::now() + Duration::from_secs(1);
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let mut now = start + Duration::from_secs(1);
         let mut waits = Vec::new();
         let mut batch: Vec<Instant> = Vec::new();
         let mut goes = now;
@@ -187,7 +204,7 @@ mod tests {
                 waits.extend(batch.drain(..).map(|came| goes - came));
             }
             if batch.is_empty() {
-                goes = pace.next(now).max(now);
+                goes = pace.next(now, until_common(now - start));
             }
             batch.push(now);
         }
@@ -209,13 +226,12 @@ mod tests {
     fn a_burst_goes_at_once_and_then_calls_go_apart() {
         let start = Instant::now() + Duration::from_secs(1);
         let mut pace = Pace::new(start - Duration::from_secs(1));
-        for _ in 0..BURST {
-            assert!(pace.next(start) <= start);
+        for _ in 0..=BURST {
+            assert_eq!(pace.next(start, MOMENT), start);
             pace.went(start, 1);
         }
-        assert_eq!(pace.next(start), start);
-        pace.went(start, 1);
-        assert_eq!(pace.next(start), start + EVERY);
+        assert_eq!(pace.next(start, MOMENT), start + MOMENT);
+        assert_eq!(pace.next(start + EVERY, MOMENT), start + EVERY);
     }
 
     #[test]
@@ -225,18 +241,29 @@ mod tests {
         for _ in 0..1000 {
             now += APART / 8;
             pace.went(now, FULL);
-            assert!(pace.next(now) <= now + APART);
+            assert_eq!(pace.next(now + APART, APART), now + APART + MOMENT);
         }
+    }
+
+    #[test]
+    fn processes_that_began_at_different_times_go_together() {
+        let begun = Duration::from_secs(1_800_000_000);
+        let goes = |unix: u64| {
+            let unix = begun + Duration::from_micros(unix);
+            unix + until_common(unix)
+        };
+        assert!((0..12_000).all(|unix| goes(unix) == begun + APART));
+        assert_eq!(goes(12_000), begun + 2 * APART);
     }
 
     #[test]
     fn who_had_company_waits_for_it() {
         let mut pace = Pace::new(Instant::now());
         let later = Instant::now() + Duration::from_secs(1);
-        assert!(pace.next(later) <= later);
+        assert_eq!(pace.next(later, APART), later);
         pace.went(later, COMPANY);
         let later = later + Duration::from_secs(1);
-        assert_eq!(pace.next(later), later + MOMENT);
+        assert_eq!(pace.next(later, APART), later + MOMENT);
     }
 
     proptest! {
