@@ -9,7 +9,8 @@ use super::names::Names;
 /// A payload of a room's channel: a kind byte, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// `e<pos> <prev> <at> <id> <user>\n<text>`, written by the publish script.
+    /// `e<pos> <prev> <at> <id> <user>\n<text>`, written by the publish script. `<prev>` is `-` where it is the offset
+    /// before in the same epoch.
     Entry(Entry),
     /// `w`, and the whisper.
     Whisper(Bytes),
@@ -39,7 +40,10 @@ fn entry(rest: &str, names: &mut Names) -> Option<Entry> {
     let (header, text) = rest.split_once('\n')?;
     let mut words = header.splitn(5, ' ');
     let pos: Position = words.next()?.parse().ok()?;
-    let prev = words.next()?.parse().ok()?;
+    let prev = match words.next()? {
+        "-" => pos.before_in_epoch()?,
+        prev => prev.parse().ok()?,
+    };
     let at = words.next()?.parse().ok()?;
     let id = words.next()?.parse().ok()?;
     let user = names.parse(words.next()?)?;
@@ -132,8 +136,10 @@ mod tests {
     fn entries() -> impl Strategy<Value = Entry> {
         let message =
             (positions(), "[A-Za-z0-9_-]{1,64}", "[a-z][a-z0-9._-]{0,20}", "[ -~\n\t\u{e4}]{0,50}x", any::<u64>());
-        (positions(), message).prop_filter_map("a reserved name", |(prev, (pos, id, user, text, at))| {
+        let prev = prop::option::of(positions());
+        (prev, message).prop_filter_map("a reserved name", |(prev, (pos, id, user, text, at))| {
             let user = user.parse().ok()?;
+            let prev = prev.or(pos.before_in_epoch())?;
             let message = Message { pos, id: id.parse().unwrap(), user, text: text.parse().unwrap(), at };
             Some(Entry { prev, message })
         })
@@ -142,6 +148,7 @@ mod tests {
     /// As publish.lua writes it.
     fn encode(Entry { prev, message }: &Entry) -> Vec<u8> {
         let Message { pos, id, user, text, at } = message;
+        let prev = if pos.before_in_epoch() == Some(*prev) { "-".to_owned() } else { prev.to_string() };
         format!("e{pos} {prev} {at} {id} {user}\n{}", text.as_str()).into_bytes()
     }
 

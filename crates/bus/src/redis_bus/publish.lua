@@ -34,13 +34,15 @@ if earlier then
   return {earlier, 1}
 end
 
+-- Milliseconds are put together as text: to format a number takes Lua longer than many a command takes Redis.
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local at = string.format('%.0f', now)
+local at = time[1] .. string.sub('00000' .. time[2], -6, -4)
+local now = tonumber(at)
 
 local known = redis.call('HMGET', meta, 'gen', 'epoch', 'kept')
 local kept = tonumber(known[3] or 0)
-local pos, prev
+-- '-' is the offset before in the same epoch.
+local pos, prev = nil, '-'
 if known[1] == '@GENERATION@' then
   -- Without the log, <epoch>-* would begin at offset 0, and repeat positions: NOMKSTREAM then answers nothing. Fails where
   -- somebody else appended to the stream too. In both cases a new epoch goes on after what there is. Where it fails for
@@ -49,7 +51,6 @@ if known[1] == '@GENERATION@' then
     'id', id, 'user', user, 'text', text, 'at', at)
   if type(reply) == 'string' then
     pos = reply
-    prev = known[2] .. '-' .. string.format('%.0f', tonumber(string.match(pos, '%d+$')) - 1)
   end
 end
 if not pos then
