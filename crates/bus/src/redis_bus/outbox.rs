@@ -98,7 +98,7 @@ impl Pace {
         Self { due: now, last: 0 }
     }
 
-    /// When a batch goes whose first call is there now, `common` before the next moment that all processes share.
+    /// When a batch goes whose first call is there now; `common` is the time until the next moment that all processes share.
     fn next(&self, now: Instant, common: Duration) -> Instant {
         match self.last {
             _ if now < self.due => now + common,
@@ -115,7 +115,7 @@ impl Pace {
     }
 }
 
-/// For how long it is still until the next moment at which batches of all processes go.
+/// Time until the next moment at which batches of all processes go.
 fn until_common(unix: Duration) -> Duration {
     let apart = APART.as_micros();
     Duration::from_micros((apart - unix.as_micros() % apart) as u64)
