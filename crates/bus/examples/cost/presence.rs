@@ -1,10 +1,10 @@
 //! A room of 10,000 users, and 1,000 rooms of 10, on three processes' worth of instances.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use tokio::sync::mpsc::Receiver;
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, PresenceStore, RedisBus, RedisSubscriptions, Subscriptions};
-use trunkline_domain::{InstanceId, PresenceDebouncer, Room, Roster, UserName};
+use trunkline_domain::{InstanceId, Room, Roster, UserName};
 use trunkline_testbed::Redis;
 
 use super::{Cpu, Failure, connect};
@@ -97,17 +97,15 @@ async fn listening(redis: &Redis, rooms: &[Room]) -> Result<(RedisBus, RedisSubs
 
 /// What a gateway does with what it hears, but for writing to sockets.
 async fn listen(bus: RedisBus, mut deliveries: Receiver<Delivery>) {
-    let mut rooms = HashMap::<Room, (Roster, PresenceDebouncer)>::new();
-    let started = Instant::now();
+    let mut rooms = HashMap::<Room, Roster>::new();
     while let Some(delivery) = deliveries.recv().await {
         let Delivery::Presence(room, change) = delivery else { continue };
-        let (roster, announcer) = rooms.entry(room.clone()).or_default();
-        announcer.moved(roster.hear(change), started.elapsed());
+        let roster = rooms.entry(room.clone()).or_default();
+        roster.hear(change);
         if roster.must_read()
             && let Ok(snapshot) = bus.snapshot(&room).await
         {
-            announcer.moved(roster.replace(snapshot), started.elapsed());
+            roster.replace(snapshot);
         }
-        announcer.due(started.elapsed());
     }
 }
