@@ -223,7 +223,9 @@ impl Subscription {
 }
 
 /// The request that Redis has not confirmed yet, if any.
-struct PendingRequest(Option<(ChannelRequest, Pin<Box<dyn Future<Output = RedisResult<()>> + Send>>)>);
+struct PendingRequest(Option<(ChannelRequest, Confirmation)>);
+
+type Confirmation = Pin<Box<dyn Future<Output = RedisResult<()>> + Send>>;
 
 impl PendingRequest {
     fn none() -> Self {
