@@ -5,7 +5,6 @@
 
 mod close;
 mod command;
-mod debouncer;
 mod event;
 mod message;
 mod name;
@@ -17,7 +16,6 @@ use std::time::Duration;
 
 pub use close::{CloseCode, Reconnect};
 pub use command::{Command, ErrorCode, JoinFrom, Refusal};
-pub use debouncer::{PresenceDebouncer, PresenceUpdate};
 pub use event::{DecodeError, Event, Limits};
 pub use message::{Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};
 pub use name::{InvalidName, UserName};

@@ -15,6 +15,7 @@ mod http;
 mod metrics;
 mod pages;
 mod policy;
+mod presence;
 mod rate;
 mod server;
 mod socket;

@@ -1,10 +1,10 @@
 //! One room of 10,000 users, and 1,000 rooms of 10 users, on three instances.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use tokio::sync::mpsc::Receiver;
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, PresenceStore, RedisBus, RedisSubscriptions, Subscriptions};
-use trunkline_domain::{InstanceId, PresenceDebouncer, Room, Roster, UserName};
+use trunkline_domain::{InstanceId, Room, Roster, UserName};
 use trunkline_testbed::Redis;
 
 use super::{Cpu, Failure, connect};
@@ -95,19 +95,12 @@ async fn subscribe(redis: &Redis, rooms: &[Room]) -> Result<(RedisBus, RedisSubs
     Ok((bus, subscriptions))
 }
 
-/// What a gateway does with presence changes, except for writing to sockets.
+/// Keeps rosters from presence changes, as a gateway does.
 async fn consume(bus: RedisBus, mut deliveries: Receiver<Delivery>) {
-    let mut rooms = HashMap::<Room, (Roster, PresenceDebouncer)>::new();
-    let started = Instant::now();
+    let mut rooms = HashMap::<Room, Roster>::new();
     while let Some(delivery) = deliveries.recv().await {
         let Delivery::Presence(room, change) = delivery else { continue };
-        let (roster, debouncer) = rooms.entry(room.clone()).or_default();
-        debouncer.moved(roster.hear(change), started.elapsed());
-        if roster.must_read()
-            && let Ok(snapshot) = bus.snapshot(&room).await
-        {
-            debouncer.moved(roster.replace(snapshot), started.elapsed());
-        }
-        debouncer.due(started.elapsed());
+        let roster = rooms.entry(room.clone()).or_default();
+        roster.hear(change);
     }
 }

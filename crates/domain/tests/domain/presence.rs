@@ -1,15 +1,9 @@
-//! Rosters and announcements against a cluster that loses what it says, crashes, and comes back.
+//! A roster in a simulated cluster that loses changes, crashes and recovers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::{collection::vec, prelude::*};
-use trunkline_domain::{
-    ChangeKind, InstanceId, PresenceChange, PresenceDebouncer, PresenceDiff, PresenceSnapshot, PresenceUpdate, Roster,
-    UserName,
-};
+use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceDiff, PresenceSnapshot, Roster, UserName};
 
 fn user(number: u8) -> UserName {
     format!("user{number}").parse().unwrap()
@@ -29,13 +23,6 @@ struct World {
     roster: Roster,
     /// The roster's set, kept from its diff alone.
     balance: Users,
-    debouncer: PresenceDebouncer,
-    now: Duration,
-    told: Option<Users>,
-    count: usize,
-    last_frame: Option<Duration>,
-    /// Since when each user is nowhere.
-    away: BTreeMap<UserName, Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,9 +49,6 @@ enum Step {
     Resubscribe,
     /// The keeper forgets everything.
     Wipe,
-    Pass {
-        millis: u64,
-    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -78,7 +62,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Answer),
         1 => Just(Step::Resubscribe),
         1 => Just(Step::Wipe),
-        4 => (1..3000_u64).prop_map(|millis| Step::Pass { millis }),
     ]
 }
 
@@ -146,10 +129,6 @@ impl World {
                 self.version += 1000;
                 self.roster.doubt();
             }
-            Step::Pass { millis } => {
-                self.now += Duration::from_millis(millis);
-                self.frame();
-            }
         }
     }
 
@@ -157,42 +136,15 @@ impl World {
     fn moved(&mut self, diff: PresenceDiff) {
         for user in &diff.joined {
             assert!(self.balance.insert(user.clone()), "{user} joined twice");
-            self.away.remove(user);
         }
         for user in &diff.left {
             assert!(self.balance.remove(user), "{user} left twice");
-            self.away.insert(user.clone(), self.now);
         }
         assert_eq!(self.balance, self.roster.users().cloned().collect());
         assert_eq!(self.balance.len(), self.roster.count());
-        self.debouncer.moved(diff, self.now);
-        self.frame();
     }
 
-    /// What a client makes of the next frame.
-    fn frame(&mut self) {
-        let Some(announcement) = self.debouncer.due(self.now) else { return };
-        assert!(self.last_frame.is_none_or(|last| self.now >= last + PresenceDebouncer::PACE), "too early");
-        self.last_frame = Some(self.now);
-        match (announcement, &mut self.told) {
-            (PresenceUpdate::Diff(PresenceDiff { joined, left }), Some(told)) => {
-                assert!(!joined.is_empty() || !left.is_empty());
-                for user in joined {
-                    assert!(told.insert(user.clone()), "{user} was there already");
-                }
-                for user in left {
-                    assert!(told.remove(&user), "{user} was not there");
-                    assert!(self.now >= self.away[&user] + PresenceDebouncer::GRACE, "{user} may come back");
-                }
-            }
-            (_, told) => *told = Some(self.debouncer.shown(self.roster.users())),
-        }
-        self.count = self.debouncer.count();
-        assert_eq!(self.told, Some(self.debouncer.shown(self.roster.users())));
-        assert_eq!(self.told.as_ref().map(BTreeSet::len), Some(self.count));
-    }
-
-    /// Nothing is lost any more, and time passes.
+    /// Everything is received from now on.
     fn rest(&mut self) {
         self.run(Step::Hear { count: usize::MAX, lost: false });
         for _ in 0..3 {
@@ -200,9 +152,6 @@ impl World {
                 self.run(Step::Ask);
                 self.run(Step::Answer);
             }
-        }
-        for _ in 0..8 {
-            self.run(Step::Pass { millis: 1000 });
         }
     }
 }
@@ -222,8 +171,6 @@ proptest! {
         world.reading = None;
         world.rest();
         prop_assert_eq!(world.truth(), world.roster.users().cloned().collect::<Users>());
-        prop_assert_eq!(world.truth(), world.debouncer.shown(world.roster.users()));
-        prop_assert_eq!(world.count, world.truth().len());
     }
 }
 
@@ -233,42 +180,6 @@ fn joined(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
 
 fn left(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
     PresenceDiff { joined: vec![], left: users.into_iter().collect() }
-}
-
-fn at(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-#[test]
-fn a_reconnect_makes_no_frame() {
-    let mut debouncer = PresenceDebouncer::default();
-    debouncer.moved(joined([user(1), user(2)]), at(0));
-    assert_eq!(debouncer.due(at(0)), Some(PresenceUpdate::Diff(joined([user(1), user(2)]))));
-    debouncer.moved(left([user(1)]), at(2000));
-    debouncer.moved(joined([user(1)]), at(6900));
-    assert_eq!(debouncer.due(at(60_000)), None);
-    debouncer.moved(left([user(1)]), at(70_000));
-    assert_eq!(debouncer.due(at(74_999)), None);
-    assert_eq!(debouncer.due(at(75_000)), Some(PresenceUpdate::Diff(left([user(1)]))));
-    // Somebody who was never told to be here is never told to have gone.
-    debouncer.moved(joined([user(3)]), at(75_100));
-    debouncer.moved(left([user(3)]), at(75_200));
-    assert_eq!(debouncer.due(at(90_000)), None);
-}
-
-#[test]
-fn a_crowd_is_a_count() {
-    let crowd = |range: std::ops::Range<usize>| range.map(|n| format!("user{n}").parse::<UserName>().unwrap());
-    let mut debouncer = PresenceDebouncer::default();
-    debouncer.moved(joined(crowd(0..500)), at(0));
-    assert!(matches!(debouncer.due(at(0)), Some(PresenceUpdate::Diff(diff)) if diff.joined.len() == 500));
-    debouncer.moved(joined(crowd(500..501)), at(1));
-    assert_eq!(debouncer.due(at(999)), None, "one frame a second");
-    assert_eq!(debouncer.due(at(1000)), Some(PresenceUpdate::State));
-    assert!(!debouncer.is_named());
-    debouncer.moved(left(crowd(0..1)), at(2000));
-    assert_eq!(debouncer.due(at(7000)), Some(PresenceUpdate::State), "names again");
-    assert!(debouncer.is_named());
 }
 
 #[test]

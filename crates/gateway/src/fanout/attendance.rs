@@ -11,9 +11,10 @@ mod sockets;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::presence::PresenceDebouncer;
 use indexmap::IndexMap;
 use trunkline_bus::{Lease, LeaseStatus};
-use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceDebouncer, PresenceSnapshot, Room, UserName};
+use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceSnapshot, Room, UserName};
 
 pub(crate) use self::here::PresenceState;
 use self::{
@@ -171,7 +172,7 @@ impl PresenceTracker {
             attended.words.check = self.now;
         }
         // Gone for longer than a reconnect takes.
-        let since = if lapsed { self.now.saturating_sub(PresenceDebouncer::GRACE) } else { self.now };
+        let since = if lapsed { self.now.saturating_sub(PresenceDebouncer::LEAVE_DELAY) } else { self.now };
         match &mut change.kind {
             ChangeKind::Replaced(users) | ChangeKind::Updated { joined: users, .. } => {
                 attended.local.share_names(users)
@@ -179,7 +180,7 @@ impl PresenceTracker {
             ChangeKind::Left | ChangeKind::Expired => {}
         }
         let diff = attended.roster.hear(change);
-        attended.announcer.moved(diff, since);
+        attended.announcer.apply(diff, since);
         attended.read_if_needed(room, self.now, effects);
         attended.announce(room, self.now, effects);
         attended.stir(room, &mut self.astir);
@@ -249,7 +250,7 @@ impl PresenceTracker {
                 attended.expected = None;
                 snapshot.instances.iter_mut().for_each(|(_, users)| attended.local.share_names(users));
                 let diff = attended.roster.replace(snapshot);
-                attended.announcer.moved(diff, self.now);
+                attended.announcer.apply(diff, self.now);
             }
         }
         attended.read_if_needed(room, self.now, effects);

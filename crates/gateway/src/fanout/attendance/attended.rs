@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use trunkline_domain::{Event, PresenceDebouncer, PresenceUpdate, Room, Roster, UserName};
+use crate::presence::{PresenceDebouncer, PresenceUpdate};
+use trunkline_domain::{Event, Room, Roster, UserName};
 
 use super::{CHECK, Effect, Mail, PAUSE, PresenceCommand, PresenceState, WorkerId, jittered, sockets::Sockets, text};
 
@@ -137,7 +138,7 @@ impl RoomPresence {
 
     /// Tells the members, if there is news and it is time.
     pub(super) fn announce(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
-        let Some(announcement) = self.announcer.due(now) else { return };
+        let Some(announcement) = self.announcer.poll_update(now) else { return };
         let change = match announcement {
             PresenceUpdate::State => None,
             PresenceUpdate::Diff(diff) => Some(text(&Event::Presence {

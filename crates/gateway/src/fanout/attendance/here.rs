@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use crate::presence::PresenceDebouncer;
 use bytes::Bytes;
-use trunkline_domain::{Event, PresenceDebouncer, Room, Roster, UserName};
+use trunkline_domain::{Event, Room, Roster, UserName};
 
 use crate::fanout::text;
 
@@ -19,7 +20,7 @@ pub(crate) struct PresenceState {
 impl PresenceState {
     /// What the announcer's room was told.
     pub(super) fn of(room: &Room, announcer: &PresenceDebouncer, roster: &Roster) -> Self {
-        let names = announcer.is_named().then(|| Arc::new(announcer.shown(roster.users())));
+        let names = announcer.shows_names().then(|| Arc::new(announcer.visible_users(roster.users())));
         let here = names.as_ref().map(|names| names.iter().cloned().collect());
         let state = Event::Presence { room: room.clone(), count: announcer.count(), here, came: None, went: None };
         Self { bytes: text(&state), names }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use crate::presence::PresenceDebouncer;
 use futures_util::FutureExt;
 use proptest::{collection::vec, prelude::*};
 use tokio::{runtime::Builder, sync::mpsc::Receiver};
@@ -17,7 +18,7 @@ use trunkline_bus::{
     Bus, BusError, Delivery, InstanceRegistry, Lease, LocalBus, LocalConfig, LocalSubscriptions, PresenceStore,
     Subscriptions,
 };
-use trunkline_domain::{Event, InstanceId, PresenceDebouncer, Room, UserName};
+use trunkline_domain::{Event, InstanceId, Room, UserName};
 
 use super::{Effect, Mail, PresenceCommand, PresenceTracker, WorkerId};
 
@@ -334,7 +335,7 @@ proptest! {
         }
         let listed = now(world.bus.room_counts()).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
         prop_assert_eq!(listed, if truth.is_empty() { vec![] } else { vec![truth.len()] });
-        prop_assert!(PresenceDebouncer::GRACE < LEASE);
+        prop_assert!(PresenceDebouncer::LEAVE_DELAY < LEASE);
     }
 }
 
