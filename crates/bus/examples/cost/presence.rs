@@ -102,5 +102,10 @@ async fn consume(bus: RedisBus, mut deliveries: Receiver<Delivery>) {
         let Delivery::Presence(room, change) = delivery else { continue };
         let roster = rooms.entry(room.clone()).or_default();
         roster.hear(change);
+        if roster.must_read()
+            && let Ok(snapshot) = bus.snapshot(&room).await
+        {
+            roster.replace(snapshot);
+        }
     }
 }
