@@ -14,7 +14,7 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisBus, RedisConfig,
+    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, mutant,
 };
 use trunkline_gateway::{Config, Gateway};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
@@ -70,7 +70,7 @@ async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failur
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
             let sessions = RedisSessions::in_redis(url.reveal(), SESSION_KEY_PREFIX, config.lifetimes)?;
-            serve(RedisBus::new(redis)?, sessions, config, settings, public, admin).await
+            serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
             tracing::info!("no --redis: this process is the whole cluster, and its rooms and sessions end with it");

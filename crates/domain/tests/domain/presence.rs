@@ -11,57 +11,57 @@ fn user(number: u8) -> UserName {
 
 type Users = BTreeSet<UserName>;
 
-/// The keeper of the leases, one who listens, and a client of theirs.
+/// The presence store, the changes on their way, and a roster that receives them.
 #[derive(Default)]
 struct World {
     version: u64,
     instances: BTreeMap<InstanceId, Users>,
-    /// Said and not yet heard.
-    said: VecDeque<PresenceChange>,
-    /// A snapshot on its way.
-    reading: Option<PresenceSnapshot>,
+    /// Changes that were published and not received yet.
+    published: VecDeque<PresenceChange>,
+    /// A snapshot that was read and not applied yet.
+    snapshot: Option<PresenceSnapshot>,
     roster: Roster,
-    /// The roster's set, kept from its diff alone.
-    balance: Users,
+    /// The users, maintained from the diffs of the roster alone.
+    from_diffs: Users,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    PresenceDiff {
+    Update {
         instance: u8,
         joined: Vec<u8>,
         left: Vec<u8>,
     },
-    Whole {
+    Replace {
         instance: u8,
         users: Vec<u8>,
     },
     Crash {
         instance: u8,
     },
-    /// The next words are heard, or lost.
-    Hear {
+    /// The next changes are received, or lost.
+    Receive {
         count: usize,
         lost: bool,
     },
-    Ask,
-    Answer,
+    ReadSnapshot,
+    ApplySnapshot,
     Resubscribe,
-    /// The keeper forgets everything.
-    Wipe,
+    /// The store loses its data.
+    LoseData,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let users = || vec(0..6_u8, 0..4);
     prop_oneof![
-        6 => (0..3_u8, users(), users()).prop_map(|(instance, joined, left)| Step::PresenceDiff { instance, joined, left }),
-        2 => (0..3_u8, users()).prop_map(|(instance, users)| Step::Whole { instance, users }),
+        6 => (0..3_u8, users(), users()).prop_map(|(instance, joined, left)| Step::Update { instance, joined, left }),
+        2 => (0..3_u8, users()).prop_map(|(instance, users)| Step::Replace { instance, users }),
         1 => (0..3_u8).prop_map(|instance| Step::Crash { instance }),
-        8 => (1..4_usize, prop::bool::weighted(0.1)).prop_map(|(count, lost)| Step::Hear { count, lost }),
-        4 => Just(Step::Ask),
-        4 => Just(Step::Answer),
+        8 => (1..4_usize, prop::bool::weighted(0.1)).prop_map(|(count, lost)| Step::Receive { count, lost }),
+        4 => Just(Step::ReadSnapshot),
+        4 => Just(Step::ApplySnapshot),
         1 => Just(Step::Resubscribe),
-        1 => Just(Step::Wipe),
+        1 => Just(Step::LoseData),
     ]
 }
 
@@ -70,87 +70,87 @@ impl World {
         self.instances.values().flatten().cloned().collect()
     }
 
-    fn say(&mut self, instance: InstanceId, kind: ChangeKind) {
+    fn publish(&mut self, instance: InstanceId, kind: ChangeKind) {
         self.version += 1;
-        self.said.push_back(PresenceChange { version: self.version, instance, kind });
+        self.published.push_back(PresenceChange { version: self.version, instance, kind });
     }
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::PresenceDiff { instance, joined, left } => {
+            Step::Update { instance, joined, left } => {
                 let instance = InstanceId(instance.into());
                 let joined: Users = joined.into_iter().map(user).collect();
                 let left: Users = left.into_iter().map(user).filter(|user| !joined.contains(user)).collect();
                 let held = self.instances.entry(instance).or_default();
                 held.extend(joined.iter().cloned());
                 held.retain(|user| !left.contains(user));
-                let all_went = held.is_empty();
+                let all_left = held.is_empty();
                 let (joined, left) = (joined.into_iter().collect(), left.into_iter().collect());
-                self.say(instance, if all_went { ChangeKind::Left } else { ChangeKind::Updated { joined, left } });
+                self.publish(instance, if all_left { ChangeKind::Left } else { ChangeKind::Updated { joined, left } });
             }
-            Step::Whole { instance, users } => {
+            Step::Replace { instance, users } => {
                 let instance = InstanceId(instance.into());
                 self.instances.insert(instance, users.iter().copied().map(user).collect());
-                self.say(instance, ChangeKind::Replaced(users.into_iter().map(user).collect()));
+                self.publish(instance, ChangeKind::Replaced(users.into_iter().map(user).collect()));
             }
             Step::Crash { instance } => {
                 let instance = InstanceId(instance.into());
                 if self.instances.remove(&instance).is_some() {
-                    self.say(instance, ChangeKind::Expired);
+                    self.publish(instance, ChangeKind::Expired);
                 }
             }
-            Step::Hear { count, lost } => {
-                for change in self.said.drain(..count.min(self.said.len())).collect::<Vec<_>>() {
+            Step::Receive { count, lost } => {
+                for change in self.published.drain(..count.min(self.published.len())).collect::<Vec<_>>() {
                     if !lost {
                         let diff = self.roster.hear(change);
-                        self.moved(diff);
+                        self.check_diff(&diff);
                     }
                 }
             }
-            Step::Ask => {
+            Step::ReadSnapshot => {
                 let instances =
                     self.instances.iter().map(|(instance, users)| (*instance, users.iter().cloned().collect()));
-                self.reading = Some(PresenceSnapshot { version: self.version, instances: instances.collect() });
+                self.snapshot = Some(PresenceSnapshot { version: self.version, instances: instances.collect() });
             }
-            Step::Answer => {
-                if let Some(snapshot) = self.reading.take()
+            Step::ApplySnapshot => {
+                if let Some(snapshot) = self.snapshot.take()
                     && self.roster.must_read()
                 {
                     let diff = self.roster.replace(snapshot);
-                    self.moved(diff);
+                    self.check_diff(&diff);
                 }
             }
             Step::Resubscribe => self.roster.doubt(),
-            Step::Wipe => {
+            Step::LoseData => {
                 self.instances.clear();
-                self.said.clear();
-                self.reading = None;
-                // Numbers begin at the keeper's clock.
+                self.published.clear();
+                self.snapshot = None;
+                // The store starts again with larger versions.
                 self.version += 1000;
                 self.roster.doubt();
             }
         }
     }
 
-    /// The roster's diff, which must be diff.
-    fn moved(&mut self, diff: PresenceDiff) {
+    /// Checks the diff against the users before it.
+    fn check_diff(&mut self, diff: &PresenceDiff) {
         for user in &diff.joined {
-            assert!(self.balance.insert(user.clone()), "{user} joined twice");
+            assert!(self.from_diffs.insert(user.clone()), "{user} joined twice");
         }
         for user in &diff.left {
-            assert!(self.balance.remove(user), "{user} left twice");
+            assert!(self.from_diffs.remove(user), "{user} left twice");
         }
-        assert_eq!(self.balance, self.roster.users().cloned().collect());
-        assert_eq!(self.balance.len(), self.roster.count());
+        assert_eq!(self.from_diffs, self.roster.users().cloned().collect());
+        assert_eq!(self.from_diffs.len(), self.roster.count());
     }
 
     /// Everything is received from now on.
-    fn rest(&mut self) {
-        self.run(Step::Hear { count: usize::MAX, lost: false });
+    fn settle(&mut self) {
+        self.run(Step::Receive { count: usize::MAX, lost: false });
         for _ in 0..3 {
             if self.roster.must_read() {
-                self.run(Step::Ask);
-                self.run(Step::Answer);
+                self.run(Step::ReadSnapshot);
+                self.run(Step::ApplySnapshot);
             }
         }
     }
@@ -159,17 +159,17 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 800, ..ProptestConfig::default() })]
 
-    /// Whatever is lost, whoever crashes: joined and left balance to the true set, in the roster and in what is told. The
-    /// one loss that numbers cannot show, that of the last changes, is what a resubscription and the beat are for.
+    /// Whatever changes are lost and whichever instances crash: the diffs of the roster add up to the true users. Versions
+    /// do not reveal the loss of the last changes; a resubscription or the lease check does.
     #[test]
-    fn came_and_went_balance_to_the_true_set(steps in vec(step(), 1..80)) {
+    fn roster_and_its_diffs_equal_the_true_users(steps in vec(step(), 1..80)) {
         let mut world = World::default();
         for step in steps {
             world.run(step);
         }
         world.run(Step::Resubscribe);
-        world.reading = None;
-        world.rest();
+        world.snapshot = None;
+        world.settle();
         prop_assert_eq!(world.truth(), world.roster.users().cloned().collect::<Users>());
     }
 }
@@ -183,7 +183,7 @@ fn left(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
 }
 
 #[test]
-fn a_user_is_here_while_any_holder_has_them() {
+fn user_is_in_the_room_while_any_instance_has_them() {
     let (one, other) = (InstanceId(1), InstanceId(2));
     let mut roster = Roster::default();
     let instances = vec![(one, vec![user(1)]), (other, vec![user(1), user(2)])];
@@ -195,7 +195,7 @@ fn a_user_is_here_while_any_holder_has_them() {
     assert_eq!(
         roster.hear(PresenceChange { version: 8, instance: other, kind: ChangeKind::Left }),
         PresenceDiff::default(),
-        "known"
+        "an old change"
     );
     assert_eq!(
         roster.hear(PresenceChange { version: 10, instance: other, kind: ChangeKind::Left }),
@@ -212,7 +212,7 @@ fn a_user_is_here_while_any_holder_has_them() {
 }
 
 #[test]
-fn holders_have_one_form() {
+fn instance_ids_have_one_canonical_form() {
     let instance = InstanceId(0xab);
     assert_eq!(instance.to_string().parse(), Ok(instance));
     for text in ["", "ab", "+0000000000000000000000000000000", "0000000000000000000000000000000g"] {

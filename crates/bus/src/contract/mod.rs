@@ -1,4 +1,5 @@
-//! What every [`Bus`] must do, as tests. Whoever writes one runs them all with [`contract!`](crate::contract!):
+//! The contract of [`Bus`] and of the presence traits, as tests. An implementation runs them with
+//! [`contract!`](crate::contract!) and [`presence_contract!`](crate::presence_contract!):
 //!
 //! ```
 //! use trunkline_bus::{LocalBus, LocalConfig, contract};
@@ -21,10 +22,10 @@
 //! # }
 //! ```
 
-mod hearing;
+mod delivery;
 mod presence;
-mod publishing;
-mod reading;
+mod publish;
+mod read;
 
 use std::{
     future::{Future, poll_fn},
@@ -40,52 +41,52 @@ use tokio::{
 };
 use trunkline_domain::{Draft, Entry, Position, Room};
 
-pub use self::{hearing::*, presence::*, publishing::*, reading::*};
+pub use self::{delivery::*, presence::*, publish::*, read::*};
 use crate::{Bus, Delivery, Page, Range, Receipt};
 
-/// Where the logs of one test are.
+/// The storage of one test.
 pub trait Store {
     /// The bus under test.
     type Bus: Bus;
 
-    /// A bus as a process of its own would make it. All buses of one store share its logs, which are empty at first, and
-    /// keep [`RETAIN`] entries a room, or somewhat more.
+    /// A bus as a separate process would create it. All buses of one store share its logs, which are empty at first. They
+    /// retain at least [`RETAIN`] entries per room, and fewer than four times as many.
     fn bus(&self) -> Self::Bus;
 }
 
-/// Entries that the store keeps of a room at least; it keeps fewer than four times as many.
+/// Minimum number of entries that the store retains per room.
 pub const RETAIN: usize = 100;
 
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long nothing must happen to be taken for nothing.
+/// Maximum time for any step, on a busy machine.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time without a delivery after which a test concludes that none arrives.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// Runs every test of the contract against a [`Store`], made anew for each by the given expression. Needs `tokio` with
-/// `macros` and `rt`.
+/// Runs every test of [`Bus`](crate::Bus) against a [`Store`](crate::contract::Store). The expression creates the store; it is evaluated once per
+/// test. Requires tokio with `macros` and `rt`.
 #[macro_export]
 macro_rules! contract {
     ($store:expr) => {
         $crate::contract! { $store;
-            positions_start_at_one_and_count_up,
-            every_entry_follows_the_one_before,
-            a_repeated_id_keeps_its_place_and_first_text,
+            offsets_count_up_from_one,
+            prev_of_each_entry_is_the_position_before_it,
+            repeated_id_returns_the_first_position_and_appends_nothing,
             ids_are_scoped_to_room_and_user,
-            calls_keep_the_order_of_their_first_poll,
+            calls_are_executed_in_the_order_of_their_first_poll,
             concurrent_publishers_share_one_sequence,
-            an_empty_room_has_nothing_after_its_origin,
-            reading_forward_keeps_to_the_limit,
-            reading_backward_keeps_to_the_limit,
-            only_what_is_in_the_log_proves_continuity,
-            old_entries_go_and_the_gap_is_told,
-            heads_come_in_the_order_asked_for,
-            two_listeners_hear_the_same_in_order,
-            nothing_is_heard_without_interest,
-            subscribed_comes_once_before_any_entry,
-            unwanted_rooms_fall_silent_until_wanted_again,
-            whispers_are_heard_and_not_logged,
-            a_slow_listener_is_never_deceived,
-            a_listener_ends_with_its_interest,
+            empty_log_follows_only_the_origin,
+            reading_forward_returns_the_oldest_entries_up_to_the_limit,
+            reading_backward_returns_the_newest_entries_up_to_the_limit,
+            unknown_position_does_not_prove_continuity,
+            trimmed_entries_are_reported_as_a_gap,
+            heads_are_returned_in_the_order_of_the_rooms,
+            all_subscribers_receive_every_entry_in_log_order,
+            rooms_that_are_not_subscribed_deliver_nothing,
+            subscribed_is_delivered_once_before_any_entry,
+            unsubscribed_rooms_deliver_nothing_until_subscribed_again,
+            ephemeral_events_are_delivered_and_not_logged,
+            slow_consumer_receives_everything_or_another_subscribed,
+            dropping_the_last_handle_ends_the_deliveries,
         }
     };
     ($store:expr; $($name:ident,)*) => {
@@ -99,7 +100,7 @@ macro_rules! contract {
     };
 }
 
-/// A bus that answers.
+/// A bus whose log is reachable.
 async fn ready(store: &impl Store) -> impl Bus {
     let bus = store.bus();
     within(async {
@@ -112,7 +113,7 @@ async fn ready(store: &impl Store) -> impl Bus {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("this takes too long")
+    timeout(TEST_TIMEOUT, future).await.expect("a step took more than 20 s")
 }
 
 fn room(name: &str) -> Room {
@@ -150,19 +151,19 @@ fn positions(entries: &[Entry]) -> Vec<Position> {
 }
 
 /// The next delivery.
-async fn hear(deliveries: &mut Receiver<Delivery>) -> Delivery {
-    within(deliveries.recv()).await.expect("the listener lives")
+async fn next_delivery(deliveries: &mut Receiver<Delivery>) -> Delivery {
+    within(deliveries.recv()).await.expect("the subscription is open")
 }
 
-/// Waits until the room is subscribed.
-async fn subscribed(deliveries: &mut Receiver<Delivery>, room: &Room) {
-    assert_eq!(hear(deliveries).await, Delivery::Subscribed(room.clone()));
+/// Waits for the announcement of the room.
+async fn expect_subscribed(deliveries: &mut Receiver<Delivery>, room: &Room) {
+    assert_eq!(next_delivery(deliveries).await, Delivery::Subscribed(room.clone()));
 }
 
-/// Nothing comes for a while.
-async fn silent(deliveries: &mut Receiver<Delivery>) {
+/// Checks that no delivery arrives.
+async fn expect_silence(deliveries: &mut Receiver<Delivery>) {
     if let Ok(delivery) = timeout(SILENCE, deliveries.recv()).await {
-        panic!("heard {delivery:?}");
+        panic!("received {delivery:?}");
     }
 }
 
@@ -170,27 +171,27 @@ fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Futu
     Box::pin(future)
 }
 
-/// A call that was begun, and its answer once it has come.
+/// A call that was started, and its result once it is known.
 struct Call<F: Future> {
     future: Pin<Box<F>>,
-    answer: Option<F::Output>,
+    result: Option<F::Output>,
 }
 
 impl<F: Future> Call<F> {
     fn new(future: F) -> Self {
-        Self { future: Box::pin(future), answer: None }
+        Self { future: Box::pin(future), result: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) {
-        if self.answer.is_none()
-            && let Poll::Ready(answer) = self.future.as_mut().poll(cx)
+        if self.result.is_none()
+            && let Poll::Ready(result) = self.future.as_mut().poll(cx)
         {
-            self.answer = Some(answer);
+            self.result = Some(result);
         }
     }
 }
 
-/// Polls each call once, in order, even where tokio would make a busy task wait.
+/// Polls each call once, in order. Outside tokio's cooperative budget, which would make a busy task yield.
 async fn poll_once<F: Future>(calls: &mut [Call<F>]) {
     let polled = poll_fn(|cx| {
         calls.iter_mut().for_each(|call| call.poll(cx));
@@ -199,14 +200,14 @@ async fn poll_once<F: Future>(calls: &mut [Call<F>]) {
     unconstrained(polled).await;
 }
 
-/// Polls the calls in order, whenever something happens, until all are done.
+/// Polls the calls in order whenever one makes progress, until all are done.
 async fn finish<F: Future>(mut calls: Vec<Call<F>>) -> Vec<F::Output> {
     poll_fn(|cx| {
         calls.iter_mut().for_each(|call| call.poll(cx));
-        if calls.iter().all(|call| call.answer.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+        if calls.iter().all(|call| call.result.is_some()) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    calls.into_iter().filter_map(|call| call.answer).collect()
+    calls.into_iter().filter_map(|call| call.result).collect()
 }
 
 async fn in_order<F: Future>(futures: Vec<F>) -> Vec<F::Output> {

@@ -1,4 +1,4 @@
-//! Appending.
+//! Publishing.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{Bus, Range, Receipt};
 
-/// Positions of an epoch are 1, 2, 3, …
-pub async fn positions_start_at_one_and_count_up(store: &impl Store) {
+/// The offsets of an epoch are 1, 2, 3, …
+pub async fn offsets_count_up_from_one(store: &impl Store) {
     let bus = ready(store).await;
     for name in ["lobby", "another.room"] {
         let positions = fill(&bus, &room(name), 0..5).await;
@@ -22,8 +22,9 @@ pub async fn positions_start_at_one_and_count_up(store: &impl Store) {
     }
 }
 
-/// Each entry's `prev` is the position before it, the first one's the origin; and it holds what was sent.
-pub async fn every_entry_follows_the_one_before(store: &impl Store) {
+/// The `prev` of each entry is the position before it, that of the first entry the origin. The entry contains what was
+/// sent.
+pub async fn prev_of_each_entry_is_the_position_before_it(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     fill(&bus, &lobby, 0..5).await;
     let page = read(&bus, &lobby, Range::After(Position::ORIGIN, 10)).await;
@@ -40,8 +41,8 @@ pub async fn every_entry_follows_the_one_before(store: &impl Store) {
     assert_eq!(page.entries.len(), 5);
 }
 
-/// A second attempt, on whichever bus, gets the position of the first, and adds nothing.
-pub async fn a_repeated_id_keeps_its_place_and_first_text(store: &impl Store) {
+/// A second attempt, on any bus, returns the position of the first one and appends nothing.
+pub async fn repeated_id_returns_the_first_position_and_appends_nothing(store: &impl Store) {
     let (bus, other, lobby) = (ready(store).await, ready(store).await, room("lobby"));
     let first = publish(&bus, &lobby, draft_of("ann", "id-1", "first\nof\ttwo lines")).await;
     assert!(!first.repeated);
@@ -54,32 +55,32 @@ pub async fn a_repeated_id_keeps_its_place_and_first_text(store: &impl Store) {
     assert_eq!(texts, ["first\nof\ttwo lines", "between"]);
 }
 
-/// The same id of another user, or in another room, is another message.
+/// The same id from another user, or in another room, is another message.
 pub async fn ids_are_scoped_to_room_and_user(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let sends = [("ann", "x", &lobby), ("bob", "x", &lobby), ("ann", "y", &lobby), ("ann", "x", &room("other"))];
     for (user, id, room) in sends {
         assert!(!publish(&bus, room, draft_of(user, id, "hi")).await.repeated);
     }
-    // A name may hold what an implementation joins names and ids with.
+    // A name may contain the separator with which an implementation joins names and ids.
     assert!(!publish(&bus, &lobby, draft_of("ann-x", "1", "hi")).await.repeated);
     assert!(!publish(&bus, &lobby, draft_of("ann", "x-1", "hi")).await.repeated);
 }
 
-/// Calls that are under way together are carried out in the order in which they began, however many.
-pub async fn calls_keep_the_order_of_their_first_poll(store: &impl Store) {
+/// Concurrent calls are executed in the order in which they were first polled, however many there are.
+pub async fn calls_are_executed_in_the_order_of_their_first_poll(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
-    let begin = |numbers: std::ops::Range<usize>| numbers.map(|number| Call::new(bus.publish(&lobby, draft(number))));
-    // Somewhat more than a bus may have under way at once, whatever that is.
+    let start = |numbers: std::ops::Range<usize>| numbers.map(|number| Call::new(bus.publish(&lobby, draft(number))));
+    // More calls than an implementation has under way at once.
     let mut total = 0;
     for many in [RETAIN / 2, RETAIN * 3, RETAIN * 6] {
-        let mut calls: Vec<_> = begin(total..total + many).collect();
+        let mut calls: Vec<_> = start(total..total + many).collect();
         poll_once(&mut calls).await;
-        // Answers come, and make room for more calls under way, while the last of the first still wait for it: the
-        // ones that begin now must not slip in.
+        // Replies arrive and make room for more calls, while the last of the first calls still wait for it: calls that
+        // start now must not overtake them.
         sleep(Duration::from_millis(300)).await;
         poll_once(&mut calls[..many - RETAIN / 5]).await;
-        let mut late: Vec<_> = begin(total + many..total + many + RETAIN).collect();
+        let mut late: Vec<_> = start(total + many..total + many + RETAIN).collect();
         poll_once(&mut late).await;
         calls.extend(late);
         let receipts = within(finish(calls)).await;
@@ -90,7 +91,7 @@ pub async fn calls_keep_the_order_of_their_first_poll(store: &impl Store) {
     }
 }
 
-/// However many write, on however many buses: one position each, without a hole.
+/// Publishers on two buses get distinct, contiguous positions.
 pub async fn concurrent_publishers_share_one_sequence(store: &impl Store) {
     let lobby = room("lobby");
     let (one, other) = (ready(store).await, ready(store).await);

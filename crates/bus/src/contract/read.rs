@@ -5,8 +5,8 @@ use trunkline_domain::Position;
 use super::{RETAIN, Store, fill, positions, publish, read, ready, room, within};
 use crate::{Bus, Page, Range};
 
-/// Nothing is there, and only who has seen nothing has missed nothing.
-pub async fn an_empty_room_has_nothing_after_its_origin(store: &impl Store) {
+/// An empty log continues only the origin: at any other position, entries are missing.
+pub async fn empty_log_follows_only_the_origin(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let empty = Page { entries: Vec::new(), follows: true, more: false, head: Position::ORIGIN };
     for range in [
@@ -22,8 +22,8 @@ pub async fn an_empty_room_has_nothing_after_its_origin(store: &impl Store) {
     assert_eq!(shorter, Page { follows: false, ..empty });
 }
 
-/// `After` gives the oldest first, at most `limit`, and says whether there are more.
-pub async fn reading_forward_keeps_to_the_limit(store: &impl Store) {
+/// `After` returns the oldest entries after the position, at most `limit`, and whether there are more.
+pub async fn reading_forward_returns_the_oldest_entries_up_to_the_limit(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let all = fill(&bus, &lobby, 0..6).await;
     let head = all[5];
@@ -38,8 +38,8 @@ pub async fn reading_forward_keeps_to_the_limit(store: &impl Store) {
     }
 }
 
-/// `Before` and `Latest` give the newest that fit, oldest first, and say whether there are older ones.
-pub async fn reading_backward_keeps_to_the_limit(store: &impl Store) {
+/// `Before` and `Latest` return the newest `limit` entries, oldest first, and whether there are older ones.
+pub async fn reading_backward_returns_the_newest_entries_up_to_the_limit(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let all = fill(&bus, &lobby, 0..6).await;
     let epoch = all[0].epoch;
@@ -67,8 +67,8 @@ pub async fn reading_backward_keeps_to_the_limit(store: &impl Store) {
     }
 }
 
-/// A position that this log never gave proves nothing: the log is shorter, or another one.
-pub async fn only_what_is_in_the_log_proves_continuity(store: &impl Store) {
+/// A position that this log never assigned does not prove continuity: the log is shorter, or another one.
+pub async fn unknown_position_does_not_prove_continuity(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let all = fill(&bus, &lobby, 0..3).await;
     let epoch = all[0].epoch;
@@ -79,38 +79,38 @@ pub async fn only_what_is_in_the_log_proves_continuity(store: &impl Store) {
     }
 }
 
-/// The log keeps what it should and not much more; who comes back too late is not told that all is well.
-pub async fn old_entries_go_and_the_gap_is_told(store: &impl Store) {
+/// The log retains [`RETAIN`] entries and fewer than four times as many. A reader behind them learns of the gap.
+pub async fn trimmed_entries_are_reported_as_a_gap(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let all = fill(&bus, &lobby, 0..RETAIN * 5).await;
-    let kept = read(&bus, &lobby, Range::Latest(usize::MAX >> 16)).await;
-    assert!(!kept.more);
-    assert!((RETAIN..RETAIN * 4).contains(&kept.entries.len()), "{} kept", kept.entries.len());
-    assert_eq!(positions(&kept.entries), all[all.len() - kept.entries.len()..]);
+    let retained = read(&bus, &lobby, Range::Latest(usize::MAX >> 16)).await;
+    assert!(!retained.more);
+    assert!((RETAIN..RETAIN * 4).contains(&retained.entries.len()), "{} retained", retained.entries.len());
+    assert_eq!(positions(&retained.entries), all[all.len() - retained.entries.len()..]);
 
-    // The entry itself is gone, but the oldest one kept says that it follows it.
-    let oldest = &kept.entries[0];
+    // The entry at this position was trimmed, but it is the `prev` of the oldest retained entry.
+    let oldest = &retained.entries[0];
     let page = read(&bus, &lobby, Range::After(oldest.prev, 2)).await;
     assert!(page.follows && page.more);
-    assert_eq!(page.entries, kept.entries[..2]);
-    // One further back, something is missing.
+    assert_eq!(page.entries, retained.entries[..2]);
+    // One position further back, an entry is missing.
     for after in [Position::ORIGIN, all[0], Position::new(oldest.prev.epoch, oldest.prev.offset - 1)] {
         let page = read(&bus, &lobby, Range::After(after, 2)).await;
         assert_eq!((page.follows, page.entries.len(), page.head), (false, 0, all[all.len() - 1]), "{after}");
     }
-    // What was trimmed is still remembered.
+    // The id of a trimmed message is still remembered.
     let again = publish(&bus, &lobby, super::draft(0)).await;
     assert_eq!((again.pos, again.repeated), (all[0], true));
 }
 
-/// One head a room, the origin for an empty one; keeping rooms changes nothing that can be read.
-pub async fn heads_come_in_the_order_asked_for(store: &impl Store) {
+/// `heads` returns one head per room, the origin for an empty one. `refresh_expiry` changes nothing that can be read.
+pub async fn heads_are_returned_in_the_order_of_the_rooms(store: &impl Store) {
     let bus = ready(store).await;
     let (a, b, empty) = (room("a"), room("b"), room("empty"));
     let head_a = *fill(&bus, &a, 0..2).await.last().expect("two");
     let head_b = *fill(&bus, &b, 0..3).await.last().expect("three");
     let rooms = [b, empty, a];
-    within(bus.refresh_expiry(&rooms)).await.expect("kept");
+    within(bus.refresh_expiry(&rooms)).await.expect("retained");
     let heads = within(bus.heads(&rooms)).await.expect("heads");
     assert_eq!(heads, [head_b, Position::ORIGIN, head_a]);
     assert_eq!(within(bus.heads(&[])).await.expect("none"), []);

@@ -1,28 +1,33 @@
-//! What an error of Redis means to a caller, and to the connection that it came on.
+//! What an error of Redis means for the caller, and for the connection on which it arrived.
 
 use redis::{RedisError, ServerErrorKind};
 
 use crate::{BusError, ErrorKind};
 
 /// What the caller of a failed command can do.
-pub(super) fn kind(error: &RedisError) -> ErrorKind {
+fn kind(error: &RedisError) -> ErrorKind {
     if error.is_timeout() {
         return ErrorKind::Timeout;
     }
     match error.code() {
-        // Checked before the script's first write, which is its first command that could be refused.
+        // Redis checks these before the first write of a script, which is its first command that Redis may refuse.
         Some("OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "NOPERM") => ErrorKind::Rejected,
         _ => ErrorKind::Unavailable,
     }
 }
 
-/// Whether the connection should be given up: it broke, or Redis is not any more what it was when it was made.
-pub(super) fn is_link_broken(error: &RedisError) -> bool {
+/// Whether the connection must be replaced: it failed, or Redis is no longer in the state in which it was connected.
+pub(super) fn ends_link(error: &RedisError) -> bool {
     let changed = [ServerErrorKind::NoScript, ServerErrorKind::ReadOnly, ServerErrorKind::BusyLoading];
     error.is_unrecoverable_error()
         || error.is_timeout()
         || error.is_io_error()
         || changed.iter().any(|&kind| error.kind() == redis::ErrorKind::Server(kind))
+}
+
+/// Redis replied with something that is not a valid reply to the command.
+pub(super) fn unexpected_reply(what: &'static str) -> BusError {
+    BusError::new(ErrorKind::Unavailable, what)
 }
 
 impl From<RedisError> for BusError {
@@ -37,14 +42,14 @@ mod tests {
 
     use super::*;
 
-    fn server(answer: &str) -> RedisError {
-        let mut bytes = format!("-{answer}\r\n").into_bytes();
+    fn server(reply: &str) -> RedisError {
+        let mut bytes = format!("-{reply}\r\n").into_bytes();
         bytes.shrink_to_fit();
         redis::parse_redis_value(&bytes).unwrap().extract_error().unwrap_err()
     }
 
     #[test]
-    fn errors_are_named_by_what_the_caller_can_do() {
+    fn error_kind_says_what_the_caller_can_do() {
         let table = [
             (server("OOM command not allowed when used memory > 'maxmemory'."), ErrorKind::Rejected, false),
             (server("MISCONF Redis is configured to save RDB snapshots"), ErrorKind::Rejected, false),
@@ -57,8 +62,8 @@ mod tests {
             (io::Error::from(io::ErrorKind::ConnectionReset).into(), ErrorKind::Unavailable, true),
             (io::Error::from(io::ErrorKind::TimedOut).into(), ErrorKind::Timeout, true),
         ];
-        for (error, expected, broken) in table {
-            assert_eq!((kind(&error), is_link_broken(&error)), (expected, broken), "{error}");
+        for (error, expected, ends) in table {
+            assert_eq!((kind(&error), ends_link(&error)), (expected, ends), "{error}");
         }
     }
 }

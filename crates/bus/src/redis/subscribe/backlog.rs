@@ -1,4 +1,4 @@
-//! What was heard and not yet taken by the consumer. Pure.
+//! Deliveries that were received and not yet taken by the consumer. Pure.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,25 +7,25 @@ use trunkline_domain::{ChangeKind, Entry, Room};
 
 use crate::Delivery;
 
-/// Deliveries that wait for their consumer, bounded by count and bytes.
+/// A queue of deliveries, bounded by number and bytes.
 ///
-/// The connection must be read without waiting: Redis ends one that is not, and the driver's own queue has no bound. So
-/// where the consumer does not keep up, this throws everything away and owes each room a `Subscribed` instead, which
-/// makes the consumer read the log: loss is a value.
+/// The connection must be read without waiting for the consumer: Redis disconnects a subscriber that does not read
+/// (`client-output-buffer-limit pubsub`), and the queue inside the redis crate has no bound. When a bound is exceeded, the
+/// backlog drops all deliveries and owes each of their rooms a `Subscribed`, which makes the consumer read the log.
 #[derive(Debug)]
 pub(super) struct Backlog {
     waiting: VecDeque<Delivery>,
     bytes: usize,
-    /// Rooms of which something was thrown away, and which were not told so yet.
+    /// Rooms with dropped deliveries whose `Subscribed` was not taken yet.
     lost: BTreeSet<Room>,
-    most: usize,
-    most_bytes: usize,
+    max_deliveries: usize,
+    max_bytes: usize,
 }
 
-/// What a user's name costs in memory, about.
-const NAME: usize = 64;
+/// Approximate memory of a user's name, in bytes.
+const NAME_BYTES: usize = 64;
 
-/// What a delivery costs in memory, about.
+/// Approximate memory of a delivery, in bytes.
 fn weight(delivery: &Delivery) -> usize {
     size_of::<Delivery>()
         + match delivery {
@@ -33,39 +33,30 @@ fn weight(delivery: &Delivery) -> usize {
             Delivery::Entry(_, Entry { message, .. }) => message.text.as_str().len() + message.id.as_str().len(),
             Delivery::Ephemeral(_, bytes) => Bytes::len(bytes),
             Delivery::Presence(_, change) => match &change.kind {
-                ChangeKind::Replaced(users) => NAME * users.len(),
-                ChangeKind::Updated { joined, left } => NAME * (joined.len() + left.len()),
+                ChangeKind::Replaced(users) => NAME_BYTES * users.len(),
+                ChangeKind::Updated { joined, left } => NAME_BYTES * (joined.len() + left.len()),
                 ChangeKind::Left | ChangeKind::Expired => 0,
             },
         }
 }
 
-fn room_of(delivery: &Delivery) -> &Room {
-    match delivery {
-        Delivery::Subscribed(room)
-        | Delivery::Entry(room, _)
-        | Delivery::Ephemeral(room, _)
-        | Delivery::Presence(room, _) => room,
-    }
-}
-
 impl Backlog {
-    pub(super) fn new(most: usize, most_bytes: usize) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, lost: BTreeSet::new(), most, most_bytes }
+    pub(super) fn new(max_deliveries: usize, max_bytes: usize) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, lost: BTreeSet::new(), max_deliveries, max_bytes }
     }
 
-    /// Adds a delivery. `false` if that threw everything away.
+    /// Adds a delivery. Returns `false` if a bound was exceeded and all deliveries were dropped.
     pub(super) fn push(&mut self, delivery: Delivery) -> bool {
-        if self.lost.contains(room_of(&delivery)) {
-            // Its `Subscribed` is yet to come, and stands for this too.
+        if self.lost.contains(delivery.room()) {
+            // The `Subscribed` that the room is owed covers this delivery too.
             return true;
         }
         self.bytes += weight(&delivery);
         self.waiting.push_back(delivery);
-        if self.waiting.len() <= self.most && self.bytes <= self.most_bytes {
+        if self.waiting.len() <= self.max_deliveries && self.bytes <= self.max_bytes {
             return true;
         }
-        self.lost.extend(self.waiting.drain(..).map(|delivery| room_of(&delivery).clone()));
+        self.lost.extend(self.waiting.drain(..).map(|delivery| delivery.room().clone()));
         self.bytes = 0;
         false
     }
@@ -111,11 +102,11 @@ mod tests {
     proptest! {
         /// A consumer that reads the log upon `Subscribed` misses nothing and sees the rest in order.
         #[test]
-        fn nothing_is_lost_in_silence(
+        fn every_dropped_delivery_is_announced(
             steps in prop::collection::vec((0_u8..3, any::<bool>()), 1..200),
-            most in 1_usize..10,
+            max in 1_usize..10,
         ) {
-            let mut backlog = Backlog::new(most, usize::MAX);
+            let mut backlog = Backlog::new(max, usize::MAX);
             let mut heads: HashMap<Room, u64> = HashMap::new();
             let mut seen: HashMap<Room, u64> = HashMap::new();
             let mut consume = |backlog: &mut Backlog, heads: &HashMap<Room, u64>| match backlog.pop() {
@@ -124,7 +115,7 @@ mod tests {
                 }
                 Some(Delivery::Entry(room, entry)) => {
                     let seen = seen.entry(room).or_default();
-                    // Entries that a page already held come again and are passed over; none is missing.
+                    // Entries that a page already contained arrive again and are skipped; none is missing.
                     assert!(entry.message.pos.offset <= *seen + 1);
                     *seen = (*seen).max(entry.message.pos.offset);
                 }
@@ -138,7 +129,7 @@ mod tests {
                 } else {
                     consume(&mut backlog, &heads);
                 }
-                prop_assert!(backlog.waiting.len() <= most);
+                prop_assert!(backlog.waiting.len() <= max);
             }
             while !backlog.is_empty() {
                 consume(&mut backlog, &heads);
@@ -149,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_too() {
+    fn bytes_are_bounded() {
         let mut backlog = Backlog::new(100, 1000);
         assert!(backlog.push(Delivery::Ephemeral(room(1), Bytes::from(vec![0; 500]))));
         assert!(!backlog.push(Delivery::Ephemeral(room(2), Bytes::from(vec![0; 500]))));
