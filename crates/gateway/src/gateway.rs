@@ -27,10 +27,10 @@ use crate::{
     census::Census,
     drain::{DEADLINE, Drain, Phase},
     fanout::{self, Letter, Worker},
-    http::{self, NoRooms, Rooms, Running, Site},
+    http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
+    limits::rate::{Rate, RateTable},
     metrics::Metrics,
     policy::{Action, LoggedIn, Policy},
-    rate::{Rate, RateTable},
     socket, status,
 };
 
@@ -44,7 +44,7 @@ const METRICS_TYPE: (&str, &str) = ("content-type", "application/openmetrics-tex
 /// A chat gateway over a bus and a session store. Cheap to clone; clones are the same gateway.
 pub struct Gateway<B, S, P = LoggedIn> {
     shared: Arc<Shared<B, P>>,
-    site: web::Data<Site<S>>,
+    site: web::Data<HttpState<S>>,
 }
 
 /// What all threads of a gateway share.
@@ -100,7 +100,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy> Gateway<
         };
         let shared = Arc::new(shared);
         tokio::spawn(status::report(Arc::downgrade(&shared)));
-        let site = web::Data::new(Site::new(config, sessions, shared.clone())?);
+        let site = web::Data::new(HttpState::new(config, sessions, shared.clone())?);
         Ok(Self { shared, site })
     }
 
@@ -218,8 +218,8 @@ impl<B, P> Shared<B, P> {
     }
 }
 
-impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> Running for Shared<B, P> {
-    fn takes_sockets(&self) -> bool {
+impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Shared<B, P> {
+    fn accepts_sockets(&self) -> bool {
         self.drain.phase() != Phase::Closing
     }
 
@@ -233,10 +233,13 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> Running for Shared<B,
         checks
     }
 
-    fn rooms<'a>(&'a self, user: &'a UserName) -> Pin<Box<dyn Future<Output = Result<Rooms, NoRooms>> + Send + 'a>> {
+    fn rooms<'a>(
+        &'a self,
+        user: &'a UserName,
+    ) -> Pin<Box<dyn Future<Output = Result<RoomCounts, RoomListError>> + Send + 'a>> {
         Box::pin(async {
-            self.policy.decide(user, Action::List).await.map_err(NoRooms::Denied)?;
-            self.bus.room_counts().await.map_err(NoRooms::Unavailable)
+            self.policy.decide(user, Action::List).await.map_err(RoomListError::Denied)?;
+            self.bus.room_counts().await.map_err(RoomListError::Unavailable)
         })
     }
 }

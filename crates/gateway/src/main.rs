@@ -1,4 +1,5 @@
-//! `trunkline`: the gateway as a program. Settings, bus and sessions, server, announce, wait for a signal, drain.
+//! The program `trunkline`: reads the settings, connects the bus and the session store, serves, prints the address,
+//! waits for a signal, drains.
 
 mod listener;
 mod logging;
@@ -19,19 +20,19 @@ use trunkline_bus::{
 use trunkline_gateway::{Config, Gateway};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
-use crate::settings::Settings;
+use crate::settings::GatewaySettings;
 
-/// Longest that a request's head may take to come.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// What keys of sessions in Redis begin with.
+/// Maximum time for the head of a request to the admin listener to arrive.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prefix of the session keys in Redis.
 const PREFIX: &str = "tl";
 
-/// Why the program ends without having been asked to.
+/// Why the program stops without a signal.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ServeError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
-    #[error("the server failed: {0}")]
+    #[error("the HTTP server failed: {0}")]
     Server(#[from] io::Error),
     #[error("--redis: {0}")]
     Redis(#[from] InvalidRedisUrl),
@@ -43,25 +44,27 @@ fn main() -> ExitCode {
     let (settings, keys) = settings::from_process();
     match rt::System::new().block_on(run(&settings, keys)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("trunkline: {failure}");
-            match failure {
-                Failure::Listen(..) | Failure::Server(_) => ExitCode::FAILURE,
-                // Wrong usage.
-                Failure::Redis(_) | Failure::Settings(_) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("trunkline: {error}");
+            match error {
+                ServeError::Listen(..) | ServeError::Server(_) => ExitCode::FAILURE,
+                // An invalid setting.
+                ServeError::Redis(_) | ServeError::Settings(_) => ExitCode::from(2),
             }
         }
     }
 }
 
-async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failure> {
+async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ServeError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
     let config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
     logging::start(settings.log, settings.log_filter(), &config.instance);
     if random_key {
-        tracing::info!("no --secret-file: session cookies are signed with a random key and end with this process");
+        tracing::info!(
+            "no --secret-file is set: session cookies are signed with a random key, and all sessions end when this process stops"
+        );
     }
     let retain = settings.retain.get() as usize;
     match &settings.redis {
@@ -73,7 +76,9 @@ async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failur
             serve(RedisBus::new(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
-            tracing::info!("no --redis: this process is alone, and its rooms and sessions end with it");
+            tracing::info!(
+                "no --redis is set: this process is the only instance, and all rooms and sessions end when it stops"
+            );
             let local = LocalConfig { retain, retain_for: settings.retain_for, ..LocalConfig::default() };
             let sessions = MemorySessions::in_memory(config.lifetimes);
             serve(LocalBus::new(local), sessions, config, settings, public, admin).await
@@ -85,31 +90,31 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     bus: B,
     sessions: S,
     config: Config,
-    settings: &Settings,
+    settings: &GatewaySettings,
     public: TcpListener,
     admin: Option<TcpListener>,
-) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+) -> Result<(), ServeError> {
+    let mut signals = ShutdownSignals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
     let server = gateway.serve(public, settings.workers.map(|workers| workers.get() as usize))?;
     if let Some(admin) = &admin {
-        tracing::info!(address = %admin.local_addr()?, "listening for operators");
+        tracing::info!(address = %admin.local_addr()?, "admin listener started");
     }
     let admin = admin.map(|admin| admin_server(gateway.clone(), admin)).transpose()?;
     let (handle, admin_handle) = (server.handle(), admin.as_ref().map(Server::handle));
     let mut server = rt::spawn(server);
     let admin = admin.map(rt::spawn);
-    announce(address);
+    print_address(address);
 
     tokio::select! {
-        // It ends by itself only if something is badly wrong.
+        // The server stops by itself only after an error.
         ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
-        () = signals.next() => tracing::info!("draining"),
+        () = signals.next() => tracing::info!("signal received; draining"),
     }
     tokio::select! {
         () = gateway.drain() => {}
-        () = signals.next() => tracing::warn!("second signal: not waiting for the drain"),
+        () = signals.next() => tracing::warn!("second signal received; stopping without waiting for the drain"),
     }
     handle.stop(true).await;
     if let (Some(handle), Some(task)) = (admin_handle, admin) {
@@ -129,22 +134,23 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
             .configure(move |config| gateway.admin_routes(config))
             .default_service(web::to(trunkline_gateway::not_found))
     };
-    let server = HttpServer::new(app).client_request_timeout(REQUEST_TIME).disable_signals().shutdown_timeout(1);
+    let server =
+        HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
     Ok(server.workers(1).listen(listener)?.run())
 }
 
-/// SIGTERM and SIGINT, which mean the same.
-struct Signals {
+/// SIGTERM and SIGINT, which both start the drain.
+struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl ShutdownSignals {
     fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next one that comes.
+    /// Waits for the next signal.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -153,18 +159,18 @@ impl Signals {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    listener::listen(address).map_err(|error| Failure::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listener::listen(address).map_err(|error| ServeError::Listen(address, error))
 }
 
-/// Says on standard output that connections are taken, and where.
-fn announce(address: SocketAddr) {
+/// Prints on standard output that connections are accepted, and where.
+fn print_address(address: SocketAddr) {
     let mut out = io::stdout();
-    // Whoever started the program may not want to read it.
+    // Standard output may be closed; the program works without it.
     let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
 
-/// Host name and port.
+/// Returns the default instance name: host name and port.
 fn default_instance(address: SocketAddr) -> String {
     format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), address.port())
 }

@@ -26,9 +26,9 @@ use super::{
 use crate::{
     fanout,
     gateway::Shared,
-    metrics::Outcome,
+    limits::rate::{Rate, RateState},
+    metrics::SendOutcome,
     policy::{Action, Policy},
-    rate::{Rate, Used},
 };
 
 /// Most commands of a socket under way at once; with so many it is not read.
@@ -45,7 +45,7 @@ const HISTORY_BYTES: usize = 64 << 10;
 pub(super) struct Conversation<B, P> {
     shared: Arc<Shared<B, P>>,
     seat: Rc<Seat>,
-    joins: Used,
+    joins: RateState,
     bad_frames: u8,
     /// Boxed: an idle socket, which most are, needs none of it.
     seldom: Option<Box<Seldom>>,
@@ -54,7 +54,7 @@ pub(super) struct Conversation<B, P> {
 /// What a conversation remembers from the first time that it is needed.
 #[derive(Default)]
 struct Seldom {
-    typing: Used,
+    typing: RateState,
     /// Refusals by limits, and the uptime from which they are counted.
     refusals: (u32, Duration),
     /// Rooms of which a history page is being read.
@@ -95,7 +95,7 @@ enum Next {
 
 impl<B: Bus, P: Policy> Conversation<B, P> {
     pub(super) fn new(shared: Arc<Shared<B, P>>, seat: Rc<Seat>) -> Self {
-        Self { shared, seat, joins: Used::default(), bad_frames: 0, seldom: None }
+        Self { shared, seat, joins: RateState::default(), bad_frames: 0, seldom: None }
     }
 
     /// Reads and obeys until either side ends it; what was begun is finished even then.
@@ -334,7 +334,7 @@ async fn carry_out<B: Bus, P: Policy>(shared: Arc<Shared<B, P>>, user: UserName,
                 Ok(_) => "sent",
                 Err(_) => "unavailable",
             };
-            shared.metrics.published.get_or_create(&Outcome { outcome }).inc();
+            shared.metrics.published.get_or_create(&SendOutcome { outcome }).inc();
             Answer::Tell(match result {
                 Ok(receipt) => Event::Sent { room, id, pos: receipt.pos },
                 Err(error) => {

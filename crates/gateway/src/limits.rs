@@ -1,0 +1,4 @@
+//! How often a client may do something, and how many sockets it may have.
+
+pub(crate) mod login;
+pub(crate) mod rate;
