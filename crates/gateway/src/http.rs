@@ -8,6 +8,7 @@
 mod assets;
 mod chat;
 mod cookie;
+mod cookie_check;
 pub(crate) mod cross_site;
 pub(crate) mod error;
 pub(crate) mod forwarded;

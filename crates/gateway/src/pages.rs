@@ -14,5 +14,5 @@ mod rooms;
 pub(crate) use chat::chat;
 pub(crate) use language::{PageLanguage, PageStrings};
 pub(crate) use login::{LoginFailure, LoginPage, login};
-pub(crate) use plain::{forbidden, not_found, unavailable};
+pub(crate) use plain::{cross_site, forbidden, logout_unavailable, not_found, unavailable};
 pub(crate) use rooms::rooms;

@@ -7,6 +7,7 @@ use trunkline_session::{Sessions, principal, rotate};
 
 use super::{
     HttpState,
+    cookie_check::{explain, without_marker},
     error::{HTML, HttpError},
 };
 use crate::pages::{self, PageLanguage};
@@ -51,10 +52,13 @@ fn chat_or_login<S: Sessions>(
     let strings = PageLanguage::of(request).strings();
     let page = match principal(session) {
         Some(principal) => {
+            if let Some(redirect) = without_marker(request) {
+                return redirect;
+            }
             rotate(session);
             pages::chat(strings, room, &principal.user, &state.config.instance)
         }
-        None => pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::default() }),
+        None => pages::login(strings, &explain(request, pages::LoginPage { next, ..pages::LoginPage::default() })),
     };
     HttpResponse::Ok().content_type(HTML).body(page.into_string())
 }

@@ -19,10 +19,18 @@ pub(crate) fn may_open_socket(headers: &HeaderMap, public: &[Origin]) -> bool {
 /// Returns whether a request with these headers may post a form. If `Sec-Fetch-Site`, which no page can forge, is
 /// present it decides; otherwise `Origin` does.
 pub(crate) fn may_post(headers: &HeaderMap, public: &[Origin]) -> bool {
+    match sec_fetch_site(headers) {
+        None => origin_is_allowed(headers, public),
+        Some(site) => site == "same-origin" || site == "none",
+    }
+}
+
+/// Returns `Sec-Fetch-Site`, or an empty text if it is sent twice or is not ASCII.
+pub(super) fn sec_fetch_site(headers: &HeaderMap) -> Option<&str> {
     match headers.get_all(SEC_FETCH_SITE).collect::<Vec<_>>()[..] {
-        [] => origin_is_allowed(headers, public),
-        [site] => site == "same-origin" || site == "none",
-        _ => false,
+        [] => None,
+        [site] => Some(site.to_str().unwrap_or_default()),
+        _ => Some(""),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{Accept, CACHE_CONTROL, Header as _, RETRY_AFTER, UPGRADE},
     },
 };
@@ -141,8 +141,14 @@ impl HttpError {
         }
         let strings = PageLanguage::of(request).strings();
         match self.status() {
-            StatusCode::SERVICE_UNAVAILABLE => self.page(pages::unavailable(strings)),
+            StatusCode::SERVICE_UNAVAILABLE => self.page(match (request.method(), request.path()) {
+                (&Method::GET | &Method::HEAD, _) => pages::unavailable(strings, None),
+                (_, "/logout") => pages::logout_unavailable(strings),
+                // The browser would repeat a POST as a GET.
+                _ => pages::unavailable(strings, Some("/")),
+            }),
             StatusCode::UNAUTHORIZED => self.page(pages::login(strings, &pages::LoginPage::default())),
+            StatusCode::FORBIDDEN if *self == Self::CrossSite => self.page(pages::cross_site(strings)),
             StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),
             _ => self.page(pages::not_found(strings)),
         }

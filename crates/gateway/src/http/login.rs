@@ -7,10 +7,11 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, http::header::LOCAT
 use serde::Deserialize;
 use serde_json::json;
 use trunkline_domain::{InvalidName, UserName};
-use trunkline_session::{SessionError, Sessions};
+use trunkline_session::{Attempt, SessionError, Sessions};
 
 use super::{
     HttpState,
+    cookie_check::marked,
     cross_site::may_post,
     error::{HttpError, accepts_html, prefers_json},
 };
@@ -30,11 +31,18 @@ struct LoginRequest {
     attempt: Option<String>,
 }
 
+impl LoginRequest {
+    /// Returns the attempt if it is valid.
+    fn attempt(&self) -> Option<Attempt> {
+        self.attempt.as_deref()?.parse().ok()
+    }
+}
+
 /// Starts a session. A JSON login is answered with 200 `{"user":"ann"}`, a form login with 303 to `next`. A refusal is
 /// JSON, or the login page with the error below the field.
 ///
 /// If a form is sent again, after a double click or because no answer arrived, the browser drops the first answer and
-/// with it the cookie of the session that the first request started. The random [`Attempt`](trunkline_session::Attempt)
+/// with it the cookie of the session that the first request started. The random [`Attempt`]
 /// in the form identifies the repetition, so that this session does not block its own user's name.
 pub(super) async fn login<S: Sessions>(
     state: web::Data<HttpState<S>>,
@@ -45,7 +53,7 @@ pub(super) async fn login<S: Sessions>(
     let mut fields = LoginRequest::default();
     match try_login(&state, &request, &session, payload, &mut fields).await {
         Ok(user) if answers_json(&request) => HttpResponse::Ok().json(json!({ "user": user })),
-        Ok(_) => see_other(fields.next.as_deref().and_then(local_path).unwrap_or("/")),
+        Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
         Err(error) => {
             tracing::info!(code = error.code(), address = %state.source(&request).address, "login refused");
             refusal(&request, &fields, &error)
@@ -67,8 +75,7 @@ async fn try_login<S: Sessions>(
     *fields = read_body(request, payload).await?;
     let user: UserName = fields.name.parse()?;
     state.login_limiter.admit_name(&user.skeleton()).map_err(HttpError::LoginRateExceeded)?;
-    let attempt = fields.attempt.as_deref().and_then(|text| text.parse().ok());
-    match trunkline_session::login(session, &state.sessions, &user, attempt).await {
+    match trunkline_session::login(session, &state.sessions, &user, fields.attempt()).await {
         Ok(principal) => {
             tracing::info!(user = %principal.user, session = %principal.sid, "logged in");
             Ok(principal.user)

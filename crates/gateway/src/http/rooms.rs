@@ -7,6 +7,7 @@ use trunkline_session::{Sessions, principal, rotate};
 
 use super::{
     HttpState, RoomListError,
+    cookie_check::{explain, without_marker},
     error::{HTML, HttpError, accepts_html},
 };
 use crate::pages::{self, PageLanguage};
@@ -24,8 +25,11 @@ pub(super) async fn list<S: Sessions>(
             return HttpError::NotLoggedIn.json();
         }
         let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::default() };
-        return HttpError::NotLoggedIn.page(pages::login(strings, &login));
+        return HttpError::NotLoggedIn.page(pages::login(strings, &explain(&request, login)));
     };
+    if let Some(redirect) = without_marker(&request) {
+        return redirect;
+    }
     let mut rooms = match state.gateway.rooms(&principal.user).await {
         Ok(rooms) => rooms,
         Err(RoomListError::Denied(denied)) => return HttpError::Forbidden(denied).answer(&request),

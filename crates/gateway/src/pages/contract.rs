@@ -54,7 +54,9 @@ fn login() {
 fn plain() {
     let strings = PageLanguage::English.strings();
     assert_eq!(rendered(super::not_found(strings), "<body"), block("Any other plain page"));
-    assert!(rendered(super::unavailable(strings), "<head").contains("<meta http-equiv=\"refresh\" content=\"5\">"));
+    assert!(
+        rendered(super::unavailable(strings, None), "<head").contains("<meta http-equiv=\"refresh\" content=\"5\">")
+    );
 }
 
 #[test]

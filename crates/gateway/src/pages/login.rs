@@ -33,6 +33,8 @@ pub(crate) enum LoginFailure {
     CrossSite,
     /// The session store does not answer.
     Unavailable,
+    /// The browser did not send the session cookie after a successful login.
+    CookieRefused,
 }
 
 impl Default for LoginPage<'_> {
@@ -50,6 +52,7 @@ impl LoginFailure {
             Self::RateExceeded(seconds) => strings.with("login.throttled", "seconds", &seconds.to_string()),
             Self::CrossSite => strings.get("login.cross_site").to_owned(),
             Self::Unavailable => strings.get("login.unavailable").to_owned(),
+            Self::CookieRefused => strings.get("login.cookie_refused").to_owned(),
         }
     }
 }
