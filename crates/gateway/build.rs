@@ -1,6 +1,6 @@
-//! Embeds the files of `web/` under content-hashed names: see `src/http/assets/bundle.rs`.
+//! Embeds the files of `web/` under content-hashed names: see `src/pages/assets/bundle.rs`.
 
-#[path = "src/http/assets/bundle.rs"]
+#[path = "src/pages/assets/bundle.rs"]
 mod bundle;
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
@@ -31,11 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let constant = asset.name.replace(['.', '-'], "_").to_uppercase();
         writeln!(
             hrefs,
-            "/// The path of `{}`.\npub(crate) const {constant}: &str = \"/assets/{}\";",
+            "/// Path of `{}`.\npub(crate) const {constant}: &str = \"/assets/{}\";",
             asset.name, asset.file
         )?;
     }
-    let source = format!("{hrefs}\n/// All assets.\npub(super) static ALL: &[Asset] = &[\n{table}];\n");
+    let source = format!("{hrefs}\n/// All files.\npub(crate) static ALL: &[Asset] = &[\n{table}];\n");
     fs::write(Path::new(&out).join("assets.rs"), source)?;
     Ok(())
 }

@@ -5,8 +5,7 @@ use serde_json::json;
 use trunkline_bus::InstanceRegistry;
 
 use crate::{
-    http::error::{HTML, Problem},
-    pages,
+    http::error::{HTML, HttpError},
     policy::Policy,
     state::GatewayState,
     status,
@@ -18,7 +17,7 @@ const METRICS_TYPE: (&str, &str) = ("content-type", "application/openmetrics-tex
 /// `GET /`: the status of all instances as a page.
 pub(crate) async fn page<B: InstanceRegistry, P: Policy>(state: web::Data<GatewayState<B, P>>) -> HttpResponse {
     let statuses = status::read_all(&state).await.ok();
-    let page = pages::status(&state.config.instance, statuses.as_deref());
+    let page = status::page::render(&state.config.instance, statuses.as_deref());
     let mut answer = if statuses.is_some() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer.insert_header((CACHE_CONTROL, "no-store")).content_type(HTML).body(page.into_string())
 }
@@ -29,7 +28,7 @@ pub(crate) async fn json<B: InstanceRegistry, P: Policy>(state: web::Data<Gatewa
         Ok(statuses) => HttpResponse::Ok()
             .insert_header((CACHE_CONTROL, "no-store"))
             .json(json!({ "instance": state.config.instance, "instances": statuses })),
-        Err(_) => Problem::Unavailable.json(),
+        Err(_) => HttpError::Unavailable.json(),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     Config, admin, connection,
     drain::{DRAIN_TIMEOUT, DrainPhase},
     fanout::{self, LocalWorker, ReaderCommand, Worker},
-    http::{self, NoRooms, Rooms, Running, Site},
+    http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
     metrics::Metrics,
     policy::{Action, LoggedIn, Policy},
     sessions,
@@ -58,7 +58,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 pub struct Gateway<B, S, P = LoggedIn> {
     state: Arc<GatewayState<B, P>>,
-    site: web::Data<Site<S>>,
+    site: web::Data<HttpState<S>>,
 }
 
 impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
@@ -84,7 +84,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy> Gateway<
         tokio::spawn(fanout::run(bus.clone(), instance, commands, metrics.clone()));
         let state = Arc::new(GatewayState::new(bus, config.clone(), policy, instance, metrics, reader));
         tokio::spawn(status::report(Arc::downgrade(&state)));
-        let site = web::Data::new(Site::new(config, sessions, state.clone())?);
+        let site = web::Data::new(HttpState::new(config, sessions, state.clone())?);
         Ok(Self { state, site })
     }
 
@@ -177,8 +177,8 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     }
 }
 
-impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> Running for GatewayState<B, P> {
-    fn takes_sockets(&self) -> bool {
+impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for GatewayState<B, P> {
+    fn accepts_sockets(&self) -> bool {
         self.drain.phase() != DrainPhase::Closing
     }
 
@@ -192,10 +192,13 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> Running for GatewaySt
         checks
     }
 
-    fn rooms<'a>(&'a self, user: &'a UserName) -> Pin<Box<dyn Future<Output = Result<Rooms, NoRooms>> + Send + 'a>> {
+    fn rooms<'a>(
+        &'a self,
+        user: &'a UserName,
+    ) -> Pin<Box<dyn Future<Output = Result<RoomCounts, RoomListError>> + Send + 'a>> {
         Box::pin(async {
-            self.policy.decide(user, Action::List).await.map_err(NoRooms::Denied)?;
-            self.bus.room_counts().await.map_err(NoRooms::Unavailable)
+            self.policy.decide(user, Action::List).await.map_err(RoomListError::Denied)?;
+            self.bus.room_counts().await.map_err(RoomListError::Unavailable)
         })
     }
 }

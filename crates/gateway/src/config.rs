@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use ipnet::IpNet;
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-use crate::http::Origin;
+use crate::origin::Origin;
 
 /// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
 ///

@@ -1,22 +1,25 @@
-//! Pages, login, probes and assets: everything that is not a socket, and what stands before one.
+//! HTTP: pages, login, probes, assets, and the checks before a socket is opened.
 //!
-//! A request passes, from the outside: [`headers`] (security headers) → for the socket [`upgrade`] (426, draining) →
-//! [`cookie`] (one session cookie or none) → [`outage`] (a store that fails becomes 503) → the session middleware → the
-//! handler. Health and assets need no session and pass the first only, so they answer whatever the store does.
+//! A request passes these layers, from the outside: [`headers`] (security headers), for `/ws` [`upgrade`] (426, or 503
+//! while draining), [`cookie`] (at most one session cookie), [`outage`] (503 if the session store does not answer), the
+//! session middleware, the handler. Probes and assets need no session and pass the first layer at most, so they work
+//! without the session store.
 
-pub(crate) mod assets;
+mod assets;
+mod chat;
 mod cookie;
+mod cookie_check;
+pub(crate) mod cross_site;
 pub(crate) mod error;
 pub(crate) mod forwarded;
 mod headers;
 mod health;
 mod login;
-mod login_limit;
-pub(crate) mod origin;
 mod outage;
-mod site;
+mod rooms;
+mod session;
+mod state;
 mod upgrade;
-mod visit;
 
 use actix_web::{
     HttpRequest, HttpResponse, Resource, Route, guard,
@@ -26,98 +29,98 @@ use actix_web::{
 };
 use trunkline_session::Sessions;
 
-use self::error::Problem;
-pub use self::origin::{InvalidOrigin, Origin};
-pub(crate) use self::site::{NoRooms, Rooms, Running, Site};
+use self::error::HttpError;
+pub(crate) use self::state::{GatewayView, HttpState, RoomCounts, RoomListError};
 
-/// All routes of the public listener; `socket` answers `GET /ws`, inside the session middleware.
-pub(crate) fn routes<S: Sessions>(site: web::Data<Site<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {
+/// Adds all routes of the public listener. `socket` answers `GET /ws` inside the session middleware.
+pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
-        health_routes(site.clone())(config);
-        let reading = Allowed(&[Method::GET, Method::HEAD]);
-        let posting = Allowed(&[Method::POST]);
-        let assets = reading.at("/assets/{file}", web::to(assets::serve)).wrap(from_fn(headers::set::<S, _>));
+        health_routes(state.clone())(config);
+        let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
+        let post = AllowedMethods(&[Method::POST]);
+        let assets =
+            read_only.at("/assets/{file}", web::to(assets::serve)).wrap(from_fn(headers::add_security_headers::<S, _>));
         config.service(assets);
         for resource in [
-            reading.at("/", web::to(visit::home::<S>)),
-            reading.at("/rooms", web::to(visit::rooms::<S>)),
-            reading.at("/rooms/{room}", web::to(visit::room::<S>)),
-            reading.at("/session", web::to(visit::probe::<S>)),
-            posting.at("/login", web::to(login::login::<S>)),
-            posting.at("/logout", web::to(login::logout::<S>)),
+            read_only.at("/", web::to(chat::home::<S>)),
+            read_only.at("/rooms", web::to(rooms::list::<S>)),
+            read_only.at("/rooms/{room}", web::to(chat::room::<S>)),
+            read_only.at("/session", web::to(session::probe::<S>)),
+            post.at("/login", web::to(login::login::<S>)),
+            post.at("/logout", web::to(login::logout::<S>)),
         ] {
             config.service(
                 resource
-                    .wrap(site.session_middleware())
-                    .wrap(from_fn(outage::explain))
-                    .wrap(from_fn(cookie::only_ours::<S, _>))
-                    .wrap(from_fn(headers::set::<S, _>)),
+                    .wrap(state.session_middleware())
+                    .wrap(from_fn(outage::answer_store_failure))
+                    .wrap(from_fn(cookie::select_session_cookie::<S, _>))
+                    .wrap(from_fn(headers::add_security_headers::<S, _>)),
             );
         }
         config.service(
-            Allowed(&[Method::GET])
+            AllowedMethods(&[Method::GET])
                 .at("/ws", socket)
-                .wrap(site.session_middleware())
-                .wrap(from_fn(outage::explain))
-                .wrap(from_fn(cookie::only_ours::<S, _>))
-                .wrap(from_fn(upgrade::gate::<S, _>))
-                .wrap(from_fn(headers::set::<S, _>)),
+                .wrap(state.session_middleware())
+                .wrap(from_fn(outage::answer_store_failure))
+                .wrap(from_fn(cookie::select_session_cookie::<S, _>))
+                .wrap(from_fn(upgrade::check_upgrade::<S, _>))
+                .wrap(from_fn(headers::add_security_headers::<S, _>)),
         );
     }
 }
 
-/// All routes of the listener for operators; `page` and `json` show the status, `metrics` the counters.
+/// Adds all routes of the admin listener. `page` and `json` show the status of all instances, `metrics` the metrics.
 pub(crate) fn admin_routes<S: Sessions>(
-    site: web::Data<Site<S>>,
+    state: web::Data<HttpState<S>>,
     [page, json, metrics]: [Route; 3],
 ) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
-        health_routes(site)(config);
-        let reading = Allowed(&[Method::GET, Method::HEAD]);
+        health_routes(state)(config);
+        let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
         for resource in [
-            reading.at("/", page),
-            reading.at("/status", json),
-            reading.at("/metrics", metrics),
-            reading.at("/assets/{file}", web::to(assets::serve)),
+            read_only.at("/", page),
+            read_only.at("/status", json),
+            read_only.at("/metrics", metrics),
+            read_only.at("/assets/{file}", web::to(assets::serve)),
         ] {
-            config.service(resource.wrap(from_fn(headers::set::<S, _>)));
+            config.service(resource.wrap(from_fn(headers::add_security_headers::<S, _>)));
         }
     }
 }
 
-/// `/healthz` and `/readyz`, for either listener.
-pub(crate) fn health_routes<S: Sessions>(site: web::Data<Site<S>>) -> impl FnOnce(&mut ServiceConfig) {
+/// Adds `/healthz` and `/readyz`, which both listeners serve.
+pub(crate) fn health_routes<S: Sessions>(state: web::Data<HttpState<S>>) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
-        let reading = Allowed(&[Method::GET, Method::HEAD]);
+        let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
         config
-            .app_data(site)
-            .service(reading.at("/healthz", web::to(health::alive)))
-            .service(reading.at("/readyz", web::to(health::ready::<S>)));
+            .app_data(state)
+            .service(read_only.at("/healthz", web::to(health::alive)))
+            .service(read_only.at("/readyz", web::to(health::ready::<S>)));
     }
 }
 
-/// 404 as JSON or as a page, for [`App::default_service`](actix_web::App::default_service).
+/// Answers 404 as JSON or as a page, for [`App::default_service`](actix_web::App::default_service).
 #[allow(clippy::unused_async, reason = "handlers are async")]
 pub async fn not_found(request: HttpRequest) -> HttpResponse {
-    Problem::NotFound.answer(&request)
+    HttpError::NotFound.answer(&request)
 }
 
-/// The methods of a resource. Others are answered with 405 and the list (RFC 9110 section 15.5.6).
+/// The methods of a resource. Others are answered with 405 and `Allow` (RFC 9110 section 15.5.6).
 #[derive(Clone, Copy)]
-struct Allowed(&'static [Method]);
+struct AllowedMethods(&'static [Method]);
 
-impl Allowed {
+impl AllowedMethods {
     fn at(self, path: &str, route: Route) -> Resource {
         let Self(methods) = self;
-        let asked = guard::fn_guard(move |context| methods.contains(&context.head().method));
+        let is_allowed = guard::fn_guard(move |context| methods.contains(&context.head().method));
         let refuse = move |request: HttpRequest| async move {
             let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-            let mut answer = Problem::MethodNotAllowed.answer(&request);
+            let mut answer = HttpError::MethodNotAllowed.answer(&request);
             if let Ok(names) = names.join(", ").try_into() {
                 answer.headers_mut().insert(ALLOW, names);
             }
             answer
         };
-        web::resource(path).route(route.guard(asked)).default_service(web::to(refuse))
+        web::resource(path).route(route.guard(is_allowed)).default_service(web::to(refuse))
     }
 }

@@ -19,6 +19,7 @@ mod http;
 mod ids;
 mod limits;
 mod metrics;
+mod origin;
 mod pages;
 mod policy;
 mod presence;
@@ -33,5 +34,6 @@ mod ticks;
 
 pub use app::Gateway;
 pub use config::{Config, Limits};
-pub use http::{InvalidOrigin, Origin, not_found};
+pub use http::not_found;
+pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, Denied, LoggedIn, Policy};

@@ -1,4 +1,4 @@
-//! Log lines on standard error, each with the instance's name.
+//! Log lines on standard error, each with the instance name.
 
 use std::{fmt, io};
 
@@ -14,34 +14,34 @@ use tracing_subscriber::{
 
 use crate::settings::LogFormat;
 
-/// From now on, what `filter` lets through is written.
+/// Starts to log the lines that pass `filter`.
 pub(crate) fn start(format: LogFormat, filter: EnvFilter, instance: &str) {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
-    // Fails only where somebody has started logging before, and nobody has.
+    // Fails only if a subscriber is already set; this is the only place that sets one.
     let _ = match format {
         LogFormat::Text => {
             let inner = Format::default();
-            let named = Named { prefix: format!("{instance} "), opens: "", inner };
+            let named = WithInstanceName { prefix: format!("{instance} "), opens: "", inner };
             tracing::subscriber::set_global_default(lines.fmt_fields(DefaultFields::new()).event_format(named).finish())
         }
         LogFormat::Json => {
-            // Printable ASCII without quotes and backslashes or not: as JSON it is right.
             let name = serde_json::Value::from(instance);
             let inner = Format::default().json().flatten_event(true);
-            let named = Named { prefix: format!("{{\"instance\":{name},"), opens: "{", inner };
+            let named = WithInstanceName { prefix: format!("{{\"instance\":{name},"), opens: "{", inner };
             tracing::subscriber::set_global_default(lines.fmt_fields(JsonFields::new()).event_format(named).finish())
         }
     };
 }
 
-/// A format whose lines begin with `prefix` in place of `opens`. No span could do it: spans belong to one thread each.
-struct Named<F> {
+/// A format that replaces `opens` at the start of each line with `prefix`. A span could not carry the instance name to
+/// all threads, because a span is entered on one thread.
+struct WithInstanceName<F> {
     prefix: String,
     opens: &'static str,
     inner: F,
 }
 
-impl<S, N, F> FormatEvent<S, N> for Named<F>
+impl<S, N, F> FormatEvent<S, N> for WithInstanceName<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

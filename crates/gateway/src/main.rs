@@ -1,4 +1,5 @@
-//! The program `trunkline`: reads settings, connects bus and sessions, serves, waits for a signal, drains.
+//! The program `trunkline`: reads the settings, connects the bus and the session store, serves, prints the address,
+//! waits for a signal, drains.
 
 mod listener;
 mod logging;
@@ -19,19 +20,19 @@ use trunkline_bus::{
 use trunkline_gateway::{Config, Gateway};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
-use crate::settings::Settings;
+use crate::settings::GatewaySettings;
 
-/// Maximum time in which the head of a request to the operators' listener must arrive.
+/// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Prefix of the keys of sessions in Redis. All instances of a cluster need the same.
-const SESSION_KEY_PREFIX: &str = "tl";
+/// Prefix of the session keys in Redis.
+const PREFIX: &str = "tl";
 
-/// Why the program ends although no signal asked it to.
+/// Why the program stops without a signal.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ServeError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
-    #[error("the server failed: {0}")]
+    #[error("the HTTP server failed: {0}")]
     Server(#[from] io::Error),
     #[error("--redis: {0}")]
     Redis(#[from] InvalidRedisUrl),
@@ -43,25 +44,27 @@ fn main() -> ExitCode {
     let (settings, keys) = settings::from_process();
     match rt::System::new().block_on(run(&settings, keys)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("trunkline: {failure}");
-            match failure {
-                Failure::Listen(..) | Failure::Server(_) => ExitCode::FAILURE,
-                // The exit code of wrong usage.
-                Failure::Redis(_) | Failure::Settings(_) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("trunkline: {error}");
+            match error {
+                ServeError::Listen(..) | ServeError::Server(_) => ExitCode::FAILURE,
+                // An invalid setting.
+                ServeError::Redis(_) | ServeError::Settings(_) => ExitCode::from(2),
             }
         }
     }
 }
 
-async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failure> {
+async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ServeError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
     let config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
     logging::start(settings.log, settings.log_filter(), &config.instance);
     if random_key {
-        tracing::info!("no --secret-file: session cookies are signed with a random key and end with this process");
+        tracing::info!(
+            "no --secret-file is set: session cookies are signed with a random key, and all sessions end when this process stops"
+        );
     }
     let retain = settings.retain.get() as usize;
     match &settings.redis {
@@ -69,11 +72,13 @@ async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failur
             let mut redis = RedisConfig::new(url.reveal());
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let sessions = RedisSessions::in_redis(url.reveal(), SESSION_KEY_PREFIX, config.lifetimes)?;
+            let sessions = RedisSessions::in_redis(url.reveal(), PREFIX, config.lifetimes)?;
             serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
-            tracing::info!("no --redis: this process is the whole cluster, and its rooms and sessions end with it");
+            tracing::info!(
+                "no --redis is set: this process is the only instance, and all rooms and sessions end when it stops"
+            );
             let local = LocalConfig { retain, retain_for: settings.retain_for, ..LocalConfig::default() };
             let sessions = MemorySessions::in_memory(config.lifetimes);
             serve(LocalBus::new(local), sessions, config, settings, public, admin).await
@@ -85,31 +90,31 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     bus: B,
     sessions: S,
     config: Config,
-    settings: &Settings,
+    settings: &GatewaySettings,
     public: TcpListener,
     admin: Option<TcpListener>,
-) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+) -> Result<(), ServeError> {
+    let mut signals = ShutdownSignals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
     let server = gateway.serve(public, settings.workers.map(|workers| workers.get() as usize))?;
     if let Some(admin) = &admin {
-        tracing::info!(address = %admin.local_addr()?, "listening for operators");
+        tracing::info!(address = %admin.local_addr()?, "admin listener started");
     }
     let admin = admin.map(|admin| admin_server(gateway.clone(), admin)).transpose()?;
     let (handle, admin_handle) = (server.handle(), admin.as_ref().map(Server::handle));
     let mut server = rt::spawn(server);
     let admin = admin.map(rt::spawn);
-    announce(address);
+    print_address(address);
 
     tokio::select! {
-        // Without a signal the server ends only after a failure.
+        // The server stops by itself only after an error.
         ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
-        () = signals.next() => tracing::info!("draining"),
+        () = signals.next() => tracing::info!("signal received; draining"),
     }
     tokio::select! {
         () = gateway.drain() => {}
-        () = signals.next() => tracing::warn!("second signal: stopping without a drain"),
+        () = signals.next() => tracing::warn!("second signal received; stopping without waiting for the drain"),
     }
     handle.stop(true).await;
     if let (Some(handle), Some(task)) = (admin_handle, admin) {
@@ -134,13 +139,13 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     Ok(server.workers(1).listen(listener)?.run())
 }
 
-/// The signals that stop the program: SIGTERM and SIGINT.
-struct Signals {
+/// SIGTERM and SIGINT, which both start the drain.
+struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl ShutdownSignals {
     fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -154,18 +159,18 @@ impl Signals {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    listener::listen(address).map_err(|error| Failure::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listener::listen(address).map_err(|error| ServeError::Listen(address, error))
 }
 
-/// Writes the address on standard output, once connections are accepted.
-fn announce(address: SocketAddr) {
+/// Prints on standard output that connections are accepted, and where.
+fn print_address(address: SocketAddr) {
     let mut out = io::stdout();
-    // The parent process may have closed the pipe.
+    // Standard output may be closed; the program works without it.
     let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
 
-/// Returns the default name of this instance: host name and port.
+/// Returns the default instance name: host name and port.
 fn default_instance(address: SocketAddr) -> String {
     format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), address.port())
 }

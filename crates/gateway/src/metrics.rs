@@ -1,4 +1,4 @@
-//! The counters of this instance, for Prometheus.
+//! The metrics of this instance, for Prometheus.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,41 +6,41 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The counters of one gateway. An update is one atomic addition.
+/// The metrics of one gateway. An update is one atomic addition.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
     /// Open sockets.
     pub(crate) sockets: Gauge,
-    /// Sockets that were opened.
+    /// Sockets opened since the start.
     pub(crate) opened: Counter,
-    /// Commands that were refused.
+    /// Refused commands of sockets.
     pub(crate) refused: Counter,
     /// Sends, by outcome.
-    pub(crate) published: Family<Outcome, Counter>,
-    /// Messages handed to sockets.
+    pub(crate) published: Family<SendOutcome, Counter>,
+    /// Messages delivered to sockets.
     pub(crate) delivered: Counter,
-    /// Reads of logs: openings, repairs and pages.
+    /// Reads of room logs: when a room is opened, to repair a gap, and for a page.
     pub(crate) log_reads: Counter,
     /// Rooms with members on this instance.
     pub(crate) rooms: Gauge,
-    /// Users in rooms on this instance, each counted once per room.
+    /// Users in rooms on this instance, counted once per room.
     pub(crate) users: Gauge,
-    /// Reads of a room's presence: when it is opened, and after a change was missed.
+    /// Reads of a room's presence: when a room is opened, and after a missed change.
     pub(crate) roster_reads: Counter,
-    /// Events that did not fit into a worker's mailbox and were requested again.
+    /// Events that did not fit into a worker's mailbox. The worker reads the affected rooms again.
     pub(crate) mailbox_overflows: Counter,
 }
 
 /// The outcome of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Outcome {
-    /// `sent`, `repeated` or `unavailable`.
+pub(crate) struct SendOutcome {
+    /// `sent`; `repeated` for a retry whose message was already logged; or `unavailable`.
     pub(crate) outcome: &'static str,
 }
 
 impl Metrics {
-    /// Creates counters at zero.
+    /// Returns metrics at zero.
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("trunkline");
         let mut counter = |name: &str, help: &str| {
@@ -48,13 +48,12 @@ impl Metrics {
             registry.register(name, help, counter.clone());
             counter
         };
-        let opened = counter("sockets_opened", "Sockets that were opened");
-        let refused = counter("refusals", "Commands of sockets that were refused");
-        let delivered = counter("deliveries", "Messages handed to sockets");
-        let log_reads = counter("log_reads", "Reads of room logs: openings, repairs and pages");
-        let mailbox_overflows =
-            counter("mailbox_overflows", "Events that did not fit into a worker's mailbox and were requested again");
-        let roster_reads = counter("roster_reads", "Reads of a room's presence: openings and repairs");
+        let opened = counter("sockets_opened", "Sockets opened since the start");
+        let refused = counter("refusals", "Refused commands: rate limits, malformed frames, policy");
+        let delivered = counter("deliveries", "Messages delivered to sockets");
+        let log_reads = counter("log_reads", "Reads of room logs: rooms opened, gaps repaired, history pages");
+        let mailbox_overflows = counter("mailbox_overflows", "Events that did not fit into the mailbox of a worker");
+        let roster_reads = counter("roster_reads", "Reads of the presence of a room: rooms opened, changes missed");
         let mut gauge = |name: &str, help: &str| {
             let gauge: Gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -62,9 +61,13 @@ impl Metrics {
         };
         let sockets = gauge("sockets", "Open sockets");
         let rooms = gauge("rooms", "Rooms with members on this instance");
-        let users = gauge("users", "Users in rooms on this instance, each counted once per room");
+        let users = gauge("users", "Users in rooms on this instance, counted once per room");
         let published = Family::default();
-        registry.register("sends", "Messages that clients sent, by outcome", published.clone());
+        registry.register(
+            "sends",
+            "Sends by outcome: sent, repeated (a retry that was already logged) or unavailable",
+            published.clone(),
+        );
         Self {
             registry,
             sockets,
@@ -80,7 +83,7 @@ impl Metrics {
         }
     }
 
-    /// Returns the counters in the OpenMetrics text format.
+    /// Returns the metrics in the OpenMetrics text format.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

@@ -1,18 +1,18 @@
-//! The pages, rendered on the server. `web/PAGE.md` is the contract with the scripts: ids, attributes and nesting.
+//! The pages, rendered on the server. `web/PAGE.md` is the contract with the scripts: ids, attributes and nesting of
+//! the elements.
 
+pub(crate) mod assets;
 mod chat;
 #[cfg(test)]
 mod contract;
 mod language;
-mod layout;
+pub(crate) mod layout;
 mod login;
 mod plain;
 mod rooms;
-mod status;
 
 pub(crate) use chat::chat;
-pub(crate) use language::{Language, Strings};
-pub(crate) use login::{Failure, Login, login};
-pub(crate) use plain::{forbidden, not_found, unavailable};
+pub(crate) use language::{PageLanguage, PageStrings};
+pub(crate) use login::{LoginFailure, LoginPage, login};
+pub(crate) use plain::{cross_site, forbidden, logout_unavailable, not_found, unavailable};
 pub(crate) use rooms::rooms;
-pub(crate) use status::status;

@@ -1,9 +1,9 @@
-//! Every flag and every `TRUNKLINE_` variable, declared once. Help, `docs/CONFIG.md` and validation come from here, and the
-//! process environment is read nowhere else.
+//! The settings of the program. Every flag and its environment variable is declared here once; `--help`,
+//! `docs/CONFIG.md` and the validation are derived from the declarations. No other code reads the environment.
 #![allow(
     rustdoc::broken_intra_doc_links,
     rustdoc::bare_urls,
-    reason = "the comments of settings are the text of --help and docs/CONFIG.md, which is not rustdoc's"
+    reason = "the comments of the settings are the text of --help and docs/CONFIG.md, not of rustdoc"
 )]
 
 mod reference;
@@ -20,67 +20,70 @@ use tracing_subscriber::EnvFilter;
 use trunkline_gateway::{Config, Limits, Origin};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-pub(crate) use self::secrets::Secret;
+pub(crate) use self::secrets::RedactedText;
 
-/// Real-time chat gateway: any number of instances over one Redis, or one instance alone.
+/// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
 #[derive(Debug, Parser)]
 #[command(name = "trunkline", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+struct CommandLine {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Subcommands>,
     #[command(flatten)]
-    settings: Settings,
+    settings: GatewaySettings,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve until SIGTERM or SIGINT; the same as `trunkline` alone.
-    Serve(Box<Settings>),
+enum Subcommands {
+    /// Serve until SIGTERM or SIGINT. This is the default command.
+    Serve(Box<GatewaySettings>),
     /// Print the reference of all settings as Markdown.
     #[command(hide = true)]
     Reference,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
-/// What `trunkline serve` was told.
+/// The settings of `trunkline serve`.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Settings {
-    /// Address and port to serve on; port 0 picks a free one.
+pub(crate) struct GatewaySettings {
+    /// Address and port of the public listener. Port 0 picks a free port.
     #[arg(long, env = "TRUNKLINE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080",
           value_parser = values::address, help_heading = "Server")]
     pub(crate) listen: SocketAddr,
 
-    /// Address and port for operators: /metrics, the status page, and /healthz and /readyz once more. Off unless given.
+    /// Address and port of the admin listener, which serves /metrics, the status page, /healthz and /readyz. Keep it
+    /// private. By default there is no admin listener.
     #[arg(long, env = "TRUNKLINE_ADMIN_LISTEN", value_name = "ADDR", value_parser = values::address, help_heading = "Server")]
     pub(crate) admin_listen: Option<SocketAddr>,
 
-    /// The Redis that all instances share: redis://[user:password@]host[:port][/db] or rediss://… . Without it this process
-    /// is alone and keeps everything in memory. With a password in it, prefer the variable: arguments show in process lists.
-    #[arg(long, env = "TRUNKLINE_REDIS", value_name = "URL", hide_env_values = true, value_parser = Secret::parse,
+    /// URL of the Redis server that all instances share: redis://[user:password@]host[:port][/db]. Without it the
+    /// process runs as a single instance and keeps everything in memory. Prefer the variable for a URL with a password,
+    /// because arguments are visible in process lists.
+    #[arg(long, env = "TRUNKLINE_REDIS", value_name = "URL", hide_env_values = true, value_parser = RedactedText::parse,
           help_heading = "Server")]
-    pub(crate) redis: Option<Secret>,
+    pub(crate) redis: Option<RedactedText>,
 
-    /// Name of this instance, shown to people and in logs. Default: host name and port.
+    /// Name of this instance, shown on pages, in log lines and in /readyz. Each instance needs a different name.
+    /// Defaults to the host name and the port.
     #[arg(long, env = "TRUNKLINE_INSTANCE", value_name = "NAME", value_parser = values::instance, help_heading = "Server")]
     pub(crate) instance: Option<String>,
 
-    /// Threads that serve. Default: one a core.
+    /// Number of worker threads. Defaults to the number of CPU cores.
     #[arg(long, env = "TRUNKLINE_WORKERS", value_name = "N", help_heading = "Server")]
     pub(crate) workers: Option<NonZeroU32>,
 
-    /// How log lines on standard error look.
+    /// Format of the log lines on standard error.
     #[arg(long, env = "TRUNKLINE_LOG", value_name = "FORMAT", default_value = "text", help_heading = "Server")]
     pub(crate) log: LogFormat,
 
-    /// Which log lines are written: a level, or one a module, such as info,trunkline_gateway=debug.
+    /// Log lines to write: a level, optionally with levels for single modules, such as info,trunkline_gateway=debug.
     #[arg(
         long,
         env = "RUST_LOG",
@@ -90,74 +93,78 @@ pub(crate) struct Settings {
     )]
     log_filter: String,
 
-    /// File with the keys that sign session cookies: one a line, at least 64 bytes each, the same on all instances. The first
-    /// signs. The variable TRUNKLINE_SECRET holds the keys themselves instead. Needed with --redis.
+    /// File with the keys that sign session cookies, the same on all instances: one key per line, each at least 64
+    /// bytes. The first key signs, all are accepted. The variable TRUNKLINE_SECRET can hold the keys themselves
+    /// instead. Required with --redis.
     #[arg(long, env = "TRUNKLINE_SECRET_FILE", value_name = "FILE", help_heading = "Sessions")]
     secret_file: Option<PathBuf>,
 
-    // Has no flag for people: an argument shows in process lists. `parse` refuses it there.
-    #[arg(long, env = "TRUNKLINE_SECRET", hide = true, hide_env_values = true, value_parser = Secret::parse)]
-    secret: Option<Secret>,
+    // A variable only: an argument would be visible in process lists, so `parse` rejects the flag.
+    #[arg(long, env = "TRUNKLINE_SECRET", hide = true, hide_env_values = true, value_parser = RedactedText::parse)]
+    secret: Option<RedactedText>,
 
-    /// Where browsers find the service, such as https://chat.example.org; repeat it for several. Other origins may open no
-    /// socket and post no form. Without it, Origin must name the host that the request itself names. Cookies are Secure as
-    /// soon as one of them is https.
+    /// Origin under which browsers reach the service, such as https://chat.example.org. Repeat the flag for several.
+    /// Pages of other origins cannot open sockets or post forms. Without the flag, the Origin header must match the
+    /// Host header of the request. Cookies are Secure if any of the origins is https.
     #[arg(long, env = "TRUNKLINE_PUBLIC_ORIGIN", value_name = "URL", value_delimiter = ',', help_heading = "Sessions")]
     public_origin: Vec<Origin>,
 
-    /// Name of the session cookie. A name that starts with __Host- needs an https origin.
+    /// Name of the session cookie. Services that share a host name need different names. A name that starts with
+    /// __Host- requires an https origin.
     #[arg(long, env = "TRUNKLINE_COOKIE_NAME", value_name = "NAME", default_value = "jsessionid",
           value_parser = values::cookie_name, help_heading = "Sessions")]
     cookie_name: String,
 
-    /// A session ends after this time without use; an open socket is use.
-    #[arg(long, env = "TRUNKLINE_SESSION_IDLE", value_name = "TIME", default_value = "30m", value_parser = values::period,
+    /// Time without use after which a session ends. An open socket counts as use.
+    #[arg(long, env = "TRUNKLINE_SESSION_IDLE", value_name = "DURATION", default_value = "30m", value_parser = values::period,
           help_heading = "Sessions")]
     session_idle: Duration,
 
-    /// A session ends after this time, used or not.
-    #[arg(long, env = "TRUNKLINE_SESSION_MAX", value_name = "TIME", default_value = "8h", value_parser = values::period,
+    /// Time after its login after which a session ends, whether it is used or not.
+    #[arg(long, env = "TRUNKLINE_SESSION_MAX", value_name = "DURATION", default_value = "8h", value_parser = values::period,
           help_heading = "Sessions")]
     session_max: Duration,
 
-    /// Time between two pings of a socket. A client that hears nothing for 1.6 times as long reconnects.
-    #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "TIME", default_value = "25s", value_parser = values::period,
+    /// Time between two pings on a socket. A client that receives nothing for 1.6 times as long reconnects.
+    #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "DURATION", default_value = "25s", value_parser = values::period,
           help_heading = "Sockets")]
     ping_interval: Duration,
 
-    /// After SIGTERM: how long to be "not ready" but still serve, so that balancers notice.
-    #[arg(long, env = "TRUNKLINE_DRAIN_DELAY", value_name = "TIME", default_value = "2s", value_parser = values::time,
+    /// Time after SIGTERM during which /readyz answers 503 while everything is still served, so that balancers stop
+    /// sending new connections.
+    #[arg(long, env = "TRUNKLINE_DRAIN_DELAY", value_name = "DURATION", default_value = "2s", value_parser = values::duration,
           help_heading = "Sockets")]
     drain_delay: Duration,
 
-    /// Then: the time over which clients are asked to reconnect elsewhere. The process ends as soon as no socket is left, at
-    /// the latest 5 s after it.
-    #[arg(long, env = "TRUNKLINE_DRAIN_WINDOW", value_name = "TIME", default_value = "10s", value_parser = values::time,
+    /// Time after the drain delay during which clients are asked to reconnect to other instances, spread evenly. The
+    /// process exits when no socket is left, at the latest 5 s after the window.
+    #[arg(long, env = "TRUNKLINE_DRAIN_WINDOW", value_name = "DURATION", default_value = "10s", value_parser = values::duration,
           help_heading = "Sockets")]
     drain_window: Duration,
 
-    /// Messages that a room's log keeps.
+    /// Number of messages that the log of a room retains.
     #[arg(long, env = "TRUNKLINE_RETAIN", value_name = "N", default_value = "1000", help_heading = "Logs")]
     pub(crate) retain: NonZeroU32,
 
-    /// A room's log expires after this time without messages and members.
-    #[arg(long, env = "TRUNKLINE_RETAIN_FOR", value_name = "TIME", default_value = "7d", value_parser = values::period,
+    /// Time without messages and members after which the log of a room expires.
+    #[arg(long, env = "TRUNKLINE_RETAIN_FOR", value_name = "DURATION", default_value = "7d", value_parser = values::period,
           help_heading = "Logs")]
     pub(crate) retain_for: Duration,
 
-    /// Messages a second and user; bursts of three times as many pass. 0: no limit.
+    /// Messages per second and user on one instance, with bursts of three times as many. 0 disables the limit.
     #[arg(long, env = "TRUNKLINE_SEND_RATE", value_name = "N", default_value = "10", help_heading = "Limits")]
     send_rate: u32,
 
-    /// Joins a second and socket. 0: no limit.
+    /// Joins per second and socket. 0 disables the limit.
     #[arg(long, env = "TRUNKLINE_JOIN_RATE", value_name = "N", default_value = "10", help_heading = "Limits")]
     join_rate: u32,
 
-    /// Attempts to log in, a minute and client address; a name can be tried five times a minute then. 0: no limits.
+    /// Login attempts per minute and client address. Each name is limited to five attempts per minute as well. 0
+    /// disables both limits.
     #[arg(long, env = "TRUNKLINE_LOGIN_RATE", value_name = "N", default_value = "20", help_heading = "Limits")]
     login_rate: u32,
 
-    /// Sockets a user on one instance; the oldest is closed for a new one. 0: no limit.
+    /// Sockets per user on one instance. A new socket above the limit closes the oldest one. 0 disables the limit.
     #[arg(
         long,
         env = "TRUNKLINE_MAX_SOCKETS_PER_USER",
@@ -167,7 +174,7 @@ pub(crate) struct Settings {
     )]
     max_sockets_per_user: u32,
 
-    /// Sockets a client address on one instance. 0: no limit.
+    /// Sockets per client address on one instance. More are refused with 429. 0 disables the limit.
     #[arg(
         long,
         env = "TRUNKLINE_MAX_SOCKETS_PER_ADDRESS",
@@ -177,23 +184,25 @@ pub(crate) struct Settings {
     )]
     max_sockets_per_address: u32,
 
-    /// Sockets on one instance. 0: no limit.
+    /// Sockets on one instance. More are refused with 429. 0 disables the limit.
     #[arg(long, env = "TRUNKLINE_MAX_SOCKETS", value_name = "N", default_value = "0", help_heading = "Limits")]
     max_sockets: u32,
 
-    /// A proxy, or a network of them, whose X-Forwarded-For and X-Forwarded-Proto are believed; repeat it for several.
+    /// Address or network of a proxy whose X-Forwarded-For and X-Forwarded-Proto headers are trusted. Repeat the flag
+    /// for several.
     #[arg(long, env = "TRUNKLINE_TRUST_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = values::network,
           help_heading = "Limits")]
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads arguments, environment and the file with the keys that sign session cookies; no keys where none were given and
-/// none are needed. Wrong usage ends the process with code 2, `--help` with 0, each with its text.
-pub(crate) fn from_process() -> (Settings, Option<SecretKeys>) {
+/// Reads the arguments, the environment and the secret file. Returns the settings and the keys that sign session
+/// cookies, or `None` if no keys are configured and none are required. Exits with code 2 if a setting is invalid, and
+/// with 0 after `--help`.
+pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
     let settings = match parse(std::env::args_os()) {
-        Ok(Asked::Serve(settings)) => *settings,
-        Ok(Asked::Reference) => {
-            print!("{}", reference::markdown(&Cli::command()));
+        Ok(Invocation::Serve(settings)) => *settings,
+        Ok(Invocation::Reference) => {
+            print!("{}", reference::markdown(&CommandLine::command()));
             std::process::exit(0)
         }
         Err(error) => error.exit(),
@@ -202,94 +211,97 @@ pub(crate) fn from_process() -> (Settings, Option<SecretKeys>) {
     (settings, keys)
 }
 
-/// What a command line asks for.
+/// The parsed command line.
 #[derive(Debug)]
-enum Asked {
-    Serve(Box<Settings>),
+enum Invocation {
+    Serve(Box<GatewaySettings>),
     Reference,
 }
 
-fn parse<I: IntoIterator<Item: Into<std::ffi::OsString> + Clone>>(args: I) -> Result<Asked, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(args)?;
-    let of_settings = matches.subcommand().map_or(&matches, |(_, matches)| matches);
-    if of_settings.try_contains_id("secret").unwrap_or(false)
-        && of_settings.value_source("secret") == Some(ValueSource::CommandLine)
+fn parse<I: IntoIterator<Item: Into<std::ffi::OsString> + Clone>>(args: I) -> Result<Invocation, clap::Error> {
+    let matches = CommandLine::command().try_get_matches_from(args)?;
+    let settings_matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+    if settings_matches.try_contains_id("secret").unwrap_or(false)
+        && settings_matches.value_source("secret") == Some(ValueSource::CommandLine)
     {
-        return Err(wrong("an argument shows in process lists: give the secret by --secret-file or TRUNKLINE_SECRET"));
+        return Err(invalid(
+            "arguments are visible in process lists: pass the secret with --secret-file or TRUNKLINE_SECRET",
+        ));
     }
-    let cli = Cli::from_arg_matches(&matches)?;
+    let cli = CommandLine::from_arg_matches(&matches)?;
     let settings = match cli.command {
-        Some(Command::Reference) => return Ok(Asked::Reference),
-        Some(Command::Serve(settings)) => settings,
+        Some(Subcommands::Reference) => return Ok(Invocation::Reference),
+        Some(Subcommands::Serve(settings)) => settings,
         None => Box::new(cli.settings),
     };
     settings.validate()?;
-    Ok(Asked::Serve(settings))
+    Ok(Invocation::Serve(settings))
 }
 
-/// Wrong usage: exit code 2.
-fn wrong(message: impl std::fmt::Display) -> clap::Error {
-    Cli::command().error(ErrorKind::ValueValidation, message)
+/// Returns the error of an invalid setting, which exits with code 2.
+fn invalid(message: impl std::fmt::Display) -> clap::Error {
+    CommandLine::command().error(ErrorKind::ValueValidation, message)
 }
 
-impl Settings {
-    /// What no single value tells.
+impl GatewaySettings {
+    /// Checks the rules that concern several settings.
     fn validate(&self) -> Result<(), clap::Error> {
         let https = self.public_origin.iter().any(Origin::is_https);
         if self.redis.as_ref().is_some_and(|url| !values::is_redis_url(url.reveal())) {
-            return Err(wrong("--redis takes a URL that starts with redis:// or rediss://"));
+            return Err(invalid("--redis: the URL must start with redis:// or rediss://"));
         }
         if self.session_idle > self.session_max {
-            return Err(wrong("--session-idle is longer than --session-max"));
+            return Err(invalid("--session-idle must not be longer than --session-max"));
         }
         if !https && ["__Host-", "__Secure-"].iter().any(|prefix| self.cookie_name.starts_with(prefix)) {
-            return Err(wrong(format!(
-                "browsers take a cookie named {} over https only: give an https --public-origin",
+            return Err(invalid(format!(
+                "browsers accept a cookie named {} over https only: set an https --public-origin, or choose another --cookie-name",
                 self.cookie_name
             )));
         }
         if let Err(why) = EnvFilter::try_new(&self.log_filter) {
-            return Err(wrong(format!("--log-filter: {why}")));
+            return Err(invalid(format!("--log-filter: {why}")));
         }
         if self.secret_file.is_some() && self.secret.is_some() {
-            return Err(wrong("give --secret-file or TRUNKLINE_SECRET, not both"));
+            return Err(invalid("--secret-file and TRUNKLINE_SECRET are both set: set only one of them"));
         }
         Ok(())
     }
 
-    /// The keys that sign session cookies; `None` where none were given and none are needed.
+    /// Returns the keys that sign session cookies, or `None` if none are configured and none are required.
     ///
     /// # Errors
-    /// Keys that cannot be read or are too short, or none where other instances must know them: wrong usage, to be shown.
+    /// Returns an error with exit code 2 if the keys cannot be read or are too short, or if there are none and
+    /// `--redis` is set.
     fn keys(&self) -> Result<Option<SecretKeys>, clap::Error> {
         let (text, from) = match (&self.secret, &self.secret_file) {
             (Some(secret), _) => (secret.reveal().to_owned(), "TRUNKLINE_SECRET".to_owned()),
             (None, Some(file)) => {
                 let from = format!("--secret-file {}", file.display());
-                (std::fs::read_to_string(file).map_err(|error| wrong(format!("{from}: {error}")))?, from)
+                (std::fs::read_to_string(file).map_err(|error| invalid(format!("{from}: {error}")))?, from)
             }
-            (None, None) if self.redis.is_some() => return Err(wrong(secrets::NEEDED)),
+            (None, None) if self.redis.is_some() => return Err(invalid(secrets::KEY_REQUIRED)),
             (None, None) => return Ok(None),
         };
         let keys = SecretKeys::new(secrets::lines(&text));
-        keys.map(Some).map_err(|why| wrong(format!("{from}: {why}; make one with `openssl rand -hex 64`")))
+        keys.map(Some).map_err(|why| invalid(format!("{from}: {why}; create one with `openssl rand -hex 64`")))
     }
 
-    /// Which log lines are written.
+    /// Returns the filter of log lines.
     pub(crate) fn log_filter(&self) -> EnvFilter {
-        // `validate` has tried it.
+        // `validate` has parsed it already.
         EnvFilter::try_new(&self.log_filter).unwrap_or_default()
     }
 
-    /// How long sessions last.
+    /// Returns the lifetimes of sessions.
     pub(crate) fn lifetimes(&self) -> Lifetimes {
         Lifetimes { idle: self.session_idle, max: self.session_max, ..Lifetimes::default() }
     }
 
-    /// What the gateway is built from. `instance` is the name to use where none was given.
-    pub(crate) fn config(&self, instance: String, keys: SecretKeys) -> Config {
+    /// Returns the configuration of the gateway. `default_instance` is the instance name unless one is set.
+    pub(crate) fn config(&self, default_instance: String, keys: SecretKeys) -> Config {
         Config {
-            instance: self.instance.clone().unwrap_or(instance),
+            instance: self.instance.clone().unwrap_or(default_instance),
             public_origins: self.public_origin.clone(),
             cookie: CookieSettings {
                 name: self.cookie_name.clone(),

@@ -1,12 +1,14 @@
 //! The status that every instance reports every 2 s, and the statuses of all instances.
 
+pub(crate) mod page;
+
 use std::{sync::Weak, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trunkline_bus::{BusError, InstanceRegistry, InstanceReport};
 
-use crate::{drain::DrainPhase, metrics::Outcome, state::GatewayState};
+use crate::{drain::DrainPhase, metrics::SendOutcome, state::GatewayState};
 
 /// Time between two reports. Rates are averages over it.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
@@ -15,7 +17,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// The status of one instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Status {
+pub(crate) struct InstanceStatus {
     /// The instance's name.
     pub(crate) instance: String,
     /// `serving`, `not_ready` or `closing`; or `silent` if its last report is old.
@@ -52,7 +54,7 @@ pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P
             (10.0 * added as f64 / seconds).round() / 10.0
         };
         let metrics = &state.metrics;
-        let status = Status {
+        let status = InstanceStatus {
             instance: state.config.instance.clone(),
             state: match state.drain.phase() {
                 DrainPhase::Serving => "serving",
@@ -63,7 +65,7 @@ pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P
             sockets: state.connection_limits.total(),
             rooms: metrics.rooms.get(),
             users: metrics.users.get(),
-            sent_per_second: rate(&mut sent, metrics.published.get_or_create(&Outcome { outcome: "sent" }).get()),
+            sent_per_second: rate(&mut sent, metrics.published.get_or_create(&SendOutcome { outcome: "sent" }).get()),
             delivered_per_second: rate(&mut delivered, metrics.delivered.get()),
             uptime: state.uptime().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -79,16 +81,18 @@ pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P
 ///
 /// # Errors
 /// The registry cannot be read now.
-pub(crate) async fn read_all<B: InstanceRegistry, P>(state: &GatewayState<B, P>) -> Result<Vec<Status>, BusError> {
+pub(crate) async fn read_all<B: InstanceRegistry, P>(
+    state: &GatewayState<B, P>,
+) -> Result<Vec<InstanceStatus>, BusError> {
     let decode = |report: InstanceReport| {
         // The report of a version with other fields is skipped.
-        let mut status: Status = serde_json::from_str(&report.text).ok()?;
+        let mut status: InstanceStatus = serde_json::from_str(&report.text).ok()?;
         if report.age > SILENT_AFTER {
             status.state = "silent".to_owned();
         }
         Some(status)
     };
-    let mut statuses: Vec<Status> = state.bus.reports().await?.into_iter().filter_map(decode).collect();
+    let mut statuses: Vec<InstanceStatus> = state.bus.reports().await?.into_iter().filter_map(decode).collect();
     statuses.sort_by(|a, b| a.instance.cmp(&b.instance).then(b.uptime.cmp(&a.uptime)));
     Ok(statuses)
 }

@@ -21,7 +21,7 @@ use super::{
     guard::ConnectionGuard,
     in_flight::InFlight,
 };
-use crate::{limits::RateUsage, policy::Policy, state::GatewayState};
+use crate::{limits::RateState, policy::Policy, state::GatewayState};
 
 /// Maximum number of commands of a connection that wait for the bus. With so many its socket is not read; a larger value
 /// lets a fast client use more of the gateway.
@@ -37,7 +37,7 @@ const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
 pub(super) struct ConnectionHandler<B, P> {
     pub(super) state: Arc<GatewayState<B, P>>,
     pub(super) connection: Rc<ConnectionGuard>,
-    pub(super) joins: RateUsage,
+    pub(super) joins: RateState,
     bad_frames: u8,
     /// Boxed, because most connections are idle and never need it.
     cold: Option<Box<ColdState>>,
@@ -46,7 +46,7 @@ pub(super) struct ConnectionHandler<B, P> {
 /// State that a connection needs rarely.
 #[derive(Default)]
 pub(super) struct ColdState {
-    pub(super) typing: RateUsage,
+    pub(super) typing: RateState,
     /// The number of refusals by rate limits, and the uptime since which they are counted.
     refusals: (u32, Duration),
     /// Rooms of which a history page is being read.
@@ -77,7 +77,7 @@ pub(super) enum Next {
 impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
     /// Creates the handler of an open connection.
     pub(super) fn new(state: Arc<GatewayState<B, P>>, connection: Rc<ConnectionGuard>) -> Self {
-        Self { state, connection, joins: RateUsage::default(), bad_frames: 0, cold: None }
+        Self { state, connection, joins: RateState::default(), bad_frames: 0, cold: None }
     }
 
     /// Reads messages and executes commands until either side closes. Operations that began are completed even then.

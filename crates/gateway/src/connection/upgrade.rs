@@ -19,7 +19,7 @@ use super::{
 use crate::{
     drain::DrainPhase,
     fanout::{Identity, LocalWorker},
-    http::{error::Problem, forwarded::Client, origin::may_open_socket},
+    http::{cross_site::may_open_socket, error::HttpError, forwarded::RequestSource},
     policy::Policy,
     state::GatewayState,
 };
@@ -33,23 +33,24 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
     worker: web::Data<LocalWorker>,
 ) -> Result<HttpResponse, actix_web::Error> {
     if state.drain.phase() == DrainPhase::Closing {
-        return Ok(Problem::Draining.json());
+        return Ok(HttpError::Draining.json());
     }
     if !may_open_socket(request.headers(), &state.config.public_origins) {
         tracing::info!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
-        return Ok(Problem::CrossSite.json());
+        return Ok(HttpError::CrossSite.json());
     }
     let Some(Principal { sid, user }) = principal(&session) else {
-        return Ok(Problem::NotLoggedIn.json());
+        return Ok(HttpError::NotLoggedIn.json());
     };
-    let client =
-        request.peer_addr().map(|peer| Client::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);
+    let client = request
+        .peer_addr()
+        .map(|peer| RequestSource::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);
     let Ok(permit) = state.connection_limits.acquire(client) else {
         tracing::info!(?client, "too many sockets");
-        return Ok(Problem::TooManySockets.json());
+        return Ok(HttpError::TooManySockets.json());
     };
     if offers_only_foreign_subprotocols(request.headers()) {
-        return Ok(Problem::Subprotocol.json());
+        return Ok(HttpError::Subprotocol.json());
     }
     let response = handshake(&request).await?;
 

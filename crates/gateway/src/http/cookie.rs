@@ -1,8 +1,8 @@
-//! Which cookie is looked at: one session cookie, under its own name.
+//! Selects the session cookie of a request: one cookie with exactly its name, or none.
 //!
-//! actix decodes percent-encoded cookie names and takes the first match of several, so somebody who can plant a cookie
-//! (from a sister domain, or over plain http) could put a session of their own in front of a person's. Where it is not
-//! clear which cookie is meant, nobody is logged in.
+//! actix-web decodes percent-encoded cookie names and uses the first of several cookies of one name. An attacker who
+//! can plant a cookie (from a sibling domain, or over plain HTTP) could therefore put a session of their own in front
+//! of a person's session. If it is ambiguous which cookie is meant, the request has no session.
 
 use actix_web::{
     Error,
@@ -12,85 +12,65 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use percent_encoding::percent_decode;
 use trunkline_session::Sessions;
 
-use super::Site;
+use super::HttpState;
 
-/// Middleware outside of the session's: lets the session cookie through where there is exactly one, and no other cookie,
-/// since a malformed foreign one would spoil the parsing of all. One that an earlier key signed counts as signed by the
-/// present one.
-pub(super) async fn only_ours<S: Sessions, B: MessageBody + 'static>(
-    site: web::Data<Site<S>>,
+/// Middleware outside of the session middleware. Removes every cookie but the session cookie, because one malformed
+/// cookie of another application would make actix-web reject all. A cookie signed with an earlier key is signed again
+/// with the current key.
+pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>(
+    state: web::Data<HttpState<S>>,
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let name = &site.config.cookie.name;
+    let name = &state.config.cookie.name;
     reduce(request.headers_mut(), name);
-    site.config.keys.resign(request.headers_mut(), name);
+    state.config.keys.resign(request.headers_mut(), name);
     next.call(request).await
 }
 
 /// Leaves the one cookie of this name, or none.
 fn reduce(headers: &mut HeaderMap, name: &str) {
-    let found = headers.remove(COOKIE).map(|line| only(&line, name)).fold(Found::None, Found::and);
-    if let Found::One(line) = found {
+    let found = headers.remove(COOKIE).map(|line| find(&line, name)).fold(CookieMatch::None, CookieMatch::and);
+    if let CookieMatch::One(line) = found {
         headers.insert(COOKIE, line);
     }
 }
 
-/// Cookies of the name.
-enum Found {
+/// The cookies of a name.
+enum CookieMatch {
     None,
     One(HeaderValue),
-    Unclear,
+    Ambiguous,
 }
 
-impl Found {
+impl CookieMatch {
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, found) | (found, Self::None) => found,
-            _ => Self::Unclear,
+            _ => Self::Ambiguous,
         }
     }
 }
 
-/// What one `Cookie` header brings.
-fn only(line: &HeaderValue, name: &str) -> Found {
-    // Not ASCII: no cookie of ours.
-    let Ok(text) = line.to_str() else { return Found::Unclear };
-    text.split(';').fold(Found::None, |found, pair| {
-        let key = pair.split('=').next().unwrap_or_default().trim();
-        let this = if key == name {
-            HeaderValue::from_str(pair.trim()).map_or(Found::Unclear, Found::One)
-        } else if key.contains('%') && percent_decoded(key) == name.as_bytes() {
-            Found::Unclear
+/// Finds the cookies of a name in one `Cookie` header.
+fn find(line: &HeaderValue, name: &str) -> CookieMatch {
+    // The header is judged cookie by cookie and as bytes, so that odd bytes in the cookie of another application do no
+    // harm.
+    line.as_bytes().split(|&b| b == b';').fold(CookieMatch::None, |found, pair| {
+        let pair = pair.trim_ascii();
+        let key = pair.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii();
+        let this = if key == name.as_bytes() {
+            HeaderValue::from_bytes(pair).map_or(CookieMatch::Ambiguous, CookieMatch::One)
+        } else if key.contains(&b'%') && percent_decode(key).eq(name.bytes()) {
+            CookieMatch::Ambiguous
         } else {
-            Found::None
+            CookieMatch::None
         };
         found.and(this)
     })
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = |digit: u8| char::from(digit).to_digit(16);
-        match after {
-            [high, low, after @ ..] if first == b'%' => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    // Two hexadecimal digits are below 256.
-                    bytes.push((high * 16 + low) as u8);
-                    rest = after;
-                    continue;
-                }
-                _ => bytes.push(first),
-            },
-            _ => bytes.push(first),
-        }
-        rest = after;
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -99,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    fn left(lines: &[&str]) -> Option<String> {
+    fn selected(lines: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
@@ -110,42 +90,42 @@ mod tests {
     }
 
     #[test]
-    fn one_session_cookie_or_none() {
+    fn selects_the_only_cookie_of_the_name() {
         let one = Some("jsessionid=a%2Fb".to_owned());
-        assert_eq!(left(&[]), None);
-        assert_eq!(left(&["x=1; jsessionid=a%2Fb; y=2"]), one);
-        assert_eq!(left(&["x=1", "jsessionid=a%2Fb"]), one);
-        // Foreign rubbish does no harm.
-        assert_eq!(left(&["rubbish; jsessionid=a%2Fb;;"]), one);
-        assert_eq!(left(&["%zz=1; jsessionid=a%2Fb; %=; %6=2"]), one);
-        assert_eq!(left(&["JSESSIONID=x; jsessionid=a%2Fb; xjsessionid=c"]), one);
-        // Two, however they come.
-        assert_eq!(left(&["jsessionid=a; jsessionid=b"]), None);
-        assert_eq!(left(&["jsessionid=a; jsessionid=a"]), None);
-        assert_eq!(left(&["jsessionid=a", "jsessionid=b"]), None);
-        assert_eq!(left(&["jsessionid=a; jsessionid"]), None);
-        // Under another name that decodes to ours.
-        assert_eq!(left(&["%6asessionid=a"]), None);
-        assert_eq!(left(&["jsession%69d=a; jsessionid=b"]), None);
-        assert_eq!(left(&["jsessionid=b; %6A%73%65%73%73%69%6F%6E%69%64=a"]), None);
+        assert_eq!(selected(&[]), None);
+        assert_eq!(selected(&["x=1; jsessionid=a%2Fb; y=2"]), one);
+        assert_eq!(selected(&["x=1", "jsessionid=a%2Fb"]), one);
+        // Malformed cookies of other applications.
+        assert_eq!(selected(&["rubbish; jsessionid=a%2Fb;;"]), one);
+        assert_eq!(selected(&["%zz=1; jsessionid=a%2Fb; %=; %6=2"]), one);
+        assert_eq!(selected(&["JSESSIONID=x; jsessionid=a%2Fb; xjsessionid=c"]), one);
+        // Two cookies of the name, in one header or in two.
+        assert_eq!(selected(&["jsessionid=a; jsessionid=b"]), None);
+        assert_eq!(selected(&["jsessionid=a; jsessionid=a"]), None);
+        assert_eq!(selected(&["jsessionid=a", "jsessionid=b"]), None);
+        assert_eq!(selected(&["jsessionid=a; jsessionid"]), None);
+        // A name that decodes to ours.
+        assert_eq!(selected(&["%6asessionid=a"]), None);
+        assert_eq!(selected(&["jsession%69d=a; jsessionid=b"]), None);
+        assert_eq!(selected(&["jsessionid=b; %6A%73%65%73%73%69%6F%6E%69%64=a"]), None);
     }
 
     proptest! {
         #[test]
-        fn what_is_left_is_a_cookie_of_ours(line in "[ -~]{0,80}") {
-            if let Some(left) = left(&[&line]) {
-                prop_assert!(left.starts_with("jsessionid"));
-                prop_assert!(!left.contains(';'));
+        fn selected_cookie_has_the_name(line in "[ -~]{0,80}") {
+            if let Some(selected) = selected(&[&line]) {
+                prop_assert!(selected.starts_with("jsessionid"));
+                prop_assert!(!selected.contains(';'));
             }
         }
 
         #[test]
-        fn an_encoded_name_never_passes(mask in prop::collection::vec(any::<bool>(), 10)) {
+        fn percent_encoded_name_is_never_selected(mask in prop::collection::vec(any::<bool>(), 10)) {
             prop_assume!(mask.contains(&true));
             let name: String = "jsessionid".bytes().zip(mask)
                 .map(|(b, encode)| if encode { format!("%{b:02x}") } else { char::from(b).to_string() }).collect();
-            prop_assert_eq!(left(&[&format!("{name}=a")]), None);
-            prop_assert_eq!(left(&[&format!("{name}=a; jsessionid=b")]), None);
+            prop_assert_eq!(selected(&[&format!("{name}=a")]), None);
+            prop_assert_eq!(selected(&[&format!("{name}=a; jsessionid=b")]), None);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What is answered when a request is not carried out: one list, as JSON for programs and as a page for people.
+//! Refused requests: one list of reasons, answered as JSON to programs and as a page to browsers.
 
 use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
-        StatusCode,
-        header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER, UPGRADE},
+        Method, StatusCode,
+        header::{Accept, CACHE_CONTROL, Header as _, RETRY_AFTER, UPGRADE},
     },
 };
 use maud::Markup;
@@ -14,68 +14,68 @@ use serde_json::json;
 use trunkline_domain::InvalidName;
 
 use crate::{
-    pages::{self, Language},
+    pages::{self, PageLanguage},
     policy::Denied,
 };
 
-/// Why a request is refused. The text is the `detail` of the answer.
+/// Why a request is refused. The text is the `detail` of the answer: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Problem {
-    /// Nobody is logged in by the cookie that came.
-    #[error("log in first")]
+pub(crate) enum HttpError {
+    /// The request brings no cookie of a live session.
+    #[error("you are not logged in, or your session has ended; log in first")]
     NotLoggedIn,
-    /// A page of another origin asks.
-    #[error("this request came from a page of another site")]
+    /// The request was sent by a page of another origin.
+    #[error("this request was sent by a page of another site; open this site and repeat it there")]
     CrossSite,
-    /// The policy says no, and why.
+    /// The policy denies it.
     #[error(transparent)]
     Forbidden(#[from] Denied),
-    /// The store of sessions cannot be reached. Nobody's session has changed for that.
-    #[error("sessions cannot be reached, try again soon")]
+    /// The session store or the bus does not answer. No session has ended because of that.
+    #[error("the service cannot reach its data store; nothing was changed, try again in a few seconds")]
     Unavailable,
-    /// This instance is about to stop; others are there.
-    #[error("this instance is about to stop")]
+    /// This instance is shutting down; other instances serve the client.
+    #[error("this instance is shutting down; connect again to reach another one")]
     Draining,
-    /// Nothing is there.
+    /// The path names nothing.
     #[error("there is no such page")]
     NotFound,
-    /// Something is there, for other methods.
-    #[error("this is for other methods")]
+    /// The path exists for other methods.
+    #[error("this path does not support the method of the request; the Allow header lists those that it supports")]
     MethodNotAllowed,
     /// The name breaks the rules.
     #[error(transparent)]
     BadName(#[from] InvalidName),
     /// Another live session holds the name, or one that looks like it.
-    #[error("somebody who is logged in has this name, or one that looks like it")]
+    #[error("another session uses this name, or one that looks like it; choose another name, or log out there first")]
     NameTaken,
-    /// Too many attempts to log in; the time after which one may succeed.
-    #[error("too many attempts to log in")]
-    Throttled(Duration),
-    /// The body is neither of the forms that are understood.
-    #[error("the body is a form or JSON with the field \"name\"")]
+    /// Too many login attempts. Holds the time after which an attempt is allowed.
+    #[error("too many login attempts; wait for the number of seconds in Retry-After")]
+    LoginRateExceeded(Duration),
+    /// The body is neither a form nor JSON of the right shape.
+    #[error("the body must be a form or a JSON object with the text field \"name\"")]
     BadBody,
-    /// The body is over the limit.
-    #[error("the body has at most 8192 bytes")]
-    TooLarge,
-    /// The body did not come in time.
-    #[error("the body did not come in time")]
-    TooSlow,
-    /// A socket was asked for without the words for it.
-    #[error("this is for WebSockets")]
+    /// The body exceeds the limit.
+    #[error("the body is larger than 8192 bytes; send only the fields name, next and attempt")]
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within 10 s; send the request again")]
+    BodyTimeout,
+    /// `/ws` was requested without the headers of a WebSocket upgrade.
+    #[error("this path serves WebSockets only; send Upgrade: websocket and Connection: Upgrade")]
     UpgradeRequired,
-    /// The address, or all addresses together, have as many sockets as they may.
-    #[error("too many sockets")]
+    /// The client address, or the instance, has as many sockets as it may have.
+    #[error("too many sockets are open; close some, or try again later")]
     TooManySockets,
-    /// Subprotocols were offered, but not ours.
-    #[error("the subprotocol is trunkline.v1")]
+    /// The client offered subprotocols, but not `trunkline.v1`.
+    #[error("the subprotocol must be trunkline.v1")]
     Subprotocol,
 }
 
-/// When to come back to something that cannot be reached now, in seconds.
-const SOON: u64 = 2;
+/// `Retry-After` of an answer to which no exact time is known, in seconds.
+const RETRY_AFTER_SECONDS: u64 = 2;
 
-impl Problem {
-    /// The answer's status.
+impl HttpError {
+    /// Returns the status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
@@ -85,14 +85,14 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadName(_) | Self::BadBody | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::NameTaken => StatusCode::CONFLICT,
-            Self::Throttled(_) | Self::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::LoginRateExceeded(_) | Self::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
         }
     }
 
-    /// The answer's `code`, for programs.
+    /// Returns the `code` of the answer, which programs compare.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotLoggedIn => "not_logged_in",
@@ -105,58 +105,63 @@ impl Problem {
             Self::BadName(InvalidName::Reserved) => "reserved_name",
             Self::BadName(_) => "bad_name",
             Self::NameTaken => "name_taken",
-            Self::Throttled(_) => "rate_limited",
+            Self::LoginRateExceeded(_) => "rate_limited",
             Self::BadBody => "bad_body",
-            Self::TooLarge => "too_large",
-            Self::TooSlow => "too_slow",
+            Self::BodyTooLarge => "too_large",
+            Self::BodyTimeout => "too_slow",
             Self::UpgradeRequired => "upgrade_required",
             Self::TooManySockets => "too_many_sockets",
             Self::Subprotocol => "bad_subprotocol",
         }
     }
 
-    /// When to try again, in whole seconds, where that helps.
+    /// Returns the seconds after which a retry can succeed; `None` if waiting does not help.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Throttled(wait) => Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
-            Self::Unavailable | Self::Draining | Self::TooManySockets => Some(SOON),
+            Self::LoginRateExceeded(wait) => Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
+            Self::Unavailable | Self::Draining | Self::TooManySockets => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }
 
-    /// The answer as JSON: `{"code":"…","detail":"…"}`.
+    /// Returns the answer as JSON: `{"code":"…","detail":"…"}`.
     pub(crate) fn json(&self) -> HttpResponse {
-        let mut answer = self.head();
-        answer.json(json!({ "code": self.code(), "detail": self.to_string() }))
+        self.head().json(json!({ "code": self.code(), "detail": self.to_string() }))
     }
 
-    /// The answer as a page.
+    /// Returns the answer with the given page as its body.
     pub(super) fn page(&self, page: Markup) -> HttpResponse {
         self.head().content_type(HTML).body(page.into_string())
     }
 
-    /// The answer as the client likes it.
+    /// Returns the answer in the form that the client accepts: a page for browsers, JSON otherwise.
     pub(super) fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        if !wants_html(request.headers()) {
+        if !accepts_html(request) {
             return self.json();
         }
-        let strings = Language::of(request.headers()).strings();
+        let strings = PageLanguage::of(request).strings();
         match self.status() {
-            StatusCode::SERVICE_UNAVAILABLE => self.page(pages::unavailable(strings)),
-            StatusCode::UNAUTHORIZED => self.page(pages::login(strings, &pages::Login::default())),
+            StatusCode::SERVICE_UNAVAILABLE => self.page(match (request.method(), request.path()) {
+                (&Method::GET | &Method::HEAD, _) => pages::unavailable(strings, None),
+                (_, "/logout") => pages::logout_unavailable(strings),
+                // The browser would repeat a POST as a GET.
+                _ => pages::unavailable(strings, Some("/")),
+            }),
+            StatusCode::UNAUTHORIZED => self.page(pages::login(strings, &pages::LoginPage::default())),
+            StatusCode::FORBIDDEN if *self == Self::CrossSite => self.page(pages::cross_site(strings)),
             StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),
             _ => self.page(pages::not_found(strings)),
         }
     }
 
-    fn head(&self) -> actix_web::HttpResponseBuilder {
+    fn head(&self) -> HttpResponseBuilder {
         let mut answer = HttpResponse::build(self.status());
         answer.insert_header((CACHE_CONTROL, "no-store"));
         if let Some(seconds) = self.retry_after() {
             answer.insert_header((RETRY_AFTER, seconds));
         }
         if *self == Self::UpgradeRequired {
-            // RFC 9110 section 15.5.22: says to what.
+            // Required by RFC 9110 section 15.5.22.
             answer.insert_header((UPGRADE, "websocket"));
         }
         answer
@@ -166,20 +171,16 @@ impl Problem {
 /// The media type of pages.
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
-/// Whether whoever asks is shown pages: browsers name `text/html`, programs do not.
-pub(super) fn wants_html(headers: &HeaderMap) -> bool {
-    accepts(headers, "text/html")
+/// Returns whether the client is shown pages. Browsers name `text/html` in `Accept`, programs do not.
+pub(super) fn accepts_html(request: &impl HttpMessage) -> bool {
+    accepts(request, "text/html")
 }
 
-/// Whether whoever asks prefers JSON to a page.
-pub(super) fn wants_json(headers: &HeaderMap) -> bool {
-    accepts(headers, "application/json") && !wants_html(headers)
+/// Returns whether the client names JSON in `Accept`, and not `text/html`.
+pub(super) fn prefers_json(request: &impl HttpMessage) -> bool {
+    accepts(request, "application/json") && !accepts_html(request)
 }
 
-fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    let lines = headers.get_all(ACCEPT).filter_map(|line: &HeaderValue| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|range| {
-        let name = range.split(';').next().unwrap_or_default();
-        name.trim().eq_ignore_ascii_case(media_type)
-    })
+fn accepts(request: &impl HttpMessage, media_type: &str) -> bool {
+    Accept::parse(request).is_ok_and(|accept| accept.iter().any(|range| range.item.essence_str() == media_type))
 }

@@ -1,4 +1,4 @@
-//! Security headers of every answer.
+//! Security headers of every response.
 
 use actix_web::{
     Error,
@@ -16,34 +16,36 @@ use actix_web::{
 };
 use trunkline_session::Sessions;
 
-use super::{Origin, Site, origin};
+use super::{HttpState, cross_site::own_origin};
+use crate::origin::Origin;
 
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// Two years, as browsers' preload lists want it; sister hosts are not ours to decide on.
+/// Two years, the value that the preload lists of browsers expect. Without `includeSubDomains`, because the gateway
+/// does not control other hosts of the domain.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
-/// Middleware around everything.
-pub(super) async fn set<S: Sessions, B: MessageBody>(
-    site: web::Data<Site<S>>,
+/// Outermost middleware of every resource.
+pub(super) async fn add_security_headers<S: Sessions, B: MessageBody>(
+    state: web::Data<HttpState<S>>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let https = site.is_https(request.request());
-    let sockets: Vec<Origin> = match &site.config.public_origins[..] {
-        [] => origin::own(request.headers(), https).into_iter().collect(),
+    let https = state.is_https(request.request());
+    let socket_origins: Vec<Origin> = match &state.config.public_origins[..] {
+        [] => own_origin(request.headers(), https).into_iter().collect(),
         public => public.to_vec(),
     };
     let mut answer = next.call(request).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        put(answer.headers_mut(), https, &sockets);
+        insert(answer.headers_mut(), https, &socket_origins);
     }
     Ok(answer)
 }
 
-fn put(headers: &mut HeaderMap, https: bool, sockets: &[Origin]) {
-    // Origins are made of letters, digits, '.', '-', ':' and brackets, so the policy is a valid value.
-    if let Ok(policy) = HeaderValue::try_from(policy(sockets)) {
+fn insert(headers: &mut HeaderMap, https: bool, socket_origins: &[Origin]) {
+    // An origin contains no character that is invalid in a header, so the conversion succeeds.
+    if let Ok(policy) = HeaderValue::try_from(content_security_policy(socket_origins)) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -57,10 +59,11 @@ fn put(headers: &mut HeaderMap, https: bool, sockets: &[Origin]) {
     }
 }
 
-/// Nothing but what the pages use: no inline script, no frames, no foreign origin. CSP level 3 lets `'self'` cover the
-/// origin's sockets, browsers of before 2022 do not, so these are named.
-fn policy(sockets: &[Origin]) -> String {
-    let sockets: String = sockets.iter().map(|origin| format!(" {}", origin.socket_source())).collect();
+/// Returns a policy that allows only what the pages use: no inline script, no frames, no other origin. In CSP level 3
+/// `'self'` includes the origin's WebSockets; browsers released before 2022 do not implement this, so the policy names
+/// them.
+fn content_security_policy(socket_origins: &[Origin]) -> String {
+    let sockets: String = socket_origins.iter().map(|origin| format!(" {}", origin.websocket_source())).collect();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{sockets}; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

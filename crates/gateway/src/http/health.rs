@@ -1,23 +1,23 @@
-//! `/healthz`: the process is alive. `/readyz`: this instance should get traffic.
+//! `GET /healthz`: the process is alive. `GET /readyz`: the instance can serve traffic.
 
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 use serde_json::{Map, Value, json};
 use trunkline_bus::Health;
 use trunkline_session::Sessions;
 
-use super::Site;
+use super::HttpState;
 
-/// Always 200 while the process can answer at all: a restart would not bring Redis back.
+/// Always answers 200. Redis is not checked, because restarting the process would not repair it.
 #[allow(clippy::unused_async, reason = "handlers are async")]
 pub(super) async fn alive() -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("ok\n")
 }
 
-/// 200 or 503, with each check and what is wrong:
+/// Answers 200 if every check passes, otherwise 503. The body names each check and its failure:
 /// `{"ready":false,"instance":"gw-1","checks":{"drain":{"ok":true},"redis":{"ok":false,"detail":"…"}}}`.
-pub(super) async fn ready<S: Sessions>(site: web::Data<Site<S>>) -> HttpResponse {
-    let sessions = site.sessions.health().await.map_err(|error| error.to_string());
-    let mut checks = site.running.health();
+pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpResponse {
+    let sessions = state.sessions.health().await.map_err(|error| error.to_string());
+    let mut checks = state.gateway.health();
     checks.push(Health { check: "sessions", state: sessions });
 
     let ready = checks.iter().all(|check| check.state.is_ok());
@@ -31,5 +31,5 @@ pub(super) async fn ready<S: Sessions>(site: web::Data<Site<S>>) -> HttpResponse
     let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(json!({ "ready": ready, "instance": site.config.instance, "checks": checks }))
+        .json(json!({ "ready": ready, "instance": state.config.instance, "checks": checks }))
 }

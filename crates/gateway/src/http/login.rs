@@ -3,167 +3,179 @@
 use std::time::Duration;
 
 use actix_session::Session;
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{CONTENT_TYPE, LOCATION},
-    web,
-};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, http::header::LOCATION, web};
 use serde::Deserialize;
 use serde_json::json;
 use trunkline_domain::{InvalidName, UserName};
-use trunkline_session::{SessionError, Sessions};
+use trunkline_session::{Attempt, SessionError, Sessions};
 
-use super::{Site, error::Problem, error::wants_html, error::wants_json, origin};
-use crate::pages::{self, Failure, Language};
+use super::{
+    HttpState,
+    cookie_check::marked,
+    cross_site::may_post,
+    error::{HttpError, accepts_html, prefers_json},
+};
+use crate::pages::{self, LoginFailure, PageLanguage};
 
-/// Longest body of a request, in bytes.
-const MAX_BODY: usize = 8 * 1024;
-/// Longest that a body may take to come.
-const BODY_TIME: Duration = Duration::from_secs(10);
+/// Maximum size of a request body, in bytes.
+const MAX_BODY_BYTES: usize = 8 * 1024;
+/// Maximum time for a request body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the form holds.
+/// The fields of a login.
 #[derive(Debug, Default, Deserialize)]
-struct Form {
+struct LoginRequest {
     #[serde(default)]
     name: String,
     next: Option<String>,
     attempt: Option<String>,
 }
 
-/// Logs in: as JSON, 200 `{"user":"ann"}`; as a form, 303 to where the person wanted to go. Refusals are JSON, or the login
-/// page with the error beside the field.
+impl LoginRequest {
+    /// Returns the attempt if it is valid.
+    fn attempt(&self) -> Option<Attempt> {
+        self.attempt.as_deref()?.parse().ok()
+    }
+}
+
+/// Starts a session. A JSON login is answered with 200 `{"user":"ann"}`, a form login with 303 to `next`. A refusal is
+/// JSON, or the login page with the error below the field.
 ///
-/// A browser gives up the first request when its form is sent again, by a second click or after an answer that never came,
-/// and knows nothing of the session that it began. The page's [`Attempt`](trunkline_session::Attempt) does: without it, people
-/// would meet themselves under a taken name.
+/// If a form is sent again, after a double click or because no answer arrived, the browser drops the first answer and
+/// with it the cookie of the session that the first request started. The random [`Attempt`]
+/// in the form identifies the repetition, so that this session does not block its own user's name.
 pub(super) async fn login<S: Sessions>(
-    site: web::Data<Site<S>>,
+    state: web::Data<HttpState<S>>,
     request: HttpRequest,
     session: Session,
     payload: web::Payload,
 ) -> HttpResponse {
-    let mut form = Form::default();
-    match attempt(&site, &request, &session, payload, &mut form).await {
-        Ok(user) if prefers_json(&request) => HttpResponse::Ok().json(json!({ "user": user })),
-        Ok(_) => see_other(form.next.as_deref().and_then(local_path).unwrap_or("/")),
-        Err(problem) => {
-            tracing::info!(code = problem.code(), address = %site.client(&request).address, "login refused");
-            refusal(&request, &form, &problem)
+    let mut fields = LoginRequest::default();
+    match try_login(&state, &request, &session, payload, &mut fields).await {
+        Ok(user) if answers_json(&request) => HttpResponse::Ok().json(json!({ "user": user })),
+        Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
+        Err(error) => {
+            tracing::info!(code = error.code(), address = %state.source(&request).address, "login refused");
+            refusal(&request, &fields, &error)
         }
     }
 }
 
-async fn attempt<S: Sessions>(
-    site: &Site<S>,
+async fn try_login<S: Sessions>(
+    state: &HttpState<S>,
     request: &HttpRequest,
     session: &Session,
     payload: web::Payload,
-    form: &mut Form,
-) -> Result<UserName, Problem> {
-    if !origin::may_post(request.headers(), &site.config.public_origins) {
-        return Err(Problem::CrossSite);
+    fields: &mut LoginRequest,
+) -> Result<UserName, HttpError> {
+    if !may_post(request.headers(), &state.config.public_origins) {
+        return Err(HttpError::CrossSite);
     }
-    site.logins.address(site.client(request).address).map_err(Problem::Throttled)?;
-    *form = read(request, payload).await?;
-    let user: UserName = form.name.parse()?;
-    site.logins.name(&user.skeleton()).map_err(Problem::Throttled)?;
-    let attempt = form.attempt.as_deref().and_then(|text| text.parse().ok());
-    match trunkline_session::login(session, &site.sessions, &user, attempt).await {
+    state.login_limiter.admit_address(state.source(request).address).map_err(HttpError::LoginRateExceeded)?;
+    *fields = read_body(request, payload).await?;
+    let user: UserName = fields.name.parse()?;
+    state.login_limiter.admit_name(&user.skeleton()).map_err(HttpError::LoginRateExceeded)?;
+    match trunkline_session::login(session, &state.sessions, &user, fields.attempt()).await {
         Ok(principal) => {
             tracing::info!(user = %principal.user, session = %principal.sid, "logged in");
             Ok(principal.user)
         }
-        Err(SessionError::Taken) => Err(Problem::NameTaken),
-        Err(SessionError::Ended) => Err(Problem::NotLoggedIn),
+        Err(SessionError::Taken) => Err(HttpError::NameTaken),
+        Err(SessionError::Ended) => Err(HttpError::NotLoggedIn),
         Err(error @ SessionError::Unavailable(_)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "login failed");
-            Err(Problem::Unavailable)
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "session store failed during a login; answering 503"
+            );
+            Err(HttpError::Unavailable)
         }
     }
 }
 
-/// Logs out: as a form, 303 to the login page; as JSON, 204. Fine without a session.
+/// Ends the session. A form is answered with 303 to the login page, JSON with 204. Succeeds without a session.
 pub(super) async fn logout<S: Sessions>(
-    site: web::Data<Site<S>>,
+    state: web::Data<HttpState<S>>,
     request: HttpRequest,
     session: Session,
 ) -> HttpResponse {
-    if !origin::may_post(request.headers(), &site.config.public_origins) {
-        return Problem::CrossSite.answer(&request);
+    if !may_post(request.headers(), &state.config.public_origins) {
+        return HttpError::CrossSite.answer(&request);
     }
-    let who = trunkline_session::principal(&session);
-    if let Err(error) = trunkline_session::logout(&session, &site.sessions).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "logout failed");
-        return Problem::Unavailable.answer(&request);
+    let principal = trunkline_session::principal(&session);
+    if let Err(error) = trunkline_session::logout(&session, &state.sessions).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "session store failed during a logout; answering 503");
+        return HttpError::Unavailable.answer(&request);
     }
-    if let Some(who) = who {
-        tracing::info!(user = %who.user, session = %who.sid, "logged out");
+    if let Some(principal) = principal {
+        tracing::info!(user = %principal.user, session = %principal.sid, "logged out");
     }
-    if prefers_json(&request) { HttpResponse::NoContent().finish() } else { see_other("/") }
+    if answers_json(&request) { HttpResponse::NoContent().finish() } else { see_other("/") }
 }
 
-/// The body as a form or as JSON, by its `Content-Type`.
-async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Form, Problem> {
-    let body = tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY)).await;
-    let body = body.map_err(|_| Problem::TooSlow)?.map_err(|_| Problem::TooLarge)?.map_err(|_| Problem::BadBody)?;
-    if sent_json(request) {
-        // By way of a map: of an array, serde would take the elements for the fields.
-        let object: serde_json::Map<_, _> = serde_json::from_slice(&body).map_err(|_| Problem::BadBody)?;
-        serde_json::from_value(object.into()).map_err(|_| Problem::BadBody)
+/// Reads the body as JSON or as a form, depending on its `Content-Type`.
+async fn read_body(request: &HttpRequest, payload: web::Payload) -> Result<LoginRequest, HttpError> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await;
+    let body = body
+        .map_err(|_| HttpError::BodyTimeout)?
+        .map_err(|_| HttpError::BodyTooLarge)?
+        .map_err(|_| HttpError::BadBody)?;
+    if has_json_body(request) {
+        // From an array, serde would take the elements as the fields; an intermediate map excludes that.
+        let object: serde_json::Map<_, _> = serde_json::from_slice(&body).map_err(|_| HttpError::BadBody)?;
+        serde_json::from_value(object.into()).map_err(|_| HttpError::BadBody)
     } else {
-        let text = std::str::from_utf8(&body).map_err(|_| Problem::BadBody)?;
-        let form = web::Query::<Form>::from_query(text).map_err(|_| Problem::BadBody)?;
-        Ok(form.into_inner())
+        let text = std::str::from_utf8(&body).map_err(|_| HttpError::BadBody)?;
+        let fields = web::Query::<LoginRequest>::from_query(text).map_err(|_| HttpError::BadBody)?;
+        Ok(fields.into_inner())
     }
 }
 
-/// The answer to a login that failed: for people the page again, with what they typed.
-fn refusal(request: &HttpRequest, form: &Form, problem: &Problem) -> HttpResponse {
-    if prefers_json(request) {
-        return problem.json();
+/// Returns the answer to a refused login. Browsers get the login page with the name as it was typed.
+fn refusal(request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
+    if answers_json(request) {
+        return error.json();
     }
-    let failure = match problem {
-        Problem::BadName(InvalidName::Reserved) => Failure::ReservedName,
-        Problem::NameTaken => Failure::NameTaken,
-        Problem::Throttled(_) => Failure::Throttled(problem.retry_after().unwrap_or_default()),
-        Problem::CrossSite => Failure::CrossSite,
-        Problem::BadName(_) | Problem::BadBody | Problem::TooLarge => Failure::BadName,
-        _ => Failure::Unavailable,
+    let failure = match error {
+        HttpError::BadName(InvalidName::Reserved) => LoginFailure::ReservedName,
+        HttpError::NameTaken => LoginFailure::NameTaken,
+        HttpError::LoginRateExceeded(_) => LoginFailure::RateExceeded(error.retry_after().unwrap_or_default()),
+        HttpError::CrossSite => LoginFailure::CrossSite,
+        HttpError::BadName(_) | HttpError::BadBody | HttpError::BodyTooLarge => LoginFailure::BadName,
+        _ => LoginFailure::Unavailable,
     };
-    let login = pages::Login {
-        name: form.name.trim(),
-        next: form.next.as_deref().and_then(local_path),
+    let page = pages::LoginPage {
+        name: fields.name.trim(),
+        next: fields.next.as_deref().and_then(local_path),
         failure: Some(failure),
-        ..pages::Login::default()
+        ..pages::LoginPage::default()
     };
-    problem.page(pages::login(Language::of(request.headers()).strings(), &login))
+    error.page(pages::login(PageLanguage::of(request).strings(), &page))
 }
 
-fn see_other(to: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((LOCATION, to)).finish()
+fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
-/// Whether the answer is JSON: the body was, or the client asks for it.
-fn prefers_json(request: &HttpRequest) -> bool {
-    wants_json(request.headers()) || (sent_json(request) && !wants_html(request.headers()))
+/// Returns whether the answer is JSON: the client asks for it, or sent JSON and does not ask for pages.
+fn answers_json(request: &HttpRequest) -> bool {
+    prefers_json(request) || (has_json_body(request) && !accepts_html(request))
 }
 
-fn sent_json(request: &HttpRequest) -> bool {
-    let line = request.headers().get(CONTENT_TYPE).and_then(|line| line.to_str().ok()).unwrap_or_default();
-    line.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+fn has_json_body(request: &HttpRequest) -> bool {
+    request.content_type().eq_ignore_ascii_case("application/json")
 }
 
-/// Longest path that is kept over a login, in bytes.
-const MAX_NEXT: usize = 512;
+/// Maximum length of `next`, in bytes.
+const MAX_NEXT_BYTES: usize = 512;
 
-/// A path on this very host, or nothing: `//host` and, to browsers, `/\host` and `/<tab>/host` name another one (WHATWG URL
-/// section 4.4).
+/// Returns `next` if it is a path on this host. Browsers read `//host`, `/\host` and `/<tab>/host` as another host
+/// (WHATWG URL section 4.4).
 fn local_path(next: &str) -> Option<&str> {
-    let safe = next.len() <= MAX_NEXT
+    let is_local = next.len() <= MAX_NEXT_BYTES
         && next.starts_with('/')
         && !next.starts_with("//")
         && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
-    safe.then_some(next)
+    is_local.then_some(next)
 }
 
 #[cfg(test)]
@@ -175,16 +187,16 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn a_body_that_never_ends_is_given_up() {
+    async fn body_that_does_not_arrive_times_out() {
         tokio::time::pause();
         let request = TestRequest::post().to_http_request();
         let trickle: Payload = Payload::Stream { payload: Box::pin(stream::pending::<Result<Bytes, PayloadError>>()) };
         let body = <web::Payload as actix_web::FromRequest>::from_request(&request, &mut { trickle }).await.unwrap();
-        assert_eq!(read(&request, body).await.unwrap_err(), Problem::TooSlow);
+        assert_eq!(read_body(&request, body).await.unwrap_err(), HttpError::BodyTimeout);
     }
 
     #[test]
-    fn only_local_paths_are_gone_back_to() {
+    fn only_local_paths_are_accepted_as_next() {
         for path in ["/", "/rooms/x", "/rooms/a.b-c_d?q=//x#y", "/%2F%2Fevil.example"] {
             assert_eq!(local_path(path), Some(path));
         }
@@ -205,12 +217,12 @@ mod tests {
         ] {
             assert_eq!(local_path(path), None, "{path:?}");
         }
-        assert_eq!(local_path(&format!("/{}", "x".repeat(MAX_NEXT))), None);
+        assert_eq!(local_path(&format!("/{}", "x".repeat(MAX_NEXT_BYTES))), None);
     }
 
     proptest! {
         #[test]
-        fn what_passes_stays_on_the_host(next in "[/\\\\a:.?#\t ]{0,12}") {
+        fn accepted_path_stays_on_the_host(next in "[/\\\\a:.?#\t ]{0,12}") {
             if let Some(path) = local_path(&next) {
                 prop_assert!(path.starts_with('/') && !path[1..].starts_with(['/', '\\']));
             }

@@ -1,5 +1,5 @@
-//! What a client is told when the session middleware fails: 503 while the store cannot be reached, 401 where the session
-//! ended meanwhile. Without this it would be a bare 500, or worse, "not logged in".
+//! Turns a failure of the session middleware into an answer: 503 if the session store does not answer, 401 if the
+//! session ended during the request. Without this layer the client would get a bare 500.
 
 use actix_web::{
     Error,
@@ -9,21 +9,21 @@ use actix_web::{
 };
 use trunkline_session::{Failure, observed};
 
-use super::error::Problem;
+use super::error::HttpError;
 
-/// Middleware right outside of the session's.
-pub(super) async fn explain<B: MessageBody + 'static>(
+/// Middleware directly outside of the session middleware.
+pub(super) async fn answer_store_failure<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let whole = request.request().clone();
+    let http_request = request.request().clone();
     let (answer, failure) = observed(next.call(request)).await;
-    let problem = match (answer, failure) {
+    let error = match (answer, failure) {
         (Ok(answer), _) => return Ok(answer.map_into_left_body()),
-        (Err(_), Some(Failure::Unavailable)) => Problem::Unavailable,
-        (Err(_), Some(Failure::Ended)) => Problem::NotLoggedIn,
+        (Err(_), Some(Failure::Unavailable)) => HttpError::Unavailable,
+        (Err(_), Some(Failure::Ended)) => HttpError::NotLoggedIn,
         (Err(error), None) => return Err(error),
     };
-    let answer = problem.answer(&whole);
-    Ok(ServiceResponse::new(whole, answer).map_into_right_body())
+    let answer = error.answer(&http_request);
+    Ok(ServiceResponse::new(http_request, answer).map_into_right_body())
 }

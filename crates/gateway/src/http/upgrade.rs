@@ -1,39 +1,36 @@
-//! What stands before a socket's session is looked up.
+//! Checks on `/ws` that need no session.
 
+use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::{
-    Error, HttpRequest,
+    Error,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{CONNECTION, HeaderMap, UPGRADE},
     middleware::Next,
     web,
 };
 use trunkline_session::Sessions;
 
-use super::{Site, error::Problem};
+use super::{HttpState, error::HttpError};
 
-/// Middleware outside of the session's: 426 for what is no upgrade, 503 once it asks clients to go elsewhere. What follows is 503
-/// where the store cannot be reached, and then the handler's: 403, 401, 429, 400, 101.
-pub(super) async fn gate<S: Sessions, B: MessageBody + 'static>(
-    site: web::Data<Site<S>>,
+/// Middleware outside of the session middleware. Answers 426 if the request is not a WebSocket upgrade, and 503 once a
+/// draining instance accepts no new sockets. The layers inside answer 503 if the session store does not answer, then
+/// 403, 401, 429, 400 or 101.
+pub(super) async fn check_upgrade<S: Sessions, B: MessageBody + 'static>(
+    state: web::Data<HttpState<S>>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let problem = if !asks_for_socket(request.request()) {
-        Problem::UpgradeRequired
-    } else if !site.running.takes_sockets() {
-        Problem::Draining
+    // The handshake itself judges the version and the key, with 400.
+    let is_upgrade = !matches!(
+        verify_handshake(request.head()),
+        Err(HandshakeError::NoWebsocketUpgrade | HandshakeError::NoConnectionUpgrade)
+    );
+    let error = if !is_upgrade {
+        HttpError::UpgradeRequired
+    } else if !state.gateway.accepts_sockets() {
+        HttpError::Draining
     } else {
         return Ok(next.call(request).await?.map_into_left_body());
     };
-    Ok(request.into_response(problem.json()).map_into_right_body())
-}
-
-/// RFC 6455 section 4.2.1: `Upgrade` names `websocket`, `Connection` names `Upgrade`.
-fn asks_for_socket(request: &HttpRequest) -> bool {
-    let names = |headers: &HeaderMap, header, token: &str| {
-        let lines = headers.get_all(header).filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|name| name.trim().eq_ignore_ascii_case(token))
-    };
-    names(request.headers(), UPGRADE, "websocket") && names(request.headers(), CONNECTION, "upgrade")
+    Ok(request.into_response(error.json()).map_into_right_body())
 }

@@ -1,7 +1,8 @@
-//! How many connections and commands clients may have.
+//! How many sockets clients may have, and how often they may do something.
 
 mod connections;
+pub(crate) mod login;
 mod rate;
 
 pub(crate) use connections::{ConnectionLimits, Permit, UserPermit};
-pub(crate) use rate::{Rate, RateTable, RateUsage};
+pub(crate) use rate::{Rate, RateState, RateTable};

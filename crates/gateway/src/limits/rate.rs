@@ -1,85 +1,110 @@
-//! Rate limits. Pure: time is an argument.
+//! The generic cell rate algorithm (ITU-T I.371, Annex A), for one key and for a table of keys. Pure: the caller passes
+//! the time.
+//!
+//! `governor` implements the same algorithm. It is not used because the limits here need two things that it does not
+//! offer: a refused key can be given a longer wait than the rate asks for (see [`Rate::refuse_for`]), and a state can
+//! live inside another object without a table. Measured with 100,000 keys of 8 bytes (governor 0.10): 22 bytes per key,
+//! as here, and five more crates.
 
 use std::{collections::HashMap, hash::Hash, num::NonZeroU32, time::Duration};
 
-/// A number of events per period, with bursts: the generic cell rate algorithm (ITU-T I.371 Annex A). It stores one number
-/// per client and needs no timer.
+/// Entries below which a [`RateTable`] is not swept.
+const MIN_SWEEP_ENTRIES: usize = 1024;
+
+/// A rate with a burst. It needs one number of state per key and no timer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// Time per event.
+    /// Time between two arrivals at the rate.
     interval: Duration,
-    /// How far a client may be ahead of its rate.
+    /// How far ahead of the rate an arrival may be: (burst - 1) intervals.
     tolerance: Duration,
 }
 
-/// How much of a rate one client has used: the time at which its next event would be exactly in time.
+/// State of one key: the theoretical arrival time of its next arrival, in nanoseconds since the caller's time 0. 584
+/// years fit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RateUsage(Duration);
+pub(crate) struct RateState(u64);
+
+impl RateState {
+    fn set(&mut self, time: Duration) {
+        self.0 = time.as_nanos().try_into().unwrap_or(u64::MAX);
+    }
+
+    fn time(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    /// Returns whether the whole burst is available at `now`.
+    pub(crate) fn is_idle(self, now: Duration) -> bool {
+        self.time() <= now
+    }
+}
 
 impl Rate {
-    /// Creates a rate of `count` events per `period`, of which `burst` may come at once after a pause.
+    /// Allows `count` arrivals per `period`, and `burst` of them at once after a pause.
     pub(crate) fn new(count: NonZeroU32, period: Duration, burst: u32) -> Self {
         let interval = period / count.get();
         Self { interval, tolerance: interval * burst.saturating_sub(1) }
     }
 
-    /// Counts one event at `now`.
+    /// Counts one arrival at `now`.
     ///
     /// # Errors
-    /// The time to wait, if the event comes too early. Then it is not counted.
-    pub(crate) fn admit(self, usage: &mut RateUsage, now: Duration) -> Result<(), Duration> {
-        let due = usage.0.max(now);
+    /// Returns the time until an arrival is allowed. A refused arrival does not count.
+    pub(crate) fn admit(self, state: &mut RateState, now: Duration) -> Result<(), Duration> {
+        let due = state.time().max(now);
         let wait = due.saturating_sub(now + self.tolerance);
         if wait.is_zero() {
-            usage.0 = due + self.interval;
+            state.set(due + self.interval);
             Ok(())
         } else {
             Err(wait)
         }
     }
+
+    /// Refuses every arrival until `now + wait`, then allows one, and more at the rate.
+    pub(crate) fn refuse_for(self, state: &mut RateState, now: Duration, wait: Duration) {
+        state.set(now + wait + self.tolerance);
+    }
 }
 
-/// One rate for many clients. Clients that have used nothing are removed whenever the table has doubled.
+/// One rate for many keys. The table drops idle keys each time it has doubled since the last sweep.
 #[derive(Debug)]
 pub(crate) struct RateTable<K> {
     rate: Rate,
-    /// Time that a refused client is asked to wait beyond the wait for one event.
+    /// Added to the wait that a refused caller is given.
     extra_wait: Duration,
-    clients: HashMap<K, RateUsage>,
+    states: HashMap<K, RateState>,
     sweep_at: usize,
 }
 
-/// Size below which the table is not swept.
-const MIN_SWEEP_LEN: usize = 1024;
-
 impl<K: Hash + Eq + Clone> RateTable<K> {
-    /// Creates an empty table. A refused client is asked to wait until `batch` events may come at once: a client with many
-    /// messages that returned for one at a time would be refused as often as served.
+    /// An empty table. The wait given with a refusal lasts until `batch` arrivals are allowed at once: a client with
+    /// many messages to send that came back for one at a time would be refused as often as served.
     pub(crate) fn new(rate: Rate, batch: NonZeroU32) -> Self {
         let extra_wait = rate.interval * (batch.get() - 1);
-        Self { rate, extra_wait, clients: HashMap::new(), sweep_at: MIN_SWEEP_LEN }
+        Self { rate, extra_wait, states: HashMap::new(), sweep_at: MIN_SWEEP_ENTRIES }
     }
 
-    /// Counts one event of `client` at `now`.
+    /// Counts one arrival of `key` at `now`.
     ///
     /// # Errors
-    /// The time to wait, if the event comes too early. A client that returns sooner is admitted as soon as the rate allows
-    /// one event.
-    pub(crate) fn admit(&mut self, client: &K, now: Duration) -> Result<(), Duration> {
-        self.count(client, now).map_err(|wait| wait + self.extra_wait)
+    /// Returns the time to wait. A caller that comes back earlier is admitted as soon as the rate allows one arrival.
+    pub(crate) fn admit(&mut self, key: &K, now: Duration) -> Result<(), Duration> {
+        self.count(key, now).map_err(|wait| wait + self.extra_wait)
     }
 
-    fn count(&mut self, client: &K, now: Duration) -> Result<(), Duration> {
-        if let Some(usage) = self.clients.get_mut(client) {
-            return self.rate.admit(usage, now);
+    fn count(&mut self, key: &K, now: Duration) -> Result<(), Duration> {
+        if let Some(state) = self.states.get_mut(key) {
+            return self.rate.admit(state, now);
         }
-        if self.clients.len() >= self.sweep_at {
-            self.clients.retain(|_, usage| usage.0 > now);
-            self.sweep_at = (2 * self.clients.len()).max(MIN_SWEEP_LEN);
+        if self.states.len() >= self.sweep_at {
+            self.states.retain(|_, state| !state.is_idle(now));
+            self.sweep_at = (2 * self.states.len()).max(MIN_SWEEP_ENTRIES);
         }
-        let mut usage = RateUsage::default();
-        let verdict = self.rate.admit(&mut usage, now);
-        self.clients.insert(client.clone(), usage);
+        let mut state = RateState::default();
+        let verdict = self.rate.admit(&mut state, now);
+        self.states.insert(key.clone(), state);
         verdict
     }
 }
@@ -97,17 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn after_a_burst_the_rate_applies_and_the_error_has_the_wait() {
-        let mut usage = RateUsage::default();
-        let passed = (0..100).filter(|_| ten_per_second().admit(&mut usage, SECOND).is_ok()).count();
-        assert_eq!(passed, 30);
-        let wait = ten_per_second().admit(&mut usage, SECOND).unwrap_err();
+    fn burst_is_admitted_then_the_rate_holds_and_the_wait_is_exact() {
+        let mut state = RateState::default();
+        let admitted = (0..100).filter(|_| ten_per_second().admit(&mut state, SECOND).is_ok()).count();
+        assert_eq!(admitted, 30);
+        let wait = ten_per_second().admit(&mut state, SECOND).unwrap_err();
         assert_eq!(wait, Duration::from_millis(100));
-        assert_eq!(ten_per_second().admit(&mut usage, SECOND + wait), Ok(()));
+        assert_eq!(ten_per_second().admit(&mut state, SECOND + wait), Ok(()));
     }
 
     #[test]
-    fn a_client_that_waits_as_asked_is_refused_once_per_batch() {
+    fn client_that_waits_as_told_is_refused_once_per_batch() {
         let mut table = RateTable::new(ten_per_second(), NonZeroU32::new(10).unwrap());
         let (mut now, mut refused) = (SECOND, 0);
         for _ in 0..130 {
@@ -120,26 +145,26 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_have_used_nothing_are_removed() {
+    fn idle_keys_are_dropped() {
         let mut table = RateTable::new(ten_per_second(), NonZeroU32::MIN);
-        for client in 0..5000 {
-            table.admit(&client, SECOND * client).unwrap();
+        for key in 0..5000 {
+            table.admit(&key, SECOND * key).unwrap();
         }
-        assert!(table.clients.len() <= 1024);
+        assert!(table.states.len() <= MIN_SWEEP_ENTRIES);
     }
 
     proptest! {
         #[test]
-        fn no_interval_admits_more_than_the_burst_and_the_rate(gaps in vec(0_u64..300, 1..200)) {
-            let (mut usage, mut now, mut passed) = (RateUsage::default(), Duration::from_secs(5), Vec::new());
+        fn no_window_admits_more_than_burst_and_rate(gaps in vec(0_u64..300, 1..200)) {
+            let (mut state, mut now, mut admitted) = (RateState::default(), Duration::from_secs(5), Vec::new());
             for gap in gaps {
                 now += Duration::from_millis(gap);
-                if ten_per_second().admit(&mut usage, now).is_ok() {
-                    passed.push(now);
+                if ten_per_second().admit(&mut state, now).is_ok() {
+                    admitted.push(now);
                 }
             }
-            for (i, start) in passed.iter().enumerate() {
-                for (j, end) in passed.iter().enumerate().skip(i) {
+            for (i, start) in admitted.iter().enumerate() {
+                for (j, end) in admitted.iter().enumerate().skip(i) {
                     let most = 30.0 + (*end - *start).as_secs_f64() * 10.0;
                     prop_assert!((j - i + 1) as f64 <= most + 1e-6);
                 }

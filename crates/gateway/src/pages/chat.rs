@@ -3,11 +3,10 @@
 use maud::{Markup, PreEscaped, html};
 use trunkline_domain::{Room, UserName};
 
-use super::{Strings, layout};
-use crate::http::assets;
+use super::{PageStrings, assets, layout};
 
-/// The chat page of `room` for `user`, rendered by `instance`.
-pub(crate) fn chat(strings: &Strings, room: &Room, user: &UserName, instance: &str) -> Markup {
+/// Returns the chat page of `room` for `user`. `instance` is the name of the instance that renders it.
+pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserName, instance: &str) -> Markup {
     let body = html! {
         body class="chat" data-room=(room) data-user=(user) data-instance=(instance) {
             a class="skip" href="#text" { (strings.get("page.skip")) }
@@ -19,7 +18,7 @@ pub(crate) fn chat(strings: &Strings, room: &Room, user: &UserName, instance: &s
                 ul id="people-list" {}
             }
             p id="announce" role="status" {}
-            // The block holds no `<`, so it cannot end the element.
+            // The JSON contains no `<`, so it cannot end the element.
             script type="application/json" id="strings" { (PreEscaped(strings.data_block())) }
             script type="module" src=(assets::CHAT_JS) {}
         }
@@ -27,7 +26,7 @@ pub(crate) fn chat(strings: &Strings, room: &Room, user: &UserName, instance: &s
     layout::page(strings, room.as_str(), &html! {}, &body)
 }
 
-fn header(strings: &Strings, room: &Room, user: &UserName) -> Markup {
+fn header(strings: &PageStrings, room: &Room, user: &UserName) -> Markup {
     html! {
         header {
             button type="button" id="show-rooms" aria-expanded="false" aria-controls="rooms" {
@@ -46,7 +45,7 @@ fn header(strings: &Strings, room: &Room, user: &UserName) -> Markup {
     }
 }
 
-fn rooms(strings: &Strings, room: &Room) -> Markup {
+fn rooms(strings: &PageStrings, room: &Room) -> Markup {
     html! {
         nav id="rooms" aria-label=(strings.get("rooms")) {
             h2 { (strings.get("rooms")) }
@@ -68,7 +67,7 @@ fn rooms(strings: &Strings, room: &Room) -> Markup {
     }
 }
 
-fn conversation(strings: &Strings, room: &Room) -> Markup {
+fn conversation(strings: &PageStrings, room: &Room) -> Markup {
     html! {
         main {
             section id="events" aria-label=(strings.get("events")) hidden { ol id="event-list" {} }

@@ -1,13 +1,13 @@
-//! Holds the pages to `web/PAGE.md`: each HTML block there, with strings for keys, is what is rendered.
+//! Compares the rendered pages with the HTML blocks of `web/PAGE.md`, with the keys there replaced by the strings.
 
 use std::collections::HashMap;
 
-use super::{Failure, Language, Login};
+use super::{LoginFailure, LoginPage, PageLanguage};
 
 const CONTRACT: &str = include_str!("../../../../web/PAGE.md");
 const STRINGS: &str = include_str!("../../../../web/strings/en.json");
 
-/// The HTML block under a heading, on one line, with the keys in braces replaced.
+/// Returns the HTML block under a heading, on one line, with the keys in braces replaced by the strings.
 fn block(heading: &str) -> String {
     let section = CONTRACT.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
     let html = section.split("```html\n").nth(1).unwrap().split("```").next().unwrap();
@@ -19,7 +19,7 @@ fn block(heading: &str) -> String {
     html.replace("{room}", "lobby")
 }
 
-/// What is rendered, from `from` on, with the same in place of hashes and of the strings.
+/// Returns the rendered page from `from` on, with placeholders for the hashes and the table of strings.
 fn rendered(page: maud::Markup, from: &str) -> String {
     let page = page.into_string().replace("<!DOCTYPE", "<!doctype");
     let page = page[page.find(from).unwrap()..].trim_end_matches("</html>").to_owned();
@@ -29,36 +29,38 @@ fn rendered(page: maud::Markup, from: &str) -> String {
         let (name, rest) = piece.split_once('-').unwrap();
         without.push_str(&format!("/assets/{name}-HASH{}", &rest[16..]));
     }
-    let strings = Language::English.strings().data_block();
+    let strings = PageLanguage::English.strings().data_block();
     without.replace(strings, "{\"language\":\"en\"}")
 }
 
 #[test]
 fn heads() {
-    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    let page = super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
     assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
 }
 
 #[test]
 fn login() {
-    let login = Login {
+    let login = LoginPage {
         name: "ann",
         next: Some("/rooms/lobby"),
-        failure: Some(Failure::NameTaken),
+        failure: Some(LoginFailure::NameTaken),
         attempt: "00f1".repeat(8).parse().unwrap(),
     };
-    assert_eq!(rendered(super::login(Language::English.strings(), &login), "<body"), block("Login"));
+    assert_eq!(rendered(super::login(PageLanguage::English.strings(), &login), "<body"), block("Login"));
 }
 
 #[test]
 fn plain() {
-    let strings = Language::English.strings();
+    let strings = PageLanguage::English.strings();
     assert_eq!(rendered(super::not_found(strings), "<body"), block("Any other plain page"));
-    assert!(rendered(super::unavailable(strings), "<head").contains("<meta http-equiv=\"refresh\" content=\"5\">"));
+    assert!(
+        rendered(super::unavailable(strings, None), "<head").contains("<meta http-equiv=\"refresh\" content=\"5\">")
+    );
 }
 
 #[test]
 fn chat() {
-    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    let page = super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
     assert_eq!(rendered(page, "<body"), block("Chat"));
 }

@@ -1,12 +1,11 @@
-//! What all pages share.
+//! The frame that all pages share.
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::Strings;
-use crate::http::assets;
+use super::{PageStrings, assets};
 
-/// A page: its title without the product's name, further elements of the head, and its `body` element.
-pub(super) fn page(strings: &Strings, title: &str, head: &Markup, body: &Markup) -> Markup {
+/// Returns a page, given its title without the product name, additional elements of the head, and the `body` element.
+pub(crate) fn page(strings: &PageStrings, title: &str, head: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang=(strings.get("language")) {
@@ -24,8 +23,8 @@ pub(super) fn page(strings: &Strings, title: &str, head: &Markup, body: &Markup)
     }
 }
 
-/// A page of a heading and `content`.
-pub(super) fn plain(strings: &Strings, title: &str, head: &Markup, content: &Markup) -> Markup {
+/// Returns a page with a heading and `content`.
+pub(super) fn plain(strings: &PageStrings, title: &str, head: &Markup, content: &Markup) -> Markup {
     let body = html! {
         body class="plain" {
             main {

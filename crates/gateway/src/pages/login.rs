@@ -1,74 +1,77 @@
-//! The login page, which is also the answer to a login that failed.
+//! The login page, which is also the answer to a refused login.
 
 use maud::{Markup, html};
 use trunkline_session::Attempt;
 
-use super::{Strings, layout};
+use super::{PageStrings, layout};
 
-/// What the page shows beside the empty field.
+/// The values that the login page shows.
 #[derive(Debug)]
-pub(crate) struct Login<'a> {
-    /// The name as it was typed.
+pub(crate) struct LoginPage<'a> {
+    /// The name as the person typed it.
     pub(crate) name: &'a str,
-    /// Where to go after the login; a local path.
+    /// A local path to which a successful login leads.
     pub(crate) next: Option<&'a str>,
-    /// Why the last attempt failed.
-    pub(crate) failure: Option<Failure>,
-    /// By which the server knows a second click, or a second try after an answer that never came.
+    /// Why the login was refused.
+    pub(crate) failure: Option<LoginFailure>,
+    /// Identifies a repetition of this form, by a double click or after a lost answer.
     pub(crate) attempt: Attempt,
 }
 
-/// Why a login failed, as people are told.
+/// Why a login was refused, as the page says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// Against the rules of names.
+pub(crate) enum LoginFailure {
+    /// The name breaks the rules for names.
     BadName,
-    /// A name of the service's own.
+    /// The name is reserved for the service.
     ReservedName,
-    /// Somebody who is logged in has it.
+    /// Another session uses the name, or one that looks like it.
     NameTaken,
-    /// Too many attempts; the next one may succeed after this many seconds.
-    Throttled(u64),
-    /// The form was on another site's page.
+    /// Too many attempts. Holds the seconds after which an attempt is allowed.
+    RateExceeded(u64),
+    /// The form was sent by a page of another site.
     CrossSite,
-    /// The sessions cannot be reached.
+    /// The session store does not answer.
     Unavailable,
+    /// The browser did not send the session cookie after a successful login.
+    CookieRefused,
 }
 
-impl Default for Login<'_> {
+impl Default for LoginPage<'_> {
     fn default() -> Self {
         Self { name: "", next: None, failure: None, attempt: Attempt::random() }
     }
 }
 
-impl Failure {
-    fn text(self, strings: &Strings) -> String {
+impl LoginFailure {
+    fn text(self, strings: &PageStrings) -> String {
         match self {
             Self::BadName => strings.get("login.bad_name").to_owned(),
             Self::ReservedName => strings.get("login.reserved_name").to_owned(),
             Self::NameTaken => strings.get("login.name_taken").to_owned(),
-            Self::Throttled(seconds) => strings.with("login.throttled", "seconds", &seconds.to_string()),
+            Self::RateExceeded(seconds) => strings.with("login.throttled", "seconds", &seconds.to_string()),
             Self::CrossSite => strings.get("login.cross_site").to_owned(),
             Self::Unavailable => strings.get("login.unavailable").to_owned(),
+            Self::CookieRefused => strings.get("login.cookie_refused").to_owned(),
         }
     }
 }
 
-/// The login page.
-pub(crate) fn login(strings: &Strings, login: &Login<'_>) -> Markup {
-    let described_by = if login.failure.is_some() { "name-error name-rules" } else { "name-rules" };
+/// Returns the login page.
+pub(crate) fn login(strings: &PageStrings, page: &LoginPage<'_>) -> Markup {
+    let described_by = if page.failure.is_some() { "name-error name-rules" } else { "name-rules" };
     let content = html! {
         form method="post" action="/login" {
             label for="name" { (strings.get("login.name")) }
-            input id="name" name="name" value=(login.name) maxlength="64" required autofocus autocomplete="username"
+            input id="name" name="name" value=(page.name) maxlength="64" required autofocus autocomplete="username"
                 autocapitalize="none" spellcheck="false" aria-describedby=(described_by)
-                aria-invalid=[login.failure.map(|_| "true")];
-            @if let Some(failure) = login.failure {
+                aria-invalid=[page.failure.map(|_| "true")];
+            @if let Some(failure) = page.failure {
                 p id="name-error" class="error" role="alert" { (failure.text(strings)) }
             }
             p id="name-rules" class="quiet" { (strings.get("login.rules")) }
-            input type="hidden" name="attempt" value=(login.attempt);
-            @if let Some(next) = login.next {
+            input type="hidden" name="attempt" value=(page.attempt);
+            @if let Some(next) = page.next {
                 input type="hidden" name="next" value=(next);
             }
             button type="submit" { (strings.get("login.enter")) }

@@ -1,12 +1,12 @@
-//! The rooms where somebody is.
+//! The page with the rooms that have members.
 
 use maud::{Markup, html};
 use trunkline_domain::Room;
 
-use super::{Strings, layout};
+use super::{PageStrings, layout};
 
-/// The list of rooms with how many people are in each.
-pub(crate) fn rooms(strings: &Strings, rooms: &[(Room, usize)]) -> Markup {
+/// Returns the list of rooms with the number of users in each.
+pub(crate) fn rooms(strings: &PageStrings, rooms: &[(Room, usize)]) -> Markup {
     let content = html! {
         h2 { (strings.get("rooms")) }
         ul {

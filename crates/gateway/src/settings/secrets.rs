@@ -1,34 +1,34 @@
-//! Values that are never printed, and the keys that sign session cookies.
+//! Secrets among the settings.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
-/// Text that is never printed or logged.
+/// A text that is never printed or logged.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub(crate) struct RedactedText(String);
 
-impl Secret {
-    /// Any text; what is right is judged where it is used.
-    pub(super) fn parse(text: &str) -> Result<Self, std::convert::Infallible> {
+impl RedactedText {
+    /// Accepts any text; the place that uses it validates it.
+    pub(super) fn parse(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text, for whoever has to use it.
+    /// Returns the text.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for RedactedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-/// Said when there is no key but a Redis, so that other instances must accept what this one signs.
-pub(super) const NEEDED: &str = "with --redis, all instances need the same key to sign session cookies: make one with\n\
-     `openssl rand -hex 64 > secret` and give it by --secret-file secret (or in TRUNKLINE_SECRET)";
+/// The error if Redis is configured but no key, so that other instances could not verify this one's cookies.
+pub(super) const KEY_REQUIRED: &str = "with --redis, all instances need the same key to sign session cookies: create one with\n\
+     `openssl rand -hex 64 > secret` and pass it with --secret-file secret (or in TRUNKLINE_SECRET)";
 
-/// Keys, one a line; blank lines and space around a key do not count.
+/// Returns the keys of a secret file: one per line, without surrounding whitespace and blank lines.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty())
 }

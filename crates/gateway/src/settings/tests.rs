@@ -1,11 +1,11 @@
-//! The process environment is not touched here; variables are tried by starting the program.
+//! These tests do not change the environment of the process; `tests/gateway/program.rs` tests the variables.
 
 use super::*;
 
-fn settings(args: &[&str]) -> Settings {
+fn settings(args: &[&str]) -> GatewaySettings {
     match parse(std::iter::once(&"trunkline").chain(args)).unwrap() {
-        Asked::Serve(settings) => *settings,
-        Asked::Reference => panic!("asked to serve"),
+        Invocation::Serve(settings) => *settings,
+        Invocation::Reference => panic!("expected serve"),
     }
 }
 
@@ -16,7 +16,7 @@ fn refusal(args: &[&str]) -> String {
 }
 
 #[test]
-fn alone_is_serve_with_the_defaults_of_the_library() {
+fn without_command_serves_with_the_defaults_of_the_library() {
     for args in [&[][..], &["serve"]] {
         let settings = settings(args);
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
@@ -30,7 +30,7 @@ fn alone_is_serve_with_the_defaults_of_the_library() {
 }
 
 #[test]
-fn all_flags_are_taken() {
+fn every_flag_reaches_the_configuration() {
     let settings = settings(&[
         "serve",
         "--listen",
@@ -94,19 +94,19 @@ fn all_flags_are_taken() {
 }
 
 #[test]
-fn wrong_usage_is_told() {
+fn invalid_settings_are_explained() {
     for (args, says) in [
-        (&["--listen", "8080"][..], "an address and port"),
-        (&["--redis", "http://u:hunter2@h"], "starts with redis://"),
-        (&["--session-idle", "30"], "a time, such as"),
-        (&["--ping-interval", "0s"], "100ms at least"),
+        (&["--listen", "8080"][..], "an address and a port"),
+        (&["--redis", "http://u:hunter2@h"], "start with redis://"),
+        (&["--session-idle", "30"], "a duration such as"),
+        (&["--ping-interval", "0s"], "at least 100ms"),
         (&["--session-idle", "9h"], "longer than --session-max"),
         (&["--cookie-name", "a b"], "letters, digits"),
         (&["--cookie-name", "a%62"], "letters, digits"),
         (&["--cookie-name", "__Host-s"], "over https only"),
         (&["--public-origin", "chat.example"], "an origin is"),
         (&["--public-origin", "https://chat.example/"], "without a path"),
-        (&["--trust-proxy", "10.0.0.0/33"], "an address or network"),
+        (&["--trust-proxy", "10.0.0.0/33"], "an address or a network"),
         (&["--instance", ""], "printable"),
         (&["--workers", "0"], "workers"),
         (&["--retain", "0"], "retain"),
@@ -121,9 +121,9 @@ fn wrong_usage_is_told() {
 }
 
 #[test]
-fn with_redis_a_key_is_needed() {
-    let alone = settings(&["--redis", "redis://h"]);
-    let error = alone.keys().unwrap_err();
+fn redis_requires_a_key() {
+    let without_key = settings(&["--redis", "redis://h"]);
+    let error = without_key.keys().unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("openssl rand -hex 64"));
 
@@ -132,7 +132,7 @@ fn with_redis_a_key_is_needed() {
 }
 
 #[test]
-fn keys_are_lines_of_at_least_64_bytes() {
+fn each_key_is_a_line_of_at_least_64_bytes() {
     let from_file = |text: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
@@ -149,9 +149,9 @@ fn keys_are_lines_of_at_least_64_bytes() {
 }
 
 #[test]
-fn the_document_is_in_step() {
+fn config_document_is_current() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/CONFIG.md");
     let document = std::fs::read_to_string(file).unwrap();
-    let written = reference::markdown(&Cli::command());
-    assert!(document == written, "docs/CONFIG.md is not what the settings say: see its first comment");
+    let written = reference::markdown(&CommandLine::command());
+    assert!(document == written, "docs/CONFIG.md is outdated: its first comment names the command that generates it");
 }

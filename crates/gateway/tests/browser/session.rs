@@ -37,7 +37,10 @@ async fn a_taken_name_is_told_beside_the_field() {
     visitor.picture("login").await;
     visitor.press("Ann\u{e007}").await;
     visitor.until("the error", "document.querySelector('#name[aria-invalid=true]')").await;
-    assert_eq!(visitor.text("#name-error").await, "Somebody with this name, or one that looks like it, is logged in.");
+    assert_eq!(
+        visitor.text("#name-error").await,
+        "Somebody with this name, or one that looks like it, is logged in. Choose another name, or log out in the other browser first."
+    );
     visitor.until("the name as it was typed", "document.getElementById('name').value === 'Ann'").await;
     let (field, error) = (visitor.find("#name").await, visitor.find("#name-error").await);
     let (field, error) = (field.rectangle().await.unwrap(), error.rectangle().await.unwrap());

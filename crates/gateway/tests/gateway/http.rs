@@ -1,4 +1,4 @@
-//! Every row of the HTTP table, refusals included, over both kinds of session stores.
+//! Tests of the HTTP table in docs/PROTOCOL.md, with both session stores.
 
 mod attacks;
 mod browser;
@@ -10,7 +10,7 @@ mod socket;
 use trunkline_session::{Lifetimes, MemorySessions, RedisSessions, Sessions};
 use trunkline_testbed::Redis;
 
-/// Runs each of these `async fn(impl Sessions)` over sessions in memory and in a real Redis.
+/// Runs each of these `async fn(impl Sessions)` with sessions in memory and in a real Redis server.
 macro_rules! over_both_stores {
     ($($test:ident),* $(,)?) => {
         mod in_memory {
@@ -34,7 +34,7 @@ fn in_memory() -> impl Sessions {
     MemorySessions::in_memory(Lifetimes::default())
 }
 
-/// Under a prefix of its own, since the Redis may be shared.
+/// Uses a random prefix, because tests may share the Redis server.
 fn in_redis(redis: &Redis) -> impl Sessions + use<> {
     let prefix = format!("test-{}", rand::random::<u64>());
     RedisSessions::in_redis(&redis.url(), &prefix, Lifetimes::default()).unwrap()

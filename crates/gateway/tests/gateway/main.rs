@@ -1,4 +1,4 @@
-//! Tests of the gateway as a whole, one module a subject.
+//! Integration tests of the gateway, one module per subject.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod http;

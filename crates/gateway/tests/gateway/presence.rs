@@ -1,4 +1,4 @@
-//! Who is here, as people on two instances over one Redis see it. Real processes, since one of them is killed.
+//! Presence across two instances that share a Redis server. The instances are processes, because one of them is killed.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use tokio_tungstenite::{
 };
 use trunkline_testbed::{Gateway, HttpAnswer, Redis, free_port, http_get, http_post};
 
-/// Longest wait for anything; much longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time for a single step of a test; much longer than any step takes.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a killed instance stays in anybody's picture at most.
+/// Maximum time until other instances remove the users of a killed instance.
 const LEASE: Duration = Duration::from_secs(15);
-/// What a busy machine adds.
+/// Tolerance for a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -29,7 +29,7 @@ fn instance(name: &str, redis: &Redis) -> Gateway {
         .args(["--login-rate", "0", "--drain-delay", "0s", "--drain-window", "1s"])
         .start()
         .unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + STEP_TIMEOUT;
     while http_get(gateway.port().unwrap(), "/readyz", SECOND).unwrap().status != 200 {
         assert!(Instant::now() < deadline && gateway.ended().is_none(), "{}", gateway.last_lines());
         std::thread::sleep(Duration::from_millis(50));
@@ -37,7 +37,7 @@ fn instance(name: &str, redis: &Redis) -> Gateway {
     gateway
 }
 
-/// A logged in person, who may be on any instance.
+/// A user with a session, which is valid on each instance.
 struct Person {
     cookie: String,
 }
@@ -45,12 +45,12 @@ struct Person {
 impl Person {
     fn log_in(gateway: &Gateway, name: &str) -> Self {
         let body = json!({ "name": name }).to_string();
-        let answer = http_post(gateway.port().unwrap(), "/login", &body, PATIENCE).unwrap();
+        let answer = http_post(gateway.port().unwrap(), "/login", &body, STEP_TIMEOUT).unwrap();
         let cookie = header(&answer, "set-cookie").unwrap_or_else(|| panic!("{answer:?}"));
         Self { cookie: cookie.split(';').next().unwrap().to_owned() }
     }
 
-    /// A tab that has joined the lobby.
+    /// Opens a socket that has joined the lobby.
     async fn join(&self, gateway: &Gateway) -> Tab {
         let port = gateway.port().unwrap();
         let mut request = format!("ws://127.0.0.1:{port}/ws").into_client_request().unwrap();
@@ -71,7 +71,7 @@ fn header<'a>(answer: &'a HttpAnswer, name: &str) -> Option<&'a str> {
         .find_map(|line| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name))?.1.into())
 }
 
-/// One socket.
+/// One socket of a user.
 struct Tab(WebSocketStream<TcpStream>);
 
 impl Tab {
@@ -79,10 +79,10 @@ impl Tab {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// The next frame that is no ping.
+    /// Returns the next frame that is not a `ping`.
     async fn next(&mut self) -> Value {
         loop {
-            let frame = timeout(PATIENCE, self.0.next()).await.expect("a frame").expect("no end").unwrap();
+            let frame = timeout(STEP_TIMEOUT, self.0.next()).await.expect("a frame").expect("no end").unwrap();
             let Message::Text(text) = frame else { continue };
             let frame: Value = serde_json::from_str(&text).unwrap();
             if frame["type"] != "ping" {
@@ -91,7 +91,7 @@ impl Tab {
         }
     }
 
-    /// Nothing comes for so long.
+    /// Fails if a frame arrives within this time.
     async fn silent(&mut self, time: Duration) {
         if let Ok(frame) = timeout(time, self.next()).await {
             panic!("{frame}");
@@ -108,7 +108,7 @@ fn change(count: usize, came: &[&str], went: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn two_instances_show_one_room() {
+async fn two_instances_agree_on_the_presence_of_a_room() {
     let redis = Redis::start().unwrap();
     redis.cli(&["FLUSHDB"]).unwrap();
     let (one, other) = (instance("gw-1", &redis), instance("gw-2", &redis));
@@ -125,7 +125,7 @@ async fn two_instances_show_one_room() {
     tabs[0].send(json!({"type": "typing", "room": "lobby"})).await;
     assert_eq!(ann.next().await, json!({"type": "typing", "room": "lobby", "user": "bob"}));
 
-    // Five tabs of one user, on both instances, are one user.
+    // Five sockets of one user, on both instances, count as one user.
     for gateway in [&one, &other, &one, &other] {
         let mut tab = bob.join(gateway).await;
         assert_eq!(tab.next().await, state(2, &["ann", "bob"]));
@@ -136,7 +136,7 @@ async fn two_instances_show_one_room() {
         until("the lobby is listed", || rooms(gateway, &bob) == expected).await;
     }
     ann.silent(2 * SECOND).await;
-    // All closed and one back within the grace: nobody is told anything.
+    // All sockets close and one comes back within the grace period: no presence change is sent.
     tabs.clear();
     tokio::time::sleep(2 * SECOND).await;
     let mut back = bob.join(&one).await;
@@ -149,11 +149,11 @@ async fn two_instances_show_one_room() {
 }
 
 #[tokio::test]
-async fn a_killed_instance_takes_its_users_along_once() {
+async fn users_of_a_killed_instance_leave_once_within_one_lease() {
     let redis = Redis::start().unwrap();
     redis.cli(&["FLUSHDB"]).unwrap();
     let (one, mut other) = (instance("gw-1", &redis), instance("gw-2", &redis));
-    // Nobody ends another's lease within one lease of having come.
+    // A new instance expires no lease of another one before it has run for one lease.
     tokio::time::sleep(LEASE).await;
     let people = ["ann", "bob", "cai"].map(|name| Person::log_in(&one, name));
     let mut ann = people[0].join(&one).await;
@@ -168,8 +168,8 @@ async fn a_killed_instance_takes_its_users_along_once() {
     }
     let admin = one.admin_url().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
     let states = |wanted: &str| -> bool {
-        let status = http_get(admin, "/status", PATIENCE).unwrap().body;
-        let page = http_get(admin, "/", PATIENCE).unwrap();
+        let status = http_get(admin, "/status", STEP_TIMEOUT).unwrap().body;
+        let page = http_get(admin, "/", STEP_TIMEOUT).unwrap();
         assert!(page.status == 200 && page.body.contains("gw-1"), "{page:?}");
         let status: Value = serde_json::from_str(&status).unwrap();
         let instances = status["instances"].as_array().unwrap();
@@ -180,7 +180,7 @@ async fn a_killed_instance_takes_its_users_along_once() {
 
     other.kill().unwrap();
     let killed = Instant::now();
-    // Cai comes back, and was never gone.
+    // Cai reconnects within the lease and was never absent.
     let mut cai = people[2].join(&one).await;
     assert_eq!(cai.next().await, state(3, &["ann", "bob", "cai"]));
     assert_eq!(ann.next().await, change(2, &[], &["bob"]));
@@ -194,7 +194,7 @@ async fn a_killed_instance_takes_its_users_along_once() {
 }
 
 #[tokio::test]
-async fn a_drain_shows_no_flicker() {
+async fn draining_an_instance_causes_no_presence_change() {
     let redis = Redis::start().unwrap();
     redis.cli(&["FLUSHDB"]).unwrap();
     let (one, mut other) = (instance("gw-1", &redis), instance("gw-2", &redis));
@@ -208,14 +208,14 @@ async fn a_drain_shows_no_flicker() {
     let mut elsewhere = bob.join(&one).await;
     assert_eq!(elsewhere.next().await, state(2, &["ann", "bob"]));
     drop(tab);
-    assert_eq!(other.wait(PATIENCE), Some(trunkline_testbed::Ended::Code(0)));
+    assert_eq!(other.wait(STEP_TIMEOUT), Some(trunkline_testbed::Ended::Code(0)));
     let leases = redis.cli(&["SCARD", "tl:{lobby}:holders"]).unwrap();
     assert_eq!(leases, "1", "it gave its lease up");
     ann.silent(7 * SECOND).await;
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + STEP_TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited for: {what}");
         tokio::time::sleep(Duration::from_millis(200)).await;

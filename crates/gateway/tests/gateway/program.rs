@@ -1,4 +1,4 @@
-//! `trunkline` as a program: usage, announcement, environment, drain and exit codes.
+//! The program `trunkline`: settings, environment, address line, drain and exit codes.
 
 use std::{
     process::{Command, Output, Stdio},
@@ -15,7 +15,7 @@ fn gateway() -> GatewayBuilder {
     Gateway::builder(BINARY).env("RUST_LOG", "info").arg("--drain-delay").arg("0s")
 }
 
-/// Runs it to its end, which is expected to come by itself.
+/// Runs the program until it exits, for at most 20 s. Returns the exit code and the output.
 fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let command = |timeout: Duration| -> Output {
         let mut command = Command::new(BINARY);
@@ -36,7 +36,7 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn it_announces_itself_and_drains() {
+fn prints_its_address_serves_and_drains_on_sigterm() {
     let admin = free_port().unwrap();
     let mut gateway = gateway().admin_listen(admin).spawn().unwrap();
     let url = gateway.wait_listening().unwrap().to_owned();
@@ -59,7 +59,7 @@ fn it_announces_itself_and_drains() {
 }
 
 #[test]
-fn an_address_in_use_is_said() {
+fn address_in_use_exits_with_one_and_names_the_address() {
     let mut first = gateway().spawn().unwrap();
     first.wait_listening().unwrap();
     let address = format!("127.0.0.1:{}", first.port().unwrap());
@@ -69,11 +69,11 @@ fn an_address_in_use_is_said() {
 }
 
 #[test]
-fn wrong_usage_is_two() {
+fn invalid_settings_exit_with_two() {
     for (args, env, says) in [
         (&["--nonsense"][..], &[][..], "--nonsense"),
-        (&["serve", "--session-idle", "soon"], &[], "a time, such as"),
-        (&[], &[("TRUNKLINE_LISTEN", "nowhere")], "an address and port"),
+        (&["serve", "--session-idle", "soon"], &[], "a duration such as"),
+        (&[], &[("TRUNKLINE_LISTEN", "nowhere")], "an address and a port"),
         (&["--redis", "redis://127.0.0.1:1"], &[], "openssl rand -hex 64"),
         (&["--redis", "redis://127.0.0.1:1"], &[("TRUNKLINE_SECRET", "hunter2")], "64 bytes"),
         (&["--listen", "127.0.0.1:0", "--redis", "redis://u:hunter2@ /"], &[("TRUNKLINE_SECRET", SECRET)], "Redis URL"),
@@ -86,7 +86,7 @@ fn wrong_usage_is_two() {
 }
 
 #[test]
-fn help_tells_variables_but_no_secrets() {
+fn help_shows_variables_but_no_secrets() {
     let (code, text) = run(&["--help"], &[("TRUNKLINE_REDIS", "redis://u:hunter2@h"), ("TRUNKLINE_SECRET", SECRET)]);
     assert_eq!(code, Some(0));
     assert!(text.contains("TRUNKLINE_PUBLIC_ORIGIN") && text.contains("[default: 127.0.0.1:8080]"), "{text}");
@@ -94,7 +94,7 @@ fn help_tells_variables_but_no_secrets() {
 }
 
 #[test]
-fn variables_are_read_and_log_lines_carry_the_name() {
+fn environment_is_read_and_log_lines_have_the_instance_name() {
     let mut gateway = Gateway::builder(BINARY)
         .env("TRUNKLINE_INSTANCE", "gw-\"7\"")
         .env("TRUNKLINE_LOG", "json")
@@ -115,7 +115,7 @@ fn variables_are_read_and_log_lines_carry_the_name() {
 }
 
 #[test]
-fn without_redis_at_start_it_is_alive_but_not_ready() {
+fn starts_without_redis_alive_but_not_ready() {
     let port = free_port().unwrap();
     let mut gateway =
         gateway().redis(format!("redis://:hunter2@127.0.0.1:{port}")).env("TRUNKLINE_SECRET", SECRET).spawn().unwrap();
@@ -130,7 +130,7 @@ fn without_redis_at_start_it_is_alive_but_not_ready() {
 }
 
 #[test]
-fn with_redis_it_becomes_ready() {
+fn becomes_ready_with_redis() {
     let redis = Redis::start().unwrap();
     let mut gateway = gateway().redis(redis.url()).env("TRUNKLINE_SECRET", SECRET).spawn().unwrap();
     gateway.wait_listening().unwrap();

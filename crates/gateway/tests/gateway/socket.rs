@@ -1,8 +1,8 @@
-//! The socket as a client meets it, over both transports: mounted in an App, and taken over by our own server.
+//! Sockets from the client's side, over both transports: mounted in an App, and taken over by the gateway's own server.
 
+mod client;
 mod commands;
 mod endings;
-mod peer;
 mod wire;
 
 use std::{net::TcpListener, num::NonZeroU32};
@@ -37,7 +37,7 @@ enum Transport {
     TakenOver,
 }
 
-/// A gateway on a port of its own, stopped on drop.
+/// A gateway on its own port, stopped on drop.
 struct Site {
     port: u16,
     gateway: Gateway<LocalBus, MemorySessions>,
@@ -78,7 +78,7 @@ impl Drop for Site {
     }
 }
 
-/// Limits that no test meets by accident.
+/// Limits that no test reaches by accident.
 fn generous() -> Config {
     let limits = Limits { send_rate: None, join_rate: None, login_rate: None, ..Limits::default() };
     Config { limits, ..Config::default() }

@@ -1,4 +1,4 @@
-//! Pages of other sites, planted cookies and forged ones.
+//! Cross-site requests, planted cookies and forged cookies.
 
 use actix_web::http::StatusCode;
 use trunkline_gateway::Config;
@@ -10,7 +10,7 @@ use super::{
 };
 
 #[actix_web::test]
-async fn forms_of_other_sites_are_refused() {
+async fn forms_from_other_sites_are_refused() {
     let site = site(in_memory(), Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
@@ -30,7 +30,7 @@ async fn forms_of_other_sites_are_refused() {
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{value}");
         assert!(ann.get("/").send(&site).await.is_chat_of("ann"), "{value}");
     }
-    // One good header does not outweigh the other.
+    // Both headers must allow the request.
     let answer = ann
         .submit("/logout", "")
         .header("origin", "http://chat.example")
@@ -47,7 +47,7 @@ async fn forms_of_other_sites_are_refused() {
 }
 
 #[actix_web::test]
-async fn unclear_cookies_log_nobody_in() {
+async fn ambiguous_cookies_are_rejected() {
     let site = site(in_memory(), Config::default()).await;
     let (mut ann, mut eve) = (Browser::default(), Browser::default());
     ann.log_in(&site, "ann").await;
@@ -66,20 +66,20 @@ async fn unclear_cookies_log_nobody_in() {
         let probe = cookies.iter().fold(browser.fetch("/session"), |ask, line| ask.another("cookie", line));
         assert_eq!(probe.send(&site).await.status, StatusCode::UNAUTHORIZED, "{cookies:?}");
     }
-    // Foreign cookies do no harm, malformed ones neither.
+    // Cookies of other applications do no harm, even malformed ones.
     let mut browser = Browser { cookie: Some(format!("rubbish; a=b; %zz; {anns}; JSESSIONID=x")) };
     assert_eq!(browser.fetch("/session").send(&site).await.json()["user"], "ann");
 }
 
 #[actix_web::test]
-async fn forged_cookies_log_nobody_in() {
+async fn forged_cookies_are_rejected() {
     let keys = SecretKeys::new(["k".repeat(64)]).unwrap();
     let sessions = in_memory();
     let ours = site(sessions.clone(), Config { keys, ..Config::default() }).await;
     let theirs = site(sessions.clone(), Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&ours, "ann").await;
-    // Signed with a key that is known no more, and with one that is still accepted.
+    // The first site does not know the signing key; the second accepts it as an earlier key.
     assert!(ann.clone().get("/").send(&theirs).await.is_login_page());
     let keys = SecretKeys::new(["n".repeat(64), "k".repeat(64)]).unwrap();
     let renewed = site(sessions, Config { keys, ..Config::default() }).await;

@@ -1,4 +1,4 @@
-//! A browser, as far as HTTP goes: it keeps one site's cookies and sends the headers that browsers send.
+//! A browser on the level of HTTP: keeps the cookie of one site and sends the headers that browsers send.
 
 use actix_http::Request;
 use actix_web::{
@@ -16,7 +16,7 @@ use trunkline_bus::{LocalBus, LocalConfig};
 use trunkline_gateway::{Config, Gateway};
 use trunkline_session::Sessions;
 
-/// A gateway's routes on a service that needs no port.
+/// The routes of a new gateway as a service without a port.
 pub(crate) async fn site<S: Sessions>(
     sessions: S,
     config: Config,
@@ -25,7 +25,7 @@ pub(crate) async fn site<S: Sessions>(
     mounted(gateway).await
 }
 
-/// The same, of a gateway of which the test holds a clone.
+/// The routes of a given gateway as a service without a port.
 pub(crate) async fn mounted<S: Sessions>(
     gateway: Gateway<LocalBus, S>,
 ) -> impl Service<Request, Response = ServiceResponse<impl MessageBody + 'static>, Error = Error> {
@@ -33,7 +33,7 @@ pub(crate) async fn mounted<S: Sessions>(
     init_service(app.default_service(web::to(trunkline_gateway::not_found))).await
 }
 
-/// What came back.
+/// A received response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -71,13 +71,13 @@ impl Answer {
     }
 }
 
-/// A request in the making.
+/// A request that is being built.
 pub(crate) struct Ask<'a> {
     browser: &'a mut Browser,
     request: TestRequest,
 }
 
-/// Keeps cookies as `name=value`.
+/// The session cookie is kept as `name=value`.
 #[derive(Clone, Default)]
 pub(crate) struct Browser {
     pub(crate) cookie: Option<String>,
@@ -86,17 +86,17 @@ pub(crate) struct Browser {
 const PAGES: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 impl Browser {
-    /// A page load.
+    /// Loads a page.
     pub(crate) fn get(&mut self, path: &str) -> Ask<'_> {
         self.ask(Method::GET, path).header("accept", PAGES)
     }
 
-    /// `fetch` of a script.
+    /// Sends a request like `fetch` in a script.
     pub(crate) fn fetch(&mut self, path: &str) -> Ask<'_> {
         self.ask(Method::GET, path).header("accept", "*/*")
     }
 
-    /// A form is submitted.
+    /// Submits a form.
     pub(crate) fn submit(&mut self, path: &str, form: &str) -> Ask<'_> {
         self.ask(Method::POST, path)
             .header("accept", PAGES)
@@ -104,7 +104,7 @@ impl Browser {
             .body(form)
     }
 
-    /// A program posts JSON.
+    /// Posts JSON like a program.
     pub(crate) fn post_json(&mut self, path: &str, json: &str) -> Ask<'_> {
         self.ask(Method::POST, path).header("content-type", "application/json").body(json)
     }
@@ -121,7 +121,7 @@ impl Browser {
         Ask { browser: self, request }
     }
 
-    /// Logs in, which must succeed.
+    /// Logs in; the login must succeed.
     pub(crate) async fn log_in<A, B>(&mut self, site: &A, name: &str)
     where
         A: Service<Request, Response = ServiceResponse<B>, Error = Error>,

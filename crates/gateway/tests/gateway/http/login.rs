@@ -1,4 +1,4 @@
-//! `POST /login`, `POST /logout`, `GET /session`, and what they do to the cookie.
+//! `POST /login`, `POST /logout`, `GET /session`, and their effects on the cookie.
 
 use std::num::NonZeroU32;
 
@@ -12,18 +12,18 @@ use super::{
 };
 
 over_both_stores![
-    a_form_logs_in_and_out,
+    form_logs_in_and_out,
     json_logs_in_and_out,
-    names_are_exclusive,
-    a_second_click_does_not_meet_the_first,
-    somebody_else_takes_over,
-    the_same_name_again_gets_a_new_key,
-    the_probe_keeps_the_key,
-    page_loads_rotate_the_key,
-    tabs_restored_at_once_all_stay_logged_in,
+    names_in_use_and_lookalikes_are_refused,
+    repeated_login_form_replaces_its_first_session,
+    login_under_another_name_ends_the_old_session,
+    login_under_the_same_name_gets_a_new_key,
+    session_probe_keeps_the_session_key,
+    page_loads_rotate_the_session_key,
+    tabs_that_load_at_once_all_stay_logged_in,
 ];
 
-async fn a_form_logs_in_and_out(sessions: impl Sessions) {
+async fn form_logs_in_and_out(sessions: impl Sessions) {
     let site = site(sessions, Config { instance: "gw-2".into(), ..Config::default() }).await;
     let mut ann = Browser::default();
     assert!(ann.get("/").send(&site).await.is_login_page());
@@ -58,11 +58,11 @@ async fn json_logs_in_and_out(sessions: impl Sessions) {
     let kept = bob.clone();
     let answer = bob.post_json("/logout", "").send(&site).await;
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::NO_CONTENT, ""));
-    // The cookie that the browser forgot is good for nothing any more.
+    // The cookie that the browser deleted is no longer valid.
     let answer = kept.clone().fetch("/session").send(&site).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::UNAUTHORIZED, "not_logged_in"));
 
-    // A form, answered as JSON on request; other types of JSON's name; a name with space around it.
+    // A form answered as JSON on request, another spelling of the media type, and a name with surrounding space.
     let answer = bob.submit("/login", "name=%20bob%20").header("accept", "application/json").send(&site).await;
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, r#"{"user":"bob"}"#));
     let mut cai = Browser::default();
@@ -74,13 +74,13 @@ async fn json_logs_in_and_out(sessions: impl Sessions) {
     assert_eq!(answer.json()["user"], "蔡");
 }
 
-async fn names_are_exclusive(sessions: impl Sessions) {
+async fn names_in_use_and_lookalikes_are_refused(sessions: impl Sessions) {
     let site = site(sessions, Config::default()).await;
     Browser::default().log_in(&site, "paul").await;
     for name in ["paul", "PAUL", "раul"] {
         let json = format!(r#"{{"name":"{name}"}}"#);
         let answer = Browser::default().post_json("/login", &json).send(&site).await;
-        // Of two scripts: refused for that already.
+        // Letters of two scripts are refused by the rules for names.
         let expected = if name == "раul" { (400, "bad_name") } else { (409, "name_taken") };
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), expected, "{name}");
     }
@@ -93,12 +93,12 @@ async fn names_are_exclusive(sessions: impl Sessions) {
     }
 }
 
-async fn a_second_click_does_not_meet_the_first(sessions: impl Sessions) {
+async fn repeated_login_form_replaces_its_first_session(sessions: impl Sessions) {
     let site = site(sessions, Config::default()).await;
     let page = Browser::default().get("/").send(&site).await.body;
     let attempt = page.split("name=\"attempt\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let form = format!("name=ann&attempt={attempt}");
-    // The browser gives up the first request, and its answer with the cookie.
+    // The browser cancels the first request and drops its answer with the cookie.
     let mut given_up = Browser::default();
     assert_eq!(given_up.submit("/login", &form).send(&site).await.status, StatusCode::SEE_OTHER);
     let mut ann = Browser::default();
@@ -106,7 +106,7 @@ async fn a_second_click_does_not_meet_the_first(sessions: impl Sessions) {
     assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
     assert!(given_up.get("/").send(&site).await.is_login_page(), "one session holds the name");
 
-    // No other attempt gets it, whatever it says of itself.
+    // A login with another attempt does not get the name.
     let another: String = attempt.chars().rev().collect();
     for theirs in ["", &another, &attempt[1..]] {
         let answer = Browser::default().submit("/login", &format!("name=ann&attempt={theirs}")).send(&site).await;
@@ -116,7 +116,7 @@ async fn a_second_click_does_not_meet_the_first(sessions: impl Sessions) {
     assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
 }
 
-async fn somebody_else_takes_over(sessions: impl Sessions) {
+async fn login_under_another_name_ends_the_old_session(sessions: impl Sessions) {
     let mut endings = sessions.endings();
     let site = site(sessions, Config::default()).await;
     let mut browser = Browser::default();
@@ -129,7 +129,7 @@ async fn somebody_else_takes_over(sessions: impl Sessions) {
     Browser::default().log_in(&site, "ann").await;
 }
 
-async fn the_same_name_again_gets_a_new_key(sessions: impl Sessions) {
+async fn login_under_the_same_name_gets_a_new_key(sessions: impl Sessions) {
     let site = site(sessions, Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
@@ -140,7 +140,7 @@ async fn the_same_name_again_gets_a_new_key(sessions: impl Sessions) {
     assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
 }
 
-async fn the_probe_keeps_the_key(sessions: impl Sessions) {
+async fn session_probe_keeps_the_session_key(sessions: impl Sessions) {
     let site = site(sessions, Config { instance: "gw-3".into(), ..Config::default() }).await;
     let mut ann = Browser::default();
     assert_eq!(ann.fetch("/session").send(&site).await.code(), "not_logged_in");
@@ -157,7 +157,7 @@ async fn the_probe_keeps_the_key(sessions: impl Sessions) {
     assert_eq!(ann.cookie, before, "under the same key");
 }
 
-async fn page_loads_rotate_the_key(sessions: impl Sessions) {
+async fn page_loads_rotate_the_session_key(sessions: impl Sessions) {
     let site = site(sessions, Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
@@ -167,13 +167,13 @@ async fn page_loads_rotate_the_key(sessions: impl Sessions) {
         assert_eq!(answer.status, StatusCode::OK);
         assert_ne!(ann.cookie, before, "{path}");
     }
-    // An answer that was lost on its way, with the gateway that was to give it: the old key still opens the door.
+    // The answer with the new key was lost: the old key is still valid.
     let before = ann.clone();
     ann.get("/").send(&site).await;
     assert!(before.clone().get("/").send(&site).await.is_chat_of("ann"));
 }
 
-async fn tabs_restored_at_once_all_stay_logged_in(sessions: impl Sessions) {
+async fn tabs_that_load_at_once_all_stay_logged_in(sessions: impl Sessions) {
     let site = site(sessions, Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
@@ -189,7 +189,7 @@ async fn tabs_restored_at_once_all_stay_logged_in(sessions: impl Sessions) {
 }
 
 #[actix_web::test]
-async fn bad_names_and_bodies() {
+async fn invalid_names_and_bodies_are_refused() {
     let site = site(in_memory(), Config::default()).await;
     let long = "x".repeat(33);
     let huge = format!(r#"{{"name":"{}"}}"#, "x".repeat(9000));
@@ -224,14 +224,14 @@ async fn bad_names_and_bodies() {
     }
 }
 
-/// A new address each time, so that no limit is met.
+/// Returns a random address, so that no rate limit is reached.
 fn address() -> String {
     let [a, b, c]: [u8; 3] = rand::random();
     format!("10.{a}.{b}.{c}")
 }
 
 #[actix_web::test]
-async fn login_leads_back() {
+async fn login_redirects_to_local_next_paths_only() {
     let site = site(in_memory(), Config::default()).await;
     let mut ann = Browser::default();
     let page = ann.get("/rooms/den").send(&site).await;
@@ -253,7 +253,7 @@ async fn login_leads_back() {
 }
 
 #[actix_web::test]
-async fn too_many_attempts_wait() {
+async fn login_attempts_are_limited_per_address_and_name() {
     let limits = Limits { login_rate: NonZeroU32::new(3), ..Limits::default() };
     let trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
     let site = site(in_memory(), Config { limits, trusted_proxies, ..Config::default() }).await;
@@ -268,24 +268,24 @@ async fn too_many_attempts_wait() {
     assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
     let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
-    // Somebody else behind the same proxy is not meant.
+    // Another client behind the same proxy is not limited.
     assert_eq!(attempt("198.51.100.2", "b1").await.status, StatusCode::OK);
-    // A client's own X-Forwarded-For helps nobody.
+    // An X-Forwarded-For header that the client sends itself has no effect.
     let lie = attempt("203.0.113.9, 198.51.100.1", "a5").await;
     assert_eq!(lie.status, StatusCode::TOO_MANY_REQUESTS);
-    // One name from many addresses: five times a minute.
+    // One name from many addresses: five attempts per minute.
     for n in 0..5 {
         assert_ne!(attempt(&format!("203.0.113.{n}"), "carol").await.status, StatusCode::TOO_MANY_REQUESTS);
     }
     assert_eq!(attempt("203.0.113.99", "carol").await.status, StatusCode::TOO_MANY_REQUESTS);
-    // People see the page, with the time.
+    // Browsers get the login page with the time to wait.
     let ask = Browser::default();
     let page = { ask }.submit("/login", "name=x").header("x-forwarded-for", "198.51.100.1").send(&site).await;
     assert!(page.status == 429 && page.body.contains("Too many attempts. Try again in "));
 }
 
 #[actix_web::test]
-async fn cookies_as_they_were_set_up() {
+async fn cookie_settings_are_applied() {
     let cookie = CookieSettings { name: "__Host-s".into(), secure: true };
     let site = site(in_memory(), Config { cookie, ..Config::default() }).await;
     let answer = Browser::default().submit("/login", "name=ann").send(&site).await;

@@ -1,4 +1,4 @@
-//! Redis is really killed: everybody is told to come back, nobody is told to log in.
+//! Failures of the session store, with a real Redis server: the answers are 503, and never 401.
 
 use std::{
     collections::HashMap,
@@ -26,10 +26,10 @@ use super::{
 };
 
 #[actix_web::test]
-async fn while_the_store_is_away_and_after_it_came_back() {
+async fn unreachable_store_answers_503_and_keeps_sessions() {
     let mut redis = Redis::builder().append_only(AppendFsync::Always).start().unwrap();
     let site = site(in_redis(&redis), Config::default()).await;
-    let (mut ann, mut newcomer) = (Browser::default(), Browser::default());
+    let (mut ann, mut bob) = (Browser::default(), Browser::default());
     ann.log_in(&site, "ann").await;
     redis.kill().unwrap();
 
@@ -49,19 +49,19 @@ async fn while_the_store_is_away_and_after_it_came_back() {
     let answer = ann.submit("/logout", "").send(&site).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    // Somebody without a cookie sees the login page, and is told when logging in does not work.
-    assert!(newcomer.get("/").send(&site).await.is_login_page());
-    let answer = newcomer.post_json("/login", r#"{"name":"bob"}"#).send(&site).await;
+    // A person without a cookie sees the login page; a login says that it is not possible.
+    assert!(bob.get("/").send(&site).await.is_login_page());
+    let answer = bob.post_json("/login", r#"{"name":"bob"}"#).send(&site).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
     assert!(!answer.header("retry-after").is_empty());
-    let page = newcomer.submit("/login", "name=bob").send(&site).await;
+    let page = bob.submit("/login", "name=bob").send(&site).await;
     assert!(page.status == 503 && page.is_login_page() && page.body.contains("not possible at the moment"));
 
-    // The socket's handshake.
+    // The WebSocket handshake.
     let answer = upgrade(&mut ann).send(&site).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
 
-    // What needs no session answers as ever, and readiness says why.
+    // Routes without a session still answer, and readiness names the failure.
     assert_eq!(ann.fetch("/healthz").send(&site).await.status, StatusCode::OK);
     let ready = ann.fetch("/readyz").send(&site).await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -71,7 +71,7 @@ async fn while_the_store_is_away_and_after_it_came_back() {
     until_chat(&mut ann, &site).await;
 }
 
-/// Loads the page until it is the chat again; meanwhile it may say 503, and never that ann is not logged in.
+/// Loads the page until it is the chat page again. Until then every answer must be 503.
 async fn until_chat<A, B>(ann: &mut Browser, site: &A)
 where
     A: Service<Request, Response = ServiceResponse<B>, Error = Error>,
@@ -98,9 +98,9 @@ fn upgrade(browser: &mut Browser) -> super::browser::Ask<'_> {
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
 }
 
-/// A Redis that hangs is one that is away.
+/// A hanging Redis server is treated like an unreachable one.
 #[actix_web::test]
-async fn while_the_store_hangs() {
+async fn hanging_store_answers_503_in_bounded_time() {
     let mut redis = Redis::builder().start().unwrap();
     let site = site(in_redis(&redis), Config::default()).await;
     let mut ann = Browser::default();
@@ -114,9 +114,9 @@ async fn while_the_store_hangs() {
     until_chat(&mut ann, &site).await;
 }
 
-/// A Redis that can be read but takes no writes: who is logged in goes on, under the old key.
+/// Redis answers reads but refuses writes: existing sessions continue with their current key.
 #[actix_web::test]
-async fn while_the_store_is_full() {
+async fn store_without_memory_serves_existing_sessions() {
     let redis = Redis::builder().start().unwrap();
     let site = site(in_redis(&redis), Config::default()).await;
     let mut ann = Browser::default();
@@ -133,11 +133,11 @@ async fn while_the_store_is_full() {
     assert_ne!(ann.cookie, before);
 }
 
-/// A page load that a logout overtakes: 401, and the session does not come back.
+/// The session ends during a page load: the answer is 401, and the page load does not restore the session.
 #[actix_web::test]
-async fn a_logout_wins_over_a_page_load() {
-    let overtaken = Overtaken { inner: in_memory(), sid: Arc::default() };
-    let site = site(overtaken.clone(), Config::default()).await;
+async fn logout_during_a_page_load_ends_the_session() {
+    let sessions = EndsBeforeUpdate { inner: in_memory(), sid: Arc::default() };
+    let site = site(sessions.clone(), Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
     let page = ann.get("/").send(&site).await;
@@ -146,16 +146,16 @@ async fn a_logout_wins_over_a_page_load() {
     assert_eq!(ann.fetch("/session").send(&site).await.code(), "not_logged_in");
 }
 
-/// Sessions that end between the look-up and the update of a request.
+/// A store whose sessions end between the lookup and the update of a request.
 #[derive(Clone)]
-struct Overtaken<S> {
+struct EndsBeforeUpdate<S> {
     inner: S,
     sid: Arc<Mutex<Option<Sid>>>,
 }
 
 type State = HashMap<String, String>;
 
-impl<S: Sessions> SessionStore for Overtaken<S> {
+impl<S: Sessions> SessionStore for EndsBeforeUpdate<S> {
     async fn load(&self, key: &SessionKey) -> Result<Option<State>, LoadError> {
         self.inner.load(key).await
     }
@@ -179,7 +179,7 @@ impl<S: Sessions> SessionStore for Overtaken<S> {
     }
 }
 
-impl<S: Sessions> Sessions for Overtaken<S> {
+impl<S: Sessions> Sessions for EndsBeforeUpdate<S> {
     async fn claim(&self, user: &UserName, attempt: Option<Attempt>) -> Result<Sid, SessionError> {
         let sid = self.inner.claim(user, attempt).await?;
         *self.sid.lock().unwrap() = Some(sid);

@@ -1,4 +1,4 @@
-//! Pages, assets, probes, methods, languages and the headers of all of them.
+//! Pages, assets, probes, methods and languages, and the headers of each.
 
 use actix_web::http::{Method, StatusCode};
 use trunkline_bus::{LocalBus, LocalConfig};
@@ -21,7 +21,7 @@ fn assert_secure(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn pages_have_the_headers_and_what_the_scripts_need() {
+async fn pages_have_security_headers_and_the_elements_of_the_scripts() {
     let site = site(in_memory(), Config::default()).await;
     let mut ann = Browser::default();
     let login = ann.get("/").send(&site).await;
@@ -42,7 +42,7 @@ async fn pages_have_the_headers_and_what_the_scripts_need() {
     ] {
         assert!(chat.body.contains(part), "{part}");
     }
-    // No inline script, style or handler: the policy would not let it run.
+    // No inline script, style or handler, because the Content-Security-Policy blocks them.
     assert!(!chat.body.contains("<style") && !chat.body.contains(" style=") && !chat.body.contains(" onclick="));
     let strings = chat.body.split("id=\"strings\">").nth(1).unwrap().split("</script>").next().unwrap();
     let strings: serde_json::Value = serde_json::from_str(strings).unwrap();
@@ -50,12 +50,12 @@ async fn pages_have_the_headers_and_what_the_scripts_need() {
 }
 
 #[actix_web::test]
-async fn names_are_text_and_never_markup() {
+async fn names_are_escaped_in_pages() {
     let site = site(in_memory(), Config::default()).await;
     let mut eve = Browser::default();
     let refused = eve.submit("/login", "name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E").send(&site).await;
     assert_eq!(refused.status, 400);
-    // The field keeps what was typed, as text.
+    // The field keeps the name as it was typed, escaped.
     assert!(refused.body.contains("value=\"&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;\""), "{}", refused.body);
     assert!(!refused.body.contains("alert(1)</script>"));
     eve.log_in(&site, "O%27Neil").await;
@@ -63,7 +63,7 @@ async fn names_are_text_and_never_markup() {
 }
 
 #[actix_web::test]
-async fn languages() {
+async fn pages_use_the_accepted_language() {
     let site = site(in_memory(), Config::default()).await;
     let page = Browser::default().get("/").header("accept-language", "zh-CN,zh;q=0.9,en;q=0.8").send(&site).await;
     assert!(page.body.contains("<html lang=\"zh-Hans\">") && page.body.contains("登录"));
@@ -72,7 +72,7 @@ async fn languages() {
 }
 
 #[actix_web::test]
-async fn https_is_told_by_the_origin_or_by_a_trusted_proxy() {
+async fn https_follows_from_the_public_origin_or_a_trusted_proxy() {
     let public = Config { public_origins: vec!["https://chat.example".parse().unwrap()], ..Config::default() };
     let page = Browser::default().get("/").send(&site(in_memory(), public).await).await;
     assert!(page.header("strict-transport-security").starts_with("max-age="));
@@ -87,7 +87,7 @@ async fn https_is_told_by_the_origin_or_by_a_trusted_proxy() {
 }
 
 #[actix_web::test]
-async fn rooms() {
+async fn room_list_needs_a_session_and_comes_as_json_or_page() {
     let site = site(in_memory(), Config::default()).await;
     let mut ann = Browser::default();
     let answer = ann.fetch("/rooms").send(&site).await;
@@ -103,7 +103,7 @@ async fn rooms() {
 }
 
 #[actix_web::test]
-async fn what_is_not_there() {
+async fn unknown_paths_get_404() {
     let site = site(in_memory(), Config::default()).await;
     let long = format!("/rooms/{}", "x".repeat(65));
     for path in
@@ -117,7 +117,7 @@ async fn what_is_not_there() {
 }
 
 #[actix_web::test]
-async fn other_methods_are_refused_with_the_list() {
+async fn other_methods_get_405_with_allow() {
     let site = site(in_memory(), Config::default()).await;
     for (method, path, allow) in [
         (Method::POST, "/", "GET, HEAD"),
@@ -137,7 +137,7 @@ async fn other_methods_are_refused_with_the_list() {
 }
 
 #[actix_web::test]
-async fn assets_are_kept_for_ever_and_import_each_other_by_hashed_names() {
+async fn assets_are_cached_forever_and_import_hashed_names() {
     let site = site(in_memory(), Config::default()).await;
     let mut ann = Browser::default();
     ann.log_in(&site, "ann").await;
@@ -168,7 +168,7 @@ async fn assets_are_kept_for_ever_and_import_each_other_by_hashed_names() {
 }
 
 #[actix_web::test]
-async fn a_file_of_another_build_is_asked_for_again_and_no_answer_is_kept() {
+async fn file_of_another_build_is_redirected_and_never_cached() {
     let site = site(in_memory(), Config::default()).await;
     let ours = Browser::default().get("/").send(&site).await.body;
     let style = ours.split("\"/assets/style-").nth(1).unwrap().split('"').next().unwrap();
@@ -191,7 +191,7 @@ async fn a_file_of_another_build_is_asked_for_again_and_no_answer_is_kept() {
 }
 
 #[actix_web::test]
-async fn health_and_readiness() {
+async fn readiness_fails_while_draining_and_health_does_not() {
     let gateway = Gateway::new(LocalBus::new(LocalConfig::default()), in_memory(), Config::default()).unwrap();
     let site = mounted(gateway.clone()).await;
     let alive = Browser::default().fetch("/healthz").send(&site).await;

@@ -1,4 +1,4 @@
-//! What `/ws` answers before there is a socket, in the order of the protocol.
+//! Refusals of the WebSocket handshake, in the order that docs/PROTOCOL.md gives.
 
 use actix_web::http::{Method, StatusCode};
 use trunkline_bus::{LocalBus, LocalConfig};
@@ -24,13 +24,13 @@ fn is(answer: &Answer, status: StatusCode) -> bool {
 }
 
 #[actix_web::test]
-async fn refusals_come_in_order() {
+async fn handshake_refusals_follow_the_documented_order() {
     let site = site(in_memory(), Config::default()).await;
     let mut ann = Browser::default();
     let plain = ann.fetch("/ws").header("origin", "http://evil.example").send(&site).await;
     assert!(is(&plain, StatusCode::UPGRADE_REQUIRED));
     assert_eq!(plain.header("upgrade"), "websocket");
-    // Foreign and logged out: foreign counts.
+    // A foreign origin without a session: the origin is checked first.
     let foreign = upgrade(&mut ann).header("origin", "http://evil.example").send(&site).await;
     assert!(is(&foreign, StatusCode::FORBIDDEN));
     assert!(is(&upgrade(&mut ann).send(&site).await, StatusCode::UNAUTHORIZED));
@@ -42,7 +42,7 @@ async fn refusals_come_in_order() {
 }
 
 #[actix_web::test]
-async fn a_draining_instance_sends_sockets_elsewhere() {
+async fn draining_instance_refuses_new_sockets() {
     let config = Config { drain_delay: std::time::Duration::ZERO, ..Config::default() };
     let gateway = Gateway::new(LocalBus::new(LocalConfig::default()), in_memory(), config).unwrap();
     let site = mounted(gateway.clone()).await;

@@ -1,25 +1,25 @@
-//! What each command is answered with.
+//! The answers to each command.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Site, Transport, count, generous, limited, over_both_transports, peer::Person};
+use super::{Site, Transport, client::Person, count, generous, limited, over_both_transports};
 
 over_both_transports!(
-    two_people_talk,
-    a_retry_gets_the_first_position_and_the_first_text_stands,
-    a_resume_brings_exactly_what_was_missed,
-    a_reader_that_pauses_misses_nothing,
-    commands_that_cannot_be_carried_out_say_why,
-    history_comes_in_pages_that_adjoin,
-    too_many_messages_are_refused_with_a_time_to_wait,
-    who_waits_as_told_gets_everything_out,
-    a_socket_is_in_no_more_rooms_than_it_may,
-    the_oldest_socket_makes_room_for_the_newest,
+    two_members_exchange_messages,
+    retry_returns_the_first_position_and_keeps_the_first_text,
+    resume_delivers_exactly_the_missed_messages,
+    paused_reader_misses_no_message,
+    refused_commands_name_the_reason,
+    history_pages_are_contiguous,
+    rate_limited_message_is_refused_with_retry_after,
+    rate_limited_client_can_send_again_after_retry_after,
+    rooms_per_socket_are_limited,
+    socket_above_the_user_limit_closes_the_oldest,
 );
 
-async fn two_people_talk(transport: Transport) {
+async fn two_members_exchange_messages(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     let mut bob = Person::log_in(&site, "bob").await.connect().await;
@@ -39,7 +39,7 @@ async fn two_people_talk(transport: Transport) {
     assert_eq!(bob.next().await["code"], "unknown_type", "nothing of a room after its left");
 }
 
-async fn a_retry_gets_the_first_position_and_the_first_text_stands(transport: Transport) {
+async fn retry_returns_the_first_position_and_keeps_the_first_text(transport: Transport) {
     let site = Site::start(transport, generous());
     let person = Person::log_in(&site, "ann").await;
     let (mut one, mut other) = (person.connect().await, person.connect().await);
@@ -54,7 +54,7 @@ async fn a_retry_gets_the_first_position_and_the_first_text_stands(transport: Tr
     assert_eq!(fresh.next_of("message").await["text"], "first");
 }
 
-async fn a_resume_brings_exactly_what_was_missed(transport: Transport) {
+async fn resume_delivers_exactly_the_missed_messages(transport: Transport) {
     let site = Site::start(transport, generous());
     let person = Person::log_in(&site, "ann").await;
     let mut ann = person.connect().await;
@@ -83,8 +83,8 @@ async fn a_resume_brings_exactly_what_was_missed(transport: Transport) {
     assert_eq!(all.next_of("message").await["pos"], positions[0]);
 }
 
-/// Half a MiB is more than the connection holds for a client that reads nothing.
-async fn a_reader_that_pauses_misses_nothing(transport: Transport) {
+/// The test sends 512 KiB, more than the buffers of a connection hold for a client that does not read.
+async fn paused_reader_misses_no_message(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     let mut bob = Person::log_in(&site, "bob").await.connect().await;
@@ -101,7 +101,7 @@ async fn a_reader_that_pauses_misses_nothing(transport: Transport) {
     }
 }
 
-async fn commands_that_cannot_be_carried_out_say_why(transport: Transport) {
+async fn refused_commands_name_the_reason(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     let table = [
@@ -128,7 +128,7 @@ async fn commands_that_cannot_be_carried_out_say_why(transport: Transport) {
     assert_eq!((&refusal["code"], &refusal["id"]), (&json!("too_long"), &json!("long")));
 }
 
-async fn history_comes_in_pages_that_adjoin(transport: Transport) {
+async fn history_pages_are_contiguous(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.join("lobby").await;
@@ -158,7 +158,7 @@ async fn history_comes_in_pages_that_adjoin(transport: Transport) {
     assert!(pages > 1, "a page is bounded by bytes");
 }
 
-async fn too_many_messages_are_refused_with_a_time_to_wait(transport: Transport) {
+async fn rate_limited_message_is_refused_with_retry_after(transport: Transport) {
     let site = Site::start(transport, limited(|limits| limits.send_rate = count(1)));
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.join("lobby").await;
@@ -170,8 +170,8 @@ async fn too_many_messages_are_refused_with_a_time_to_wait(transport: Transport)
     assert!(refusal["retry_after_ms"].as_u64().unwrap() > 0 && refusal["id"].is_string());
 }
 
-/// An outbox that grew while the network was away: more messages than refusals that end a socket.
-async fn who_waits_as_told_gets_everything_out(transport: Transport) {
+/// An outbox that grew during a network outage: more messages than the number of refusals that closes a socket.
+async fn rate_limited_client_can_send_again_after_retry_after(transport: Transport) {
     let site = Site::start(transport, limited(|limits| limits.send_rate = count(200)));
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.join("lobby").await;
@@ -197,7 +197,7 @@ async fn who_waits_as_told_gets_everything_out(transport: Transport) {
     assert!(refused < 20, "{refused} refusals");
 }
 
-async fn a_socket_is_in_no_more_rooms_than_it_may(transport: Transport) {
+async fn rooms_per_socket_are_limited(transport: Transport) {
     let site = Site::start(transport, limited(|limits| limits.rooms_per_socket = 2));
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.join("one").await;
@@ -209,13 +209,13 @@ async fn a_socket_is_in_no_more_rooms_than_it_may(transport: Transport) {
     ann.join("three").await;
 }
 
-async fn the_oldest_socket_makes_room_for_the_newest(transport: Transport) {
+async fn socket_above_the_user_limit_closes_the_oldest(transport: Transport) {
     let site = Site::start(transport, limited(|limits| limits.sockets_per_user = count(2)));
     let person = Person::log_in(&site, "ann").await;
     let mut oldest = person.connect().await;
     let mut second = person.connect().await;
     let mut newest = person.connect().await;
-    assert_eq!(oldest.end().await, super::peer::End::Close(4409));
+    assert_eq!(oldest.end().await, super::client::End::Close(4409));
     second.join("lobby").await;
     newest.join("lobby").await;
 }

@@ -1,4 +1,4 @@
-//! How a socket ends, and that nothing else does.
+//! The ways in which a socket ends, and that other sockets stay open.
 
 use std::time::Duration;
 
@@ -8,22 +8,23 @@ use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use trunkline_gateway::Config;
 
 use super::{
-    Site, Transport, generous, over_both_transports,
-    peer::{End, Person},
+    Site, Transport,
+    client::{End, Person},
+    generous, over_both_transports,
 };
 
 over_both_transports!(
-    a_close_is_answered_with_its_code,
-    three_bad_frames_in_a_row_end_a_socket,
-    a_hundred_refusals_end_a_socket,
-    a_silent_client_is_closed,
-    logout_ends_every_socket_of_the_session,
-    a_drain_tells_everybody_then_closes,
-    a_client_that_is_cut_off_is_forgotten,
-    a_websocket_ping_is_answered,
+    close_frame_is_echoed_with_its_code,
+    three_malformed_frames_in_a_row_close_the_socket,
+    hundred_rate_limited_commands_close_the_socket,
+    client_that_answers_no_ping_is_closed,
+    logout_closes_every_socket_of_the_session,
+    drain_sends_closing_then_closes_each_socket,
+    socket_of_a_vanished_client_is_removed,
+    websocket_ping_is_answered_with_its_payload,
 );
 
-async fn a_close_is_answered_with_its_code(transport: Transport) {
+async fn close_frame_is_echoed_with_its_code(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     let close = CloseFrame { code: 4000.into(), reason: "".into() };
@@ -31,7 +32,7 @@ async fn a_close_is_answered_with_its_code(transport: Transport) {
     assert_eq!(ann.end().await, End::Close(4000));
 }
 
-async fn three_bad_frames_in_a_row_end_a_socket(transport: Transport) {
+async fn three_malformed_frames_in_a_row_close_the_socket(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     for _ in 0..2 {
@@ -44,7 +45,7 @@ async fn three_bad_frames_in_a_row_end_a_socket(transport: Transport) {
     assert_eq!(ann.end().await, End::Close(1008));
 }
 
-async fn a_hundred_refusals_end_a_socket(transport: Transport) {
+async fn hundred_rate_limited_commands_close_the_socket(transport: Transport) {
     let site = Site::start(transport, Config::default());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.join("lobby").await;
@@ -56,14 +57,14 @@ async fn a_hundred_refusals_end_a_socket(transport: Transport) {
     assert_eq!(ann.end().await, End::Close(1008));
 }
 
-async fn a_silent_client_is_closed(transport: Transport) {
+async fn client_that_answers_no_ping_is_closed(transport: Transport) {
     let config = Config { ping_interval: Duration::from_millis(300), ..generous() };
     let site = Site::start(transport, config);
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     assert_eq!(ann.end().await, End::Close(4408));
 }
 
-async fn logout_ends_every_socket_of_the_session(transport: Transport) {
+async fn logout_closes_every_socket_of_the_session(transport: Transport) {
     let site = Site::start(transport, generous());
     let person = Person::log_in(&site, "ann").await;
     let mut bob = Person::log_in(&site, "bob").await.connect().await;
@@ -74,7 +75,7 @@ async fn logout_ends_every_socket_of_the_session(transport: Transport) {
     bob.join("lobby").await;
 }
 
-async fn a_drain_tells_everybody_then_closes(transport: Transport) {
+async fn drain_sends_closing_then_closes_each_socket(transport: Transport) {
     let config = Config { drain_delay: Duration::ZERO, drain_window: Duration::from_millis(400), ..generous() };
     let site = Site::start(transport, config);
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
@@ -91,7 +92,7 @@ async fn a_drain_tells_everybody_then_closes(transport: Transport) {
     assert_eq!(site.gateway.sockets(), 0);
 }
 
-async fn a_client_that_is_cut_off_is_forgotten(transport: Transport) {
+async fn socket_of_a_vanished_client_is_removed(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.join("lobby").await;
@@ -106,7 +107,7 @@ async fn a_client_that_is_cut_off_is_forgotten(transport: Transport) {
     panic!("the socket is still there");
 }
 
-async fn a_websocket_ping_is_answered(transport: Transport) {
+async fn websocket_ping_is_answered_with_its_payload(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     ann.0.send(Message::Ping(vec![1, 2, 3].into())).await.unwrap();

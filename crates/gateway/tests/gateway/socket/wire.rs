@@ -1,17 +1,18 @@
-//! Raw bytes that RFC 6455 forbids or that are meant to hurt.
+//! Raw bytes that RFC 6455 forbids, and frames built to exhaust memory.
 
 use super::{
-    Site, Transport, generous, over_both_transports,
-    peer::{End, Person},
+    Site, Transport,
+    client::{End, Person},
+    generous, over_both_transports,
 };
 
 over_both_transports!(
-    forbidden_frames_end_the_socket_with_their_code,
-    a_giant_frame_is_refused_before_it_is_buffered,
-    a_frame_in_single_bytes_is_a_frame,
+    forbidden_frames_close_the_socket_with_their_code,
+    oversized_frame_is_refused_before_it_is_buffered,
+    frame_that_arrives_byte_by_byte_is_decoded,
 );
 
-async fn forbidden_frames_end_the_socket_with_their_code(transport: Transport) {
+async fn forbidden_frames_close_the_socket_with_their_code(transport: Transport) {
     let site = Site::start(transport, generous());
     let person = Person::log_in(&site, "ann").await;
     let table: [(&str, &[u8], u16); 5] = [
@@ -28,7 +29,7 @@ async fn forbidden_frames_end_the_socket_with_their_code(transport: Transport) {
     }
 }
 
-async fn a_giant_frame_is_refused_before_it_is_buffered(transport: Transport) {
+async fn oversized_frame_is_refused_before_it_is_buffered(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut peer = Person::log_in(&site, "ann").await.connect().await;
     let mut header = vec![0x81, 0xFF];
@@ -37,7 +38,7 @@ async fn a_giant_frame_is_refused_before_it_is_buffered(transport: Transport) {
     assert_eq!(peer.end().await, End::Close(1009));
 }
 
-async fn a_frame_in_single_bytes_is_a_frame(transport: Transport) {
+async fn frame_that_arrives_byte_by_byte_is_decoded(transport: Transport) {
     let site = Site::start(transport, generous());
     let mut peer = Person::log_in(&site, "ann").await.connect().await;
     let json = br#"{"type":"join","room":"lobby"}"#;

@@ -1,54 +1,54 @@
-//! From the files of `web/` to files with content-hashed names, so that a browser may keep them for ever.
+//! Turns the files of `web/` into files with content-hashed names, which a browser can cache without a time limit.
 //!
-//! ES modules import each other by name, so an import must name the hashed file, and the hash of the importing file must
-//! change with it: a module is hashed after all that it imports. Pure, and part of the build script: a dangling or cyclic
-//! import does not compile.
+//! ES modules import each other by name. An import must name the hashed file, and the hash of the importing file must
+//! change with it, so a module is hashed after all modules that it imports. The code is pure and runs in the build
+//! script: a dangling or cyclic import fails the build.
 //!
-//! Scripts and styles lose what only their readers need: indentation, and lines that are empty or only comment.
+//! Indentation, empty lines and comment lines are removed from scripts and style sheets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-/// A file ready to be served.
+/// A file with its hashed name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bundled {
-    /// Its name in `web/`.
+pub(crate) struct BundledAsset {
+    /// The file name in `web/`.
     pub(crate) name: String,
-    /// Its name for browsers: `<stem>-<hash>.<extension>`.
+    /// The file name in the binary: `<stem>-<hash>.<extension>`.
     pub(crate) file: String,
     /// The media type.
     pub(crate) content_type: &'static str,
-    /// What is in it, with imports rewritten.
+    /// The content, with imports rewritten.
     pub(crate) text: String,
 }
 
 /// Why files cannot be bundled.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BundleError {
-    /// A module imports a file that is not there.
+    /// A module imports a file that does not exist.
     Dangling {
         /// The importing file.
         importer: String,
-        /// What it asks for.
+        /// The missing file.
         import: String,
     },
-    /// Modules import each other in a circle, so none can be hashed first.
+    /// Modules import each other in a cycle, so none can be hashed first. Holds one of them.
     Cycle(String),
 }
 
 impl std::fmt::Display for BundleError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Dangling { importer, import } => write!(f, "{importer} imports {import}, which is not there"),
-            Self::Cycle(name) => write!(f, "{name} imports itself through others"),
+            Self::Dangling { importer, import } => write!(f, "{importer} imports {import}, which does not exist"),
+            Self::Cycle(name) => write!(f, "{name} is part of an import cycle"),
         }
     }
 }
 
 impl std::error::Error for BundleError {}
 
-/// The media type of a file that browsers get; `None` for what stays out (tests, documents, settings of tools).
+/// Returns the media type of a file that browsers load; `None` for tests, documents and settings of tools.
 pub(crate) fn content_type(name: &str) -> Option<&'static str> {
     let (stem, extension) = name.rsplit_once('.')?;
     match extension {
@@ -60,8 +60,9 @@ pub(crate) fn content_type(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Names and texts in, the same files with hashed names out, sorted by name. What has no [`content_type`] stays out.
-pub(crate) fn bundle(files: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Bundled>, BundleError> {
+/// Bundles files, given as names and contents. Returns them sorted by name; files without a [`content_type`] are left
+/// out.
+pub(crate) fn bundle(files: impl IntoIterator<Item = (String, String)>) -> Result<Vec<BundledAsset>, BundleError> {
     let sources: BTreeMap<String, String> = files.into_iter().collect();
     let mut done = BTreeMap::new();
     for name in sources.keys() {
@@ -73,14 +74,14 @@ pub(crate) fn bundle(files: impl IntoIterator<Item = (String, String)>) -> Resul
 fn visit(
     name: &str,
     sources: &BTreeMap<String, String>,
-    done: &mut BTreeMap<String, Bundled>,
-    under_way: &mut BTreeSet<String>,
+    done: &mut BTreeMap<String, BundledAsset>,
+    in_progress: &mut BTreeSet<String>,
 ) -> Result<(), BundleError> {
     let (Some(source), Some(content_type)) = (sources.get(name), content_type(name)) else { return Ok(()) };
     if done.contains_key(name) {
         return Ok(());
     }
-    if !under_way.insert(name.to_owned()) {
+    if !in_progress.insert(name.to_owned()) {
         return Err(BundleError::Cycle(name.to_owned()));
     }
     let mut text = String::with_capacity(source.len());
@@ -88,7 +89,7 @@ fn visit(
         match imported(line).filter(|_| name.ends_with(".js")) {
             None => text.push_str(line),
             Some(import) => {
-                visit(import, sources, done, under_way)?;
+                visit(import, sources, done, in_progress)?;
                 let Some(target) = done.get(import) else {
                     return Err(BundleError::Dangling { importer: name.to_owned(), import: import.to_owned() });
                 };
@@ -97,14 +98,14 @@ fn visit(
         }
         text.push('\n');
     }
-    under_way.remove(name);
+    in_progress.remove(name);
     let file = hashed(name, &text);
-    done.insert(name.to_owned(), Bundled { name: name.to_owned(), file, content_type, text });
+    done.insert(name.to_owned(), BundledAsset { name: name.to_owned(), file, content_type, text });
     Ok(())
 }
 
-/// The lines that browsers get of a file. In scripts and styles no text spans lines, which a test beside them holds, so
-/// that indentation means nothing; and a comment that begins a line ends one.
+/// Returns the lines of a file that are served. In scripts and style sheets no string spans lines (a test in `web/`
+/// checks this), so indentation has no meaning, and a comment that begins a line also ends a line.
 fn lines<'a>(name: &str, source: &'a str) -> impl Iterator<Item = &'a str> {
     let code = name.ends_with(".js") || name.ends_with(".css");
     let mut in_comment = false;
@@ -121,8 +122,8 @@ fn lines<'a>(name: &str, source: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// The file that a line imports: `import … from "./name.js";`, `export … from "./name.js";` or `import "./name.js";`.
-/// Anything else, such as a type in a comment, is left alone.
+/// Returns the file that a line imports: `import … from "./name.js";`, `export … from "./name.js";` or `import
+/// "./name.js";`. Other lines, such as a type in a comment, are not imports.
 fn imported(line: &str) -> Option<&str> {
     if !line.starts_with("import ") && !line.starts_with("export ") {
         return None;
@@ -132,7 +133,7 @@ fn imported(line: &str) -> Option<&str> {
     (before == "import" || before.ends_with(" from")).then_some(rest)
 }
 
-/// 64 bits of SHA-256 in the name: enough for two versions of a file to differ.
+/// Adds 64 bits of SHA-256 to the name, which tells versions of one file apart.
 fn hashed(name: &str, text: &str) -> String {
     let hash: String = Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     match name.rsplit_once('.') {
@@ -145,11 +146,11 @@ fn hashed(name: &str, text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn files(files: &[(&str, &str)]) -> Result<Vec<Bundled>, BundleError> {
+    fn files(files: &[(&str, &str)]) -> Result<Vec<BundledAsset>, BundleError> {
         bundle(files.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())))
     }
 
-    fn named<'a>(bundled: &'a [Bundled], name: &str) -> &'a Bundled {
+    fn named<'a>(bundled: &'a [BundledAsset], name: &str) -> &'a BundledAsset {
         bundled.iter().find(|file| file.name == name).unwrap()
     }
 
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_changes_the_names_of_all_importers_and_of_nothing_else() {
+    fn a_change_renames_the_file_and_its_importers_only() {
         let with = |c: &str| {
             files(&[("a.js", "import \"./b.js\";\n"), ("b.js", "import \"./c.js\";\n"), ("c.js", c), ("d.css", "")])
                 .unwrap()
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_import_lines_are_touched() {
+    fn only_import_lines_are_rewritten() {
         let text = "import(\"./b.js\")\nconst x = \"./b.js\";\nexport const y = \"./b.js\";\n";
         let found = files(&[("a.js", text), ("b.js", ""), ("c.css", "import \"./b.js\";\n")]).unwrap();
         assert_eq!(named(&found, "a.js").text, text);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_readers_need_is_left_out() {
+    fn indentation_and_comments_are_removed() {
         let script = "/** A\n * b.\n */\n\n// c\nif (d) { // e\n  /* f */\n  g(\"/*\");\n}\n";
         let found =
             files(&[("a.js", script), ("b.css", "/* A */\na {\n  b: c; }\n"), ("c.svg", "<svg>\n  //\n</svg>\n")]);
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_for_browsers_stays_out() {
+    fn tests_documents_and_tool_settings_are_left_out() {
         let out = ["PAGE.md", "x.test.js", "package.json", "tsconfig.json", "eslint.config.js", "js"];
         assert!(out.iter().all(|name| content_type(name).is_none()));
     }

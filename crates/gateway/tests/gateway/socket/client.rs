@@ -1,4 +1,4 @@
-//! A client with nothing of its own: what it is told to send, byte for byte, and what comes back.
+//! A client that sends exactly what a test gives it, and returns what it receives.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use tokio_tungstenite::{
 
 use super::Site;
 
-/// Longest wait for anything; much longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time for a single step of a test; much longer than any step takes.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A logged in person.
+/// A user with a session.
 #[derive(Clone)]
 pub(super) struct Person {
     port: u16,
     cookie: String,
 }
 
-/// One socket of a person.
-pub(super) struct Peer(pub(super) WebSocketStream<TcpStream>);
+/// One socket of a user.
+pub(super) struct TestSocket(pub(super) WebSocketStream<TcpStream>);
 
-/// What ended a socket.
+/// How a socket ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     Close(u16),
@@ -37,7 +37,7 @@ pub(super) enum End {
     Cut,
 }
 
-/// One HTTP request, its answer as text.
+/// Sends one HTTP request and returns the response as text.
 pub(super) async fn ask(port: u16, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!(
@@ -47,7 +47,7 @@ pub(super) async fn ask(port: u16, head: &str, body: &str) -> String {
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    timeout(STEP_TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
 }
 
@@ -65,39 +65,39 @@ impl Person {
         assert!(answer.starts_with("HTTP/1.1 204") || answer.starts_with("HTTP/1.1 303"), "{answer}");
     }
 
-    /// A socket, its `welcome` read.
-    pub(super) async fn connect(&self) -> Peer {
-        let mut peer = self.open().await.unwrap();
-        assert_eq!(peer.next().await["type"], "welcome");
-        peer
+    /// Opens a socket and reads its `welcome`.
+    pub(super) async fn connect(&self) -> TestSocket {
+        let mut socket = self.open().await.unwrap();
+        assert_eq!(socket.next().await["type"], "welcome");
+        socket
     }
 
-    pub(super) async fn open(&self) -> Result<Peer, tokio_tungstenite::tungstenite::Error> {
+    pub(super) async fn open(&self) -> Result<TestSocket, tokio_tungstenite::tungstenite::Error> {
         let mut request = format!("ws://127.0.0.1:{}/ws", self.port).into_client_request().unwrap();
         request.headers_mut().insert("cookie", self.cookie.parse().unwrap());
         request.headers_mut().insert("sec-websocket-protocol", "trunkline.v1".parse().unwrap());
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let (socket, answer) = client_async(request, stream).await?;
         assert_eq!(answer.headers()["sec-websocket-protocol"], "trunkline.v1");
-        Ok(Peer(socket))
+        Ok(TestSocket(socket))
     }
 }
 
-impl Peer {
+impl TestSocket {
     pub(super) async fn send(&mut self, frame: Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
     /// Writes bytes as they are.
     pub(super) async fn write(&mut self, bytes: &[u8]) {
-        // The gateway may have closed already: then it is what it answered that counts.
+        // The gateway may have closed the socket already; the test judges the frames that it sent.
         let _ = self.0.get_mut().write_all(bytes).await;
     }
 
-    /// The next frame; pings of the protocol are skipped.
+    /// Returns the next frame that is neither `ping` nor `presence`.
     pub(super) async fn next(&mut self) -> Value {
         loop {
-            let frame = timeout(PATIENCE, self.0.next()).await.expect("a frame").expect("no end").unwrap();
+            let frame = timeout(STEP_TIMEOUT, self.0.next()).await.expect("a frame").expect("no end").unwrap();
             let Message::Text(text) = frame else { continue };
             let frame: Value = serde_json::from_str(&text).unwrap();
             if frame["type"] != "ping" && frame["type"] != "presence" {
@@ -106,7 +106,7 @@ impl Peer {
         }
     }
 
-    /// The next frame of this type; others are dropped.
+    /// Returns the next frame of this type and drops others.
     pub(super) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -121,11 +121,11 @@ impl Peer {
         self.next_of("joined").await
     }
 
-    /// Reads to the end.
+    /// Reads until the socket ends.
     pub(super) async fn end(&mut self) -> End {
         let mut end = End::Cut;
         loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("an end") {
+            match timeout(STEP_TIMEOUT, self.0.next()).await.expect("an end") {
                 Some(Ok(Message::Close(Some(close)))) => end = End::Close(u16::from(close.code)),
                 Some(Ok(Message::Close(None))) => end = End::Close(CloseCode::Status.into()),
                 Some(Ok(_)) => {}

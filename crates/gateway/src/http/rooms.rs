@@ -1,0 +1,48 @@
+//! `GET /rooms`: the rooms that have members.
+
+use actix_session::Session;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+use trunkline_session::{Sessions, principal, rotate};
+
+use super::{
+    HttpState, RoomListError,
+    cookie_check::{explain, without_marker},
+    error::{HTML, HttpError, accepts_html},
+};
+use crate::pages::{self, PageLanguage};
+
+/// Returns the rooms that have members on any instance, the largest first, as JSON or as a page.
+pub(super) async fn list<S: Sessions>(
+    state: web::Data<HttpState<S>>,
+    request: HttpRequest,
+    session: Session,
+) -> HttpResponse {
+    let as_page = accepts_html(&request);
+    let strings = PageLanguage::of(&request).strings();
+    let Some(principal) = principal(&session) else {
+        if !as_page {
+            return HttpError::NotLoggedIn.json();
+        }
+        let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::default() };
+        return HttpError::NotLoggedIn.page(pages::login(strings, &explain(&request, login)));
+    };
+    if let Some(redirect) = without_marker(&request) {
+        return redirect;
+    }
+    let mut rooms = match state.gateway.rooms(&principal.user).await {
+        Ok(rooms) => rooms,
+        Err(RoomListError::Denied(denied)) => return HttpError::Forbidden(denied).answer(&request),
+        Err(RoomListError::Unavailable(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "reading the room counts failed; answering 503");
+            return HttpError::Unavailable.answer(&request);
+        }
+    };
+    rooms.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
+    if as_page {
+        rotate(&session);
+        return HttpResponse::Ok().content_type(HTML).body(pages::rooms(strings, &rooms).into_string());
+    }
+    let rooms: Vec<Value> = rooms.into_iter().map(|(room, count)| json!({ "room": room, "count": count })).collect();
+    HttpResponse::Ok().json(json!({ "rooms": rooms }))
+}
