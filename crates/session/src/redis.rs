@@ -4,10 +4,11 @@
 //! `keyring.lua`) and `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that holds the sid.
 //! Both share a hash tag and an expiry, so that one script changes both, on Redis Cluster too. Redis's clock counts.
 //!
-//! Besides `EVALSHA`, `SCRIPT LOAD`, `PING` and what connecting takes, the user needs `GET`, `SET`, `DEL`, `HGET`,
-//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `TIME` and `UNWATCH`, on keys `<prefix>:s:*` and `<prefix>:n:*`, and
-//! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`.
+//! The Redis user needs `EVALSHA`, `SCRIPT LOAD`, `PING` and the commands of connecting; `GET`, `SET`, `DEL`, `HGET`,
+//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT` and `TIME` on the keys `<prefix>:s:*` and `<prefix>:n:*`; `PUBLISH` and
+//! `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0.
 
+mod connect;
 mod link;
 mod listener;
 
@@ -21,11 +22,14 @@ use ::redis::Script;
 use tokio::sync::broadcast;
 use trunkline_domain::{UserName, millis};
 
-use self::{link::Link, listener::Listener};
+use self::{link::RedisConnections, listener::Listener};
 use crate::{
     Backend, Digest, Ending, Endings, Found, InvalidSettings, KeyChange, Lifetimes, Salt, SessionError, Sid, Store,
     endings,
 };
+
+/// How long Redis may take to answer one command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sessions in Redis 6.2 or later, or Valkey.
 ///
@@ -48,7 +52,7 @@ impl RedisSessions {
         Ok(Self::new(Redis(Arc::new(Shared {
             prefix: prefix.to_owned(),
             lifetimes,
-            link: Link::new(url)?,
+            connections: RedisConnections::new(url)?,
             scripts: Scripts::default(),
             endings: broadcast::channel(endings::BACKLOG).0,
             listener: Mutex::default(),
@@ -63,7 +67,7 @@ pub struct Redis(Arc<Shared>);
 struct Shared {
     prefix: String,
     lifetimes: Lifetimes,
-    link: Link,
+    connections: RedisConnections,
     scripts: Scripts,
     endings: broadcast::Sender<Ending>,
     /// Started by the first who wants to hear; ends with the last handle.
@@ -79,8 +83,13 @@ impl Shared {
         format!("{}:n:{{{}}}", self.prefix, sid.name_tag())
     }
 
+    /// Pub/sub ignores databases (<https://redis.io/docs/latest/develop/pubsub/#database--scoping>), so the name tells
+    /// them apart.
     fn channel(&self) -> String {
-        format!("{}:ended", self.prefix)
+        match self.connections.database() {
+            0 => format!("{}:ended", self.prefix),
+            database => format!("{}:ended:{database}", self.prefix),
+        }
     }
 }
 
@@ -128,7 +137,7 @@ impl Backend for Redis {
         let shared = &*self.0;
         let mut claim = shared.scripts.claim.key(shared.session(sid));
         claim.key(shared.name(sid)).arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM));
-        shared.link.on_pool(&claim).await
+        shared.connections.on_pool(&claim).await
     }
 
     async fn issue(&self, sid: Sid, key: Digest, state: &str) -> Result<bool, SessionError> {
@@ -136,7 +145,7 @@ impl Backend for Redis {
         let mut issue = shared.scripts.issue.key(shared.session(sid));
         issue.key(shared.name(sid)).arg(key.to_string()).arg(state);
         issue.arg(millis(shared.lifetimes.unconfirmed())).arg(millis(shared.lifetimes.max));
-        shared.link.on_pool(&issue).await
+        shared.connections.on_pool(&issue).await
     }
 
     async fn find(&self, sid: Sid, key: Digest) -> Result<Option<Found>, SessionError> {
@@ -144,7 +153,7 @@ impl Backend for Redis {
         let mut find = shared.scripts.find.key(shared.session(sid));
         find.key(shared.name(sid)).arg(key.to_string());
         find.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let found: Option<(String, String)> = shared.link.on_shared(&find).await?;
+        let found: Option<(String, String)> = shared.connections.on_shared(&find).await?;
         found
             .map(|(user, state)| Ok(Found { user: user.parse().map_err(SessionError::unavailable)?, state }))
             .transpose()
@@ -166,7 +175,7 @@ impl Backend for Redis {
         let mut change = shared.scripts.change.key(shared.session(sid));
         change.key(shared.name(sid)).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
         change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let salts: Option<Vec<String>> = shared.link.on_pool(&change).await?;
+        let salts: Option<Vec<String>> = shared.connections.on_pool(&change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
         salts.map(|salts| salts.into_iter().map(parse).collect()).transpose()
     }
@@ -175,7 +184,7 @@ impl Backend for Redis {
         let shared = &*self.0;
         let mut touch = shared.scripts.touch.key(shared.session(sid));
         touch.key(shared.name(sid)).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
-        let left: Option<u64> = shared.link.on_shared(&touch).await?;
+        let left: Option<u64> = shared.connections.on_shared(&touch).await?;
         Ok(left.map(Duration::from_millis))
     }
 
@@ -183,7 +192,7 @@ impl Backend for Redis {
         let shared = &*self.0;
         let mut end = shared.scripts.end.key(shared.session(sid));
         end.key(shared.name(sid)).arg(sid.to_string()).arg(shared.channel());
-        shared.link.on_pool::<bool>(&end).await.map(|_| ())
+        shared.connections.on_pool::<bool>(&end).await.map(|_| ())
     }
 
     fn endings(&self) -> Endings {
@@ -191,15 +200,15 @@ impl Backend for Redis {
         let endings = Endings::new(shared.endings.subscribe());
         let mut listener = shared.listener.lock().unwrap_or_else(PoisonError::into_inner);
         // A runtime that ends takes the listener with it: the next to call has one that lives.
-        if !listener.as_ref().is_some_and(Listener::lives) {
-            let client = shared.link.client().clone();
-            *listener = Some(Listener::start(client, shared.channel(), shared.endings.clone()));
+        if !listener.as_ref().is_some_and(Listener::is_running) {
+            let connector = shared.connections.connector();
+            *listener = Some(Listener::start(connector, shared.channel(), shared.endings.clone()));
         }
         endings
     }
 
     async fn health(&self) -> Result<(), SessionError> {
         let health = self.0.scripts.health.prepare_invoke();
-        self.0.link.on_shared::<()>(&health).await
+        self.0.connections.on_shared::<()>(&health).await
     }
 }

@@ -5,5 +5,6 @@
 mod agreement;
 mod contract;
 mod cookie;
+mod network;
 mod redis;
 mod site;

@@ -130,6 +130,31 @@ async fn endings_that_were_not_heard_are_told_as_missed() {
 }
 
 #[tokio::test]
+async fn sessions_ended_in_another_database_are_not_heard() {
+    let redis = Redis::builder().start().unwrap();
+    let in_database = |number: u8| lasting(&format!("{}/{number}", redis.url()));
+    let (zero, one, one_again) = (in_database(0), in_database(1), in_database(1));
+    let mut endings = [zero.endings(), one.endings(), one_again.endings()];
+    for endings in &mut endings {
+        assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    }
+    // The same name in both databases: the deployments share nothing.
+    let ann = "ann".parse().unwrap();
+    let (in_zero, in_one) = (zero.claim(&ann, None).await.unwrap(), one.claim(&ann, None).await.unwrap());
+    zero.end(&in_zero).await.unwrap();
+    one.end(&in_one).await.unwrap();
+    for (endings, ended) in endings.iter_mut().zip([in_zero, in_one, in_one]) {
+        assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(ended)));
+        let more = timeout(Duration::from_millis(300), endings.next()).await;
+        assert!(more.is_err(), "heard of another database: {more:?}");
+    }
+    let channels = redis.cli(&["PUBSUB", "CHANNELS"]).unwrap();
+    let mut channels: Vec<_> = channels.lines().collect();
+    channels.sort_unstable();
+    assert_eq!(channels, ["test:ended", "test:ended:1"]);
+}
+
+#[tokio::test]
 async fn the_listener_ends_with_the_store() {
     let redis = Redis::builder().start().unwrap();
     let [here, _] = handles(&redis);
