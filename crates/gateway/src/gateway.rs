@@ -20,7 +20,7 @@ use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_bus::{Bus, Health, Presence};
 use trunkline_domain::{Holder, UserName};
-use trunkline_session::{Ending, InvalidSettings, Sessions, Sid};
+use trunkline_session::{InvalidSettings, SessionEvent, Sessions, Sid};
 
 use crate::{
     Config,
@@ -255,12 +255,12 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Closes the sockets of sessions that end anywhere.
 async fn watch_endings<S: Sessions>(worker: Weak<Worker>, sessions: S) {
-    let mut endings = sessions.endings();
+    let mut endings = sessions.events();
     while let Some(ending) = endings.next().await {
         let Some(worker) = worker.upgrade() else { return };
         match ending {
-            Ending::Of(sid) => worker.hub().end_session(&sid),
-            Ending::Missed => {
+            SessionEvent::Ended(sid) => worker.hub().end_session(&sid),
+            SessionEvent::Missed => {
                 let sids = worker.hub().sessions();
                 look_up(Rc::downgrade(&worker), sessions.clone(), sids).await;
             }

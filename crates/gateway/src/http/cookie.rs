@@ -26,7 +26,7 @@ pub(super) async fn only_ours<S: Sessions, B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<B>, Error> {
     let name = &site.config.cookie.name;
     reduce(request.headers_mut(), name);
-    site.config.keys.resign(request.headers_mut(), name);
+    site.config.keys.sign_again(request.headers_mut(), name);
     next.call(request).await
 }
 

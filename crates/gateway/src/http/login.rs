@@ -34,7 +34,7 @@ struct Form {
 /// page with the error beside the field.
 ///
 /// A browser gives up the first request when its form is sent again, by a second click or after an answer that never came,
-/// and knows nothing of the session that it began. The page's [`Attempt`](trunkline_session::Attempt) does: without it, people
+/// and knows nothing of the session that it began. The page's [`Attempt`](trunkline_session::LoginAttempt) does: without it, people
 /// would meet themselves under a taken name.
 pub(super) async fn login<S: Sessions>(
     site: web::Data<Site<S>>,

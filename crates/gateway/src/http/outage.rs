@@ -7,7 +7,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     middleware::Next,
 };
-use trunkline_session::{Failure, observed};
+use trunkline_session::{SessionFailure, with_failure};
 
 use super::error::Problem;
 
@@ -17,11 +17,11 @@ pub(super) async fn explain<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let whole = request.request().clone();
-    let (answer, failure) = observed(next.call(request)).await;
+    let (answer, failure) = with_failure(next.call(request)).await;
     let problem = match (answer, failure) {
         (Ok(answer), _) => return Ok(answer.map_into_left_body()),
-        (Err(_), Some(Failure::Unavailable)) => Problem::Unavailable,
-        (Err(_), Some(Failure::Ended)) => Problem::NotLoggedIn,
+        (Err(_), Some(SessionFailure::Unavailable)) => Problem::Unavailable,
+        (Err(_), Some(SessionFailure::Ended)) => Problem::NotLoggedIn,
         (Err(error), None) => return Err(error),
     };
     let answer = problem.answer(&whole);

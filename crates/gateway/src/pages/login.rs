@@ -1,7 +1,7 @@
 //! The login page, which is also the answer to a login that failed.
 
 use maud::{Markup, html};
-use trunkline_session::Attempt;
+use trunkline_session::LoginAttempt;
 
 use super::{Strings, layout};
 
@@ -15,7 +15,7 @@ pub(crate) struct Login<'a> {
     /// Why the last attempt failed.
     pub(crate) failure: Option<Failure>,
     /// By which the server knows a second click, or a second try after an answer that never came.
-    pub(crate) attempt: Attempt,
+    pub(crate) attempt: LoginAttempt,
 }
 
 /// Why a login failed, as people are told.
@@ -37,7 +37,7 @@ pub(crate) enum Failure {
 
 impl Default for Login<'_> {
     fn default() -> Self {
-        Self { name: "", next: None, failure: None, attempt: Attempt::random() }
+        Self { name: "", next: None, failure: None, attempt: LoginAttempt::random() }
     }
 }
 

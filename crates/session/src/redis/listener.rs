@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{COMMAND_TIMEOUT, connect::Connector};
-use crate::Ending;
+use crate::SessionEvent;
 
 /// Time between two PINGs. A subscriber writes nothing else, so without them it would not notice a dead connection.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -20,12 +20,12 @@ const BACKOFF_LIMITS: (Duration, Duration) = (Duration::from_millis(100), Durati
 
 /// Handle of the task that subscribes and forwards messages. Dropping it ends the task.
 #[derive(Debug)]
-pub(super) struct Listener(JoinHandle<()>);
+pub(super) struct EventListener(JoinHandle<()>);
 
-impl Listener {
+impl EventListener {
     /// Starts the task on the current runtime.
-    pub(super) fn start(connector: Arc<Connector>, channel: String, endings: broadcast::Sender<Ending>) -> Self {
-        Self(tokio::spawn(async move { listen(&connector, &channel, &endings).await }))
+    pub(super) fn start(connector: Arc<Connector>, channel: String, events: broadcast::Sender<SessionEvent>) -> Self {
+        Self(tokio::spawn(async move { listen(&connector, &channel, &events).await }))
     }
 
     /// False once the runtime on which the task was started has ended.
@@ -34,17 +34,17 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for EventListener {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-async fn listen(connector: &Connector, channel: &str, endings: &broadcast::Sender<Ending>) {
+async fn listen(connector: &Connector, channel: &str, events: &broadcast::Sender<SessionEvent>) {
     let mut limit = BACKOFF_LIMITS.0;
     loop {
         let started = Instant::now();
-        let Err(error) = forward(connector, channel, endings).await;
+        let Err(error) = forward(connector, channel, events).await;
         if started.elapsed() > PING_INTERVAL {
             limit = BACKOFF_LIMITS.0;
         }
@@ -64,14 +64,14 @@ async fn listen(connector: &Connector, channel: &str, endings: &broadcast::Sende
 async fn forward(
     connector: &Connector,
     channel: &str,
-    endings: &broadcast::Sender<Ending>,
+    events: &broadcast::Sender<SessionEvent>,
 ) -> Result<std::convert::Infallible, Box<dyn Error + Send + Sync>> {
     // An error means that there is no receiver at the moment.
-    let send = |ending| drop(endings.send(ending));
+    let send = |event| drop(events.send(event));
     let mut connection = connector.subscriber().await?;
     timeout(COMMAND_TIMEOUT, connection.subscribe(channel)).await??;
     // Sessions that ended before this moment were not heard of.
-    send(Ending::Missed);
+    send(SessionEvent::Missed);
     let (mut sink, mut messages) = connection.split();
     let mut ping = interval(PING_INTERVAL);
     loop {
@@ -81,7 +81,7 @@ async fn forward(
             message = messages.next() => {
                 let message = message.ok_or("the connection was closed")?;
                 match message.get_payload::<String>()?.parse() {
-                    Ok(sid) => send(Ending::Of(sid)),
+                    Ok(sid) => send(SessionEvent::Ended(sid)),
                     Err(error) => tracing::warn!(%error, channel, "message on this channel ignored: not from a gateway"),
                 }
             }

@@ -117,7 +117,7 @@ async fn a_second_click_does_not_meet_the_first(sessions: impl Sessions) {
 }
 
 async fn somebody_else_takes_over(sessions: impl Sessions) {
-    let mut endings = sessions.endings();
+    let mut endings = sessions.events();
     let site = site(sessions, Config::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&site, "ann").await;

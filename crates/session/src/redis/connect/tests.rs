@@ -29,7 +29,7 @@ async fn error(connector: &Connector) -> String {
 }
 
 #[tokio::test]
-async fn every_address_of_a_name_is_tried() {
+async fn every_address_of_a_name_is_tried_up_to_set_up() {
     let redis = Redis::builder().start().unwrap();
     // Nothing listens on the first address. The second accepts connections and answers nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,7 +40,7 @@ async fn every_address_of_a_name_is_tried() {
 }
 
 #[tokio::test]
-async fn a_look_up_slower_than_an_operation_serves_a_later_one() {
+async fn slow_name_lookup_serves_a_later_operation() {
     let redis = Redis::builder().start().unwrap();
     let address = local(redis.port());
     let connector = connector(6379, move || {
@@ -58,7 +58,7 @@ async fn a_look_up_slower_than_an_operation_serves_a_later_one() {
 }
 
 #[tokio::test]
-async fn errors_name_the_step_and_the_host() {
+async fn errors_name_the_failed_step_and_the_host() {
     let missing = connector(6379, || async { Err(io::Error::other("no such host")) }.boxed());
     assert_eq!(error(&missing).await, "name look-up of Redis at redis.example:6379: no such host");
     let empty = connector(6379, || found(Vec::new()));
