@@ -1,4 +1,4 @@
-//! The driver against a server that speaks the protocol.
+//! Tests of `Client` against a scripted server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,21 +20,22 @@ use tokio_tungstenite::{
     },
 };
 use trunkline_client::{
-    Client, End, EntryState, Error, MessageFrame, Notice, Observer, Probed, Session, SocketId, State, Wire, new_id,
+    Client, ClientError, ClientEvent, ClientSession, ClientState, EndReason, MessageFrame, OutboxEntryState,
+    ProbeResult, SocketId, WireEvent, WireObserver, new_id,
 };
 
-/// What the server does with the sockets, one after another, and with each probe.
+/// The server's behaviour: one response per probe (the last one is repeated) and one function per socket.
 #[derive(Default)]
 struct Script {
     probes: Vec<&'static str>,
     sockets: Vec<Part>,
-    /// The `Cookie` headers that came.
+    /// The `Cookie` headers received so far.
     cookies: Vec<String>,
 }
 
 type Part = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
 
-async fn serve(script: Script) -> (trunkline_client::Site, Arc<Mutex<Script>>) {
+async fn serve(script: Script) -> (trunkline_client::GatewayUrl, Arc<Mutex<Script>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let script = Arc::new(Mutex::new(script));
@@ -49,7 +50,7 @@ async fn serve(script: Script) -> (trunkline_client::Site, Arc<Mutex<Script>>) {
 
 async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     let mut head = vec![0; 4096];
-    // Peeking leaves the bytes for the WebSocket handshake; requests this small come in one piece on loopback.
+    // Peeking leaves the bytes for the WebSocket handshake. On loopback, requests this small arrive in one piece.
     let length = stream.peek(&mut head).await.unwrap();
     let head = String::from_utf8_lossy(&head[..length]).into_owned();
     if let Some(cookie) =
@@ -72,7 +73,7 @@ async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-#[allow(clippy::result_large_err, reason = "the library's signature")]
+#[allow(clippy::result_large_err, reason = "the signature that tungstenite requires")]
 fn select(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     assert_eq!(request.headers()["sec-websocket-protocol"], "trunkline.v1");
     response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("trunkline.v1"));
@@ -91,7 +92,7 @@ where
 }
 
 async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
-    // Gateways write the type first; `json!` sorts.
+    // Gateways write `type` first, and `json!` sorts the fields.
     let kind = frame["type"].clone();
     let rest = frame.to_string();
     let rest = rest.replacen(&format!(",\"type\":{kind}"), "", 1).replacen(&format!("\"type\":{kind}"), "", 1);
@@ -123,7 +124,7 @@ fn message(offset: u64, user: &str, id: &str) -> Value {
     json!({"type": "message", "pos": format!("5-{offset}"), "room": "lobby", "id": id, "user": user, "text": "hi", "at": 1})
 }
 
-async fn until<O: Observer, T>(client: &mut Client<O>, mut found: impl FnMut(Notice) -> Option<T>) -> T {
+async fn until<O: WireObserver, T>(client: &mut Client<O>, mut found: impl FnMut(ClientEvent) -> Option<T>) -> T {
     timeout(Duration::from_secs(10), async {
         loop {
             if let Some(found) = found(client.next().await) {
@@ -132,18 +133,18 @@ async fn until<O: Observer, T>(client: &mut Client<O>, mut found: impl FnMut(Not
         }
     })
     .await
-    .expect("the notice came in time")
+    .expect("the event arrives within 10 s")
 }
 
 #[tokio::test]
-async fn it_resumes_and_resends_after_a_crash_and_cookies_rotate() {
+async fn client_resumes_and_resends_after_a_crash_with_rotated_cookies() {
     let first = part(async |mut socket| {
         welcome(&mut socket).await;
         assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "recent": 20}));
         say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
         say(&mut socket, message(1, "bob", "b1")).await;
         assert_eq!(hear(&mut socket).await["type"], "send");
-        // Crashes without an answer and without a close frame.
+        // The server crashes: no answer and no close frame.
     });
     let second = part(async |mut socket| {
         welcome(&mut socket).await;
@@ -156,32 +157,32 @@ async fn it_resumes_and_resends_after_a_crash_and_cookies_rotate() {
         assert_eq!(hear(&mut socket).await, json!({"close": 1000}));
     });
     let (site, script) = serve(Script { probes: vec![GOOD], sockets: vec![first, second], ..Script::default() }).await;
-    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let (session, user) = ClientSession::login(&site, "ann").await.unwrap();
     let mut client = Client::new(session, user);
     let room: trunkline_domain::Room = "lobby".parse().unwrap();
     client.join(room.clone(), 20);
     client.send(room, new_id(), "mine".parse().unwrap());
     let mut shown = Vec::new();
     let pos = until(&mut client, |notice| match notice {
-        Notice::Message { message, .. } => {
+        ClientEvent::Message { message, .. } => {
             shown.push(message.pos.offset);
             None
         }
-        Notice::Entry(entry) => match entry.state {
-            EntryState::Sent { pos } => Some(pos),
+        ClientEvent::Outbox(entry) => match entry.state {
+            OutboxEntryState::Sent { pos } => Some(pos),
             _ => None,
         },
         _ => None,
     })
     .await;
     assert_eq!((pos.to_string().as_str(), shown), ("5-3", vec![1, 2]));
-    assert_eq!(client.unsettled().len(), 0);
+    assert_eq!(client.outbox().len(), 0);
     client.close().await;
     assert_eq!(script.lock().await.cookies, ["jsessionid=one", "jsessionid=two", "jsessionid=two", "jsessionid=two"]);
 }
 
 #[tokio::test]
-async fn an_ended_session_ends_the_client() {
+async fn client_ends_when_its_session_ends() {
     let first = part(async |mut socket| {
         welcome(&mut socket).await;
         let close = CloseFrame { code: 4401.into(), reason: "".into() };
@@ -189,37 +190,37 @@ async fn an_ended_session_ends_the_client() {
         while socket.next().await.is_some() {}
     });
     let (site, _) = serve(Script { probes: vec![BUSY, GOOD], sockets: vec![first], ..Script::default() }).await;
-    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let (session, user) = ClientSession::login(&site, "ann").await.unwrap();
     let mut client = Client::new(session, user);
     let end = until(&mut client, |notice| match notice {
-        Notice::State(State::Ended(end)) => Some(end),
+        ClientEvent::State(ClientState::Ended(end)) => Some(end),
         _ => None,
     });
-    assert_eq!(end.await, End::SessionEnded);
+    assert_eq!(end.await, EndReason::SessionEnded);
 }
 
-/// Writes down what it sees, and takes the messages.
+/// Records all traffic and consumes the messages.
 #[derive(Default)]
 struct Notes(Vec<String>);
 
-impl Observer for Notes {
-    const TAKES_MESSAGES: bool = true;
+impl WireObserver for Notes {
+    const CONSUMES_MESSAGES: bool = true;
 
-    fn saw(&mut self, wire: Wire<'_>) {
+    fn observe(&mut self, wire: WireEvent<'_>) {
         self.0.push(match wire {
-            Wire::Probed(Probed::LoggedIn(user)) => format!("probed {user}"),
-            Wire::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
-            Wire::Closed(socket, code) => format!("{socket} closed {code}"),
-            Wire::Sent(socket, command) => format!("{socket} {}", command.encode()),
-            Wire::GaveUp(socket) => format!("{socket} gave up"),
-            Wire::Frame(socket, event) => format!("{socket} {}", event.encode().get(..13).unwrap_or("?")),
+            WireEvent::Probed(ProbeResult::LoggedIn(user)) => format!("probed {user}"),
+            WireEvent::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
+            WireEvent::Closed(socket, code) => format!("{socket} closed {code}"),
+            WireEvent::Sent(socket, command) => format!("{socket} {}", command.encode()),
+            WireEvent::Abandoned(socket) => format!("{socket} abandoned"),
+            WireEvent::Frame(socket, event) => format!("{socket} {}", event.encode().get(..13).unwrap_or("?")),
             other => format!("{other:?}"),
         });
     }
 }
 
 #[tokio::test]
-async fn an_observer_sees_the_wire_and_may_take_the_messages() {
+async fn observer_sees_all_traffic_and_can_consume_messages() {
     let first = part(async |mut socket| {
         welcome(&mut socket).await;
         hear(&mut socket).await;
@@ -231,12 +232,12 @@ async fn an_observer_sees_the_wire_and_may_take_the_messages() {
         hear(&mut socket).await;
     });
     let (site, _) = serve(Script { probes: vec![GOOD], sockets: vec![first], ..Script::default() }).await;
-    let (session, user) = Session::login(&site, "ann").await.unwrap();
-    let mut client = Client::observed(session, user, Notes::default());
+    let (session, user) = ClientSession::login(&site, "ann").await.unwrap();
+    let mut client = Client::with_observer(session, user, Notes::default());
     client.join("lobby".parse().unwrap(), 0);
     until(&mut client, |notice| match notice {
-        Notice::Message { .. } => panic!("the observer takes the messages"),
-        Notice::State(State::Waiting { .. }) => Some(()),
+        ClientEvent::Message { .. } => panic!("the observer consumes the messages"),
+        ClientEvent::State(ClientState::Waiting { .. }) => Some(()),
         _ => None,
     })
     .await;
@@ -260,9 +261,9 @@ async fn an_observer_sees_the_wire_and_may_take_the_messages() {
 }
 
 #[tokio::test]
-async fn refusals_are_told() {
+async fn login_reports_refusals_and_unreachable_servers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let site: trunkline_client::Site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let site: trunkline_client::GatewayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let body = r#"{"code":"name_taken","detail":"held"}"#;
@@ -270,8 +271,8 @@ async fn refusals_are_told() {
         let head = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     });
-    let refused = Session::login(&site, "ann").await.unwrap_err();
-    assert!(matches!(&refused, Error::Refused { status: 409, code, .. } if code == "name_taken"), "{refused}");
-    let unreachable = Session::login(&site, "ann").await.unwrap_err();
-    assert!(matches!(unreachable, Error::Unreachable(_) | Error::Foreign(_)), "{unreachable}");
+    let refused = ClientSession::login(&site, "ann").await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused { status: 409, code, .. } if code == "name_taken"), "{refused}");
+    let unreachable = ClientSession::login(&site, "ann").await.unwrap_err();
+    assert!(matches!(unreachable, ClientError::Unreachable(_) | ClientError::NotAGateway(_)), "{unreachable}");
 }
