@@ -109,16 +109,16 @@ impl WireObserver for Tap {
             WireEvent::Sent(_, command) => self.sent(command),
             WireEvent::Probed(ProbeResult::LoggedIn(_)) | WireEvent::Opened(_) => {}
             WireEvent::Probed(ProbeResult::NotLoggedIn) => {
-                self.write(|t, c| Some(Line::Rejected { t, c, status: 401 }))
+                self.write(|t, c| Some(Line::Rejected { t, c, status: 401 }));
             }
             WireEvent::Probed(ProbeResult::Unavailable(_)) => {
-                self.write(|t, c| Some(Line::Rejected { t, c, status: 503 }))
+                self.write(|t, c| Some(Line::Rejected { t, c, status: 503 }));
             }
             WireEvent::Probed(ProbeResult::Unreachable(_)) => {
-                self.write(|t, c| Some(Line::Rejected { t, c, status: 0 }))
+                self.write(|t, c| Some(Line::Rejected { t, c, status: 0 }));
             }
             WireEvent::Rejected(_, status) => {
-                self.write(|t, c| Some(Line::Rejected { t, c, status: status.unwrap_or(0) }))
+                self.write(|t, c| Some(Line::Rejected { t, c, status: status.unwrap_or(0) }));
             }
             WireEvent::Unreadable(..) => self.write(|t, c| Some(Line::Unreadable { t, c })),
             WireEvent::Closed(s, code) => self.write(|t, c| Some(Line::Close { t, c, s, code })),

@@ -132,22 +132,26 @@ impl ClientCore {
                 }
             }
             ProbeResult::NotLoggedIn => self.stop(ClientState::Ended(EndReason::NotLoggedIn)),
-            ProbeResult::Unavailable(after) => self.attempt_failed(DisconnectReason::Unavailable, after, None),
-            ProbeResult::Unreachable(after) => self.attempt_failed(DisconnectReason::Unreachable, after, None),
+            ProbeResult::Unavailable(retry_after) => {
+                self.attempt_failed(DisconnectReason::Unavailable, retry_after, None);
+            }
+            ProbeResult::Unreachable(retry_after) => {
+                self.attempt_failed(DisconnectReason::Unreachable, retry_after, None);
+            }
         }
     }
 
-    /// Ends the attempt under way and schedules a retry.
-    fn attempt_failed(&mut self, reason: DisconnectReason, after: Millis, code: Option<u16>) {
+    /// Ends the attempt under way and schedules a retry, at the earliest after `retry_after` ms.
+    fn attempt_failed(&mut self, reason: DisconnectReason, retry_after: Millis, code: Option<u16>) {
         if let Some(ConnectAttempt { socket, open: true, .. }) = self.connection.attempt.take() {
             self.effects.push_back(ClientEffect::Close { socket });
         }
-        self.back_off(reason, after, code);
+        self.back_off(reason, retry_after, code);
     }
 
-    fn back_off(&mut self, reason: DisconnectReason, after: Millis, code: Option<u16>) {
+    fn back_off(&mut self, reason: DisconnectReason, retry_after: Millis, code: Option<u16>) {
         let delay = self.back_off_delay(self.connection.failures);
-        let at = self.now.saturating_add(after).saturating_add(delay);
+        let at = self.now.saturating_add(retry_after).saturating_add(delay);
         self.connection.failures = self.connection.failures.saturating_add(1);
         self.connection.retry = Some(ScheduledRetry { at, reason });
         if self.connection.active.is_none() {
@@ -191,7 +195,8 @@ impl ClientCore {
         }
     }
 
-    /// Checks the user of the session. Stops the client and returns false if it is not the outbox's user.
+    /// Checks that the session belongs to the outbox's user, and learns that user from the first session. Stops the
+    /// client and returns false if it does not.
     fn identify(&mut self, user: &UserName) -> bool {
         if self.user.is_none() {
             self.user = Some(user.clone());

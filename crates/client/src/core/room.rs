@@ -100,7 +100,7 @@ impl RoomState {
 
 impl ClientCore {
     pub(super) fn room_index(&self, room: &Room) -> Option<usize> {
-        self.rooms.iter().position(|subscription| subscription.name == *room)
+        self.rooms.iter().position(|state| state.name == *room)
     }
 
     /// The index of a joined room. Frames that arrive before `joined` belong to an earlier subscription on this socket
@@ -133,8 +133,8 @@ impl ClientCore {
 
     /// Removes the room. The application's store keeps its outbox entries for the next join.
     fn forget_room(&mut self, index: usize) {
-        let gone = self.rooms.remove(index).name;
-        self.outbox.retain(|item| item.entry.room != gone);
+        let removed = self.rooms.remove(index).name;
+        self.outbox.retain(|item| item.entry.room != removed);
     }
 
     pub(super) fn join(&mut self, index: usize) {
@@ -287,14 +287,14 @@ impl ClientCore {
     }
 
     /// Schedules the `join` again. Several rooms take turns, because the server closes a socket after too many refusals.
-    fn rejoin_later(&mut self, index: usize, after: Option<Millis>) {
+    fn rejoin_later(&mut self, index: usize, retry_after: Option<Millis>) {
         let waiting = self.rooms.iter().filter(|room| room.rejoin_at.is_some()).count() as Millis;
-        let delay = match after {
-            Some(after) => after.saturating_mul(waiting + 1),
+        let delay = match retry_after {
+            Some(retry_after) => retry_after.saturating_mul(waiting + 1),
             None => self.back_off_delay(self.rooms[index].refusals),
         };
         let room = &mut self.rooms[index];
-        if after.is_none() {
+        if retry_after.is_none() {
             room.refusals += 1;
         }
         room.rejoin_at = Some(self.now.saturating_add(delay));

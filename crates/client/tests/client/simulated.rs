@@ -239,21 +239,25 @@ proptest! {
     #[test]
     fn every_message_is_received_once_and_logged_once(
         jitter_seed: u64,
-        steps in prop::collection::vec(step(), 0..200)) {
+        steps in prop::collection::vec(step(), 0..200),
+    ) {
         let mut simulation = Simulation::new(jitter_seed);
         for step in steps {
             simulation.apply(step);
         }
         simulation.run_without_faults();
         prop_assert_eq!(simulation.core.outbox().len(), 0);
-        let own: Vec<_> = simulation.log.iter().filter(|message| message.user.as_str() == "ann").map(|m| m.id.to_string()).collect();
+        let own = simulation.log.iter().filter(|message| message.user.as_str() == "ann");
+        let own: Vec<_> = own.map(|message| message.id.to_string()).collect();
         let expected: Vec<_> = (0..simulation.sent).map(|number| format!("a{number:04}")).collect();
         prop_assert_eq!(own, expected, "each message is logged once, in the order of sending");
         let first = simulation.received.first().map_or(0, |pos| pos.offset);
-        let expected: Vec<_> = (first..).take(simulation.received.len()).map(|offset| Position::new(7, offset)).collect();
+        let expected = (first..).take(simulation.received.len());
+        let expected: Vec<_> = expected.map(|offset| Position::new(7, offset)).collect();
         prop_assert_eq!(&simulation.received, &expected, "each message is received once, in order, without a gap");
-        let reached = simulation.received.last().copied().or(simulation.log.last().map(|message| message.pos));
-        prop_assert_eq!(reached, simulation.log.last().map(|message| message.pos), "all messages up to the head are received");
+        let head = simulation.log.last().map(|message| message.pos);
+        let reached = simulation.received.last().copied().or(head);
+        prop_assert_eq!(reached, head, "all messages up to the head are received");
     }
 
     #[test]
@@ -272,7 +276,10 @@ proptest! {
                 2 => ClientInput::Online,
                 3 => ClientInput::Offline,
                 4 => ClientInput::Visible,
-                5 => ClientInput::Probed { socket, result: if flag { ProbeResult::Unavailable(time) } else { ProbeResult::NotLoggedIn } },
+                5 => {
+                    let result = if flag { ProbeResult::Unavailable(time) } else { ProbeResult::NotLoggedIn };
+                    ClientInput::Probed { socket, result }
+                }
                 6 => ClientInput::Closed { socket, code: if flag { 1006 } else { 4409 } },
                 7 => ClientInput::Join { room: room.clone(), recent: usize::from(flag) },
                 8 => ClientInput::Leave { room: room.clone() },
@@ -281,7 +288,10 @@ proptest! {
                 11 => ClientInput::Discard { room: room.clone(), id: id() },
                 12 => ClientInput::History { room: room.clone(), before: flag.then_some(pos), limit: 5 },
                 13 => ClientInput::Typing { room: room.clone() },
-                14 => ClientInput::Frame { socket, event: Event::Joined { room: room.clone(), resumed: flag, head: pos } },
+                14 => {
+                    let event = Event::Joined { room: room.clone(), resumed: flag, head: pos };
+                    ClientInput::Frame { socket, event }
+                }
                 _ => ClientInput::Tick,
             });
             simulation.wait(time);
