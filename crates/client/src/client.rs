@@ -6,17 +6,17 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
 };
 
 use futures_util::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message as Frame;
-use trunkline_domain::{Event, MessageId, MessageText, Millis, Position, Room, UserName, millis};
+use trunkline_domain::{Event, MessageId, MessageText, Position, Room, UserName};
 
 use crate::{
     ClientCore, ClientEffect, ClientEvent, ClientInput, ClientSession, JitterSource, MessageFrame, MessageSummary,
     OutboxEntry, ProbeResult, SocketId, WireEvent, WireObserver,
+    clock::WallClock,
     socket::{self, ClientSocket},
 };
 
@@ -377,28 +377,5 @@ impl<O: WireObserver> Client<O> {
         }
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(())
-    }
-}
-
-/// Wall-clock time in ms since the Unix epoch that never goes back.
-struct WallClock {
-    started: Instant,
-    /// Time between the Unix epoch and `started`.
-    epoch: Duration,
-}
-
-impl WallClock {
-    fn new() -> Self {
-        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), epoch }
-    }
-
-    fn now(&self) -> Millis {
-        millis(self.epoch + self.started.elapsed())
-    }
-
-    /// The beginning of a millisecond.
-    fn instant(&self, at: Millis) -> Instant {
-        self.started + Duration::from_millis(at).saturating_sub(self.epoch)
     }
 }

@@ -29,6 +29,7 @@
 //! `tls`: `https://` and `wss://`, with the operating system's trusted certificates.
 
 mod client;
+mod clock;
 mod core;
 mod error;
 mod http;

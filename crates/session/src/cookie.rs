@@ -65,15 +65,18 @@ impl SecretKeys {
         if self.others.is_empty() {
             return;
         }
-        let named = |pair: &str| pair.split('=').next().is_some_and(|key| key.trim() == name);
-        let lines = headers.get_all(COOKIE).filter_map(|line| line.to_str().ok());
-        let mut pairs: Vec<&str> = lines.flat_map(|line| line.split(';').map(str::trim)).collect();
-        let mut ours = pairs.iter_mut().filter(|pair| named(pair));
-        let (Some(ours), None) = (ours.next(), ours.next()) else { return };
-        let Some(signed) = self.with_first_signature(ours, name) else { return };
-        *ours = &signed;
-        let line = pairs.join("; ");
-        if let Ok(line) = HeaderValue::from_str(&line) {
+        // As bytes: other cookies of the host may be in any encoding.
+        let is_session = |pair: &&mut &[u8]| {
+            pair.split(|b| *b == b'=').next().is_some_and(|key| key.trim_ascii() == name.as_bytes())
+        };
+        let lines = headers.get_all(COOKIE).map(HeaderValue::as_bytes);
+        let mut pairs: Vec<&[u8]> = lines.flat_map(|line| line.split(|b| *b == b';').map(<[u8]>::trim_ascii)).collect();
+        let mut session = pairs.iter_mut().filter(is_session);
+        let (Some(session), None) = (session.next(), session.next()) else { return };
+        let signed = str::from_utf8(session).ok().and_then(|pair| self.with_first_signature(pair, name));
+        let Some(signed) = signed else { return };
+        *session = signed.as_bytes();
+        if let Ok(line) = HeaderValue::from_bytes(&pairs.join(&b"; "[..])) {
             headers.insert(COOKIE, line);
         }
     }

@@ -28,16 +28,16 @@ use trunkline_client::{
 #[derive(Default)]
 struct Script {
     probes: Vec<&'static str>,
-    sockets: Vec<Part>,
+    sockets: Vec<SocketScript>,
     /// The `Cookie` headers received so far.
     cookies: Vec<String>,
 }
 
-type Part = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
+type SocketScript = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
 
 async fn serve(script: Script) -> (trunkline_client::GatewayUrl, Arc<Mutex<Script>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let script = Arc::new(Mutex::new(script));
     let shared = script.clone();
     tokio::spawn(async move {
@@ -45,7 +45,7 @@ async fn serve(script: Script) -> (trunkline_client::GatewayUrl, Arc<Mutex<Scrip
             tokio::spawn(answer(stream, shared.clone()));
         }
     });
-    (site, script)
+    (url, script)
 }
 
 async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
@@ -59,8 +59,8 @@ async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
         script.lock().await.cookies.push(cookie);
     }
     if head.starts_with("GET /ws") {
-        let part = script.lock().await.sockets.remove(0);
-        return part(accept_hdr_async(stream, select).await.unwrap()).await;
+        let run = script.lock().await.sockets.remove(0);
+        return run(accept_hdr_async(stream, select).await.unwrap()).await;
     }
     let mut sink = vec![0; length];
     stream.read_exact(&mut sink).await.unwrap();
@@ -80,10 +80,10 @@ fn select(request: &Request, mut response: Response) -> Result<Response, ErrorRe
     Ok(response)
 }
 
-const GOOD: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: jsessionid=two\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{\"user\":\"ann\"}\r\n0\r\n\r\n";
-const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n<html>try later</html>";
+const LOGGED_IN: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: jsessionid=two\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{\"user\":\"ann\"}\r\n0\r\n\r\n";
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n<html>try later</html>";
 
-fn part<F, R>(run: F) -> Part
+fn script_socket<F, R>(run: F) -> SocketScript
 where
     F: FnOnce(WebSocketStream<TcpStream>) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -91,7 +91,7 @@ where
     Box::new(move |socket| Box::pin(run(socket)))
 }
 
-async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
+async fn send_frame(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
     // Gateways write `type` first, and `json!` sorts the fields.
     let kind = frame["type"].clone();
     let rest = frame.to_string();
@@ -100,7 +100,7 @@ async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
     socket.send(Frame::text(text)).await.unwrap();
 }
 
-async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Value {
+async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
         match socket.next().await {
             Some(Ok(Frame::Text(text))) => return serde_json::from_str(&text).unwrap(),
@@ -112,7 +112,7 @@ async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Value {
 }
 
 async fn welcome(socket: &mut WebSocketStream<TcpStream>) {
-    say(
+    send_frame(
         socket,
         json!({"type": "welcome", "user": "ann", "instance": "gw-1", "ping_interval_ms": 25000,
         "limits": {"text_bytes": 4096, "rooms": 128}}),
@@ -138,32 +138,33 @@ async fn until<O: WireObserver, T>(client: &mut Client<O>, mut found: impl FnMut
 
 #[tokio::test]
 async fn client_resumes_and_resends_after_a_crash_with_rotated_cookies() {
-    let first = part(async |mut socket| {
+    let first = script_socket(async |mut socket| {
         welcome(&mut socket).await;
-        assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "recent": 20}));
-        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
-        say(&mut socket, message(1, "bob", "b1")).await;
-        assert_eq!(hear(&mut socket).await["type"], "send");
+        assert_eq!(receive(&mut socket).await, json!({"type": "join", "room": "lobby", "recent": 20}));
+        send_frame(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
+        send_frame(&mut socket, message(1, "bob", "b1")).await;
+        assert_eq!(receive(&mut socket).await["type"], "send");
         // The server crashes: no answer and no close frame.
     });
-    let second = part(async |mut socket| {
+    let second = script_socket(async |mut socket| {
         welcome(&mut socket).await;
-        assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "after": "5-1", "recent": 20}));
-        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": true, "head": "5-2"})).await;
-        say(&mut socket, message(2, "bob", "b2")).await;
-        let send = hear(&mut socket).await;
+        assert_eq!(receive(&mut socket).await, json!({"type": "join", "room": "lobby", "after": "5-1", "recent": 20}));
+        send_frame(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": true, "head": "5-2"})).await;
+        send_frame(&mut socket, message(2, "bob", "b2")).await;
+        let send = receive(&mut socket).await;
         assert_eq!(send["text"], "mine");
-        say(&mut socket, json!({"type": "sent", "room": "lobby", "id": send["id"], "pos": "5-3"})).await;
-        assert_eq!(hear(&mut socket).await, json!({"close": 1000}));
+        send_frame(&mut socket, json!({"type": "sent", "room": "lobby", "id": send["id"], "pos": "5-3"})).await;
+        assert_eq!(receive(&mut socket).await, json!({"close": 1000}));
     });
-    let (site, script) = serve(Script { probes: vec![GOOD], sockets: vec![first, second], ..Script::default() }).await;
-    let (session, user) = ClientSession::login(&site, "ann").await.unwrap();
+    let (url, script) =
+        serve(Script { probes: vec![LOGGED_IN], sockets: vec![first, second], ..Script::default() }).await;
+    let (session, user) = ClientSession::login(&url, "ann").await.unwrap();
     let mut client = Client::new(session, user);
     let room: trunkline_domain::Room = "lobby".parse().unwrap();
     client.join(room.clone(), 20);
     client.send(room, new_id(), "mine".parse().unwrap());
     let mut shown = Vec::new();
-    let pos = until(&mut client, |notice| match notice {
+    let pos = until(&mut client, |event| match event {
         ClientEvent::Message { message, .. } => {
             shown.push(message.pos.offset);
             None
@@ -183,16 +184,17 @@ async fn client_resumes_and_resends_after_a_crash_with_rotated_cookies() {
 
 #[tokio::test]
 async fn client_ends_when_its_session_ends() {
-    let first = part(async |mut socket| {
+    let first = script_socket(async |mut socket| {
         welcome(&mut socket).await;
         let close = CloseFrame { code: 4401.into(), reason: "".into() };
         socket.send(Frame::Close(Some(close))).await.unwrap();
         while socket.next().await.is_some() {}
     });
-    let (site, _) = serve(Script { probes: vec![BUSY, GOOD], sockets: vec![first], ..Script::default() }).await;
-    let (session, user) = ClientSession::login(&site, "ann").await.unwrap();
+    let (url, _) =
+        serve(Script { probes: vec![UNAVAILABLE, LOGGED_IN], sockets: vec![first], ..Script::default() }).await;
+    let (session, user) = ClientSession::login(&url, "ann").await.unwrap();
     let mut client = Client::new(session, user);
-    let end = until(&mut client, |notice| match notice {
+    let end = until(&mut client, |event| match event {
         ClientEvent::State(ClientState::Ended(end)) => Some(end),
         _ => None,
     });
@@ -201,9 +203,9 @@ async fn client_ends_when_its_session_ends() {
 
 /// Records all traffic and consumes the messages.
 #[derive(Default)]
-struct Notes(Vec<String>);
+struct TrafficLog(Vec<String>);
 
-impl WireObserver for Notes {
+impl WireObserver for TrafficLog {
     const CONSUMES_MESSAGES: bool = true;
 
     fn observe(&mut self, wire: WireEvent<'_>) {
@@ -221,21 +223,21 @@ impl WireObserver for Notes {
 
 #[tokio::test]
 async fn observer_sees_all_traffic_and_can_consume_messages() {
-    let first = part(async |mut socket| {
+    let first = script_socket(async |mut socket| {
         welcome(&mut socket).await;
-        hear(&mut socket).await;
-        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
-        say(&mut socket, message(1, "bob", "b1")).await;
-        say(&mut socket, json!({"type": "nonsense"})).await;
-        say(&mut socket, json!({"type": "joined"})).await;
-        say(&mut socket, json!({"type": "ping"})).await;
-        hear(&mut socket).await;
+        receive(&mut socket).await;
+        send_frame(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
+        send_frame(&mut socket, message(1, "bob", "b1")).await;
+        send_frame(&mut socket, json!({"type": "nonsense"})).await;
+        send_frame(&mut socket, json!({"type": "joined"})).await;
+        send_frame(&mut socket, json!({"type": "ping"})).await;
+        receive(&mut socket).await;
     });
-    let (site, _) = serve(Script { probes: vec![GOOD], sockets: vec![first], ..Script::default() }).await;
-    let (session, user) = ClientSession::login(&site, "ann").await.unwrap();
-    let mut client = Client::with_observer(session, user, Notes::default());
+    let (url, _) = serve(Script { probes: vec![LOGGED_IN], sockets: vec![first], ..Script::default() }).await;
+    let (session, user) = ClientSession::login(&url, "ann").await.unwrap();
+    let mut client = Client::with_observer(session, user, TrafficLog::default());
     client.join("lobby".parse().unwrap(), 0);
-    until(&mut client, |notice| match notice {
+    until(&mut client, |event| match event {
         ClientEvent::Message { .. } => panic!("the observer consumes the messages"),
         ClientEvent::State(ClientState::Waiting { .. }) => Some(()),
         _ => None,
@@ -263,7 +265,7 @@ async fn observer_sees_all_traffic_and_can_consume_messages() {
 #[tokio::test]
 async fn login_reports_refusals_and_unreachable_servers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let site: trunkline_client::GatewayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url: trunkline_client::GatewayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let body = r#"{"code":"name_taken","detail":"held"}"#;
@@ -271,8 +273,8 @@ async fn login_reports_refusals_and_unreachable_servers() {
         let head = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     });
-    let refused = ClientSession::login(&site, "ann").await.unwrap_err();
+    let refused = ClientSession::login(&url, "ann").await.unwrap_err();
     assert!(matches!(&refused, ClientError::Refused { status: 409, code, .. } if code == "name_taken"), "{refused}");
-    let unreachable = ClientSession::login(&site, "ann").await.unwrap_err();
+    let unreachable = ClientSession::login(&url, "ann").await.unwrap_err();
     assert!(matches!(unreachable, ClientError::Unreachable(_) | ClientError::NotAGateway(_)), "{unreachable}");
 }

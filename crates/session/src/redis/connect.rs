@@ -122,6 +122,14 @@ impl Connector {
         Some(Self { endpoint, settings: info.redis_settings().clone(), lookup, addresses: Mutex::default() })
     }
 
+    /// Host and port, or the path of the socket. For errors.
+    pub(super) fn target(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Tcp(host, port) => format!("{host}:{port}"),
+            Endpoint::Unix(path) => path.display().to_string(),
+        }
+    }
+
     /// Opens a connection for commands, each of which fails after [`COMMAND_TIMEOUT`] without a reply.
     ///
     /// # Errors
@@ -151,7 +159,7 @@ impl Connector {
         let (host, port) = match &self.endpoint {
             Endpoint::Unix(path) => {
                 let stream = async { UnixStream::connect(path).await.map(|stream| Box::new(stream) as Stream) };
-                return attempt(path.display().to_string(), stream, &set_up).await;
+                return attempt(self.target(), stream, &set_up).await;
             }
             Endpoint::Tcp(host, port) => (host, *port),
         };
@@ -170,8 +178,7 @@ impl Connector {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![(ip, port).into()]);
         }
-        let failed =
-            |cause: String| ConnectError { step: ConnectStep::Lookup, target: format!("{host}:{port}"), cause };
+        let failed = |cause: String| ConnectError { step: ConnectStep::Lookup, target: self.target(), cause };
         let running = {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = addresses.running.clone().and_then(FutureExt::now_or_never) {

@@ -32,6 +32,14 @@ const POOL_SIZE: usize = 8;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
+/// A failed command: no reply within [`COMMAND_TIMEOUT`], a connection that broke, or an error reply.
+#[derive(Debug, thiserror::Error)]
+#[error("command to Redis at {target}: {source}")]
+struct CommandError {
+    target: String,
+    source: RedisError,
+}
+
 /// The command connections to one Redis. Each is opened when it is first needed.
 pub(super) struct RedisConnections {
     connector: Arc<Connector>,
@@ -89,10 +97,10 @@ impl RedisConnections {
                 self.discard_shared(generation).await;
             }
             if !error.is_connection_dropped() {
-                return Err(error.into());
+                return Err(self.command_error(error));
             }
             let (mut connection, _) = self.shared_connection().await?;
-            Ok(script.invoke_async(&mut connection).await?)
+            script.invoke_async(&mut connection).await.map_err(|error| self.command_error(error))
         })
         .await
     }
@@ -106,9 +114,13 @@ impl RedisConnections {
                 drop(deadpool::managed::Object::take(pooled));
                 self.pool.manager().suspect_all();
             }
-            Ok(reply?)
+            reply.map_err(|error| self.command_error(error))
         })
         .await
+    }
+
+    fn command_error(&self, source: RedisError) -> BoxError {
+        CommandError { target: self.connector.target(), source }.into()
     }
 
     /// A clone of the shared connection, which is opened if there is none, and its generation.
@@ -148,8 +160,8 @@ impl RedisConnections {
 /// Opens the pool's connections, and checks each one before it is used again.
 struct PoolManager {
     connector: Arc<Connector>,
-    /// Connections opened up to this moment are not used again: one of them has failed, and the others have probably
-    /// lost the same peer. Without this each of eight silent connections would cost an operation one second.
+    /// Connections opened up to this time are not used again: one of them has failed, and the others have probably lost
+    /// the same peer. Without this each of eight silent connections would cost an operation one second.
     suspect_until: StdMutex<Option<Instant>>,
 }
 

@@ -9,9 +9,12 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 
-use super::{COMMAND_TIMEOUT, connect::Connector};
+use super::connect::Connector;
 use crate::SessionEvent;
 
+/// Time limit of SUBSCRIBE and PING. Longer than that of other commands, since a new subscription makes every instance
+/// check all of its sessions.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two PINGs. A subscriber writes nothing else, so without them it would not notice a dead connection.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Bounds of the delay before the next attempt to connect. The delay is a random part of a limit that doubles from the
@@ -66,11 +69,11 @@ async fn forward(
     channel: &str,
     events: &broadcast::Sender<SessionEvent>,
 ) -> Result<std::convert::Infallible, Box<dyn Error + Send + Sync>> {
-    // An error means that there is no receiver at the moment.
+    // An error means that there is no receiver.
     let send = |event| drop(events.send(event));
     let mut connection = connector.subscriber().await?;
-    timeout(COMMAND_TIMEOUT, connection.subscribe(channel)).await??;
-    // Sessions that ended before this moment were not heard of.
+    timeout(REPLY_TIMEOUT, connection.subscribe(channel)).await.map_err(|_| "no reply to SUBSCRIBE within 2 s")??;
+    // Events before the subscription are lost.
     send(SessionEvent::Missed);
     let (mut sink, mut messages) = connection.split();
     let mut ping = interval(PING_INTERVAL);
@@ -82,11 +85,12 @@ async fn forward(
                 let message = message.ok_or("the connection was closed")?;
                 match message.get_payload::<String>()?.parse() {
                     Ok(sid) => send(SessionEvent::Ended(sid)),
-                    Err(error) => tracing::warn!(%error, channel, "message on this channel ignored: not from a gateway"),
+                    Err(error) => tracing::warn!(%error, channel, "message ignored; it is not from a gateway"),
                 }
             }
             _ = ping.tick() => {
-                timeout(COMMAND_TIMEOUT, sink.ping::<redis::Value>()).await??;
+                let reply = timeout(REPLY_TIMEOUT, sink.ping::<redis::Value>()).await;
+                reply.map_err(|_| "no reply to PING within 2 s")??;
             }
         }
     }

@@ -293,8 +293,8 @@ async fn all_instances_are_notified_of_ended_sessions<S: Sessions>([here, there]
     there.end(&sid(&next)).await.unwrap();
     for events in &mut events {
         for login in [&login, &next] {
-            let heard = timeout(Duration::from_secs(5), events.next()).await.unwrap();
-            assert_eq!(heard, Some(SessionEvent::Ended(sid(login))), "each event arrives once");
+            let event = timeout(Duration::from_secs(5), events.next()).await.unwrap();
+            assert_eq!(event, Some(SessionEvent::Ended(sid(login))), "each event arrives once");
         }
     }
 }

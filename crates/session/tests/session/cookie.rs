@@ -1,5 +1,6 @@
 //! Attributes and signature of the session cookie.
 
+use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue};
 use trunkline_session::{CookieSettings, InvalidSettings, MemorySessions, SecretKeys, middleware};
 
 use crate::site::{LIFETIMES, SECRET, site_with};
@@ -34,6 +35,12 @@ async fn secret_can_be_replaced_without_ending_sessions() {
     let both = with(&[new, foreign, old]).await;
     assert_eq!(both.get("/who", &cookie).await.status, 200);
     assert_eq!(both.get("/who", &format!("a=b; {cookie}; c")).await.status, 200);
+    let headers = HeaderValue::from_bytes(&[b"x=\xe9; ", cookie.as_bytes()].concat()).unwrap();
+    let mut headers: HeaderMap = [(COOKIE, headers)].into_iter().collect();
+    SecretKeys::new([new, old]).unwrap().sign_again(&mut headers, "jsessionid");
+    let (foreign_cookie, signed) = headers.get(COOKIE).unwrap().as_bytes().split_at(5);
+    assert_eq!(foreign_cookie, b"x=\xe9; ", "cookies in other encodings are kept");
+    assert_eq!(with(&[new]).await.get("/who", str::from_utf8(signed).unwrap()).await.status, 200);
     assert_eq!(
         both.get("/who", &format!("{cookie}; {cookie}")).await.status,
         401,

@@ -94,6 +94,8 @@ async fn lookups_recover_after_the_shared_connection_stops_answering() {
     let sid = sessions.claim(&"ann".parse().unwrap(), None).await.unwrap();
     assert!(sessions.touch(&sid).await.unwrap().is_some());
     proxy.silence_open_connections();
+    let timed_out = cause(sessions.touch(&sid).await);
+    assert!(timed_out.contains(&format!("command to Redis at 127.0.0.1:{}", proxy.port)), "{timed_out}");
     let took = time_to_recover(async || sessions.touch(&sid).await).await;
     assert!(took < RECOVERY, "{took:?}");
     sessions.health().await.unwrap();

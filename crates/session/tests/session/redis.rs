@@ -121,12 +121,12 @@ async fn interrupted_subscription_reports_missed_events() {
     assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
     let bob = there.claim(&"bob".parse().unwrap(), None).await.unwrap();
     there.end(&bob).await.unwrap();
-    let mut heard = timeout(SOON, events.next()).await.unwrap();
+    let mut event = timeout(SOON, events.next()).await.unwrap();
     // The subscription may have been back before the first session ended.
-    if heard == Some(SessionEvent::Ended(ann)) {
-        heard = timeout(SOON, events.next()).await.unwrap();
+    if event == Some(SessionEvent::Ended(ann)) {
+        event = timeout(SOON, events.next()).await.unwrap();
     }
-    assert_eq!(heard, Some(SessionEvent::Ended(bob)));
+    assert_eq!(event, Some(SessionEvent::Ended(bob)));
 }
 
 #[tokio::test]
@@ -152,6 +152,21 @@ async fn sessions_ended_in_another_database_are_not_heard() {
     let mut channels: Vec<_> = channels.lines().collect();
     channels.sort_unstable();
     assert_eq!(channels, ["test:ended", "test:ended:1"]);
+}
+
+#[tokio::test]
+async fn stores_with_different_prefixes_share_nothing() {
+    let redis = Redis::builder().start().unwrap();
+    let with_prefix = |prefix| RedisSessions::in_redis(&redis.url(), prefix, Lifetimes::default()).unwrap();
+    let (one, two) = (with_prefix("one"), with_prefix("two"));
+    let mut events = two.events();
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
+    let ann = "ann".parse().unwrap();
+    let (in_one, in_two) = (one.claim(&ann, None).await.unwrap(), two.claim(&ann, None).await.unwrap());
+    assert_eq!(two.touch(&in_one).await.unwrap(), None);
+    one.end(&in_one).await.unwrap();
+    two.end(&in_two).await.unwrap();
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Ended(in_two)));
 }
 
 #[tokio::test]
