@@ -151,7 +151,8 @@ impl Connector {
         self.establish(|stream| PubSub::new(&self.settings, stream).boxed()).await
     }
 
-    /// Connects to all addresses at the same time and returns the first connection whose set-up succeeds.
+    /// Connects to all addresses at the same time and returns the first connection whose set-up succeeds. One after
+    /// another, a few silent addresses would use up the time of an operation.
     async fn establish<'a, T>(
         &'a self,
         set_up: impl Fn(Stream) -> BoxFuture<'a, RedisResult<T>>,
@@ -173,29 +174,28 @@ impl Connector {
         select_ok(attempts).await.map(|(connection, _)| connection)
     }
 
-    /// The addresses of the host, at least one.
+    /// The addresses of the host, at least one: those of the last successful look-up or, if there is none, those of a
+    /// look-up that takes at most [`LOOKUP_WAIT`].
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![(ip, port).into()]);
         }
         let failed = |cause: String| ConnectError { step: ConnectStep::Lookup, target: self.target(), cause };
         let running = {
-            let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = &mut *self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = addresses.running.clone().and_then(FutureExt::now_or_never) {
                 addresses.running = None;
                 if let Ok(found) = found {
                     addresses.known = Some((found, Instant::now()));
                 }
             }
-            let fresh = addresses.known.as_ref().is_some_and(|(_, since)| since.elapsed() < LOOKUP_REFRESH);
-            if !fresh && addresses.running.is_none() {
-                addresses.running = Some(self.start_lookup(host, port));
+            if let Some((known, since)) = &addresses.known {
+                if since.elapsed() >= LOOKUP_REFRESH {
+                    addresses.running.get_or_insert_with(|| self.start_lookup(host, port));
+                }
+                return Ok(known.clone());
             }
-            match (&addresses.known, &addresses.running) {
-                (Some((known, _)), _) => return Ok(known.clone()),
-                (None, Some(running)) => running.clone(),
-                (None, None) => return Err(failed("no look-up was started".to_owned())),
-            }
+            addresses.running.get_or_insert_with(|| self.start_lookup(host, port)).clone()
         };
         match timeout(LOOKUP_WAIT, running).await {
             Ok(found) => found.map_err(failed),

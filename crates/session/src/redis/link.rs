@@ -88,19 +88,21 @@ impl RedisConnections {
     /// out to be closed.
     pub(super) async fn on_shared<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, SessionError> {
         within_limit(async {
-            let (mut connection, generation) = self.shared_connection().await?;
-            let error = match script.invoke_async(&mut connection).await {
-                Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            };
-            if condemns_connection(&error) {
-                self.discard_shared(generation).await;
+            let mut repeated = false;
+            loop {
+                let (mut connection, generation) = self.shared_connection().await?;
+                let error = match script.invoke_async(&mut connection).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(error) => error,
+                };
+                if condemns_connection(&error) {
+                    self.discard_shared(generation).await;
+                }
+                if repeated || !error.is_connection_dropped() {
+                    return Err(self.command_error(error));
+                }
+                repeated = true;
             }
-            if !error.is_connection_dropped() {
-                return Err(self.command_error(error));
-            }
-            let (mut connection, _) = self.shared_connection().await?;
-            script.invoke_async(&mut connection).await.map_err(|error| self.command_error(error))
         })
         .await
     }
