@@ -15,7 +15,7 @@ use trunkline_domain::{Event, MessageId, MessageText, Position, Room, UserName};
 
 use crate::{
     ClientCore, ClientEffect, ClientEvent, ClientInput, ClientSession, JitterSource, MessageFrame, MessageSummary,
-    OutboxEntry, ProbeResult, SocketId, WireEvent, WireObserver,
+    OutboxEntry, SessionProbe, SocketId, WireEvent, WireObserver,
     clock::WallClock,
     socket::{self, ClientSocket},
 };
@@ -69,7 +69,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The step of a connection attempt that is under way.
 enum AttemptStep {
-    Probing(BoxFuture<ProbeResult>),
+    Probing(BoxFuture<SessionProbe>),
     Opening(BoxFuture<Result<ClientSocket, Option<u16>>>),
 }
 

@@ -43,7 +43,7 @@ mod url;
 pub use client::Client;
 pub use core::{
     ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, HistoryFailure,
-    JitterSource, MessageSummary, OutboxEntry, OutboxEntryState, ProbeResult, SocketId,
+    JitterSource, MessageSummary, OutboxEntry, OutboxEntryState, SessionProbe, SocketId,
 };
 pub use error::ClientError;
 pub use observer::{MessageFrame, WireEvent, WireObserver};

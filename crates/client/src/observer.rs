@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use trunkline_domain::{Command, Event, Millis, Position};
 
-use crate::{ProbeResult, SocketId};
+use crate::{SessionProbe, SocketId};
 
 /// Observes everything that a client sends and receives. The unit type ignores it.
 pub trait WireObserver {
@@ -26,7 +26,7 @@ impl WireObserver for () {
 #[derive(Debug)]
 pub enum WireEvent<'a> {
     /// The request `GET /session` ended.
-    Probed(&'a ProbeResult),
+    Probed(&'a SessionProbe),
     /// The WebSocket handshake succeeded.
     Opened(SocketId),
     /// The WebSocket handshake failed with this HTTP status, or without a response.

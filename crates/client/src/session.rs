@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use trunkline_domain::{UserName, millis};
 
 use crate::{
-    ClientError, GatewayUrl, ProbeResult,
+    ClientError, GatewayUrl, SessionProbe,
     http::{HttpResponse, exchange},
 };
 
@@ -40,7 +40,7 @@ impl fmt::Debug for ClientSession {
 
 /// The body of a successful response to `POST /login` and `GET /session`.
 #[derive(Deserialize)]
-struct LoggedIn {
+struct UserBody {
     user: UserName,
 }
 
@@ -63,7 +63,7 @@ impl ClientSession {
         if response.status != 200 {
             return Err(refusal(&response));
         }
-        let LoggedIn { user } = serde_json::from_slice(&response.body)
+        let UserBody { user } = serde_json::from_slice(&response.body)
             .map_err(|_| ClientError::NotAGateway("its response to a login contains no user"))?;
         if session.cookie_header().is_none() {
             return Err(ClientError::NotAGateway("its response to a login sets no cookie"));
@@ -97,19 +97,19 @@ impl ClientSession {
     }
 
     /// Checks whether the session is valid, which also extends it. Has no time limit.
-    pub async fn probe(&self) -> ProbeResult {
+    pub async fn probe(&self) -> SessionProbe {
         let cookie = self.cookie_header().unwrap_or_default();
         let fields = [(ACCEPT, JSON), (COOKIE, &*cookie)];
         let Ok(response) = exchange(&self.url, Method::GET, "/session", &fields, "").await else {
-            return ProbeResult::Unreachable(0);
+            return SessionProbe::Unreachable(0);
         };
         self.update_cookies(response.fields(SET_COOKIE));
         let retry_after = response.retry_after().map_or(0, millis);
         match (response.status, serde_json::from_slice(&response.body)) {
-            (200, Ok(LoggedIn { user })) => ProbeResult::LoggedIn(user),
-            (401, _) => ProbeResult::NotLoggedIn,
-            (503, _) => ProbeResult::Unavailable(retry_after),
-            _ => ProbeResult::Unreachable(retry_after),
+            (200, Ok(UserBody { user })) => SessionProbe::LoggedIn(user),
+            (401, _) => SessionProbe::NotLoggedIn,
+            (503, _) => SessionProbe::Unavailable(retry_after),
+            _ => SessionProbe::Unreachable(retry_after),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     state::{KeyRequest, SID, USER},
 };
 
-type State = HashMap<String, String>;
+type StateEntries = HashMap<String, String>;
 
 /// A session store over a [`SessionBackend`].
 ///
@@ -34,16 +34,16 @@ impl<B: SessionBackend> BackendSessions<B> {
         Self { backend }
     }
 
-    async fn find(&self, key: &SessionKey) -> Result<Option<State>, SessionError> {
+    async fn find(&self, key: &SessionKey) -> Result<Option<StateEntries>, SessionError> {
         let Some(SessionToken { sid, secret }) = SessionToken::parse(key.as_ref()) else { return Ok(None) };
         let Some(record) = self.backend.find(sid, secret.digest()).await? else { return Ok(None) };
-        let mut state: State = serde_json::from_str(&record.state).map_err(SessionError::unavailable)?;
+        let mut state: StateEntries = serde_json::from_str(&record.state).map_err(SessionError::unavailable)?;
         state.insert(SID.into(), json(&sid)?);
         state.insert(USER.into(), json(&record.user)?);
         Ok(Some(state))
     }
 
-    async fn issue(&self, mut state: State) -> Result<SessionKey, SessionError> {
+    async fn issue(&self, mut state: StateEntries) -> Result<SessionKey, SessionError> {
         // A state without an id belongs to a visitor who has not logged in.
         let sid: Sid = state.get(SID).and_then(|sid| serde_json::from_str(sid).ok()).ok_or(SessionError::Ended)?;
         KeyRequest::take(&mut state);
@@ -55,7 +55,7 @@ impl<B: SessionBackend> BackendSessions<B> {
         }
     }
 
-    async fn change(&self, key: &SessionKey, mut state: State) -> Result<SessionKey, SessionError> {
+    async fn change(&self, key: &SessionKey, mut state: StateEntries) -> Result<SessionKey, SessionError> {
         let Some(SessionToken { sid, secret }) = SessionToken::parse(key.as_ref()) else {
             return Err(SessionError::Ended);
         };
@@ -94,15 +94,20 @@ fn recorded(error: SessionError) -> anyhow::Error {
 }
 
 impl<B: SessionBackend> SessionStore for BackendSessions<B> {
-    async fn load(&self, key: &SessionKey) -> Result<Option<State>, LoadError> {
+    async fn load(&self, key: &SessionKey) -> Result<Option<StateEntries>, LoadError> {
         self.find(key).await.map_err(|error| LoadError::Other(recorded(error)))
     }
 
-    async fn save(&self, state: State, _ttl: &time::Duration) -> Result<SessionKey, SaveError> {
+    async fn save(&self, state: StateEntries, _ttl: &time::Duration) -> Result<SessionKey, SaveError> {
         self.issue(state).await.map_err(|error| SaveError::Other(recorded(error)))
     }
 
-    async fn update(&self, key: SessionKey, state: State, _ttl: &time::Duration) -> Result<SessionKey, UpdateError> {
+    async fn update(
+        &self,
+        key: SessionKey,
+        state: StateEntries,
+        _ttl: &time::Duration,
+    ) -> Result<SessionKey, UpdateError> {
         self.change(&key, state).await.map_err(|error| UpdateError::Other(recorded(error)))
     }
 
@@ -156,7 +161,7 @@ impl<B: SessionBackend> Sessions for BackendSessions<B> {
 }
 
 /// The state as it is stored: id and user come from the record at every load.
-fn without_identity(mut state: State) -> Result<String, SessionError> {
+fn without_identity(mut state: StateEntries) -> Result<String, SessionError> {
     state.remove(SID);
     state.remove(USER);
     json(&state)

@@ -50,7 +50,7 @@ struct MemoryState {
 
 #[derive(Debug, Default)]
 struct SessionTable {
-    sessions: HashMap<Sid, StoredSession>,
+    sessions: HashMap<Sid, SessionRow>,
     /// The session that holds each name, by [`Sid::name_tag`].
     names: HashMap<String, Sid>,
     /// Number of sessions at which expired ones are removed next.
@@ -58,7 +58,7 @@ struct SessionTable {
 }
 
 #[derive(Debug)]
-struct StoredSession {
+struct SessionRow {
     user: UserName,
     created: Millis,
     expires: Millis,
@@ -69,11 +69,11 @@ struct StoredSession {
 
 impl SessionTable {
     /// The session, unless it is gone or has expired.
-    fn live(&mut self, sid: Sid, now: Millis) -> Option<&mut StoredSession> {
+    fn live(&mut self, sid: Sid, now: Millis) -> Option<&mut SessionRow> {
         self.sessions.get_mut(&sid).filter(|session| now < session.expires)
     }
 
-    fn remove(&mut self, sid: Sid) -> Option<StoredSession> {
+    fn remove(&mut self, sid: Sid) -> Option<SessionRow> {
         let session = self.sessions.remove(&sid)?;
         if self.names.get(&sid.name_tag()) == Some(&sid) {
             self.names.remove(&sid.name_tag());
@@ -91,7 +91,7 @@ impl SessionTable {
     }
 }
 
-impl StoredSession {
+impl SessionRow {
     /// Counts as use.
     fn extend(&mut self, lifetimes: &Lifetimes, now: Millis) {
         self.expires = (now + millis(lifetimes.idle)).min(self.created + millis(lifetimes.max));
@@ -123,7 +123,7 @@ impl SessionBackend for MemoryBackend {
             )));
         }
         let expires = now + millis(Lifetimes::CLAIM_TIMEOUT);
-        let session = StoredSession { user: user.clone(), created: now, expires, keys: None, state: String::new() };
+        let session = SessionRow { user: user.clone(), created: now, expires, keys: None, state: String::new() };
         table.sessions.insert(sid, session);
         table.names.insert(sid.name_tag(), sid);
         Ok(true)

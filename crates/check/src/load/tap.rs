@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use trunkline_client::{MessageFrame, ProbeResult, WireEvent, WireObserver};
+use trunkline_client::{MessageFrame, SessionProbe, WireEvent, WireObserver};
 use trunkline_domain::{Command, Event, MessageId, MessageText, Position, Refusal, UserName};
 
 use super::recorder::Recorder;
@@ -107,14 +107,14 @@ impl WireObserver for Tap {
             WireEvent::Message(_, frame) => self.message(&frame),
             WireEvent::Frame(socket, event) => self.frame(socket, event),
             WireEvent::Sent(_, command) => self.sent(command),
-            WireEvent::Probed(ProbeResult::LoggedIn(_)) | WireEvent::Opened(_) => {}
-            WireEvent::Probed(ProbeResult::NotLoggedIn) => {
+            WireEvent::Probed(SessionProbe::LoggedIn(_)) | WireEvent::Opened(_) => {}
+            WireEvent::Probed(SessionProbe::NotLoggedIn) => {
                 self.write(|t, c| Some(Line::Rejected { t, c, status: 401 }));
             }
-            WireEvent::Probed(ProbeResult::Unavailable(_)) => {
+            WireEvent::Probed(SessionProbe::Unavailable(_)) => {
                 self.write(|t, c| Some(Line::Rejected { t, c, status: 503 }));
             }
-            WireEvent::Probed(ProbeResult::Unreachable(_)) => {
+            WireEvent::Probed(SessionProbe::Unreachable(_)) => {
                 self.write(|t, c| Some(Line::Rejected { t, c, status: 0 }));
             }
             WireEvent::Rejected(_, status) => {

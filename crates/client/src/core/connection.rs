@@ -2,7 +2,7 @@
 
 use trunkline_domain::{CloseCode, Millis, Reconnect, UserName};
 
-use super::{ClientCore, ClientEffect, ClientEvent, ClientState, DisconnectReason, EndReason, ProbeResult, SocketId};
+use super::{ClientCore, ClientEffect, ClientEvent, ClientState, DisconnectReason, EndReason, SessionProbe, SocketId};
 
 /// Ceiling of the first back-off delay, in ms. It doubles with each failure.
 pub(super) const FIRST_BACKOFF_MS: Millis = 500;
@@ -118,12 +118,12 @@ impl ClientCore {
         self.effects.push_back(ClientEffect::Probe { socket });
     }
 
-    pub(super) fn probed(&mut self, socket: SocketId, result: ProbeResult) {
+    pub(super) fn probed(&mut self, socket: SocketId, result: SessionProbe) {
         if self.connection.attempt.as_ref().is_none_or(|attempt| attempt.socket != socket) {
             return;
         }
         match result {
-            ProbeResult::LoggedIn(user) => {
+            SessionProbe::LoggedIn(user) => {
                 if self.identify(&user) {
                     if let Some(attempt) = &mut self.connection.attempt {
                         attempt.open = true;
@@ -131,11 +131,11 @@ impl ClientCore {
                     self.effects.push_back(ClientEffect::Open { socket });
                 }
             }
-            ProbeResult::NotLoggedIn => self.stop(ClientState::Ended(EndReason::NotLoggedIn)),
-            ProbeResult::Unavailable(retry_after) => {
+            SessionProbe::NotLoggedIn => self.stop(ClientState::Ended(EndReason::NotLoggedIn)),
+            SessionProbe::Unavailable(retry_after) => {
                 self.attempt_failed(DisconnectReason::Unavailable, retry_after, None);
             }
-            ProbeResult::Unreachable(retry_after) => {
+            SessionProbe::Unreachable(retry_after) => {
                 self.attempt_failed(DisconnectReason::Unreachable, retry_after, None);
             }
         }

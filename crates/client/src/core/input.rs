@@ -27,7 +27,7 @@ pub enum ClientInput {
         /// The connection attempt.
         socket: SocketId,
         /// The result.
-        result: ProbeResult,
+        result: SessionProbe,
     },
     /// The server sent a frame.
     Frame {
@@ -112,7 +112,7 @@ pub enum ClientInput {
 
 /// The result of `GET /session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeResult {
+pub enum SessionProbe {
     /// 200: the session is valid and belongs to this user.
     LoggedIn(UserName),
     /// 401: there is no session.

@@ -18,10 +18,10 @@ use trunkline_domain::{Command, Event, Millis, UserName};
 use connection::ConnectionState;
 pub use effect::ClientEffect;
 pub use event::{ClientEvent, ClientState, DisconnectReason, EndReason, HistoryFailure, OutboxEntry, OutboxEntryState};
-pub use input::{ClientInput, MessageSummary, ProbeResult, SocketId};
+pub use input::{ClientInput, MessageSummary, SessionProbe, SocketId};
 pub use jitter::JitterSource;
 use outbox::OutboxItem;
-use room::RoomState;
+use room::ClientRoom;
 
 /// The state machine of one client.
 ///
@@ -35,7 +35,7 @@ pub struct ClientCore {
     now: Millis,
     connection: ConnectionState,
     /// In the order of the `Join` inputs.
-    rooms: Vec<RoomState>,
+    rooms: Vec<ClientRoom>,
     /// In the order of [`OutboxEntry::written_at`].
     outbox: Vec<OutboxItem>,
     last_written_at: Millis,

@@ -4,7 +4,7 @@ use trunkline_domain::{Command, ErrorCode, MessageId, MessageText, Millis, Room}
 
 use super::{
     ClientCore, ClientEvent, OutboxEntry, OutboxEntryState,
-    room::{JoinPhase, RoomState, is_temporary},
+    room::{ClientRoom, JoinPhase, is_temporary},
 };
 
 /// Time after which the server may have forgotten a message id, in ms. A repeated `send` can then log a second message.
@@ -85,7 +85,7 @@ impl ClientCore {
     }
 
     /// The first entry of the room that waits to be sent, if the room is ready for it.
-    pub(super) fn next_to_send(&self, room: &RoomState) -> Option<usize> {
+    pub(super) fn next_to_send(&self, room: &ClientRoom) -> Option<usize> {
         if !room.outbox_loaded || room.phase != JoinPhase::CaughtUp || room.sending.is_some() {
             return None;
         }

@@ -14,7 +14,7 @@ const MAX_SEEN_POSITIONS: usize = 256;
 
 /// A room that the application has joined.
 #[derive(Debug)]
-pub(super) struct RoomState {
+pub(super) struct ClientRoom {
     pub(super) name: Room,
     recent: usize,
     pub(super) phase: JoinPhase,
@@ -57,7 +57,7 @@ pub(super) enum JoinPhase {
     CaughtUp,
 }
 
-impl RoomState {
+impl ClientRoom {
     fn new(name: Room, recent: usize) -> Self {
         Self {
             name,
@@ -116,7 +116,7 @@ impl ClientCore {
         if let Some(user) = self.user.clone() {
             self.effects.push_back(ClientEffect::Load { user, room: room.clone() });
         }
-        self.rooms.push(RoomState::new(room, recent));
+        self.rooms.push(ClientRoom::new(room, recent));
         if self.connection.active.is_some() {
             self.join(self.rooms.len() - 1);
         }

@@ -21,7 +21,7 @@ use tokio_tungstenite::{
 };
 use trunkline_client::{
     Client, ClientError, ClientEvent, ClientSession, ClientState, EndReason, MessageFrame, OutboxEntryState,
-    ProbeResult, SocketId, WireEvent, WireObserver, new_id,
+    SessionProbe, SocketId, WireEvent, WireObserver, new_id,
 };
 
 /// The server's behaviour: one response per probe (the last one is repeated) and one function per socket.
@@ -210,7 +210,7 @@ impl WireObserver for TrafficLog {
 
     fn observe(&mut self, wire: WireEvent<'_>) {
         self.0.push(match wire {
-            WireEvent::Probed(ProbeResult::LoggedIn(user)) => format!("probed {user}"),
+            WireEvent::Probed(SessionProbe::LoggedIn(user)) => format!("probed {user}"),
             WireEvent::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
             WireEvent::Closed(socket, code) => format!("{socket} closed {code}"),
             WireEvent::Sent(socket, command) => format!("{socket} {}", command.encode()),

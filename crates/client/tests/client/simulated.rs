@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use trunkline_client::{ClientCore, ClientEffect, ClientEvent, ClientInput, JitterSource, ProbeResult, SocketId};
+use trunkline_client::{ClientCore, ClientEffect, ClientEvent, ClientInput, JitterSource, SessionProbe, SocketId};
 use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Limits, Message, Position, Refusal, Room};
 
 /// One step of a simulation.
@@ -86,7 +86,7 @@ impl Simulation {
             match effect {
                 ClientEffect::Load { room, .. } => self.handle(ClientInput::Outbox { room, entries: Vec::new() }),
                 ClientEffect::Probe { socket } => {
-                    let result = ProbeResult::LoggedIn("ann".parse().unwrap());
+                    let result = SessionProbe::LoggedIn("ann".parse().unwrap());
                     self.handle(ClientInput::Probed { socket, result });
                 }
                 ClientEffect::Open { socket } => {
@@ -277,7 +277,7 @@ proptest! {
                 3 => ClientInput::Offline,
                 4 => ClientInput::Visible,
                 5 => {
-                    let result = if flag { ProbeResult::Unavailable(time) } else { ProbeResult::NotLoggedIn };
+                    let result = if flag { SessionProbe::Unavailable(time) } else { SessionProbe::NotLoggedIn };
                     ClientInput::Probed { socket, result }
                 }
                 6 => ClientInput::Closed { socket, code: if flag { 1006 } else { 4409 } },

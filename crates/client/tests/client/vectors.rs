@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, path::Path};
 use serde_json::{Map, Value, json};
 use trunkline_client::{
     ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, HistoryFailure,
-    JitterSource, OutboxEntry, OutboxEntryState, ProbeResult,
+    JitterSource, OutboxEntry, OutboxEntryState, SessionProbe,
 };
 use trunkline_domain::{Command, Message};
 
@@ -66,10 +66,10 @@ fn input(event: &Value) -> ClientInput {
         "probed" => {
             let after = number("retry_after_ms", 0);
             let result = match (event["status"].as_u64().unwrap(), event["user"].as_str()) {
-                (200, Some(user)) => ProbeResult::LoggedIn(user.parse().unwrap()),
-                (401, _) => ProbeResult::NotLoggedIn,
-                (503, _) => ProbeResult::Unavailable(after),
-                _ => ProbeResult::Unreachable(after),
+                (200, Some(user)) => SessionProbe::LoggedIn(user.parse().unwrap()),
+                (401, _) => SessionProbe::NotLoggedIn,
+                (503, _) => SessionProbe::Unavailable(after),
+                _ => SessionProbe::Unreachable(after),
             };
             ClientInput::Probed { socket: socket(), result }
         }

@@ -82,7 +82,7 @@ impl Drop for CommandConnection {
 
 trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
-type Stream = Box<dyn ByteStream>;
+type RedisStream = Box<dyn ByteStream>;
 
 /// Returns the addresses of a host and port.
 type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
@@ -155,11 +155,11 @@ impl Connector {
     /// another, a few silent addresses would use up the time of an operation.
     async fn establish<'a, T>(
         &'a self,
-        set_up: impl Fn(Stream) -> BoxFuture<'a, RedisResult<T>>,
+        set_up: impl Fn(RedisStream) -> BoxFuture<'a, RedisResult<T>>,
     ) -> Result<T, ConnectError> {
         let (host, port) = match &self.endpoint {
             Endpoint::Unix(path) => {
-                let stream = async { UnixStream::connect(path).await.map(|stream| Box::new(stream) as Stream) };
+                let stream = async { UnixStream::connect(path).await.map(|stream| Box::new(stream) as RedisStream) };
                 return attempt(self.target(), stream, &set_up).await;
             }
             Endpoint::Tcp(host, port) => (host, *port),
@@ -220,8 +220,8 @@ impl Connector {
 /// Connects to one address and sets the connection up.
 async fn attempt<'a, T>(
     target: String,
-    stream: impl Future<Output = io::Result<Stream>>,
-    set_up: impl Fn(Stream) -> BoxFuture<'a, RedisResult<T>>,
+    stream: impl Future<Output = io::Result<RedisStream>>,
+    set_up: impl Fn(RedisStream) -> BoxFuture<'a, RedisResult<T>>,
 ) -> Result<T, ConnectError> {
     let connected = match timeout(CONNECT_TIMEOUT, stream).await {
         Ok(connected) => connected.map_err(|error| error.to_string()),
@@ -238,7 +238,7 @@ async fn attempt<'a, T>(
     ready.map_err(|cause| ConnectError { step: ConnectStep::SetUp, target, cause })
 }
 
-async fn tcp(address: SocketAddr) -> io::Result<Stream> {
+async fn tcp(address: SocketAddr) -> io::Result<RedisStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let keepalive =

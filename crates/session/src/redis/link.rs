@@ -35,7 +35,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// A failed command: no reply within [`COMMAND_TIMEOUT`], a connection that broke, or an error reply.
 #[derive(Debug, thiserror::Error)]
 #[error("command to Redis at {target}: {source}")]
-struct CommandError {
+struct RedisCommandError {
     target: String,
     source: RedisError,
 }
@@ -122,7 +122,7 @@ impl RedisConnections {
     }
 
     fn command_error(&self, source: RedisError) -> BoxError {
-        CommandError { target: self.connector.target(), source }.into()
+        RedisCommandError { target: self.connector.target(), source }.into()
     }
 
     /// A clone of the shared connection, which is opened if there is none, and its generation.
