@@ -27,7 +27,7 @@ const TABLE: [(&str, &[&str]); 9] = [
 /// Libraries that stay behind a wall: the beginning of their names, and who may name them.
 const WALLS: [(&str, &[&str]); 3] = [
     ("redis", &["trunkline-bus", "trunkline-session"]),
-    ("deadpool-redis", &["trunkline-bus", "trunkline-session"]),
+    ("deadpool", &["trunkline-session"]),
     ("actix", &["trunkline-gateway", "trunkline-session"]),
 ];
 

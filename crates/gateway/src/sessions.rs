@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 
 use actix_web::rt;
 use futures_util::{StreamExt, stream};
-use trunkline_session::{Ending, Sessions, Sid};
+use trunkline_session::{SessionEvent, Sessions, Sid};
 
 use crate::fanout::Worker;
 
@@ -13,12 +13,12 @@ const MAX_LOOKUPS_IN_FLIGHT: usize = 8;
 
 /// Receives the notifications of ended sessions until the worker is dropped.
 pub(crate) async fn watch_endings<S: Sessions>(worker: Weak<Worker>, sessions: S) {
-    let mut endings = sessions.endings();
+    let mut endings = sessions.events();
     while let Some(ending) = endings.next().await {
         let Some(worker) = worker.upgrade() else { return };
         match ending {
-            Ending::Of(sid) => worker.hub().end_session(&sid),
-            Ending::Missed => {
+            SessionEvent::Ended(sid) => worker.hub().end_session(&sid),
+            SessionEvent::Missed => {
                 let sids = worker.hub().sessions();
                 look_up(Rc::downgrade(&worker), sessions.clone(), sids).await;
             }

@@ -27,7 +27,7 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
 ) -> Result<ServiceResponse<B>, Error> {
     let name = &state.config.cookie.name;
     reduce(request.headers_mut(), name);
-    state.config.keys.resign(request.headers_mut(), name);
+    state.config.keys.sign_again(request.headers_mut(), name);
     next.call(request).await
 }
 

@@ -11,7 +11,7 @@ use actix_web::{
     web,
 };
 use serde::Deserialize;
-use trunkline_session::Attempt;
+use trunkline_session::LoginAttempt;
 
 use super::cross_site::{own_origin, sec_fetch_site};
 use crate::{
@@ -25,7 +25,7 @@ struct MarkedQuery {
 }
 
 /// Returns the location to which a login redirects. Only the paths whose handlers know the marker get one.
-pub(super) fn marked(path: &str, attempt: Option<Attempt>) -> String {
+pub(super) fn marked(path: &str, attempt: Option<LoginAttempt>) -> String {
     let room = path.strip_prefix("/rooms/").is_some_and(|room| !room.contains(['?', '#']));
     match attempt {
         Some(attempt) if path == "/" || path == "/rooms" || room => format!("{path}?login={attempt}"),
@@ -50,7 +50,7 @@ pub(super) fn explain<'a>(request: &HttpRequest, page: LoginPage<'a>) -> LoginPa
     }
 }
 
-fn marker(request: &HttpRequest) -> Option<Attempt> {
+fn marker(request: &HttpRequest) -> Option<LoginAttempt> {
     web::Query::<MarkedQuery>::from_query(request.query_string()).ok()?.login.parse().ok()
 }
 
