@@ -4,13 +4,13 @@
 //! children between them, and tells what changed. Nothing is restarted unless somebody says so.
 
 mod command;
-mod fleet;
 mod instance;
-mod live;
+mod instances;
+mod live_table;
 mod port;
-mod prepare;
 mod report;
 mod roll;
+mod servers;
 
 use std::{
     io,
@@ -22,20 +22,17 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use trunkline_testbed::{Console, StopSignal};
 
 use self::{
-    command::{Command, Target},
-    fleet::Fleet,
-    instance::Health,
-    live::{Figures, Live},
-    prepare::Ground,
-    report::ReportFile,
+    command::{ClusterCommand, CommandTarget},
+    instance::ProbeResult,
+    instances::Cluster,
+    live_table::{InstanceMetrics, LiveTable},
+    report::ClusterFile,
+    servers::ClusterServers,
 };
-use crate::{
-    console::Console,
-    error::{Error, Result},
-    stop::Stop,
-};
+use crate::error::{Result, XtaskError};
 
 /// How long all instances may take to be ready at first.
 const START: Duration = Duration::from_secs(60);
@@ -43,7 +40,7 @@ const START: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct ClusterArguments {
     /// How many gateways.
     #[arg(default_value_t = 3)]
     instances: usize,
@@ -54,8 +51,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
     /// The balancer in front of the instances.
-    #[arg(long, value_enum, default_value_t = Balancer::Haproxy)]
-    lb: Balancer,
+    #[arg(long, value_enum, default_value_t = BalancerChoice::Haproxy)]
+    lb: BalancerChoice,
     /// Build the gateway optimised.
     #[arg(long)]
     release: bool,
@@ -68,7 +65,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Balancer {
+pub(crate) enum BalancerChoice {
     /// HAProxy with deploy/haproxy.cfg.
     Haproxy,
     /// None: clients choose an instance themselves.
@@ -76,53 +73,53 @@ pub(crate) enum Balancer {
 }
 
 /// What the cluster reacts to.
-pub(crate) enum Event {
+pub(crate) enum ClusterEvent {
     /// A line was typed.
     Typed(String),
     /// Ctrl-C or SIGTERM.
     Stop,
     /// A probe's answer changed.
-    Health { number: usize, run: u32, health: Health },
+    ProbeResult { number: usize, run: u32, health: ProbeResult },
     /// What an instance says about itself; nothing when it does not answer.
-    Figures { name: String, figures: Option<Figures> },
+    InstanceMetrics { name: String, figures: Option<InstanceMetrics> },
 }
 
-pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
+pub(crate) fn run(options: &ClusterArguments, console: &Console) -> Result<()> {
     let (events, inbox) = mpsc::channel();
     let stop = {
         let events = events.clone();
-        Stop::on_signals(move || _ = events.send(Event::Stop))?
+        StopSignal::install(move || _ = events.send(ClusterEvent::Stop))?
     };
-    let ground = Ground::prepare(options, console, &console.steps(&stop))?;
-    let mut file = ReportFile::new(&ground.folder);
-    let mut fleet = Fleet::new(ground, options.port, console.clone(), events.clone());
-    fleet.grow(options.instances)?;
-    let mut live = Live::start(console, events.clone());
+    let servers = ClusterServers::prepare(options, console, &console.progress(&stop))?;
+    let mut file = ClusterFile::new(&servers.folder);
+    let mut cluster = Cluster::new(servers, options.port, console.clone(), events.clone());
+    cluster.grow(options.instances)?;
+    let mut live = LiveTable::start(console, events.clone());
     read_commands(events);
 
     let deadline = Instant::now() + START;
     let mut announced = false;
     loop {
         match inbox.recv_timeout(TICK) {
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-            Ok(Event::Health { number, run, health }) => fleet.observe(number, run, health),
-            Ok(Event::Figures { name, figures }) => {
+            Ok(ClusterEvent::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(ClusterEvent::ProbeResult { number, run, health }) => cluster.observe(number, run, health),
+            Ok(ClusterEvent::InstanceMetrics { name, figures }) => {
                 if let Some(live) = &mut live {
                     live.observe(&name, figures);
                 }
             }
-            Ok(Event::Typed(line)) => {
+            Ok(ClusterEvent::Typed(line)) => {
                 console.typed(&line);
                 match line.parse() {
-                    Ok(Command::Quit) => break,
-                    Ok(command) => obey(command, &mut fleet, console),
+                    Ok(ClusterCommand::Quit) => break,
+                    Ok(command) => obey(command, &mut cluster, console),
                     Err(complaint) => console.say(&complaint),
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let ended = fleet.tick();
-        let report = fleet.report();
+        let ended = cluster.tick();
+        let report = cluster.report();
         file.write(&report)?;
         if let Some(live) = &mut live {
             live.refresh(&report);
@@ -131,50 +128,50 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
             continue;
         }
         if let Some((name, ended, log)) = ended {
-            return Err(Error::InstanceFailed { name, ended, log });
+            return Err(XtaskError::InstanceFailed { name, end: ended, log });
         }
-        if fleet.all_serve() {
+        if cluster.all_serve() {
             announced = true;
-            fleet.talkative = true;
-            console.headline(&format!("ready: {}", fleet.url()));
+            cluster.talkative = true;
+            console.headline(&format!("ready: {}", cluster.url()));
             if live.is_none() {
                 console.say(&report.table());
             }
             console.say("Type `help` for what can be done, `quit` or Ctrl-C to end everything.");
         } else if Instant::now() > deadline {
-            return Err(fleet.not_ready_error(START.as_secs()));
+            return Err(cluster.not_ready_error(START.as_secs()));
         }
     }
     // All at once: nobody waits for drains. Dropping kills; the order does not matter to anybody.
     drop(live);
     drop(file);
-    drop(fleet);
+    drop(cluster);
     console.say("everything has ended");
     Ok(())
 }
 
-fn obey(command: Command, fleet: &mut Fleet, console: &Console) {
+fn obey(command: ClusterCommand, cluster: &mut Cluster, console: &Console) {
     let done = match command {
-        Command::Kill(Target::Instance(number)) => fleet.kill(number),
-        Command::Kill(Target::Redis) => fleet.kill_redis(),
-        Command::Stop(number) => fleet.stop(number),
-        Command::Start(Target::Instance(number)) => fleet.start(number),
-        Command::Start(Target::Redis) => fleet.start_redis(),
-        Command::Roll => fleet.roll(),
-        Command::Scale(count) => fleet.scale(count),
-        Command::Open => {
-            open(fleet.url(), console);
+        ClusterCommand::Kill(CommandTarget::Instance(number)) => cluster.kill(number),
+        ClusterCommand::Kill(CommandTarget::Redis) => cluster.kill_redis(),
+        ClusterCommand::Stop(number) => cluster.stop(number),
+        ClusterCommand::Start(CommandTarget::Instance(number)) => cluster.start(number),
+        ClusterCommand::Start(CommandTarget::Redis) => cluster.start_redis(),
+        ClusterCommand::RollingRestart => cluster.roll(),
+        ClusterCommand::Scale(count) => cluster.scale(count),
+        ClusterCommand::Open => {
+            open(cluster.url(), console);
             Ok(())
         }
-        Command::Status => {
-            console.say(&fleet.report().table());
+        ClusterCommand::Status => {
+            console.say(&cluster.report().table());
             Ok(())
         }
-        Command::Help => {
+        ClusterCommand::Help => {
             console.say(command::HELP);
             Ok(())
         }
-        Command::Quit | Command::Nothing => Ok(()),
+        ClusterCommand::Quit | ClusterCommand::Nothing => Ok(()),
     };
     if let Err(e) = done {
         console.say(&e.to_string());
@@ -182,10 +179,10 @@ fn obey(command: Command, fleet: &mut Fleet, console: &Console) {
 }
 
 /// Passes on what is typed. The end of standard input ends nothing: the cluster may run without a terminal.
-fn read_commands(events: Sender<Event>) {
+fn read_commands(events: Sender<ClusterEvent>) {
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
-            if events.send(Event::Typed(line)).is_err() {
+            if events.send(ClusterEvent::Typed(line)).is_err() {
                 break;
             }
         }

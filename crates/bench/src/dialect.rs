@@ -14,7 +14,7 @@ pub(crate) enum Dialect {
     Floor,
     /// `docs/PROTOCOL.md`
     Trunkline,
-    /// Engine.IO 4 and Socket.IO 5 over WebSocket at once: events `join` and `send`, each acknowledged, and `message`
+    /// SocketEngine.IO 4 and LoadSocket.IO 5 over WebSocket at once: events `join` and `send`, each acknowledged, and `message`
     #[value(alias = "socketioxide")]
     Socketio,
     /// nginx's nchan: WebSocket at `/sub/ROOM`, publishing by `POST /pub/ROOM`
@@ -23,12 +23,12 @@ pub(crate) enum Dialect {
     Nats,
 }
 
-/// How Socket.IO acknowledges a join.
+/// How LoadSocket.IO acknowledges a join.
 const JOINED: &str = "430[";
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum SocketRole {
     /// Gets the room's messages.
     Member,
     /// Only writes.
@@ -37,28 +37,28 @@ pub(crate) enum Role {
 
 /// A socket that is to be opened.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seat<'a> {
-    pub(crate) role: Role,
+pub(crate) struct ConnectParameters<'a> {
+    pub(crate) role: SocketRole,
     pub(crate) room: &'a str,
     /// `Host` of its requests.
     pub(crate) host: &'a str,
     /// `Cookie` of its handshake, empty for none.
     pub(crate) cookie: &'a str,
-    /// The last message that it saw, where the protocol knows places.
+    /// The last message that it saw, where the protocol knows sockets.
     pub(crate) after: Option<&'a str>,
 }
 
 /// Something to say, and what must be heard until the next is said.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct HandshakeStep {
     pub(crate) say: Vec<u8>,
-    pub(crate) until: Until,
+    pub(crate) until: AwaitedReply,
     /// It is said again if that takes long.
     pub(crate) again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
+pub(crate) enum AwaitedReply {
     /// The answer 101.
     Switched,
     /// A frame that contains this.
@@ -67,7 +67,7 @@ pub(crate) enum Until {
 
 /// What a frame without a message means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Note {
+pub(crate) enum FrameMeaning {
     /// A message was taken.
     Acknowledged,
     /// Something was not.
@@ -78,8 +78,8 @@ pub(crate) enum Note {
     Other,
 }
 
-impl Step {
-    fn new(say: Vec<u8>, until: Until) -> Self {
+impl HandshakeStep {
+    fn new(say: Vec<u8>, until: AwaitedReply) -> Self {
         Self { say, until, again: false }
     }
 }
@@ -113,37 +113,38 @@ impl Dialect {
     }
 
     /// What opens a socket, until the server is ready for a join.
-    pub(crate) fn opening(self, seat: Seat<'_>) -> Vec<Step> {
-        let Seat { role, room, host, cookie, .. } = seat;
+    pub(crate) fn opening(self, parameters: ConnectParameters<'_>) -> Vec<HandshakeStep> {
+        let ConnectParameters { role, room, host, cookie, .. } = parameters;
         let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
-        let upgrade = |path: &str, fields: &str| Step::new(http::upgrade(path, host, fields), Until::Switched);
+        let upgrade =
+            |path: &str, fields: &str| HandshakeStep::new(http::upgrade(path, host, fields), AwaitedReply::Switched);
         match self {
             Self::Floor => {
-                let path = if role == Role::Writer { "pub" } else { "sub" };
+                let path = if role == SocketRole::Writer { "pub" } else { "sub" };
                 vec![upgrade(&format!("/{path}?room={room}"), "")]
             }
             Self::Trunkline => vec![
                 upgrade("/ws", &format!("Sec-WebSocket-Protocol: trunkline.v1\r\n{cookie}")),
-                Step::new(Vec::new(), Until::Heard(r#""type":"welcome""#)),
+                HandshakeStep::new(Vec::new(), AwaitedReply::Heard(r#""type":"welcome""#)),
             ],
             Self::Socketio => vec![
                 upgrade("/socket.io/?EIO=4&transport=websocket", &cookie),
-                Step::new(Vec::new(), Until::Heard(r#"0{"sid""#)),
+                HandshakeStep::new(Vec::new(), AwaitedReply::Heard(r#"0{"sid""#)),
                 self.step("40", r#"40{"sid""#),
             ],
-            Self::Nchan if role == Role::Writer => Vec::new(),
+            Self::Nchan if role == SocketRole::Writer => Vec::new(),
             Self::Nchan => vec![upgrade(&format!("/sub/{room}"), "")],
             Self::Nats => vec![
                 upgrade("/", ""),
-                Step::new(Vec::new(), Until::Heard("INFO ")),
+                HandshakeStep::new(Vec::new(), AwaitedReply::Heard("INFO ")),
                 self.step("CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n", "PONG"),
             ],
         }
     }
 
     /// What joins the room; nothing where opening did.
-    pub(crate) fn joining(self, seat: Seat<'_>) -> Option<Step> {
-        let Seat { role, room, after, .. } = seat;
+    pub(crate) fn joining(self, parameters: ConnectParameters<'_>) -> Option<HandshakeStep> {
+        let ConnectParameters { role, room, after, .. } = parameters;
         match (self, role) {
             (Self::Trunkline, _) => {
                 let after = after.map(|after| format!(r#","after":"{after}""#)).unwrap_or_default();
@@ -152,17 +153,17 @@ impl Dialect {
             }
             (Self::Socketio, _) => {
                 // socketioxide drops what comes before its handlers stand, which is after it has let the socket in.
-                Some(Step { again: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
+                Some(HandshakeStep { again: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
             }
-            (Self::Nats, Role::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
-            (Self::Nats, Role::Writer) | (Self::Floor | Self::Nchan, _) => None,
+            (Self::Nats, SocketRole::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
+            (Self::Nats, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
         }
     }
 
-    fn step(self, say: &str, until: &'static str) -> Step {
+    fn step(self, say: &str, until: &'static str) -> HandshakeStep {
         let mut bytes = Vec::new();
         frame::from_client(&mut bytes, self.opcode(), say.as_bytes());
-        Step::new(bytes, Until::Heard(until))
+        HandshakeStep::new(bytes, AwaitedReply::Heard(until))
     }
 
     /// Appends what publishes a message.
@@ -188,26 +189,32 @@ impl Dialect {
     }
 
     /// What a whole frame means, messages aside.
-    pub(crate) fn note(self, payload: &[u8]) -> Note {
-        let pairs: &[(&str, Note)] = match self {
+    pub(crate) fn note(self, payload: &[u8]) -> FrameMeaning {
+        let pairs: &[(&str, FrameMeaning)] = match self {
             Self::Floor | Self::Nchan => &[],
             Self::Trunkline => &[
-                (r#"{"type":"sent""#, Note::Acknowledged),
-                (r#"{"type":"ping""#, Note::Ping),
-                (r#"{"type":"error""#, Note::Refused),
+                (r#"{"type":"sent""#, FrameMeaning::Acknowledged),
+                (r#"{"type":"ping""#, FrameMeaning::Ping),
+                (r#"{"type":"error""#, FrameMeaning::Refused),
             ],
-            // Packets: 2 is Engine.IO's ping; 43 is Socket.IO's ack, 44 its refusal of a connection.
-            Self::Socketio => {
-                &[(JOINED, Note::Other), ("43", Note::Acknowledged), ("2", Note::Ping), ("44", Note::Refused)]
-            }
+            // Packets: 2 is SocketEngine.IO's ping; 43 is LoadSocket.IO's ack, 44 its refusal of a connection.
+            Self::Socketio => &[
+                (JOINED, FrameMeaning::Other),
+                ("43", FrameMeaning::Acknowledged),
+                ("2", FrameMeaning::Ping),
+                ("44", FrameMeaning::Refused),
+            ],
             // A frame is a piece of the stream of commands.
-            Self::Nats if payload.ends_with(b"PING\r\n") => &[("", Note::Ping)],
-            Self::Nats => &[("-ERR", Note::Refused)],
+            Self::Nats if payload.ends_with(b"PING\r\n") => &[("", FrameMeaning::Ping)],
+            Self::Nats => &[("-ERR", FrameMeaning::Refused)],
         };
-        pairs.iter().find(|(start, _)| payload.starts_with(start.as_bytes())).map_or(Note::Other, |(_, note)| *note)
+        pairs
+            .iter()
+            .find(|(start, _)| payload.starts_with(start.as_bytes()))
+            .map_or(FrameMeaning::Other, |(_, note)| *note)
     }
 
-    /// The frame that answers a [`Note::Ping`].
+    /// The frame that answers a [`FrameMeaning::Ping`].
     pub(crate) fn pong(self, out: &mut Vec<u8>) {
         let payload: &[u8] = match self {
             Self::Trunkline => br#"{"type":"pong"}"#,
@@ -238,16 +245,21 @@ impl Dialect {
 mod tests {
     use super::*;
     use crate::{
-        frame::{Part, Walker, unmasked},
-        stamp::Marks,
+        frame::{FramePart, FrameReader, unmasked},
+        stamp::StampFinder,
     };
 
-    const SEAT: Seat<'_> =
-        Seat { role: Role::Member, room: "bench-0", host: "127.0.0.1:1", cookie: "a=b", after: Some("7-8") };
+    const SEAT: ConnectParameters<'_> = ConnectParameters {
+        role: SocketRole::Member,
+        room: "bench-0",
+        host: "127.0.0.1:1",
+        cookie: "a=b",
+        after: Some("7-8"),
+    };
 
     fn texts(mut bytes: &[u8]) -> Vec<String> {
-        let (mut walker, mut texts) = (Walker::new(4096), Vec::new());
-        while let Some(Part::Whole { mask, payload, .. }) = walker.next(&mut bytes) {
+        let (mut reader, mut texts) = (FrameReader::new(4096), Vec::new());
+        while let Some(FramePart::Whole { mask, payload, .. }) = reader.next(&mut bytes) {
             texts.push(String::from_utf8(unmasked(payload, mask.unwrap()).collect()).unwrap());
         }
         texts
@@ -259,7 +271,7 @@ mod tests {
             let steps = dialect.opening(SEAT);
             let text = String::from_utf8_lossy(&steps[0].say).into_owned();
             assert!(text.contains("\r\nCookie: a=b\r\n") && text.ends_with("\r\n\r\n"), "{text}");
-            let steps = dialect.opening(Seat { cookie: "", ..SEAT });
+            let steps = dialect.opening(ConnectParameters { cookie: "", ..SEAT });
             assert!(!String::from_utf8_lossy(&steps[0].say).contains("Cookie"));
         }
     }
@@ -283,28 +295,28 @@ mod tests {
             let mut out = Vec::new();
             dialect.publish(&mut out, "bench-0", stamp);
             let [text] = &texts(&out)[..] else { panic!("one frame") };
-            assert_eq!(Marks::new().find(text.as_bytes()).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
+            assert_eq!(StampFinder::new().find(text.as_bytes()).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
         }
         let mut out = Vec::new();
         Dialect::Nchan.publish(&mut out, "bench-0", stamp);
-        let head = http::Head::parse(&out).unwrap();
+        let head = http::HttpHead::parse(&out).unwrap();
         assert_eq!((head.first_line(), head.length_with_body()), ("POST /pub/bench-0 HTTP/1.1", out.len()));
     }
 
     #[test]
     fn frames_that_are_no_messages_are_told_apart() {
         use Dialect::{Nats, Socketio, Trunkline};
-        let notes: [(Dialect, &str, Note); 10] = [
-            (Trunkline, r#"{"type":"ping"}"#, Note::Ping),
-            (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, Note::Acknowledged),
-            (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, Note::Other),
-            (Trunkline, r#"{"type":"error","code":"rate_limited"}"#, Note::Refused),
-            (Socketio, "2", Note::Ping),
-            (Socketio, r#"4317[{"ok":true}]"#, Note::Acknowledged),
-            (Socketio, r#"430["joined"]"#, Note::Other),
-            (Socketio, r#"42["presence",3]"#, Note::Other),
-            (Nats, "PING\r\n", Note::Ping),
-            (Nats, "-ERR 'Slow Consumer'\r\n", Note::Refused),
+        let notes: [(Dialect, &str, FrameMeaning); 10] = [
+            (Trunkline, r#"{"type":"ping"}"#, FrameMeaning::Ping),
+            (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, FrameMeaning::Acknowledged),
+            (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, FrameMeaning::Other),
+            (Trunkline, r#"{"type":"error","code":"rate_limited"}"#, FrameMeaning::Refused),
+            (Socketio, "2", FrameMeaning::Ping),
+            (Socketio, r#"4317[{"ok":true}]"#, FrameMeaning::Acknowledged),
+            (Socketio, r#"430["joined"]"#, FrameMeaning::Other),
+            (Socketio, r#"42["presence",3]"#, FrameMeaning::Other),
+            (Nats, "PING\r\n", FrameMeaning::Ping),
+            (Nats, "-ERR 'Slow Consumer'\r\n", FrameMeaning::Refused),
         ];
         for (dialect, frame, note) in notes {
             assert_eq!(dialect.note(frame.as_bytes()), note, "{frame}");

@@ -12,10 +12,10 @@ use std::{
 use slab::Slab;
 
 use crate::{
-    Error,
-    frame::{self, Part, TEXT, Walker},
-    http::{self, Head},
-    poll::{Event, Poll},
+    BenchError,
+    frame::{self, FramePart, FrameReader, TEXT},
+    http::{self, HttpHead},
+    poll::{Poll, SocketEvent},
     socket::{flush, give, make_room, take},
 };
 
@@ -29,7 +29,7 @@ const LISTENER: u64 = u64::MAX - 1;
 
 /// What `trunkline-bench floor` is told.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Settings {
+pub struct FloorArguments {
     /// Address and port to serve on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -41,34 +41,34 @@ pub struct Settings {
 /// Serves until the process is ended.
 ///
 /// # Errors
-/// [`Error::Kernel`] where listening or epoll fails.
-pub fn serve(settings: &Settings) -> Result<(), Error> {
+/// [`BenchError::Kernel`] where listening or epoll fails.
+pub fn serve(arguments: &FloorArguments) -> Result<(), BenchError> {
     make_room(0)?;
-    let listener = TcpListener::bind(settings.listen).map_err(Error::kernel("cannot listen"))?;
-    let address = listener.local_addr().map_err(Error::kernel("cannot listen"))?;
-    let mut floor = Floor::new(listener, settings.batched).map_err(Error::kernel("cannot start"))?;
+    let listener = TcpListener::bind(arguments.listen).map_err(BenchError::kernel("cannot listen"))?;
+    let address = listener.local_addr().map_err(BenchError::kernel("cannot listen"))?;
+    let mut floor = FloorServer::new(listener, arguments.batched).map_err(BenchError::kernel("cannot start"))?;
     println!("listening on http://{address}");
     loop {
-        floor.turn().map_err(Error::kernel("the loop failed"))?;
+        floor.turn().map_err(BenchError::kernel("the loop failed"))?;
     }
 }
 
 #[derive(Debug)]
-struct Floor {
+struct FloorServer {
     poll: Poll,
     listener: TcpListener,
     batched: bool,
-    events: Vec<Event>,
+    events: Vec<SocketEvent>,
     buffer: Box<[u8]>,
-    peers: Slab<Peer>,
+    peers: Slab<FloorSocket>,
     names: HashMap<String, usize>,
-    rooms: Vec<Room>,
+    rooms: Vec<FloorRoom>,
     /// Rooms with frames of this turn.
     busy: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
-struct Room {
+struct FloorRoom {
     subscribers: Vec<usize>,
     /// Frames of this turn, and where each ends.
     frames: Vec<u8>,
@@ -76,7 +76,7 @@ struct Room {
 }
 
 #[derive(Debug)]
-struct Peer {
+struct FloorSocket {
     stream: TcpStream,
     state: State,
 }
@@ -87,10 +87,10 @@ enum State {
     Greeting(Vec<u8>),
     /// Its room, and what its socket did not take.
     Subscriber(usize, Vec<u8>),
-    Writer(usize, Box<Walker>),
+    Writer(usize, Box<FrameReader>),
 }
 
-impl Floor {
+impl FloorServer {
     fn new(listener: TcpListener, batched: bool) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let poll = Poll::new()?;
@@ -126,7 +126,7 @@ impl Floor {
         }
         self.events = events;
         while let Some(room) = self.busy.pop() {
-            let Room { frames, ends, .. } = &mut self.rooms[room];
+            let FloorRoom { frames, ends, .. } = &mut self.rooms[room];
             let (frames, mut ends) = (std::mem::take(frames), std::mem::take(ends));
             if self.batched {
                 ends.drain(..ends.len() - 1);
@@ -148,7 +148,7 @@ impl Floor {
                     stream.set_nodelay(true)?;
                     let entry = self.peers.vacant_entry();
                     self.poll.add(&stream, entry.key() as u64)?;
-                    entry.insert(Peer { stream, state: State::Greeting(Vec::new()) });
+                    entry.insert(FloorSocket { stream, state: State::Greeting(Vec::new()) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -158,11 +158,11 @@ impl Floor {
 
     /// Reads what is there; an error means that the peer is of no more use.
     fn serve(&mut self, index: usize, ending: bool) -> io::Result<()> {
-        if let Peer { stream, state: State::Subscriber(_, unsent) } = &mut self.peers[index] {
+        if let FloorSocket { stream, state: State::Subscriber(_, unsent) } = &mut self.peers[index] {
             flush(stream, unsent)?;
         }
         loop {
-            let Peer { stream, state } = &mut self.peers[index];
+            let FloorSocket { stream, state } = &mut self.peers[index];
             let length = take(stream, &mut self.buffer)?;
             let mut bytes = &self.buffer[..length];
             match state {
@@ -171,11 +171,11 @@ impl Floor {
                     self.greet(index)?;
                 }
                 State::Subscriber(..) => {}
-                State::Writer(room, walker) => {
-                    let Room { frames, ends, .. } = &mut self.rooms[*room];
-                    while let Some(part) = walker.next(&mut bytes) {
+                State::Writer(room, reader) => {
+                    let FloorRoom { frames, ends, .. } = &mut self.rooms[*room];
+                    while let Some(part) = reader.next(&mut bytes) {
                         match part {
-                            Part::Whole { opcode: TEXT, mask: Some(mask), payload } => {
+                            FramePart::Whole { opcode: TEXT, mask: Some(mask), payload } => {
                                 if ends.is_empty() {
                                     self.busy.push(*room);
                                 }
@@ -195,8 +195,8 @@ impl Floor {
 
     /// Answers the handshake once it is whole.
     fn greet(&mut self, index: usize) -> io::Result<()> {
-        let Peer { stream, state: State::Greeting(bytes) } = &mut self.peers[index] else { return Ok(()) };
-        let Some(head) = Head::parse(bytes) else {
+        let FloorSocket { stream, state: State::Greeting(bytes) } = &mut self.peers[index] else { return Ok(()) };
+        let Some(head) = HttpHead::parse(bytes) else {
             return if bytes.len() > http::HEAD_MOST { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) };
         };
         let target = head.first_line().split(' ').nth(1).and_then(|target| target.split_once("?room="));
@@ -211,13 +211,13 @@ impl Floor {
         );
         let writes = path == "/pub";
         let room = *self.names.entry(name.to_owned()).or_insert_with(|| {
-            self.rooms.push(Room::default());
+            self.rooms.push(FloorRoom::default());
             self.rooms.len() - 1
         });
         // Nothing was written to this socket yet, so its buffer takes two hundred bytes.
         stream.write_all(answer.as_bytes())?;
         self.peers[index].state = if writes {
-            State::Writer(room, Box::new(Walker::new(MESSAGE_MOST)))
+            State::Writer(room, Box::new(FrameReader::new(MESSAGE_MOST)))
         } else {
             self.rooms[room].subscribers.push(index);
             State::Subscriber(room, Vec::new())
@@ -229,7 +229,7 @@ impl Floor {
     fn write(&mut self, room: usize, bytes: &[u8]) {
         let mut broken = Vec::new();
         for index in &self.rooms[room].subscribers {
-            let Peer { stream, state: State::Subscriber(_, unsent) } = &mut self.peers[*index] else { continue };
+            let FloorSocket { stream, state: State::Subscriber(_, unsent) } = &mut self.peers[*index] else { continue };
             if give(stream, unsent, bytes).is_err() || unsent.len() > PENDING_MOST {
                 broken.push(*index);
             }

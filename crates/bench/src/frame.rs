@@ -19,12 +19,12 @@ const KEY: [u8; 4] = [0x5a, 0xc3, 0x69, 0x96];
 ///
 /// Holds no more than a header and one frame of at most `whole` bytes; what is longer is passed on in pieces.
 #[derive(Debug)]
-pub(crate) struct Walker {
+pub(crate) struct FrameReader {
     whole: usize,
     /// What is there of a header that was cut.
     header: [u8; HEADER_MOST],
     header_length: u8,
-    current: Option<Header>,
+    current: Option<FrameHeader>,
     /// Payload bytes of `current` that are still to come.
     left: u64,
     /// What is there of a payload that was cut.
@@ -32,29 +32,29 @@ pub(crate) struct Walker {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Header {
+struct FrameHeader {
     opcode: u8,
     mask: Option<[u8; 4]>,
     length: u64,
 }
 
-/// What the walker passes on.
+/// What the reader passes on.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Part<'a> {
+pub(crate) enum FramePart<'a> {
     /// A frame, still masked if it was.
     Whole { opcode: u8, mask: Option<[u8; 4]>, payload: &'a [u8] },
-    /// Some bytes of a frame that is longer than the walker holds. `first`: the frame begins with them.
+    /// Some bytes of a frame that is longer than the reader holds. `first`: the frame begins with them.
     Piece { first: bool, payload: &'a [u8] },
 }
 
-impl Walker {
+impl FrameReader {
     /// Frames of at most `whole` bytes of payload are passed on in one.
     pub(crate) fn new(whole: usize) -> Self {
         Self { whole, header: [0; HEADER_MOST], header_length: 0, current: None, left: 0, stash: Vec::new() }
     }
 
     /// Takes bytes from the front of `bytes`, until something can be passed on or they are used up.
-    pub(crate) fn next<'s, 'b: 's>(&'s mut self, bytes: &mut &'b [u8]) -> Option<Part<'s>> {
+    pub(crate) fn next<'s, 'b: 's>(&'s mut self, bytes: &mut &'b [u8]) -> Option<FramePart<'s>> {
         let header = match self.current {
             Some(header) => header,
             None => {
@@ -64,7 +64,7 @@ impl Walker {
                 *self.current.insert(header)
             }
         };
-        let Header { opcode, mask, length } = header;
+        let FrameHeader { opcode, mask, length } = header;
         // A frame that is held fits into `whole`, and what is there into memory.
         let take = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         let (taken, rest) = bytes.split_at(take);
@@ -79,16 +79,16 @@ impl Walker {
             self.current = None;
         }
         if length > self.whole as u64 {
-            return Some(Part::Piece { first, payload: taken });
+            return Some(FramePart::Piece { first, payload: taken });
         }
         if first && ended {
-            return Some(Part::Whole { opcode, mask, payload: taken });
+            return Some(FramePart::Whole { opcode, mask, payload: taken });
         }
         self.stash.extend_from_slice(taken);
-        ended.then_some(Part::Whole { opcode, mask, payload: &self.stash })
+        ended.then_some(FramePart::Whole { opcode, mask, payload: &self.stash })
     }
 
-    fn header(&mut self, bytes: &mut &[u8]) -> Option<Header> {
+    fn header(&mut self, bytes: &mut &[u8]) -> Option<FrameHeader> {
         if self.header_length == 0
             && let Some((header, length)) = parse(bytes)
         {
@@ -110,7 +110,7 @@ impl Walker {
 }
 
 /// The header that `bytes` begin with, and its length; nothing where it is cut.
-fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
+fn parse(bytes: &[u8]) -> Option<(FrameHeader, usize)> {
     let [first, second, ..] = *bytes else { return None };
     let (mut end, length) = match second & 0x7f {
         126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
@@ -124,7 +124,7 @@ fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
             Some(*bytes.get(end - 4..)?.first_chunk()?)
         }
     };
-    Some((Header { opcode: first & 0x0f, mask, length }, end))
+    Some((FrameHeader { opcode: first & 0x0f, mask, length }, end))
 }
 
 /// Appends a frame of a client, masked.
@@ -168,15 +168,15 @@ mod tests {
 
     /// What comes out when `stream` is read in chunks of `cut` bytes: opcodes and payloads, pieces put together.
     fn walk(stream: &[u8], cut: usize, whole: usize) -> Vec<(Option<u8>, Vec<u8>)> {
-        let (mut walker, mut seen) = (Walker::new(whole), Vec::new());
+        let (mut reader, mut seen) = (FrameReader::new(whole), Vec::new());
         for mut chunk in stream.chunks(cut) {
-            while let Some(part) = walker.next(&mut chunk) {
+            while let Some(part) = reader.next(&mut chunk) {
                 match part {
-                    Part::Whole { opcode, mask, payload } => {
+                    FramePart::Whole { opcode, mask, payload } => {
                         seen.push((Some(opcode), unmasked(payload, mask.unwrap_or_default()).collect()));
                     }
-                    Part::Piece { first: true, payload } => seen.push((None, payload.to_vec())),
-                    Part::Piece { payload, .. } => seen.last_mut().unwrap().1.extend(payload),
+                    FramePart::Piece { first: true, payload } => seen.push((None, payload.to_vec())),
+                    FramePart::Piece { payload, .. } => seen.last_mut().unwrap().1.extend(payload),
                 }
             }
         }

@@ -10,13 +10,13 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// The first line and the fields of a request or an answer.
 #[derive(Debug)]
-pub(crate) struct Head<'a> {
+pub(crate) struct HttpHead<'a> {
     text: &'a str,
     /// Bytes until behind the empty line.
     pub(crate) length: usize,
 }
 
-impl<'a> Head<'a> {
+impl<'a> HttpHead<'a> {
     /// The head that `bytes` begin with; nothing where it is cut, or no text.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
@@ -72,9 +72,9 @@ mod tests {
     fn an_answer_is_read() {
         let bytes =
             b"HTTP/1.1 303 See Other\r\nset-cookie: a=1; Path=/\r\nContent-Length: 5\r\nSet-Cookie:b=2\r\n\r\nhello";
-        let head = Head::parse(bytes).unwrap();
+        let head = HttpHead::parse(bytes).unwrap();
         assert_eq!((head.status(), head.cookies().as_str(), head.length_with_body()), (303, "a=1; b=2", bytes.len()));
-        assert!(Head::parse(&bytes[..60]).is_none());
+        assert!(HttpHead::parse(&bytes[..60]).is_none());
     }
 
     #[test]

@@ -20,7 +20,7 @@ const ZERO: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Which source something happened at, and what.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
+pub(crate) struct SocketEvent {
     pub(crate) token: u64,
     /// There may be more to read than one short read tells: the peer has closed, or the source is broken.
     pub(crate) ending: bool,
@@ -57,7 +57,7 @@ impl Poll {
     }
 
     /// Waits until something happens, or until then. `events` is filled anew.
-    pub(crate) fn wait(&mut self, events: &mut Vec<Event>, until: Option<Instant>) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, events: &mut Vec<SocketEvent>, until: Option<Instant>) -> io::Result<()> {
         let mut timeout = None;
         if let Some(until) = until.filter(|until| self.armed != Some(*until)) {
             let left = until.saturating_duration_since(Instant::now());
@@ -82,7 +82,7 @@ impl Poll {
             if token == TIMER {
                 self.armed = None;
             } else {
-                events.push(Event {
+                events.push(SocketEvent {
                     token,
                     ending: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
                 });

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::Error;
+use crate::BenchError;
 
 /// File descriptors beside the sockets.
 const OTHERS: u64 = 64;
@@ -57,13 +57,13 @@ fn written(result: io::Result<usize>) -> io::Result<usize> {
 /// Lets this process open as many files as the system allows it.
 ///
 /// # Errors
-/// [`Error::Files`] where that is too few for so many sockets.
-pub(crate) fn make_room(sockets: usize) -> Result<(), Error> {
+/// [`BenchError::Files`] where that is too few for so many sockets.
+pub(crate) fn make_room(sockets: usize) -> Result<(), BenchError> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // A refusal shows below.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     match getrlimit(Resource::Nofile).current {
-        Some(most) if most < sockets as u64 + OTHERS => Err(Error::Files { sockets, most }),
+        Some(most) if most < sockets as u64 + OTHERS => Err(BenchError::Files { sockets, most }),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@
 
 use memchr::memmem::Finder;
 
-/// Nothing else that a server sends contains it. Its first byte stands nowhere else in a text, see [`Scanner`].
+/// Nothing else that a server sends contains it. Its first byte stands nowhere else in a text, see [`StampScanner`].
 const MARK: &[u8; 7] = b"~bench:";
 /// Digits of the number (32 bits) and of the time (64 bits), sixteen letters from `a`.
 const DIGITS: usize = 8 + 16;
@@ -44,9 +44,9 @@ impl Stamp {
 
 /// Finds stamps in what is read.
 #[derive(Debug)]
-pub(crate) struct Marks(Finder<'static>);
+pub(crate) struct StampFinder(Finder<'static>);
 
-impl Marks {
+impl StampFinder {
     pub(crate) fn new() -> Self {
         Self(Finder::new(MARK))
     }
@@ -65,14 +65,14 @@ impl Marks {
 
 /// Finds stamps in bytes that come in pieces, also those that are cut.
 #[derive(Debug, Default)]
-pub(crate) struct Scanner {
+pub(crate) struct StampScanner {
     /// The end of what was read, from the first byte of a mark on, if a stamp may have begun there.
     rest: Vec<u8>,
 }
 
-impl Scanner {
+impl StampScanner {
     /// Calls `each` for every stamp that ends in this piece.
-    pub(crate) fn scan(&mut self, marks: &Marks, piece: &[u8], mut each: impl FnMut(Stamp)) {
+    pub(crate) fn scan(&mut self, marks: &StampFinder, piece: &[u8], mut each: impl FnMut(Stamp)) {
         if !self.rest.is_empty() {
             let begun = self.rest.len();
             self.rest.extend_from_slice(&piece[..piece.len().min(STAMP)]);
@@ -109,7 +109,7 @@ mod tests {
         let text = stamp.text();
         assert!(text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"' && *byte != b'\\'));
         assert_eq!(text.iter().filter(|byte| **byte == MARK[0]).count(), 1);
-        assert_eq!(Marks::new().find(&text).collect::<Vec<_>>(), [(0, stamp)]);
+        assert_eq!(StampFinder::new().find(&text).collect::<Vec<_>>(), [(0, stamp)]);
     }
 
     proptest! {
@@ -124,7 +124,7 @@ mod tests {
                 bytes.extend(stamp.text());
                 bytes.extend(std::iter::repeat_n(b'~', *gap));
             }
-            let (marks, mut scanner, mut seen) = (Marks::new(), Scanner::default(), Vec::new());
+            let (marks, mut scanner, mut seen) = (StampFinder::new(), StampScanner::default(), Vec::new());
             bytes.chunks(cut).for_each(|piece| scanner.scan(&marks, piece, |stamp| seen.push(stamp)));
             prop_assert_eq!(seen, wanted);
         }

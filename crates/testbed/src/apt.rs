@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Error, Progress, Result, error::Doing, tools::find_on};
+use crate::{IoContext, Progress, Result, TestbedError, tools::find_on};
 
 /// Lists younger than this are used as they are.
 const LISTS_STAY_FRESH: Duration = Duration::from_secs(60 * 60);
@@ -32,23 +32,23 @@ pub(crate) fn unpack(
     progress: &dyn Progress,
     done: impl Fn() -> bool,
 ) -> Result<()> {
-    fs::create_dir_all(tools).on("cannot create", tools)?;
+    fs::create_dir_all(tools).on_path("cannot create", tools)?;
     let _lock = lock(&tools.join("lock"), progress)?;
     if done() {
         return Ok(());
     }
-    let apt = Apt::new(tools.join("apt"), progress)?;
+    let apt = PrivateApt::new(tools.join("apt"), progress)?;
     apt.update()?;
-    let staging = tempfile::tempdir_in(tools).on("cannot create a folder in", tools)?;
+    let staging = tempfile::tempdir_in(tools).on_path("cannot create a folder in", tools)?;
     let root = staging.path().join("root");
     for package in apt.download_with_libraries(packages, staging.path())? {
         apt.run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&root))?;
     }
     if target.exists() {
         // It was there and did not run.
-        fs::remove_dir_all(target).on("cannot remove", target)?;
+        fs::remove_dir_all(target).on_path("cannot remove", target)?;
     }
-    fs::rename(&root, target).on("cannot create", target)
+    fs::rename(&root, target).on_path("cannot create", target)
 }
 
 /// Installs packages for the whole system. Only for root.
@@ -63,12 +63,12 @@ pub(crate) fn install(packages: &[&str], progress: &dyn Progress) -> Result<()> 
 
 /// Waits for the lock; it is released when the file is closed.
 fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
-    let file = File::create(path).on("cannot create", path)?;
+    let file = File::create(path).on_path("cannot create", path)?;
     let mut told = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if progress.cancelled() => return Err(Error::Cancelled),
+            Err(TryLockError::WouldBlock) if progress.cancelled() => return Err(TestbedError::Cancelled),
             Err(TryLockError::WouldBlock) => {
                 if !told {
                     progress.step("waiting for another process that unpacks tools");
@@ -76,22 +76,22 @@ fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
                 }
                 thread::sleep(Duration::from_millis(100));
             }
-            Err(TryLockError::Error(e)) => return Err(e).on("cannot lock", path),
+            Err(TryLockError::Error(e)) => return Err(e).on_path("cannot lock", path),
         }
     }
 }
 
 /// An `apt-get` whose state is in a folder of ours.
-struct Apt<'a> {
+struct PrivateApt<'a> {
     folder: PathBuf,
     progress: &'a dyn Progress,
 }
 
-impl<'a> Apt<'a> {
+impl<'a> PrivateApt<'a> {
     fn new(folder: PathBuf, progress: &'a dyn Progress) -> Result<Self> {
         for part in ["lists/partial", "cache/archives/partial"] {
             let part = folder.join(part);
-            fs::create_dir_all(&part).on("cannot create", &part)?;
+            fs::create_dir_all(&part).on_path("cannot create", &part)?;
         }
         // Read after the system's settings, whose hooks would clean the system's cache or tell the desktop.
         let settings = format!(
@@ -107,7 +107,7 @@ impl<'a> Apt<'a> {
             folder.display()
         );
         let file = folder.join("apt.conf");
-        fs::write(&file, settings).on("cannot write", &file)?;
+        fs::write(&file, settings).on_path("cannot write", &file)?;
         Ok(Self { folder, progress })
     }
 
@@ -121,7 +121,7 @@ impl<'a> Apt<'a> {
         }
         self.progress.step("reading Debian's package lists (apt-get update, privately)");
         self.run(self.apt_get().arg("update"))?;
-        fs::write(&stamp, "").on("cannot write", &stamp)
+        fs::write(&stamp, "").on_path("cannot write", &stamp)
     }
 
     /// Downloads packages, the libraries they depend on, the libraries of those, and so on, less what is installed.
@@ -135,9 +135,9 @@ impl<'a> Apt<'a> {
             }
             self.progress.step(&format!("downloading {}", Vec::from_iter(wanted.iter().map(String::as_str)).join(" ")));
             let folder = folder.join(round.to_string());
-            fs::create_dir(&folder).on("cannot create", &folder)?;
+            fs::create_dir(&folder).on_path("cannot create", &folder)?;
             self.run(self.apt_get().arg("download").args(&wanted).current_dir(&folder))?;
-            let entries = fs::read_dir(&folder).on("cannot read", &folder)?;
+            let entries = fs::read_dir(&folder).on_path("cannot read", &folder)?;
             let new: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
             wanted.clear();
             for package in &new {
@@ -188,17 +188,17 @@ fn run(command: &mut Command, progress: &dyn Progress) -> Result<String> {
     let shown = || format!("{command:?}").replace('"', "");
     let name = shown();
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
+    let mut child = command.spawn().on_path("cannot run", command.get_program().as_ref())?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (out, err) = (thread::spawn(move || read(out)), thread::spawn(move || read(err)));
     let status = loop {
-        if let Some(status) = child.try_wait().doing("cannot wait for a process")? {
+        if let Some(status) = child.try_wait().context("cannot wait for a process")? {
             break status;
         }
         if progress.cancelled() {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Error::Cancelled);
+            return Err(TestbedError::Cancelled);
         }
         thread::sleep(Duration::from_millis(20));
     };
@@ -209,7 +209,7 @@ fn run(command: &mut Command, progress: &dyn Progress) -> Result<String> {
     let text = if err.trim().is_empty() { out } else { err };
     let last: Vec<_> = text.trim().lines().rev().take(5).collect();
     let detail = last.into_iter().rev().collect::<Vec<_>>().join("; ");
-    Err(Error::Command { command: name, detail })
+    Err(TestbedError::Command { command: name, detail })
 }
 
 fn read(pipe: Option<impl Read>) -> String {

@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Error, LineSink, Process, Progress, Result, Silent, apt, error::Doing, http_get, ports, process::poll,
+    IoContext, LineSink, NoProgress, Process, Progress, Result, TestbedError, apt, http_get, ports, process::poll,
     tools::find_on,
 };
 
@@ -39,7 +39,7 @@ impl Browser {
         if rustix::process::geteuid().is_root() && apt::is_available() {
             match apt::install(&["chromium", "chromium-driver"], progress) {
                 Ok(()) => return Self::installed().map_err(|_| not_found(tried)),
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(TestbedError::Cancelled) => return Err(TestbedError::Cancelled),
                 Err(e) => tried += &format!("{e}\n"),
             }
         }
@@ -58,10 +58,10 @@ impl Browser {
     }
 }
 
-fn not_found(tried: String) -> Error {
+fn not_found(tried: String) -> TestbedError {
     let install = "  sudo apt install chromium chromium-driver\n  sudo dnf install chromium chromedriver\n  \
                    brew install --cask chromium chromedriver";
-    Error::NotFound { what: "A browser for the tests", tried, install: install.to_owned() }
+    TestbedError::NotFound { what: "A browser for the tests", tried, install: install.to_owned() }
 }
 
 /// A running `chromedriver`; it and the browsers it opened end on drop.
@@ -77,13 +77,13 @@ pub struct ChromeDriver {
 impl ChromeDriver {
     /// Finds (or, as root on Debian, installs) browser and driver, and starts the driver.
     pub fn start() -> Result<Self> {
-        Self::start_with(&Silent, None)
+        Self::start_with(&NoProgress, None)
     }
 
     /// As [`Self::start`], telling what it does and passing on what the driver prints.
     pub fn start_with(progress: &dyn Progress, log: Option<LineSink>) -> Result<Self> {
         let Browser { browser, driver } = Browser::get(progress)?;
-        let folder = tempfile::Builder::new().prefix("testbed-browser-").tempdir().doing("cannot create a folder")?;
+        let folder = tempfile::Builder::new().prefix("testbed-browser-").tempdir().context("cannot create a folder")?;
         let port = ports::free_port()?;
         let mut command = Command::new(driver);
         command.arg(format!("--port={port}")).env("TMPDIR", folder.path()).env("HOME", folder.path());

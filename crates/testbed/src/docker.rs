@@ -20,7 +20,7 @@ use testcontainers::{
     runners::SyncRunner,
 };
 
-use crate::{Error, Line, LineSink, Result, Stream, process::poll};
+use crate::{LineSink, OutputLine, OutputStream, Result, TestbedError, process::poll};
 
 /// How long a server may take until it answers, once its image is there.
 const START: Duration = Duration::from_secs(60);
@@ -144,15 +144,15 @@ impl Container {
         }
     }
 
-    /// An [`Error::Start`] with its last lines.
-    fn start_error(&self, reason: &str) -> Error {
+    /// An [`TestbedError::Start`] with its last lines.
+    fn start_error(&self, reason: &str) -> TestbedError {
         let mut lines = self.with(Running::stdout_to_vec).unwrap_or_default();
         lines.extend(self.with(Running::stderr_to_vec).unwrap_or_default());
         let text = String::from_utf8_lossy(&lines);
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
         let log = last.iter().fold(String::new(), |text, line| text + "\n  " + line);
-        Error::Start { name: format!("{} in Docker", self.image), reason: reason.to_owned(), log }
+        TestbedError::Start { name: format!("{} in Docker", self.image), reason: reason.to_owned(), log }
     }
 
     fn with<T: Send>(
@@ -176,8 +176,8 @@ impl Container {
         asked.and_then(|result| result.map_err(|e| chain(&e))).map_err(|reason| self.failed(reason))
     }
 
-    fn failed(&self, detail: String) -> Error {
-        Error::Command { command: format!("docker run {}", self.image), detail }
+    fn failed(&self, detail: String) -> TestbedError {
+        TestbedError::Command { command: format!("docker run {}", self.image), detail }
     }
 }
 
@@ -200,12 +200,12 @@ fn removal() -> bollard::query_parameters::RemoveContainerOptions {
 }
 
 /// A frame is what the server wrote at once: mostly one line.
-fn pass_on(frame: &LogFrame, sink: &(dyn Fn(Line<'_>) + Send + Sync)) {
+fn pass_on(frame: &LogFrame, sink: &(dyn Fn(OutputLine<'_>) + Send + Sync)) {
     let stream = match frame {
-        LogFrame::StdOut(_) => Stream::Out,
-        LogFrame::StdErr(_) => Stream::Err,
+        LogFrame::StdOut(_) => OutputStream::Out,
+        LogFrame::StdErr(_) => OutputStream::Err,
     };
-    String::from_utf8_lossy(frame.bytes()).lines().for_each(|text| sink(Line { stream, text }));
+    String::from_utf8_lossy(frame.bytes()).lines().for_each(|text| sink(OutputLine { stream, text }));
 }
 
 /// Testcontainers' synchronous calls block on a runtime of their own, which a thread that already drives one (an async

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Ended, LineSink, Process, Result, Stream, process::poll};
+use crate::{LineSink, OutputStream, Process, ProcessEnd, Result, process::poll};
 
 /// How long it may take until it listens; a debug build on a busy machine is slow.
 const START: Duration = Duration::from_secs(30);
@@ -79,12 +79,12 @@ impl Gateway {
     }
 
     /// How it ended, or nothing while it runs.
-    pub fn ended(&mut self) -> Option<Ended> {
+    pub fn ended(&mut self) -> Option<ProcessEnd> {
         self.process.ended()
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self, timeout: Duration) -> Option<Ended> {
+    pub fn wait(&mut self, timeout: Duration) -> Option<ProcessEnd> {
         self.process.wait(timeout)
     }
 
@@ -188,7 +188,7 @@ impl GatewayBuilder {
         let url = Arc::new(OnceLock::new());
         let (heard, log) = (Arc::clone(&url), self.log);
         let sink: LineSink = Arc::new(move |line| {
-            if line.stream == Stream::Out
+            if line.stream == OutputStream::Out
                 && let Some(url) = line.text.strip_prefix(LISTENING)
             {
                 let _ = heard.set(url.trim().to_owned());

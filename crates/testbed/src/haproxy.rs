@@ -13,8 +13,8 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Error, LineSink, Process, Program, Progress, Result, Silent, Tool, Toolbox, error::Doing, ports, process::poll,
-    project_root,
+    IoContext, LineSink, NoProgress, Process, Program, Progress, Result, TestbedError, Tool, Toolbox, ports,
+    process::poll, project_root,
 };
 
 const START: Duration = Duration::from_secs(15);
@@ -22,10 +22,10 @@ const ATTEMPTS: usize = 5;
 /// The two backends of `deploy/haproxy.cfg`.
 const BACKENDS: [&str; 2] = ["ready", "alive"];
 
-/// A running HAProxy. Ended on drop.
+/// A running HAProxy. ProcessEnd on drop.
 #[derive(Debug)]
 pub struct HaProxy {
-    server: Server,
+    server: BalancerServer,
     port: u16,
     slots: usize,
     /// Holds the socket of the runtime API: in the system's folder for such things, since a socket's path must be short.
@@ -33,19 +33,19 @@ pub struct HaProxy {
 }
 
 #[derive(Debug)]
-enum Server {
-    Own(Process),
+enum BalancerServer {
+    Process(Process),
     #[cfg(feature = "testcontainers")]
-    InDocker(Box<crate::docker::Container>),
+    Container(Box<crate::docker::Container>),
 }
 
 /// What the instance in a slot of the balancer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub enum SlotState {
     /// No new requests: the slot is empty, or the instance is not ready.
-    Out,
+    OutOfService,
     /// New requests, on trust: no check has passed since the slot was filled, or the last one failed.
-    Unsure,
+    Unchecked,
     /// New requests; its last check on `/readyz` passed.
     Up,
 }
@@ -74,18 +74,18 @@ impl HaProxy {
     /// Its process, unless it runs in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {
-            Server::Own(process) => Some(process.pid()),
+            BalancerServer::Process(process) => Some(process.pid()),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(_) => None,
+            BalancerServer::Container(_) => None,
         }
     }
 
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         match &mut self.server {
-            Server::Own(process) => process.ended().is_none(),
+            BalancerServer::Process(process) => process.ended().is_none(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(container) => container.is_running(),
+            BalancerServer::Container(container) => container.is_running(),
         }
     }
 
@@ -109,16 +109,16 @@ impl HaProxy {
     }
 
     /// What the slot's instance gets.
-    pub fn slot(&self, slot: usize) -> Result<Slot> {
+    pub fn slot(&self, slot: usize) -> Result<SlotState> {
         let table = self.command("show servers state ready")?;
         let name = slot_name(slot);
         let row = table.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row.get(3) == Some(&&*name));
-        Ok(row.map_or(Slot::Out, |row| Slot::read(&row)))
+        Ok(row.map_or(SlotState::OutOfService, |row| SlotState::read(&row)))
     }
 
-    /// Whether the slot's instance gets new requests and is known to be ready: [`Slot::Up`].
+    /// Whether the slot's instance gets new requests and is known to be ready: [`SlotState::Up`].
     pub fn slot_is_up(&self, slot: usize) -> Result<bool> {
-        Ok(self.slot(slot)? == Slot::Up)
+        Ok(self.slot(slot)? == SlotState::Up)
     }
 
     /// One command of HAProxy's runtime API.
@@ -131,7 +131,7 @@ impl HaProxy {
         // Success is told in various words, or by none; these are the failures.
         let failed = ["No such", "Require", "Can't", "Invalid", "unknown", "Permission", "must"];
         if failed.iter().any(|word| answer.contains(word)) {
-            return Err(Error::Reply(format!("HAProxy: {}", answer.trim())));
+            return Err(TestbedError::Reply(format!("HAProxy: {}", answer.trim())));
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ fn slot_name(slot: usize) -> String {
     format!("gw-{slot}")
 }
 
-impl Slot {
+impl SlotState {
     /// Reads a line of `show servers state`: columns 5 and 6, counted from 0, are its operational and administrative
     /// state, column 12 is the health that its checks found. HAProxy management guide, "show servers state".
     fn read(row: &[&str]) -> Self {
@@ -154,8 +154,8 @@ impl Slot {
         let runs = column(5) == Some(RUNNING) && column(6).is_some_and(|bits| bits & !BEGAN_DISABLED == 0);
         match column(12) {
             Some(HEALTHY) if runs => Self::Up,
-            _ if runs => Self::Unsure,
-            _ => Self::Out,
+            _ if runs => Self::Unchecked,
+            _ => Self::OutOfService,
         }
     }
 }
@@ -166,11 +166,11 @@ fn socket(folder: &Path) -> PathBuf {
 
 fn ask(socket: &Path, command: &str) -> Result<String> {
     const DOING: &str = "cannot ask HAProxy";
-    let mut stream = UnixStream::connect(socket).doing(DOING)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).doing(DOING)?;
-    stream.write_all(command.as_bytes()).and_then(|()| stream.write_all(b"\n")).doing(DOING)?;
+    let mut stream = UnixStream::connect(socket).context(DOING)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).context(DOING)?;
+    stream.write_all(command.as_bytes()).and_then(|()| stream.write_all(b"\n")).context(DOING)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).doing(DOING)?;
+    stream.read_to_string(&mut answer).context(DOING)?;
     Ok(answer)
 }
 
@@ -208,7 +208,7 @@ impl HaProxyBuilder {
         self
     }
 
-    /// Listens here, or fails with [`Error::PortTaken`]. Else a free port is chosen.
+    /// Listens here, or fails with [`TestbedError::PortTaken`]. Else a free port is chosen.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -238,7 +238,7 @@ impl HaProxyBuilder {
 
     /// Starts it, and returns when it listens.
     pub fn start(self) -> Result<HaProxy> {
-        self.start_with(&Silent)
+        self.start_with(&NoProgress)
     }
 
     /// As [`Self::start`], telling what it does.
@@ -248,7 +248,7 @@ impl HaProxyBuilder {
             None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::HaProxy, progress),
         };
         #[cfg(feature = "testcontainers")]
-        if let Err(not_found @ Error::NotFound { .. }) = program {
+        if let Err(not_found @ TestbedError::NotFound { .. }) = program {
             progress.step("starting HAProxy in Docker (the first time its image is pulled)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             return container::start(&self, port).map_err(|e| not_found.but_also("Docker", e));
@@ -260,7 +260,7 @@ impl HaProxyBuilder {
             attempts -= 1;
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             match self.launch(&program, port) {
-                Err(Error::PortTaken(_)) if attempts > 0 => {}
+                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
                 other => return other,
             }
         }
@@ -268,9 +268,9 @@ impl HaProxyBuilder {
 
     fn launch(&self, program: &Program, port: u16) -> Result<HaProxy> {
         if !ports::is_free(port) {
-            return Err(Error::PortTaken(port));
+            return Err(TestbedError::PortTaken(port));
         }
-        let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().doing("cannot create a folder")?;
+        let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().context("cannot create a folder")?;
         let socket = socket(folder.path());
         let mut command = program.command();
         // In the foreground, one process.
@@ -282,9 +282,11 @@ impl HaProxyBuilder {
             None => Ok(ask(&socket, "show version").ok()),
         });
         match listens {
-            Ok(Some(_)) => Ok(HaProxy { server: Server::Own(process), port, slots: self.slots, folder }),
+            Ok(Some(_)) => Ok(HaProxy { server: BalancerServer::Process(process), port, slots: self.slots, folder }),
             Ok(None) => Err(process.start_error(format!("does not listen after {} s", START.as_secs()))),
-            Err(_) if process.last_lines().contains("Address already in use") => Err(Error::PortTaken(port)),
+            Err(_) if process.last_lines().contains("RedisAddress already in use") => {
+                Err(TestbedError::PortTaken(port))
+            }
             Err(e) => Err(e),
         }
     }

@@ -7,7 +7,7 @@
 //! ```no_run
 //! use trunkline_testbed::{AppendFsync, Redis};
 //!
-//! # fn main() -> Result<(), trunkline_testbed::Error> {
+//! # fn main() -> Result<(), trunkline_testbed::TestbedError> {
 //! let redis = Redis::start()?; // shared settings: no persistence, no password
 //! println!("{} {:?}", redis.url(), redis.cli(&["PING"])?);
 //!
@@ -28,7 +28,7 @@
 //! ```no_run
 //! use trunkline_testbed::{ChromeDriver, Gateway, HaProxy, Redis};
 //!
-//! # fn main() -> Result<(), trunkline_testbed::Error> {
+//! # fn main() -> Result<(), trunkline_testbed::TestbedError> {
 //! let (redis, balancer) = (Redis::start()?, HaProxy::start()?); // deploy/haproxy.cfg, all slots empty
 //! # let trunkline = "target/debug/trunkline";
 //! // In the gateway's own tests: `let trunkline = env!("CARGO_BIN_EXE_trunkline");`
@@ -56,6 +56,8 @@
 
 mod apt;
 mod browser;
+mod cargo;
+mod console;
 #[cfg(feature = "testcontainers")]
 mod docker;
 mod engine;
@@ -70,17 +72,21 @@ mod progress;
 mod redis;
 mod resp;
 mod sentinel;
+mod stop;
 mod tools;
 
 pub use browser::{Browser, ChromeDriver};
+pub use cargo::{WorkspaceProgram, cargo};
+pub use console::{Console, ConsoleProgress};
 pub use engine::docker_answers;
-pub use error::{Error, Result};
+pub use error::{IoContext, Result, TestbedError};
 pub use gateway::{Gateway, GatewayBuilder};
-pub use haproxy::{HaProxy, HaProxyBuilder, Slot};
+pub use haproxy::{HaProxy, HaProxyBuilder, SlotState};
 pub use http::{HttpAnswer, http_get, http_post};
 pub use ports::free_port;
-pub use process::{Ended, Line, LineSink, Process, Stream};
-pub use progress::{Progress, Silent};
+pub use process::{LineSink, OutputLine, OutputStream, Process, ProcessEnd};
+pub use progress::{NoProgress, Progress};
 pub use redis::{AppendFsync, Redis, RedisBuilder};
 pub use sentinel::{RedisSentinel, RedisSentinelBuilder};
+pub use stop::StopSignal;
 pub use tools::{Program, Tool, Toolbox, fake_time, project_root};

@@ -7,9 +7,9 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use crate::{Error, Result};
+use crate::{Result, TestbedError};
 
-/// Below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 elsewhere):
+/// BottomArea the range from which systems take ports for outgoing connections (32768 on Linux, 49152 elsewhere):
 /// a server that is restarted must not find its port held by some client's connection.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
@@ -30,7 +30,7 @@ pub fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
-    Err(Error::Reply("no free loopback port".to_owned()))
+    Err(TestbedError::Reply("no free loopback port".to_owned()))
 }
 
 /// Whether a listener could be bound there now.

@@ -13,18 +13,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::{
-    Result,
-    error::{Doing, Error},
-    guard,
-};
+use crate::{IoContext, Result, TestbedError, guard};
 
 /// How many of its last lines a process keeps for error messages.
 const KEPT_LINES: usize = 30;
 
 /// Where a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
     Out,
     /// Standard error.
@@ -33,32 +29,32 @@ pub enum Stream {
 
 /// One line that a process printed, without its line end.
 #[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
+pub struct OutputLine<'a> {
     /// Where it was printed.
-    pub stream: Stream,
+    pub stream: OutputStream,
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: &'a str,
 }
 
 /// Receives each line of a process, on one of its reader threads.
-pub type LineSink = Arc<dyn Fn(Line<'_>) + Send + Sync>;
+pub type LineSink = Arc<dyn Fn(OutputLine<'_>) + Send + Sync>;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ProcessEnd {
     /// It exited by itself with this code.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
 }
 
-impl From<ExitStatus> for Ended {
+impl From<ExitStatus> for ProcessEnd {
     fn from(status: ExitStatus) -> Self {
         status.signal().map_or_else(|| Self::Code(status.code().unwrap_or(-1)), Self::Signal)
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ProcessEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
@@ -73,7 +69,7 @@ pub struct Process {
     name: String,
     child: Child,
     input: Option<ChildStdin>,
-    ended: Option<Ended>,
+    ended: Option<ProcessEnd>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -93,15 +89,15 @@ impl Process {
 
     fn launch(name: String, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
+        let mut child = command.spawn().on_path("cannot run", command.get_program().as_ref())?;
         guard::watch(child.id());
         let last_lines = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT_LINES)));
         let mut readers = Vec::with_capacity(2);
         if let Some(out) = child.stdout.take() {
-            readers.push(read_lines(out, Stream::Out, sink.clone(), Arc::clone(&last_lines)));
+            readers.push(read_lines(out, OutputStream::Out, sink.clone(), Arc::clone(&last_lines)));
         }
         if let Some(err) = child.stderr.take() {
-            readers.push(read_lines(err, Stream::Err, sink, Arc::clone(&last_lines)));
+            readers.push(read_lines(err, OutputStream::Err, sink, Arc::clone(&last_lines)));
         }
         let input = child.stdin.take();
         Ok(Self { name, child, input, ended: None, last_lines, readers })
@@ -113,8 +109,8 @@ impl Process {
     /// Where it reads none, because it was not spawned so or has ended.
     pub fn tell(&mut self, line: &str) -> Result<()> {
         const DOING: &str = "cannot give an order to a process";
-        let input = self.input.as_mut().ok_or_else(|| std::io::ErrorKind::BrokenPipe.into()).doing(DOING)?;
-        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).doing(DOING)
+        let input = self.input.as_mut().ok_or_else(|| std::io::ErrorKind::BrokenPipe.into()).context(DOING)?;
+        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).context(DOING)
     }
 
     /// The name it was given.
@@ -128,7 +124,7 @@ impl Process {
     }
 
     /// How it ended, or nothing while it runs.
-    pub fn ended(&mut self) -> Option<Ended> {
+    pub fn ended(&mut self) -> Option<ProcessEnd> {
         if self.ended.is_none()
             && let Ok(Some(status)) = self.child.try_wait()
         {
@@ -141,7 +137,7 @@ impl Process {
     pub fn kill(&mut self) -> Result<()> {
         if self.ended().is_none() {
             self.signal(Signal::KILL)?;
-            let status = self.child.wait().doing("cannot wait for a process")?;
+            let status = self.child.wait().context("cannot wait for a process")?;
             self.reaped(status);
         }
         Ok(())
@@ -161,7 +157,7 @@ impl Process {
         };
         // Left to be waited for, so that an end that came instead is seen by `ended`.
         let stopped_or_ended = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(pid), stopped_or_ended).map_err(Into::into).doing("cannot stop a process").map(drop)
+        waitid(WaitId::Pid(pid), stopped_or_ended).map_err(Into::into).context("cannot stop a process").map(drop)
     }
 
     /// SIGCONT.
@@ -170,7 +166,7 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self, timeout: Duration) -> Option<Ended> {
+    pub fn wait(&mut self, timeout: Duration) -> Option<ProcessEnd> {
         let deadline = Instant::now() + timeout;
         while self.ended().is_none() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
@@ -189,12 +185,12 @@ impl Process {
         lines.iter().fold(String::new(), |text, line| text + "\n  " + line)
     }
 
-    /// An [`Error::Start`] with its last lines.
-    pub(crate) fn start_error(&mut self, reason: impl Into<String>) -> Error {
+    /// An [`TestbedError::Start`] with its last lines.
+    pub(crate) fn start_error(&mut self, reason: impl Into<String>) -> TestbedError {
         if self.ended().is_some() {
             self.finish_reading();
         }
-        Error::Start { name: self.name.clone(), reason: reason.into(), log: self.last_lines() }
+        TestbedError::Start { name: self.name.clone(), reason: reason.into(), log: self.last_lines() }
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
@@ -203,7 +199,7 @@ impl Process {
             Some(pid) if self.ended().is_none() => match kill_process_group(pid, signal) {
                 // It ended between the two calls.
                 Err(rustix::io::Errno::SRCH) => Ok(()),
-                other => other.map_err(Into::into).doing("cannot signal a process"),
+                other => other.map_err(Into::into).context("cannot signal a process"),
             },
             _ => Ok(()),
         }
@@ -229,7 +225,7 @@ impl fmt::Debug for Process {
 
 fn read_lines(
     pipe: impl Read + Send + 'static,
-    stream: Stream,
+    stream: OutputStream,
     sink: Option<LineSink>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
 ) -> JoinHandle<()> {
@@ -247,7 +243,7 @@ fn read_lines(
                 last.push_back(text.to_owned());
             }
             if let Some(sink) = &sink {
-                sink(Line { stream, text });
+                sink(OutputLine { stream, text });
             }
             bytes.clear();
         }

@@ -5,7 +5,7 @@ pub trait Progress {
     /// A new step has begun.
     fn step(&self, text: &str);
 
-    /// Asked often; `true` ends the work with [`Error::Cancelled`](crate::Error::Cancelled).
+    /// Asked often; `true` ends the work with [`TestbedError::Cancelled`](crate::TestbedError::Cancelled).
     fn cancelled(&self) -> bool {
         false
     }
@@ -19,8 +19,8 @@ impl<F: Fn(&str)> Progress for F {
 
 /// Says nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {
+impl Progress for NoProgress {
     fn step(&self, _: &str) {}
 }

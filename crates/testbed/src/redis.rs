@@ -3,13 +3,13 @@
 mod builder;
 #[cfg(feature = "testcontainers")]
 mod container;
-mod own;
+mod process;
 
 use std::env;
 
 pub use self::builder::RedisBuilder;
-use self::own::Own;
-use crate::{Error, Result, resp::Address};
+use self::process::RedisProcess;
+use crate::{Result, TestbedError, resp::RedisAddress};
 
 /// When Redis forces its append-only file to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,20 +20,20 @@ pub enum AppendFsync {
     Always,
 }
 
-/// A running Redis. Ended on drop, its data with it (unless the folder was given).
+/// A running Redis. ProcessEnd on drop, its data with it (unless the folder was given).
 #[derive(Debug)]
 pub struct Redis {
-    address: Address,
-    server: Server,
+    address: RedisAddress,
+    server: RedisServer,
 }
 
 #[derive(Debug)]
-enum Server {
+enum RedisServer {
     /// Given by URL: not ours to stop.
     Given(String),
-    Own(Box<Own>),
+    Process(Box<RedisProcess>),
     #[cfg(feature = "testcontainers")]
-    InDocker(Box<container::InDocker>),
+    Container(Box<container::RedisContainer>),
 }
 
 impl Redis {
@@ -50,9 +50,10 @@ impl Redis {
 
     /// A server that somebody else runs.
     pub fn given(url: &str) -> Result<Self> {
-        let address = Address::parse(url)
-            .ok_or_else(|| Error::Reply(format!("{url} is no Redis URL: redis://[[user]:password@]host[:port]")))?;
-        Ok(Self { address, server: Server::Given(url.to_owned()) })
+        let address = RedisAddress::parse(url).ok_or_else(|| {
+            TestbedError::Reply(format!("{url} is no Redis URL: redis://[[user]:password@]host[:port]"))
+        })?;
+        Ok(Self { address, server: RedisServer::Given(url.to_owned()) })
     }
 
     /// Settings for a new server.
@@ -63,7 +64,7 @@ impl Redis {
     /// For clients: `redis://127.0.0.1:PORT`, with the password if there is one.
     pub fn url(&self) -> String {
         match (&self.server, &self.address.password) {
-            (Server::Given(url), _) => url.clone(),
+            (RedisServer::Given(url), _) => url.clone(),
             (_, Some(password)) => format!("redis://:{password}@127.0.0.1:{}", self.port()),
             (_, None) => format!("redis://127.0.0.1:{}", self.port()),
         }
@@ -77,7 +78,7 @@ impl Redis {
     /// Its process, unless it was given by URL or runs in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {
-            Server::Own(own) => Some(own.pid()),
+            RedisServer::Process(own) => Some(own.pid()),
             _ => None,
         }
     }
@@ -85,10 +86,10 @@ impl Redis {
     /// Whether the process runs (always, if it was given by URL).
     pub fn is_running(&mut self) -> bool {
         match &mut self.server {
-            Server::Given(_) => true,
-            Server::Own(own) => own.process().ended().is_none(),
+            RedisServer::Given(_) => true,
+            RedisServer::Process(own) => own.process().ended().is_none(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().is_running(),
+            RedisServer::Container(server) => server.container().is_running(),
         }
     }
 
@@ -100,50 +101,50 @@ impl Redis {
     /// SIGKILL. What it had not written is lost.
     pub fn kill(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("killed")),
-            Server::Own(own) => own.process().kill(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("killed")),
+            RedisServer::Process(own) => own.process().kill(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().kill(),
+            RedisServer::Container(server) => server.container().kill(),
         }
     }
 
     /// SIGSTOP: connections stay open, nothing is answered.
     pub fn pause(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("paused")),
-            Server::Own(own) => own.process().pause(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("paused")),
+            RedisServer::Process(own) => own.process().pause(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().pause(),
+            RedisServer::Container(server) => server.container().pause(),
         }
     }
 
     /// SIGCONT.
     pub fn resume(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("resumed")),
-            Server::Own(own) => own.process().resume(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("resumed")),
+            RedisServer::Process(own) => own.process().resume(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().resume(),
+            RedisServer::Container(server) => server.container().resume(),
         }
     }
 
     /// Ends it cleanly if it runs, and starts it again on the same port. Its data comes back if it is append-only.
     pub fn restart(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("restarted")),
-            Server::Own(own) => own.restart(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("restarted")),
+            RedisServer::Process(own) => own.restart(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.restart(),
+            RedisServer::Container(server) => server.restart(),
         }
     }
 
     /// Kills it if it runs, removes its data, and starts it again on the same port.
     pub fn restart_empty(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("restarted")),
-            Server::Own(own) => own.restart_empty(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("restarted")),
+            RedisServer::Process(own) => own.restart_empty(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.restart_empty(),
+            RedisServer::Container(server) => server.restart_empty(),
         }
     }
 }

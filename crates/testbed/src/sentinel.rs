@@ -5,8 +5,8 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use tempfile::TempDir;
 
 use crate::{
-    AppendFsync, Error, LineSink, Process, Redis, Result, Silent, Tool, Toolbox, error::Doing, free_port,
-    process::poll, project_root, resp::Address,
+    AppendFsync, IoContext, LineSink, NoProgress, Process, Redis, Result, TestbedError, Tool, Toolbox, free_port,
+    process::poll, project_root, resp::RedisAddress,
 };
 
 /// How long anything may take that should come soon.
@@ -17,10 +17,10 @@ const PASSWORD: &str = "of-no-worth";
 /// As many as `deploy/redis/sentinel.conf` advises.
 const SENTINELS: usize = 3;
 
-/// Two Redises of which one is master, three Sentinels, and `deploy/redis/master.cfg` in front. Ended on drop.
+/// Two Redises of which one is master, three Sentinels, and `deploy/redis/master.cfg` in front. ProcessEnd on drop.
 ///
 /// ```no_run
-/// # fn main() -> Result<(), trunkline_testbed::Error> {
+/// # fn main() -> Result<(), trunkline_testbed::TestbedError> {
 /// let mut redis = trunkline_testbed::RedisSentinel::builder().start()?;
 /// let before = redis.master()?;
 /// redis.lag()?; // from now on writes reach the master only
@@ -35,7 +35,7 @@ const SENTINELS: usize = 3;
 pub struct RedisSentinel {
     // Dropped in this order: nobody should act on the end of another.
     _door: Process,
-    sentinels: Vec<(Process, Address)>,
+    sentinels: Vec<(Process, RedisAddress)>,
     nodes: [Redis; 2],
     port: u16,
     _folder: TempDir,
@@ -57,7 +57,8 @@ impl RedisSentinelBuilder {
 
     /// Starts everything, and returns when the replica follows, the Sentinels know each other, and the proxy serves.
     pub fn start(self) -> Result<RedisSentinel> {
-        let folder = tempfile::Builder::new().prefix("testbed-sentinel-").tempdir().doing("cannot create a folder")?;
+        let folder =
+            tempfile::Builder::new().prefix("testbed-sentinel-").tempdir().context("cannot create a folder")?;
         let node = || {
             let node = Redis::builder().append_only(AppendFsync::EverySec);
             let node = node.config("user", format!("{USER} on >{PASSWORD} ~* &* +@all"));
@@ -79,8 +80,8 @@ impl RedisSentinelBuilder {
     }
 
     /// One Sentinel, with the times of `deploy/redis/sentinel.conf` shortened: tests are in a hurry.
-    fn sentinel(&self, folder: &Path, master: &Redis) -> Result<(Process, Address)> {
-        fs::create_dir_all(folder).on("cannot create", folder)?;
+    fn sentinel(&self, folder: &Path, master: &Redis) -> Result<(Process, RedisAddress)> {
+        fs::create_dir_all(folder).on_path("cannot create", folder)?;
         let (port, path) = (free_port()?, folder.join("sentinel.conf"));
         let config = format!(
             "port {port}\nbind 127.0.0.1\ndir .\nsentinel monitor trunkline 127.0.0.1 {} 2\n\
@@ -88,11 +89,11 @@ impl RedisSentinelBuilder {
              sentinel parallel-syncs trunkline 1\n",
             master.port()
         );
-        fs::write(&path, config).on("cannot write", &path)?;
-        let mut command = Toolbox::project().get(Tool::Redis, &Silent)?.command();
+        fs::write(&path, config).on_path("cannot write", &path)?;
+        let mut command = Toolbox::project().get(Tool::Redis, &NoProgress)?.command();
         command.current_dir(folder).arg("sentinel.conf").arg("--sentinel");
         let mut process = Process::spawn(format!("Sentinel on port {port}"), command, self.log.clone())?;
-        let address = Address::local(port, None);
+        let address = RedisAddress::local(port, None);
         let answers = poll(SOON, || match process.ended() {
             Some(ended) => Err(process.start_error(ended.to_string())),
             None => Ok(address.call(&["PING"]).ok()),
@@ -105,9 +106,9 @@ impl RedisSentinelBuilder {
 
     /// The proxy of `deploy/redis/master.cfg`, with our addresses in place of the example's: they differ by their ports, so
     /// these are what it looks for in the answers of Sentinels. The third Redis is not there.
-    fn door(&self, path: &Path, port: u16, nodes: [u16; 2], sentinels: &[(Process, Address)]) -> Result<Process> {
+    fn door(&self, path: &Path, port: u16, nodes: [u16; 2], sentinels: &[(Process, RedisAddress)]) -> Result<Process> {
         let original = project_root().join("deploy/redis/master.cfg");
-        let mut text = fs::read_to_string(&original).on("cannot read", &original)?;
+        let mut text = fs::read_to_string(&original).on_path("cannot read", &original)?;
         let ports = [nodes[0], nodes[1], free_port()?];
         for (number, (node, (_, sentinel))) in (1..).zip(ports.into_iter().zip(sentinels)) {
             let host = format!("10.0.0.1{number}");
@@ -118,8 +119,8 @@ impl RedisSentinelBuilder {
         }
         let votes = free_port()?.to_string();
         text = text.replace("127.0.0.1:6379", &format!("127.0.0.1:{port}")).replace("6380", &votes);
-        fs::write(path, text).on("cannot write", path)?;
-        let mut command: Command = Toolbox::project().get(Tool::HaProxy, &Silent)?.command();
+        fs::write(path, text).on_path("cannot write", path)?;
+        let mut command: Command = Toolbox::project().get(Tool::HaProxy, &NoProgress)?.command();
         command.arg("-db").arg("-f").arg(path).env("REDIS_PASSWORD", PASSWORD);
         Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())
     }
@@ -138,7 +139,7 @@ impl RedisSentinel {
 
     /// The node that the proxy leads new connections to; `None` where it leads to nobody.
     pub fn leads_to(&self) -> Option<usize> {
-        let answer = Address::parse(&self.url())?.call(&["CONFIG", "GET", "port"]).ok()?.to_string();
+        let answer = RedisAddress::parse(&self.url())?.call(&["CONFIG", "GET", "port"]).ok()?.to_string();
         let port: u16 = answer.lines().last()?.parse().ok()?;
         self.nodes.iter().position(|node| node.port() == port)
     }
@@ -151,7 +152,7 @@ impl RedisSentinel {
         match [0, 1].map(|node| self.is_master(node)) {
             [true, false] => Ok(0),
             [false, true] => Ok(1),
-            _ => Err(Error::Reply("there is not just one master at the moment".to_owned())),
+            _ => Err(TestbedError::Reply("there is not just one master at the moment".to_owned())),
         }
     }
 
@@ -175,7 +176,7 @@ impl RedisSentinel {
         master.cli(&["CLIENT", "KILL", "TYPE", "replica"])?;
         let cut =
             poll(SOON, || Ok(master.cli(&["INFO", "replication"])?.contains("connected_slaves:0").then_some(())))?;
-        cut.ok_or_else(|| Error::Reply("the replica still follows".to_owned()))
+        cut.ok_or_else(|| TestbedError::Reply("the replica still follows".to_owned()))
     }
 
     /// Lets every node follow again.
@@ -205,7 +206,7 @@ impl RedisSentinel {
         let before = self.master()?;
         // Refused for a while after the last one.
         let agreed = poll(SOON, || Ok(self.sentinels[0].1.call(&["SENTINEL", "FAILOVER", "trunkline"]).ok()))?;
-        agreed.ok_or_else(|| Error::Reply("the Sentinels do not agree to a failover".to_owned()))?;
+        agreed.ok_or_else(|| TestbedError::Reply("the Sentinels do not agree to a failover".to_owned()))?;
         self.wait_for_another(before)
     }
 
@@ -213,7 +214,7 @@ impl RedisSentinel {
     pub fn wait_for_another(&self, before: usize) -> Result<usize> {
         let another = (before + 1) % 2;
         let promoted = poll(SOON, || Ok(self.is_master(another).then_some(another)))?;
-        promoted.ok_or_else(|| Error::Reply("no other node was promoted".to_owned()))
+        promoted.ok_or_else(|| TestbedError::Reply("no other node was promoted".to_owned()))
     }
 
     /// Waits until there is one master, which the other follows, and which the Sentinels and the proxy know.
@@ -233,7 +234,7 @@ impl RedisSentinel {
             let door = (0..6).all(|_| self.leads_to() == Some(master));
             Ok((follows && known && door).then_some(()))
         })?;
-        calm.ok_or_else(|| Error::Reply("master, replica and Sentinels did not come to rest".to_owned()))
+        calm.ok_or_else(|| TestbedError::Reply("master, replica and Sentinels did not come to rest".to_owned()))
     }
 
     fn is_master(&self, node: usize) -> bool {

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Error, Progress, Result, Silent, apt};
+use crate::{NoProgress, Progress, Result, TestbedError, apt};
 
 /// The root of the workspace that this crate was built in.
 pub fn project_root() -> PathBuf {
@@ -65,8 +65,8 @@ impl Tool {
         }
     }
 
-    /// An [`Error::NotFound`] that says how to install it.
-    pub(crate) fn not_found(self, tried: String) -> Error {
+    /// An [`TestbedError::NotFound`] that says how to install it.
+    pub(crate) fn not_found(self, tried: String) -> TestbedError {
         let (apt, other) = match self {
             Self::Redis => ("redis-server", "redis"),
             Self::HaProxy => ("haproxy", "haproxy"),
@@ -76,7 +76,7 @@ impl Tool {
             install += "\nor run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
                         `trunkline-testbed/testcontainers`";
         }
-        Error::NotFound { what: self.name(), tried, install }
+        TestbedError::NotFound { what: self.name(), tried, install }
     }
 }
 
@@ -93,7 +93,7 @@ impl Program {
     /// own build. `path` is where it is in them, as "usr/sbin/nginx".
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is no apt; whatever kept apt from downloading.
+    /// [`TestbedError::NotFound`] where there is no apt; whatever kept apt from downloading.
     pub fn of_packages(
         what: &'static str,
         packages: &[&str],
@@ -104,7 +104,7 @@ impl Program {
         let program = || folder.join(path).is_file();
         if !program() && !apt::is_available() {
             let install = format!("  sudo apt install {}", packages.join(" "));
-            return Err(Error::NotFound { what, tried: String::new(), install });
+            return Err(TestbedError::NotFound { what, tried: String::new(), install });
         }
         if !program() {
             apt::unpack(&project_root().join("target/tools"), folder, packages, progress, program)?;
@@ -176,7 +176,7 @@ impl Toolbox {
                 let tried = || format!("Debian's packages were unpacked to {} but do not run.\n", folder.display());
                 self.unpacked(tool).ok_or_else(|| tool.not_found(tried()))
             }
-            Err(Error::Cancelled) => Err(Error::Cancelled),
+            Err(TestbedError::Cancelled) => Err(TestbedError::Cancelled),
             Err(e) => Err(tool.not_found(format!("Debian's packages could not be unpacked: {e}\n"))),
         }
     }
@@ -202,7 +202,7 @@ impl Toolbox {
 /// from Debian's packages as [`Toolbox`] does with programs.
 ///
 /// # Errors
-/// [`Error::NotFound`], with what installs it.
+/// [`TestbedError::NotFound`], with what installs it.
 pub fn fake_time() -> Result<PathBuf> {
     const LIBRARY: &str = "faketime/libfaketime.so.1";
     let tools = project_root().join("target/tools");
@@ -211,7 +211,7 @@ pub fn fake_time() -> Result<PathBuf> {
         env::split_paths(&library_path(root)).map(|folder| folder.join(LIBRARY)).find(|library| library.is_file())
     };
     let known = || find(Path::new("/")).or_else(|| find(&target));
-    let not_found = |tried: String| Error::NotFound {
+    let not_found = |tried: String| TestbedError::NotFound {
         what: "libfaketime",
         tried,
         install: "  sudo apt install faketime\n  sudo dnf install libfaketime".to_owned(),
@@ -222,7 +222,7 @@ pub fn fake_time() -> Result<PathBuf> {
     if !apt::is_available() {
         return Err(not_found(String::new()));
     }
-    apt::unpack(&tools, &target, &["libfaketime"], &Silent, || known().is_some())
+    apt::unpack(&tools, &target, &["libfaketime"], &NoProgress, || known().is_some())
         .map_err(|e| not_found(format!("Debian's package could not be unpacked: {e}\n")))?;
     known().ok_or_else(|| not_found("Debian's package holds no such library.\n".to_owned()))
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use testcontainers::{bollard::query_parameters::ListContainersOptionsBuilder, core::client::docker_client_instance};
-use trunkline_testbed::{AppendFsync, Error, HaProxy, LineSink, Redis, Slot, Toolbox, free_port, http_get};
+use trunkline_testbed::{AppendFsync, HaProxy, LineSink, Redis, SlotState, TestbedError, Toolbox, free_port, http_get};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,12 +98,12 @@ fn haproxy_reaches_gateways_on_loopback_and_is_gone_after_drop() {
     balancer.fill_slot(1, gateway()).unwrap();
     let answer = http_get(balancer.port(), "/", TIMEOUT).unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (200, "one"));
-    assert_ne!(balancer.slot(1).unwrap(), Slot::Out);
+    assert_ne!(balancer.slot(1).unwrap(), SlotState::OutOfService);
     balancer.clear_slot(1).unwrap();
-    assert_eq!(balancer.slot(1).unwrap(), Slot::Out);
+    assert_eq!(balancer.slot(1).unwrap(), SlotState::OutOfService);
 
     let taken = HaProxy::builder().toolbox(Toolbox::none()).port(balancer.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == balancer.port()), "{taken:?}");
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == balancer.port()), "{taken:?}");
     let port = balancer.port();
     drop(balancer);
     assert_eq!(containers(port), 0);
@@ -123,7 +123,7 @@ fn a_server_that_ends_at_once_says_why() {
 fn a_port_in_use_is_named_and_its_owner_spared() {
     let first = Redis::builder().toolbox(Toolbox::none()).start().unwrap();
     let taken = Redis::builder().toolbox(Toolbox::none()).port(first.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == first.port()), "{taken:?}");
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == first.port()), "{taken:?}");
     assert_eq!(containers(first.port()), 1);
     assert_eq!(first.cli(&["PING"]).unwrap(), "PONG");
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// Shown for `help`, and below each mistake.
+/// ShownInstance for `help`, and below each mistake.
 pub(crate) const HELP: &str = "\
 kill 2      end gw-2 at once (kill -9); `kill redis` works too
 stop 2      let gw-2 drain and end (SIGTERM)
@@ -15,11 +15,11 @@ quit        end everything at once";
 
 /// One line that was typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Kill(Target),
+pub(crate) enum ClusterCommand {
+    Kill(CommandTarget),
     Stop(usize),
-    Start(Target),
-    Roll,
+    Start(CommandTarget),
+    RollingRestart,
     Scale(usize),
     Status,
     Open,
@@ -31,12 +31,12 @@ pub(crate) enum Command {
 
 /// What a command is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum CommandTarget {
     Instance(usize),
     Redis,
 }
 
-impl FromStr for Command {
+impl FromStr for ClusterCommand {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
@@ -46,11 +46,11 @@ impl FromStr for Command {
             ["kill", target] => Ok(Self::Kill(parse_target(target)?)),
             ["start", target] => Ok(Self::Start(parse_target(target)?)),
             ["stop", target] => match parse_target(target)? {
-                Target::Instance(number) => Ok(Self::Stop(number)),
-                Target::Redis => Err("Redis does not drain: `kill redis`".to_owned()),
+                CommandTarget::Instance(number) => Ok(Self::Stop(number)),
+                CommandTarget::Redis => Err("Redis does not drain: `kill redis`".to_owned()),
             },
             ["scale", count] => count.parse().map(Self::Scale).map_err(|_| format!("`{count}` is no number")),
-            ["roll"] => Ok(Self::Roll),
+            ["roll"] => Ok(Self::RollingRestart),
             ["status"] => Ok(Self::Status),
             ["open"] => Ok(Self::Open),
             ["help" | "?"] => Ok(Self::Help),
@@ -63,12 +63,12 @@ impl FromStr for Command {
 }
 
 /// `2`, `gw-2` or `redis`.
-fn parse_target(word: &str) -> Result<Target, String> {
+fn parse_target(word: &str) -> Result<CommandTarget, String> {
     if word == "redis" {
-        return Ok(Target::Redis);
+        return Ok(CommandTarget::Redis);
     }
     let number = word.strip_prefix("gw-").unwrap_or(word).parse();
-    number.map(Target::Instance).map_err(|_| format!("`{word}` is no instance: say `2` or `gw-2`"))
+    number.map(CommandTarget::Instance).map_err(|_| format!("`{word}` is no instance: say `2` or `gw-2`"))
 }
 
 #[cfg(test)]
@@ -77,18 +77,18 @@ mod tests {
 
     #[test]
     fn commands() {
-        let parse = |line: &str| line.parse::<Command>();
-        assert_eq!(parse("kill 2"), Ok(Command::Kill(Target::Instance(2))));
-        assert_eq!(parse("  stop   gw-2 "), Ok(Command::Stop(2)));
-        assert_eq!(parse("start redis"), Ok(Command::Start(Target::Redis)));
-        assert_eq!(parse("scale 5"), Ok(Command::Scale(5)));
-        assert_eq!(parse("roll"), Ok(Command::Roll));
-        assert_eq!(parse(""), Ok(Command::Nothing));
+        let parse = |line: &str| line.parse::<ClusterCommand>();
+        assert_eq!(parse("kill 2"), Ok(ClusterCommand::Kill(CommandTarget::Instance(2))));
+        assert_eq!(parse("  stop   gw-2 "), Ok(ClusterCommand::Stop(2)));
+        assert_eq!(parse("start redis"), Ok(ClusterCommand::Start(CommandTarget::Redis)));
+        assert_eq!(parse("scale 5"), Ok(ClusterCommand::Scale(5)));
+        assert_eq!(parse("roll"), Ok(ClusterCommand::RollingRestart));
+        assert_eq!(parse(""), Ok(ClusterCommand::Nothing));
     }
 
     #[test]
     fn mistakes_are_told_what_to_type() {
-        let complaint = |line: &str| line.parse::<Command>().unwrap_err();
+        let complaint = |line: &str| line.parse::<ClusterCommand>().unwrap_err();
         assert!(complaint("kill").contains("kill 2"));
         assert!(complaint("kill two").contains("gw-2"));
         assert!(complaint("scale many").contains("no number"));

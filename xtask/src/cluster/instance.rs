@@ -12,10 +12,10 @@ use std::{
 };
 
 use serde::Serialize;
-use trunkline_testbed::{Ended, Gateway, http_get};
+use trunkline_testbed::{Console, Gateway, ProcessEnd, http_get};
 
-use super::Event;
-use crate::{console::Console, error::Result};
+use super::ClusterEvent;
+use crate::error::Result;
 
 /// How often an instance is asked whether it is ready, and how long it may take to answer.
 const PROBE_INTERVAL: Duration = Duration::from_millis(150);
@@ -23,7 +23,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What all instances are started with.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub(crate) struct LaunchSettings {
     pub(crate) binary: PathBuf,
     pub(crate) redis: String,
     pub(crate) secret_file: PathBuf,
@@ -33,31 +33,31 @@ pub(crate) struct Launch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum InstanceState {
     /// Has a process that was never ready.
     Starting,
     Ready,
     /// Answers that it should get no traffic.
     NotReady,
     /// Has a process that does not answer.
-    Silent,
+    Unresponsive,
     /// Was asked to end and serves until its clients are gone.
     Draining,
-    /// Ended because it was asked to.
+    /// ProcessEnd because it was asked to.
     Stopped,
-    /// Ended by SIGKILL, ours or anybody's.
+    /// ProcessEnd by SIGKILL, ours or anybody's.
     Killed,
-    /// Ended otherwise.
+    /// ProcessEnd otherwise.
     Crashed,
 }
 
-impl State {
+impl InstanceState {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::NotReady => "not ready",
-            Self::Silent => "silent",
+            Self::Unresponsive => "silent",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
             Self::Killed => "killed",
@@ -68,18 +68,18 @@ impl State {
 
 /// The answer of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Health {
+pub(crate) enum ProbeResult {
     Ready,
     /// With what it says about it.
     NotReady(String),
-    Silent,
+    Unresponsive,
 }
 
-pub(crate) struct Instance {
+pub(crate) struct ClusterInstance {
     pub(crate) number: usize,
     pub(crate) port: u16,
     pub(crate) admin: u16,
-    pub(crate) state: State,
+    pub(crate) state: InstanceState,
     pub(crate) restarts: u32,
     /// Is removed from the cluster when its process has ended.
     pub(crate) leaving: bool,
@@ -91,13 +91,13 @@ pub(crate) struct Instance {
     run: u32,
 }
 
-impl Instance {
+impl ClusterInstance {
     pub(crate) fn new(number: usize, port: u16, admin: u16) -> Self {
         Self {
             number,
             port,
             admin,
-            state: State::Stopped,
+            state: InstanceState::Stopped,
             restarts: 0,
             leaving: false,
             reason: String::new(),
@@ -127,7 +127,12 @@ impl Instance {
         self.gateway.as_ref().map(Gateway::last_lines).unwrap_or_default()
     }
 
-    pub(crate) fn start(&mut self, launch: &Launch, console: &Console, events: &Sender<Event>) -> Result<()> {
+    pub(crate) fn start(
+        &mut self,
+        launch: &LaunchSettings,
+        console: &Console,
+        events: &Sender<ClusterEvent>,
+    ) -> Result<()> {
         let mut builder = Gateway::builder(&launch.binary)
             .listen(self.port)
             .admin_listen(self.admin)
@@ -142,7 +147,7 @@ impl Instance {
         let (console, number, name) = (console.clone(), self.number, self.name());
         let builder = builder.log(Arc::new(move |line| console.log(number, &name, line.text)));
         self.gateway = Some(builder.spawn()?);
-        self.state = State::Starting;
+        self.state = InstanceState::Starting;
         self.restarts += u32::from(self.run > 0);
         self.run += 1;
         self.watch(events.clone());
@@ -156,51 +161,51 @@ impl Instance {
     pub(crate) fn drain(&mut self) -> Result<()> {
         if let Some(gateway) = &mut self.gateway {
             gateway.terminate()?;
-            self.state = State::Draining;
+            self.state = InstanceState::Draining;
         }
         Ok(())
     }
 
     /// Takes a probe's answer; says whether that changed the state.
-    pub(crate) fn observe(&mut self, run: u32, health: Health) -> bool {
+    pub(crate) fn observe(&mut self, run: u32, health: ProbeResult) -> bool {
         if run != self.run || self.gateway.is_none() {
             return false;
         }
         let before = self.state;
         self.state = match (before, health) {
-            (State::Draining, _) => State::Draining,
-            (_, Health::Ready) => State::Ready,
-            (State::Starting, Health::NotReady(reason)) => {
+            (InstanceState::Draining, _) => InstanceState::Draining,
+            (_, ProbeResult::Ready) => InstanceState::Ready,
+            (InstanceState::Starting, ProbeResult::NotReady(reason)) => {
                 self.reason = reason;
-                State::Starting
+                InstanceState::Starting
             }
-            (State::Starting, Health::Silent) => State::Starting,
-            (_, Health::NotReady(reason)) => {
+            (InstanceState::Starting, ProbeResult::Unresponsive) => InstanceState::Starting,
+            (_, ProbeResult::NotReady(reason)) => {
                 self.reason = reason;
-                State::NotReady
+                InstanceState::NotReady
             }
-            (_, Health::Silent) => State::Silent,
+            (_, ProbeResult::Unresponsive) => InstanceState::Unresponsive,
         };
         self.state != before
     }
 
     /// How the process ended, told once.
-    pub(crate) fn take_end(&mut self) -> Option<(Ended, String)> {
+    pub(crate) fn take_end(&mut self) -> Option<(ProcessEnd, String)> {
         let gateway = self.gateway.as_mut()?;
         let ended = gateway.ended()?;
         let lines = gateway.last_lines();
         self.prober.store(false, Ordering::Relaxed);
         self.gateway = None;
         self.state = match (ended, self.state) {
-            (Ended::Signal(9), _) => State::Killed,
-            (Ended::Code(0), State::Draining) => State::Stopped,
-            _ => State::Crashed,
+            (ProcessEnd::Signal(9), _) => InstanceState::Killed,
+            (ProcessEnd::Code(0), InstanceState::Draining) => InstanceState::Stopped,
+            _ => InstanceState::Crashed,
         };
         Some((ended, lines))
     }
 
     /// Asks this process again and again, and reports what changes.
-    fn watch(&mut self, events: Sender<Event>) {
+    fn watch(&mut self, events: Sender<ClusterEvent>) {
         let alive = Arc::new(AtomicBool::new(true));
         self.prober = Arc::clone(&alive);
         let (number, run, port) = (self.number, self.run, self.port);
@@ -209,7 +214,7 @@ impl Instance {
             while alive.load(Ordering::Relaxed) {
                 let health = probe(port);
                 if last.as_ref() != Some(&health) {
-                    if events.send(Event::Health { number, run, health: health.clone() }).is_err() {
+                    if events.send(ClusterEvent::ProbeResult { number, run, health: health.clone() }).is_err() {
                         break;
                     }
                     last = Some(health);
@@ -220,10 +225,10 @@ impl Instance {
     }
 }
 
-fn probe(port: u16) -> Health {
+fn probe(port: u16) -> ProbeResult {
     match http_get(port, "/readyz", PROBE_TIMEOUT) {
-        Ok(answer) if answer.status == 200 => Health::Ready,
-        Ok(answer) => Health::NotReady(format!("{} {}", answer.status, answer.body.trim())),
-        Err(_) => Health::Silent,
+        Ok(answer) if answer.status == 200 => ProbeResult::Ready,
+        Ok(answer) => ProbeResult::NotReady(format!("{} {}", answer.status, answer.body.trim())),
+        Err(_) => ProbeResult::Unresponsive,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, XtaskError};
 
 /// An error that names the owner, if the port is in use.
 pub(crate) fn must_be_free(port: u16) -> Result<()> {
@@ -13,8 +13,8 @@ pub(crate) fn must_be_free(port: u16) -> Result<()> {
 }
 
 /// The error for a port in use.
-pub(crate) fn taken(port: u16) -> Error {
-    Error::PortTaken { port, owner: owner(port) }
+pub(crate) fn taken(port: u16) -> XtaskError {
+    XtaskError::PortTaken { port, owner: owner(port) }
 }
 
 /// Name and id of the process that listens there, where the system tells (Linux, and only processes that we may see).

@@ -15,14 +15,14 @@ use std::{
 use socket2::{Domain, Protocol, Type};
 
 use super::{
-    Settings,
-    plan::{self, Plan},
-    talk::{Desk, Over, Talk},
+    LoadArguments,
+    conversation::{Conversation, ConversationEnd, SharedState},
+    plan::{self, SocketPlan},
 };
 use crate::{
-    Error,
-    dialect::{Role, Seat},
-    poll::{self, Event, Poll},
+    BenchError,
+    dialect::{ConnectParameters, SocketRole},
+    poll::{self, Poll, SocketEvent},
     socket::{flush, take},
     stamp::Stamp,
 };
@@ -46,27 +46,27 @@ const QUIET: Duration = Duration::from_millis(1500);
 const QUIET_MOST: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
-struct Socket {
+struct LoadSocket {
     /// Nothing before it is opened, and after its end.
     stream: Option<TcpStream>,
-    talk: Talk,
+    conversation: Conversation,
     /// Did not take all that was to be sent.
     blocked: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Engine<'a> {
-    settings: &'a Settings,
-    plan: &'a Plan,
+pub(super) struct SocketEngine<'a> {
+    arguments: &'a LoadArguments,
+    plan: &'a SocketPlan,
     rooms: Vec<String>,
     cookies: &'a [String],
     poll: Poll,
-    events: Vec<Event>,
+    events: Vec<SocketEvent>,
     /// Nanoseconds.
     pause: u64,
     buffer: Box<[u8]>,
-    sockets: Vec<Socket>,
-    pub(super) desk: Desk,
+    sockets: Vec<LoadSocket>,
+    pub(super) shared: SharedState,
     began: Instant,
     /// Sockets that wait to be opened.
     queue: VecDeque<usize>,
@@ -75,31 +75,35 @@ pub(super) struct Engine<'a> {
     repeated: u64,
     /// Sockets with something to send.
     eager: Vec<usize>,
-    /// Counts on with every message, so that writers take turns.
+    /// WindowCounts on with every message, so that writers take turns.
     rotation: usize,
     /// Sockets that the server closed, or that broke.
     pub(super) closed: u64,
 }
 
-impl<'a> Engine<'a> {
-    pub(super) fn new(settings: &'a Settings, plan: &'a Plan, cookies: &'a [String]) -> Result<Self, Error> {
-        let places = settings.workload.resumes();
-        let socket = |place: &plan::Place| Socket {
+impl<'a> SocketEngine<'a> {
+    pub(super) fn new(
+        arguments: &'a LoadArguments,
+        plan: &'a SocketPlan,
+        cookies: &'a [String],
+    ) -> Result<Self, BenchError> {
+        let sockets = arguments.workload.resumes();
+        let socket = |place: &plan::PlannedSocket| LoadSocket {
             stream: None,
-            talk: Talk::new(place.role == Role::Member && !place.restless, places),
+            conversation: Conversation::new(place.role == SocketRole::Member && !place.restless, sockets),
             blocked: false,
         };
         Ok(Self {
-            settings,
+            arguments,
             plan,
-            rooms: (0..settings.rooms).map(|room| format!("bench-{room}")).collect(),
+            rooms: (0..arguments.rooms).map(|room| format!("bench-{room}")).collect(),
             cookies,
-            poll: Poll::new().map_err(Error::kernel("no epoll"))?,
+            poll: Poll::new().map_err(BenchError::kernel("no epoll"))?,
             events: Vec::new(),
             pause: plan.expected.iter().max().map_or(0, |most| u64::from(*most) * PAUSE_EACH),
             buffer: vec![0; READ].into(),
-            sockets: plan.places.iter().map(socket).collect(),
-            desk: Desk::new(settings.dialect),
+            sockets: plan.sockets.iter().map(socket).collect(),
+            shared: SharedState::new(arguments.dialect),
             began: Instant::now(),
             queue: VecDeque::new(),
             begun: 0,
@@ -123,16 +127,16 @@ impl<'a> Engine<'a> {
         }
         self.repeated = now;
         for (index, socket) in self.sockets.iter_mut().enumerate() {
-            if socket.stream.is_some() && socket.talk.repeat(now) {
+            if socket.stream.is_some() && socket.conversation.repeat(now) {
                 self.eager.push(index);
             }
         }
     }
 
     /// Waits for events, at most until then, and does what they ask for.
-    pub(super) fn turn(&mut self, until: u64) -> Result<(), Error> {
+    pub(super) fn turn(&mut self, until: u64) -> Result<(), BenchError> {
         self.repeat();
-        while self.begun - self.desk.ready < OPENING
+        while self.begun - self.shared.ready < OPENING
             && let Some(index) = self.queue.pop_front()
         {
             self.open(index)?;
@@ -145,7 +149,7 @@ impl<'a> Engine<'a> {
         }
         let mut events = std::mem::take(&mut self.events);
         let until = self.began + Duration::from_nanos(until);
-        self.poll.wait(&mut events, Some(until)).map_err(Error::kernel("epoll failed"))?;
+        self.poll.wait(&mut events, Some(until)).map_err(BenchError::kernel("epoll failed"))?;
         for event in &events {
             self.serve(event.token as usize, event.ending)?;
         }
@@ -165,49 +169,50 @@ impl<'a> Engine<'a> {
 
     /// Sockets that are being opened or wait for it.
     pub(super) fn opening(&self) -> u64 {
-        self.begun - self.desk.ready + self.queue.len() as u64
+        self.begun - self.shared.ready + self.queue.len() as u64
     }
 
     /// Waits until no socket is being opened any more.
-    pub(super) fn all_open(&mut self) -> Result<(), Error> {
-        let (mut ready, mut since) = (self.desk.ready, Instant::now());
+    pub(super) fn all_open(&mut self) -> Result<(), BenchError> {
+        let (mut ready, mut since) = (self.shared.ready, Instant::now());
         while self.opening() > 0 {
             self.turn(self.soon())?;
-            if self.desk.ready > ready {
-                (ready, since) = (self.desk.ready, Instant::now());
+            if self.shared.ready > ready {
+                (ready, since) = (self.shared.ready, Instant::now());
             } else if since.elapsed() > PATIENCE {
-                let waits = self.sockets.iter().find_map(|socket| socket.talk.waits_for());
+                let waits = self.sockets.iter().find_map(|socket| socket.conversation.waits_for());
                 let waits = waits.map(|until| format!("; one waits for {until:?}")).unwrap_or_default();
-                return Err(Error::Server(format!("{} sockets do not get in{waits}", self.opening())));
+                return Err(BenchError::Server(format!("{} sockets do not get in{waits}", self.opening())));
             }
         }
         Ok(())
     }
 
     /// Waits until the server has nothing more to say by itself.
-    pub(super) fn quiet(&mut self) -> Result<(), Error> {
+    pub(super) fn quiet(&mut self) -> Result<(), BenchError> {
         let begin = Instant::now();
-        let (mut others, mut since) = (self.desk.others, begin);
+        let (mut others, mut since) = (self.shared.others, begin);
         while since.elapsed() < QUIET && begin.elapsed() < QUIET_MOST {
             self.turn(self.soon())?;
-            if self.desk.others > others {
-                (others, since) = (self.desk.others, Instant::now());
+            if self.shared.others > others {
+                (others, since) = (self.shared.others, Instant::now());
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, index: usize) -> Result<(), Error> {
-        let place = self.plan.places[index];
-        let target = self.settings.targets[place.target];
-        let stream = connect(target, index).map_err(Error::kernel("cannot connect"))?;
-        self.poll.add(&stream, index as u64).map_err(Error::kernel("epoll failed"))?;
+    fn open(&mut self, index: usize) -> Result<(), BenchError> {
+        let place = self.plan.sockets[index];
+        let target = self.arguments.targets[place.target];
+        let stream = connect(target, index).map_err(BenchError::kernel("cannot connect"))?;
+        self.poll.add(&stream, index as u64).map_err(BenchError::kernel("epoll failed"))?;
         let cookie = self.cookies.get(index % self.cookies.len().max(1)).map_or("", String::as_str);
         let host = target.to_string();
-        let seat = Seat { role: place.role, room: &self.rooms[place.room], host: &host, cookie, after: None };
+        let parameters =
+            ConnectParameters { role: place.role, room: &self.rooms[place.room], host: &host, cookie, after: None };
         let socket = &mut self.sockets[index];
         let now = self.began.elapsed().as_nanos() as u64;
-        socket.talk.begin(&mut self.desk, seat, self.settings.workload.joins(), now);
+        socket.conversation.begin(&mut self.shared, parameters, self.arguments.workload.joins(), now);
         (socket.stream, socket.blocked) = (Some(stream), false);
         self.begun += 1;
         self.eager.push(index);
@@ -221,8 +226,8 @@ impl<'a> Engine<'a> {
 
     /// Whether a socket is there and ready.
     pub(super) fn is_ready(&self, index: usize) -> bool {
-        let Socket { stream, talk, .. } = &self.sockets[index];
-        stream.is_some() && talk.is_ready()
+        let LoadSocket { stream, conversation, .. } = &self.sockets[index];
+        stream.is_some() && conversation.is_ready()
     }
 
     /// Writes the next message into a room. False: its writers have not yet got rid of those before.
@@ -235,33 +240,35 @@ impl<'a> Engine<'a> {
             if socket.blocked || socket.stream.is_none() {
                 continue;
             }
-            if socket.talk.out.is_empty() {
+            if socket.conversation.out.is_empty() {
                 self.eager.push(index);
             }
-            let stamp = Stamp { number: self.desk.ledger.next(), intended };
-            self.settings.dialect.publish(&mut socket.talk.out, &self.rooms[room], stamp);
-            self.desk.ledger.sent(self.plan.expected[room]);
+            let stamp = Stamp { number: self.shared.deliveries.next(), intended };
+            self.arguments.dialect.publish(&mut socket.conversation.out, &self.rooms[room], stamp);
+            self.shared.deliveries.sent(self.plan.expected[room]);
             return true;
         }
         false
     }
 
     /// Writes what is to be sent, as far as the socket takes it.
-    fn push(&mut self, index: usize) -> Result<(), Error> {
-        let Socket { stream: Some(stream), talk, blocked } = &mut self.sockets[index] else { return Ok(()) };
-        let result = flush(stream, &mut talk.out);
-        *blocked = !talk.out.is_empty();
+    fn push(&mut self, index: usize) -> Result<(), BenchError> {
+        let LoadSocket { stream: Some(stream), conversation, blocked } = &mut self.sockets[index] else {
+            return Ok(());
+        };
+        let result = flush(stream, &mut conversation.out);
+        *blocked = !conversation.out.is_empty();
         result.or_else(|error| self.lost(index, &error))
     }
 
     /// Reads what has come.
-    fn serve(&mut self, index: usize, ending: bool) -> Result<(), Error> {
+    fn serve(&mut self, index: usize, ending: bool) -> Result<(), BenchError> {
         // An event may be older than the socket; then there is nothing to do yet.
         if self.sockets[index].blocked {
             self.push(index)?;
         }
         loop {
-            let Socket { stream: Some(stream), talk, .. } = &mut self.sockets[index] else { return Ok(()) };
+            let LoadSocket { stream: Some(stream), conversation, .. } = &mut self.sockets[index] else { return Ok(()) };
             let length = match take(stream, &mut self.buffer) {
                 Ok(length) => length,
                 Err(error) => return self.lost(index, &error),
@@ -270,12 +277,12 @@ impl<'a> Engine<'a> {
                 return Ok(());
             }
             let now = self.began.elapsed().as_nanos() as u64;
-            let result = talk.take(&mut self.desk, &self.buffer[..length], now);
-            let eager = !talk.out.is_empty();
+            let result = conversation.take(&mut self.shared, &self.buffer[..length], now);
+            let eager = !conversation.out.is_empty();
             match result {
                 Ok(()) => {}
-                Err(over @ Over::Closed(_)) => return self.lost(index, &over),
-                Err(over) => return Err(Error::Server(over.to_string())),
+                Err(over @ ConversationEnd::Closed(_)) => return self.lost(index, &over),
+                Err(over) => return Err(BenchError::Server(over.to_string())),
             }
             if eager {
                 self.push(index)?;
@@ -287,11 +294,11 @@ impl<'a> Engine<'a> {
     }
 
     /// The socket is gone. If it was not ready yet, there is nothing to measure.
-    fn lost(&mut self, index: usize, why: &dyn std::error::Error) -> Result<(), Error> {
+    fn lost(&mut self, index: usize, why: &dyn std::error::Error) -> Result<(), BenchError> {
         let ready = self.is_ready(index);
         self.cut(index);
         if !ready {
-            return Err(Error::Server(format!("a socket ended before it was ready: {why}")));
+            return Err(BenchError::Server(format!("a socket ended before it was ready: {why}")));
         }
         if self.closed == 0 {
             eprintln!("trunkline-bench: a socket ended: {why}");

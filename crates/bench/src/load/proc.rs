@@ -3,7 +3,7 @@
 
 use std::{fs, io, time::Duration};
 
-use crate::Error;
+use crate::BenchError;
 
 /// The tick of `stat`: Linux counts 100 a second there, whatever its timer does.
 const TICK: Duration = Duration::from_millis(10);
@@ -12,19 +12,20 @@ const ROUNDING: Duration = Duration::from_millis(20);
 
 /// CPU time, user and system together, that processes had used at a moment.
 #[derive(Debug)]
-pub(super) struct Cpu(Vec<Used>);
+pub(super) struct ProcessCpu(Vec<UsedCpu>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Used {
+struct UsedCpu {
     /// By the threads that lived, to the nanosecond.
     living: Duration,
     /// By all that ever were, in whole ticks.
     all: Duration,
 }
 
-impl Cpu {
-    pub(super) fn read(pids: &[u32]) -> Result<Self, Error> {
-        let each = pids.iter().map(|pid| Used::read(*pid).map_err(|source| Error::Process { pid: *pid, source }));
+impl ProcessCpu {
+    pub(super) fn read(pids: &[u32]) -> Result<Self, BenchError> {
+        let each =
+            pids.iter().map(|pid| UsedCpu::read(*pid).map_err(|source| BenchError::Process { pid: *pid, source }));
         each.collect::<Result<_, _>>().map(Self)
     }
 
@@ -34,7 +35,7 @@ impl Cpu {
     }
 }
 
-impl Used {
+impl UsedCpu {
     fn read(pid: u32) -> io::Result<Self> {
         let mut living = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -58,11 +59,11 @@ impl Used {
 }
 
 /// Memory of these processes in KiB, pages that several share divided between them. The kernel's is not in it.
-pub(super) fn pss_kib(pids: &[u32]) -> Result<u64, Error> {
+pub(super) fn pss_kib(pids: &[u32]) -> Result<u64, BenchError> {
     let of = |pid: &u32| {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
         let kib = text.and_then(|text| pss(&text).ok_or(io::ErrorKind::InvalidData.into()));
-        kib.map_err(|source| Error::Process { pid: *pid, source })
+        kib.map_err(|source| BenchError::Process { pid: *pid, source })
     };
     pids.iter().map(of).sum()
 }
@@ -103,21 +104,21 @@ mod tests {
     #[test]
     fn time_and_memory_of_this_process_are_read() {
         let own = [std::process::id()];
-        let before = Cpu::read(&own).unwrap();
+        let before = ProcessCpu::read(&own).unwrap();
         let begin = std::time::Instant::now();
         while begin.elapsed() < Duration::from_millis(50) {
             std::hint::black_box(0);
         }
         // Others want the processor, too.
-        assert!(Cpu::read(&own).unwrap().since(&before) > Duration::from_millis(1));
+        assert!(ProcessCpu::read(&own).unwrap().since(&before) > Duration::from_millis(1));
         assert!(pss_kib(&own).unwrap() > 100);
-        assert!(matches!(Cpu::read(&[u32::MAX]), Err(Error::Process { pid: u32::MAX, .. })));
+        assert!(matches!(ProcessCpu::read(&[u32::MAX]), Err(BenchError::Process { pid: u32::MAX, .. })));
     }
 
     #[test]
     fn a_thread_that_has_ended_counts() {
-        let used = |living, all| Used { living: Duration::from_millis(living), all: Duration::from_millis(all) };
-        let since = |now: Used, then| now.since(then).as_millis();
+        let used = |living, all| UsedCpu { living: Duration::from_millis(living), all: Duration::from_millis(all) };
+        let since = |now: UsedCpu, then| now.since(then).as_millis();
         // Ticks that were rounded say nothing.
         assert_eq!(since(used(1_234, 1_230), used(234, 220)), 1_000);
         assert_eq!(since(used(1_234, 1_230), used(234, 250)), 1_000);

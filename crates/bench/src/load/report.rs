@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use crate::dialect::Dialect;
 
-use super::Workload;
+use super::LoadKind;
 
 /// One run. Every figure is counted or read from the kernel, inside the window unless it says otherwise.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     pub(super) dialect: Dialect,
-    pub(super) workload: Workload,
+    pub(super) workload: LoadKind,
     pub(super) sockets: usize,
     pub(super) rooms: usize,
     pub(super) targets: usize,
@@ -32,7 +32,7 @@ pub struct Report {
     pub(super) redis_cpu_us: u64,
     pub(super) load_cpu_us: u64,
     /// From the intended send time to the read that brought the message; zero where there was none.
-    pub(super) latency_us: Latency,
+    pub(super) latency_us: LatencyQuantiles,
     /// Sockets that were opened: all at the beginning, or, in a herd, those that came back.
     pub(super) connects: u64,
     pub(super) connect_seconds: f64,
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Latency {
+pub(super) struct LatencyQuantiles {
     pub(super) p50: u64,
     pub(super) p90: u64,
     pub(super) p99: u64,
@@ -52,7 +52,7 @@ pub(super) struct Latency {
     pub(super) max: u64,
 }
 
-impl Report {
+impl LoadReport {
     /// One line of JSON.
     #[must_use]
     pub fn json(&self) -> String {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Error, dialect::Dialect, http::Head};
+use crate::{BenchError, dialect::Dialect, http::HttpHead};
 
 /// How long the answer to a login may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_MOST: usize = 256 * 1024;
 
 /// Cookies of so many sessions, of different users. None where the server has no sessions.
-pub(super) fn log_in(dialect: Dialect, targets: &[SocketAddr], sessions: usize) -> Result<Vec<String>, Error> {
+pub(super) fn log_in(dialect: Dialect, targets: &[SocketAddr], sessions: usize) -> Result<Vec<String>, BenchError> {
     // A user of an earlier run may still have a session under a name, which would be refused to another.
     let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() % 100_000_000;
     let mut streams: Vec<Option<TcpStream>> = targets.iter().map(|_| None).collect();
@@ -23,10 +23,10 @@ pub(super) fn log_in(dialect: Dialect, targets: &[SocketAddr], sessions: usize) 
     for session in 0..sessions {
         let (target, stream) = (targets[session % targets.len()], &mut streams[session % targets.len()]);
         let Some(request) = dialect.login(&target.to_string(), &format!("b{run}-{session}")) else { break };
-        let server = |error: io::Error| Error::Server(format!("login at {target}: {error}"));
+        let server = |error: io::Error| BenchError::Server(format!("login at {target}: {error}"));
         let cookie = ask(stream, target, &request).map_err(server)?;
         if cookie.is_empty() && dialect == Dialect::Trunkline {
-            return Err(Error::Server(format!("login at {target} is refused: start it with --login-rate 0")));
+            return Err(BenchError::Server(format!("login at {target} is refused: start it with --login-rate 0")));
         }
         if cookie.is_empty() {
             // A server without sessions.
@@ -48,7 +48,7 @@ fn ask(stream: &mut Option<TcpStream>, target: SocketAddr, request: &[u8]) -> io
     (&connected).write_all(request)?;
     let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
-        if let Some(head) = Head::parse(&answer)
+        if let Some(head) = HttpHead::parse(&answer)
             && answer.len() >= head.length_with_body()
         {
             let cookies = if head.status() < 400 { head.cookies() } else { String::new() };

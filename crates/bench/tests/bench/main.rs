@@ -12,12 +12,12 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trunkline-bench");
 
-struct Floor {
+struct FloorServer {
     process: Child,
     address: String,
 }
 
-impl Floor {
+impl FloorServer {
     fn start(more: &[&str]) -> Self {
         let mut process = Command::new(PROGRAM).arg("floor").args(more).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -40,7 +40,7 @@ impl Floor {
     }
 }
 
-impl Drop for Floor {
+impl Drop for FloorServer {
     fn drop(&mut self) {
         let _ = self.process.kill().and_then(|()| self.process.wait());
     }
@@ -48,7 +48,8 @@ impl Drop for Floor {
 
 #[test]
 fn every_delivery_of_a_paced_second_is_counted() {
-    let report = Floor::start(&[]).measure(&["--workload", "paced", "--sockets", "50", "--rate", "1000", "--for", "1"]);
+    let report =
+        FloorServer::start(&[]).measure(&["--workload", "paced", "--sockets", "50", "--rate", "1000", "--for", "1"]);
     let sent = report["sent"].as_u64().unwrap();
     assert!((19..=21).contains(&sent), "{report}");
     assert!(report["delivered"].as_u64().unwrap().abs_diff(sent * 50) <= 50, "{report}");
@@ -68,7 +69,7 @@ fn every_delivery_of_a_paced_second_is_counted() {
 fn batched_or_not_nothing_is_lost_in_a_closed_loop_over_many_rooms() {
     for more in [&[][..], &["--batched"]] {
         let args = ["--workload", "flat", "--sockets", "50", "--rooms", "7", "--window", "20", "--for", "0.3"];
-        let report = Floor::start(more).measure(&args);
+        let report = FloorServer::start(more).measure(&args);
         assert!(report["delivered"].as_u64().unwrap() > 500, "{report}");
         assert_eq!((&report["lost"], &report["repeated"]), (&0.into(), &0.into()), "{report}");
     }
@@ -76,7 +77,7 @@ fn batched_or_not_nothing_is_lost_in_a_closed_loop_over_many_rooms() {
 
 #[test]
 fn connections_alone_are_counted() {
-    let report = Floor::start(&[]).measure(&["--workload", "connect", "--sockets", "200"]);
+    let report = FloorServer::start(&[]).measure(&["--workload", "connect", "--sockets", "200"]);
     assert_eq!((&report["connects"], &report["sent"]), (&200.into(), &0.into()), "{report}");
     assert_eq!(report["seconds"], report["connect_seconds"]);
     assert_eq!(report["server_cpu_us"], report["connect_cpu_us"]);
@@ -85,7 +86,7 @@ fn connections_alone_are_counted() {
 #[test]
 fn those_who_stay_get_everything_while_others_come_and_go() {
     let args = ["--workload", "mixed", "--sockets", "200", "--rooms", "5", "--sends", "200", "--for", "1"];
-    let report = Floor::start(&[]).measure(&args);
+    let report = FloorServer::start(&[]).measure(&args);
     assert!(report["delivered"].as_u64().unwrap() > 5000, "{report}");
     for nothing in ["lost", "repeated", "closed"] {
         assert_eq!(report[nothing], 0, "{nothing} in {report}");
@@ -95,7 +96,7 @@ fn those_who_stay_get_everything_while_others_come_and_go() {
 #[test]
 fn a_herd_comes_back() {
     let args = ["--workload", "herd", "--sockets", "50", "--sends", "100", "--for", "0.5"];
-    let report = Floor::start(&[]).measure(&args);
+    let report = FloorServer::start(&[]).measure(&args);
     assert_eq!((&report["connects"], &report["repeated"], &report["closed"]), (&50.into(), &0.into(), &0.into()));
     // The floor keeps nothing for those who are away: what came and what is lost is together what was sent, but for those
     // messages that were on their way when the window was opened or closed.
@@ -106,7 +107,7 @@ fn a_herd_comes_back() {
 
 #[test]
 fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
-    let mut floor = Floor::start(&[]);
+    let mut floor = FloorServer::start(&[]);
     floor.process.kill().unwrap();
     floor.process.wait().unwrap();
     let output = Command::new(PROGRAM)

@@ -4,11 +4,10 @@ use std::{fs, path::Path};
 
 use testcontainers::{ContainerRequest, GenericImage, ImageExt, core::Mount};
 
-use super::{HaProxy, HaProxyBuilder, Server, ask, socket};
+use super::{BalancerServer, HaProxy, HaProxyBuilder, ask, socket};
 use crate::{
-    Error, Result,
+    IoContext, Result, TestbedError,
     docker::{Container, Image},
-    error::Doing,
     ports,
 };
 
@@ -20,14 +19,14 @@ const FOLDER: &str = "/trunkline";
 pub(super) fn start(builder: &HaProxyBuilder, port: u16) -> Result<HaProxy> {
     if cfg!(not(target_os = "linux")) {
         // Docker Desktop's containers are in a virtual machine, and so is the network that they could share.
-        return Err(Error::Reply("HAProxy in Docker would not reach the gateways, except on Linux".to_owned()));
+        return Err(TestbedError::Reply("HAProxy in Docker would not reach the gateways, except on Linux".to_owned()));
     }
     if !ports::is_free(port) {
-        return Err(Error::PortTaken(port));
+        return Err(TestbedError::PortTaken(port));
     }
-    let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().doing("cannot create a folder")?;
+    let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().context("cannot create a folder")?;
     let config = folder.path().join("haproxy.cfg");
-    fs::copy(&builder.config, &config).on("cannot copy", &builder.config)?;
+    fs::copy(&builder.config, &config).on_path("cannot copy", &builder.config)?;
     // As we: the folder, and the socket in it, are only for their owner.
     let user = format!("{}:{}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let settings = |request: ContainerRequest<GenericImage>| {
@@ -41,8 +40,8 @@ pub(super) fn start(builder: &HaProxyBuilder, port: u16) -> Result<HaProxy> {
     };
     let mut container = Container::start(IMAGE, port, builder.log.clone(), settings)?;
     container.wait(|| ask(&socket(folder.path()), "show version").is_ok()).map_err(|e| match e {
-        Error::Start { log, .. } if log.contains("Address already in use") => Error::PortTaken(port),
+        TestbedError::Start { log, .. } if log.contains("RedisAddress already in use") => TestbedError::PortTaken(port),
         other => other,
     })?;
-    Ok(HaProxy { server: Server::InDocker(Box::new(container)), port, slots: builder.slots, folder })
+    Ok(HaProxy { server: BalancerServer::Container(Box::new(container)), port, slots: builder.slots, folder })
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{AppendFsync, Own, Redis, Server};
-use crate::{Error, LineSink, Program, Progress, Result, Silent, Tool, Toolbox, ports, resp::Address};
+use super::{AppendFsync, Redis, RedisProcess, RedisServer};
+use crate::{LineSink, NoProgress, Program, Progress, Result, TestbedError, Tool, Toolbox, ports, resp::RedisAddress};
 
 /// How often another port is tried when somebody else was faster.
 const ATTEMPTS: usize = 5;
@@ -37,7 +37,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Listens here, or fails with [`Error::PortTaken`]. Else a free port is chosen.
+    /// Listens here, or fails with [`TestbedError::PortTaken`]. Else a free port is chosen.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -88,7 +88,7 @@ impl RedisBuilder {
 
     /// Starts it, and returns when it answers.
     pub fn start(self) -> Result<Redis> {
-        self.start_with(&Silent)
+        self.start_with(&NoProgress)
     }
 
     /// As [`Self::start`], telling what it does.
@@ -98,7 +98,7 @@ impl RedisBuilder {
             None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::Redis, progress),
         };
         #[cfg(feature = "testcontainers")]
-        if let Err(not_found @ Error::NotFound { .. }) = program {
+        if let Err(not_found @ TestbedError::NotFound { .. }) = program {
             progress.step("starting Redis in Docker (the first time its image is pulled)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", e));
@@ -109,10 +109,10 @@ impl RedisBuilder {
         loop {
             attempts -= 1;
             let port = self.port.map_or_else(ports::free_port, Ok)?;
-            let address = Address::local(port, self.password.clone());
-            match Own::start(self.clone(), program.clone(), &address) {
-                Ok(own) => return Ok(Redis { address, server: Server::Own(Box::new(own)) }),
-                Err(Error::PortTaken(_)) if attempts > 0 => {}
+            let address = RedisAddress::local(port, self.password.clone());
+            match RedisProcess::start(self.clone(), program.clone(), &address) {
+                Ok(own) => return Ok(Redis { address, server: RedisServer::Process(Box::new(own)) }),
+                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
                 Err(e) => return Err(e),
             }
         }

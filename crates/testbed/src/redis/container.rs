@@ -5,12 +5,12 @@ use testcontainers::{
     bollard::models::{HostConfig, PortBinding},
 };
 
-use super::{Redis, RedisBuilder, Server};
+use super::{Redis, RedisBuilder, RedisServer};
 use crate::{
-    Error, Result,
+    Result, TestbedError,
     docker::{Container, Image},
     ports,
-    resp::Address,
+    resp::RedisAddress,
 };
 
 const IMAGE: Image = Image("redis", "7-alpine");
@@ -19,26 +19,29 @@ const PORT: u16 = 6379;
 
 /// A container and what it was started with. Its data is in the container: [`RedisBuilder::folder`] says nothing here.
 #[derive(Debug)]
-pub(super) struct InDocker {
+pub(super) struct RedisContainer {
     container: Container,
     builder: RedisBuilder,
-    address: Address,
+    address: RedisAddress,
 }
 
 /// Starts a server that is reached at this port, on loopback only.
 pub(super) fn start(builder: RedisBuilder, port: u16) -> Result<Redis> {
     if builder.replica_of.is_some() {
-        return Err(Error::Reply("a replica in Docker would not reach its master on loopback".to_owned()));
+        return Err(TestbedError::Reply("a replica in Docker would not reach its master on loopback".to_owned()));
     }
     if !ports::is_free(port) {
-        return Err(Error::PortTaken(port));
+        return Err(TestbedError::PortTaken(port));
     }
-    let address = Address::local(port, builder.password.clone());
+    let address = RedisAddress::local(port, builder.password.clone());
     let container = launch(&builder, &address)?;
-    Ok(Redis { address: address.clone(), server: Server::InDocker(Box::new(InDocker { container, builder, address })) })
+    Ok(Redis {
+        address: address.clone(),
+        server: RedisServer::Container(Box::new(RedisContainer { container, builder, address })),
+    })
 }
 
-impl InDocker {
+impl RedisContainer {
     pub(super) fn container(&mut self) -> &mut Container {
         &mut self.container
     }
@@ -56,7 +59,7 @@ impl InDocker {
     }
 }
 
-fn launch(builder: &RedisBuilder, address: &Address) -> Result<Container> {
+fn launch(builder: &RedisBuilder, address: &RedisAddress) -> Result<Container> {
     let mut args = vec!["redis-server".to_owned()];
     // Inside, the loopback interface is not the one that Docker forwards to.
     args.extend(builder.arguments("0.0.0.0", PORT));
@@ -75,6 +78,6 @@ fn launch(builder: &RedisBuilder, address: &Address) -> Result<Container> {
     Ok(container)
 }
 
-fn answers(address: &Address) -> bool {
+fn answers(address: &RedisAddress) -> bool {
     address.call(&["PING"]).is_ok()
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Error, HaProxy, Silent, Slot, Tool, Toolbox, http_get, project_root};
+use trunkline_testbed::{HaProxy, NoProgress, SlotState, TestbedError, Tool, Toolbox, http_get, project_root};
 
 use crate::instance::Instance;
 
@@ -65,7 +65,7 @@ fn echoes(mut socket: &TcpStream) -> bool {
 
 #[test]
 fn the_configuration_stands_by_itself() {
-    let haproxy = Toolbox::project().get(Tool::HaProxy, &Silent).unwrap();
+    let haproxy = Toolbox::project().get(Tool::HaProxy, &NoProgress).unwrap();
     // As production may set it; words are split.
     for bind in [None, Some("127.0.0.1:1234 name web")] {
         let mut check = haproxy.command();
@@ -85,8 +85,8 @@ fn spreads_over_the_slots_that_are_filled() {
     balancer.fill_slot(3, three.port).unwrap();
     wait_for("three", || who(&balancer) == names(["one", "two", "three"]));
     wait_for("a check of three", || balancer.slot_is_up(3).unwrap());
-    assert_eq!(balancer.slot(4).unwrap(), Slot::Out);
-    assert!(matches!(balancer.fill_slot(balancer.slots() + 1, 1), Err(Error::Reply(_))));
+    assert_eq!(balancer.slot(4).unwrap(), SlotState::OutOfService);
+    assert!(matches!(balancer.fill_slot(balancer.slots() + 1, 1), Err(TestbedError::Reply(_))));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn an_instance_that_is_not_ready_or_removed_keeps_its_sockets() {
     let (balancer, one, two) = with_two();
     let sockets: Vec<_> = (0..4).map(|_| open_socket(balancer.port())).collect();
     one.set_ready(false);
-    wait_for("one is out", || balancer.slot(1).unwrap() == Slot::Out);
+    wait_for("one is out", || balancer.slot(1).unwrap() == SlotState::OutOfService);
     assert_eq!(who(&balancer), names(["two"]));
     assert!(sockets.iter().all(echoes));
     one.set_ready(true);
@@ -112,7 +112,7 @@ fn with_none_ready_those_alive_serve() {
     let (balancer, one, two) = with_two();
     one.set_ready(false);
     two.set_ready(false);
-    wait_for("both out", || [1, 2].iter().all(|&slot| balancer.slot(slot).unwrap() == Slot::Out));
+    wait_for("both out", || [1, 2].iter().all(|&slot| balancer.slot(slot).unwrap() == SlotState::OutOfService));
     assert_eq!(who(&balancer), names(["one", "two"]));
 }
 
@@ -121,7 +121,7 @@ fn a_request_that_reached_nobody_is_tried_elsewhere() {
     let (balancer, one, _two) = with_two();
     // Nobody listens on the port of slot 3, and the checks have not noticed yet: not one error.
     balancer.fill_slot(3, trunkline_testbed::free_port().unwrap()).unwrap();
-    assert_ne!(balancer.slot(3).unwrap(), Slot::Up);
+    assert_ne!(balancer.slot(3).unwrap(), SlotState::Up);
     assert_eq!(who(&balancer), names(["one", "two"]));
     // Killed between the request and its answer: harmless to repeat.
     one.swallow(3);
@@ -145,5 +145,5 @@ fn tells_gateways_where_a_request_came_from() {
 fn a_port_in_use_is_named() {
     let balancer = HaProxy::start().unwrap();
     let taken = HaProxy::builder().port(balancer.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == balancer.port()));
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == balancer.port()));
 }

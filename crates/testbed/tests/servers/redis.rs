@@ -1,6 +1,6 @@
 use std::{net::TcpStream, thread, time::Duration};
 
-use trunkline_testbed::{AppendFsync, Error, Redis};
+use trunkline_testbed::{AppendFsync, Redis, TestbedError};
 
 #[test]
 fn answers_on_its_own_port_and_is_gone_after_drop() {
@@ -8,7 +8,7 @@ fn answers_on_its_own_port_and_is_gone_after_drop() {
     assert_eq!(redis.cli(&["PING"]).unwrap(), "PONG");
     assert_eq!(redis.cli(&["RPUSH", "l", "a", "b"]).unwrap(), "2");
     assert_eq!(redis.cli(&["LRANGE", "l", "0", "-1"]).unwrap(), "a\nb");
-    assert!(matches!(redis.cli(&["NOPE"]), Err(Error::Reply(_))));
+    assert!(matches!(redis.cli(&["NOPE"]), Err(TestbedError::Reply(_))));
     let again = Redis::given(&redis.url()).unwrap();
     assert_eq!(again.cli(&["LLEN", "l"]).unwrap(), "2");
     drop(redis);
@@ -70,9 +70,9 @@ fn configuration_and_mistakes() {
     let redis = Redis::builder().config("maxmemory", "20mb").start().unwrap();
     assert_eq!(redis.cli(&["CONFIG", "GET", "maxmemory"]).unwrap(), "maxmemory\n20971520");
     let taken = Redis::builder().port(redis.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == redis.port()));
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == redis.port()));
     let wrong = Redis::builder().config("maxmemory", "much").start().unwrap_err();
     assert!(wrong.to_string().contains("argument must be a memory value"), "{wrong}");
     let mut given = Redis::given(&redis.url()).unwrap();
-    assert!(matches!(given.kill(), Err(Error::NotOurs(_))));
+    assert!(matches!(given.kill(), Err(TestbedError::NotOurs(_))));
 }

@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread};
 
-use trunkline_testbed::{Error, Progress, Silent, Tool, Toolbox};
+use trunkline_testbed::{NoProgress, Progress, TestbedError, Tool, Toolbox};
 
 /// A program that only knows its version.
 fn stand_in(folder: &Path, name: &str, status: i32) {
@@ -16,7 +16,7 @@ fn the_path_goes_before_what_was_unpacked() {
     let (tools, bin) = (folder.path().join("tools"), folder.path().join("bin"));
     stand_in(&tools.join("redis/usr/bin"), "redis-server", 0);
     let toolbox = Toolbox::new(&tools, &bin);
-    let found = |toolbox: &Toolbox| toolbox.get(Tool::Redis, &Silent).unwrap().path().to_owned();
+    let found = |toolbox: &Toolbox| toolbox.get(Tool::Redis, &NoProgress).unwrap().path().to_owned();
     assert_eq!(found(&toolbox), tools.join("redis/usr/bin/redis-server"));
     stand_in(&bin, "valkey-server", 0);
     assert_eq!(found(&toolbox), bin.join("valkey-server"));
@@ -41,18 +41,18 @@ fn an_error_names_the_commands_that_help() {
     // A file where the folder should be: nothing can be unpacked.
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Toolbox::new(&file, "").get(Tool::HaProxy, &Silent).unwrap_err().to_string();
+    let error = Toolbox::new(&file, "").get(Tool::HaProxy, &NoProgress).unwrap_err().to_string();
     for command in ["apt install haproxy", "dnf install haproxy", "brew install haproxy"] {
         assert!(error.contains(command), "{error}");
     }
-    let error = Toolbox::none().get(Tool::Redis, &Silent).unwrap_err().to_string();
+    let error = Toolbox::none().get(Tool::Redis, &NoProgress).unwrap_err().to_string();
     for command in ["apt install redis-server", "dnf install redis", "brew install redis"] {
         assert!(error.contains(command), "{error}");
     }
     // The one way that was not tried, unless it was.
     assert_eq!(error.contains("cargo xtask-docker"), cfg!(not(feature = "testcontainers")), "{error}");
     let cancelled = Toolbox::new(folder.path(), "").get(Tool::HaProxy, &Impatient);
-    assert!(matches!(cancelled, Err(Error::Cancelled | Error::NotFound { .. })));
+    assert!(matches!(cancelled, Err(TestbedError::Cancelled | TestbedError::NotFound { .. })));
 }
 
 #[test]

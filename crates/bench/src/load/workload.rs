@@ -1,0 +1,257 @@
+//! The workloads.
+
+use super::{
+    LoadArguments, LoadKind,
+    engine::SocketEngine,
+    plan::SocketPlan,
+    proc::{self, ProcessCpu},
+    report::{LatencyQuantiles, LoadReport},
+    schedule::Schedule,
+};
+use crate::BenchError;
+
+const SECOND: u64 = 1_000_000_000;
+/// Nothing for so long, and what is missing will not come.
+const PROGRESS: u64 = 2 * SECOND;
+/// How long deliveries are waited for after the window, if some still come.
+const SETTLE: u64 = 30 * SECOND;
+/// How long a herd may take to come back.
+const HERD: u64 = 60 * SECOND;
+/// Share of a mixed load's restless sockets that comes and goes each second.
+const COMING: f64 = 0.1;
+
+#[derive(Debug)]
+pub(super) struct WorkloadRunner<'a> {
+    arguments: &'a LoadArguments,
+    plan: &'a SocketPlan,
+    engine: SocketEngine<'a>,
+    /// FloorRoom of the next message.
+    room: usize,
+    /// Messages of a paced load.
+    schedule: Schedule,
+    /// Sockets that come and go, and when the next does.
+    restless: Vec<usize>,
+    coming: Schedule,
+}
+
+/// What all processes had used at a moment.
+#[derive(Debug)]
+struct CpuReading {
+    at: u64,
+    server: ProcessCpu,
+    redis: ProcessCpu,
+    load: ProcessCpu,
+}
+
+/// What they used between two moments, in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct CpuSpent {
+    seconds: f64,
+    server: u64,
+    redis: u64,
+    load: u64,
+}
+
+impl CpuReading {
+    fn since(&self, earlier: &Self) -> CpuSpent {
+        let us = |now: &ProcessCpu, then: &ProcessCpu| now.since(then).as_micros() as u64;
+        CpuSpent {
+            seconds: (self.at - earlier.at) as f64 / 1e9,
+            server: us(&self.server, &earlier.server),
+            redis: us(&self.redis, &earlier.redis),
+            load: us(&self.load, &earlier.load),
+        }
+    }
+}
+
+impl<'a> WorkloadRunner<'a> {
+    pub(super) fn new(arguments: &'a LoadArguments, plan: &'a SocketPlan, engine: SocketEngine<'a>) -> Self {
+        let restless = (0..plan.sockets.len()).filter(|index| plan.sockets[*index].restless).collect();
+        let never = Schedule::new(u64::MAX, 1.0);
+        Self { arguments, plan, engine, room: 0, schedule: never, restless, coming: never }
+    }
+
+    pub(super) fn run(mut self) -> Result<LoadReport, BenchError> {
+        let arguments = self.arguments;
+        let pss_before = proc::pss_kib(&arguments.server_pids)?;
+        eprintln!("trunkline-bench: opening {} sockets", self.plan.sockets.len());
+        let begin = self.reading()?;
+        self.engine.enqueue(0..self.plan.sockets.len());
+        self.engine.all_open()?;
+        let mut opened = self.reading()?.since(&begin);
+        let mut connects = self.plan.sockets.len() as u64;
+        self.engine.quiet()?;
+        let mut pss_after = proc::pss_kib(&arguments.server_pids)?;
+        let mut window = opened;
+        if arguments.workload != LoadKind::Connect {
+            eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
+            self.start();
+            self.until(self.engine.now() + arguments.warm_up.as_nanos() as u64)?;
+            let begin = self.reading()?;
+            self.engine.shared.deliveries.open_window();
+            let end = self.engine.now() + arguments.duration.as_nanos() as u64;
+            if arguments.workload == LoadKind::Herd {
+                connects = self.cut_all();
+                self.all_back()?;
+                opened = self.reading()?.since(&begin);
+            }
+            self.until(end)?;
+            self.engine.shared.deliveries.close_window();
+            window = self.reading()?.since(&begin);
+            self.settle()?;
+        }
+        if arguments.workload == LoadKind::Idle {
+            pss_after = proc::pss_kib(&arguments.server_pids)?;
+        }
+        let deliveries = &self.engine.shared.deliveries;
+        let (counts, latency) = (deliveries.counts(), deliveries.latency());
+        Ok(LoadReport {
+            dialect: arguments.dialect,
+            workload: arguments.workload,
+            sockets: arguments.sockets,
+            rooms: arguments.rooms,
+            targets: arguments.targets.len(),
+            seconds: window.seconds,
+            sent: counts.sent,
+            acknowledged: arguments.dialect.acknowledges().then_some(counts.acknowledged),
+            delivered: counts.delivered,
+            lost: counts.lost,
+            repeated: counts.repeated,
+            closed: self.engine.closed,
+            server_cpu_us: window.server,
+            redis_cpu_us: window.redis,
+            load_cpu_us: window.load,
+            latency_us: LatencyQuantiles {
+                p50: latency.value_at_quantile(0.5),
+                p90: latency.value_at_quantile(0.9),
+                p99: latency.value_at_quantile(0.99),
+                p999: latency.value_at_quantile(0.999),
+                max: latency.max(),
+            },
+            connects,
+            connect_seconds: opened.seconds,
+            connect_cpu_us: opened.server,
+            pss_kib_before: pss_before,
+            pss_kib_after: pss_after,
+        })
+    }
+
+    fn reading(&self) -> Result<CpuReading, BenchError> {
+        Ok(CpuReading {
+            server: ProcessCpu::read(&self.arguments.server_pids)?,
+            redis: ProcessCpu::read(&self.arguments.redis_pids)?,
+            load: ProcessCpu::read(&[std::process::id()])?,
+            at: self.engine.now(),
+        })
+    }
+
+    fn start(&mut self) {
+        let now = self.engine.now();
+        self.engine.shared.progress = now;
+        if self.arguments.workload.paced() {
+            self.schedule = Schedule::new(now, self.arguments.sends_per_second());
+        }
+        if !self.restless.is_empty() {
+            self.coming = Schedule::new(now, self.restless.len() as f64 * COMING);
+        }
+    }
+
+    /// Does what the workload does, up to a time.
+    fn until(&mut self, end: u64) -> Result<(), BenchError> {
+        loop {
+            let now = self.engine.now();
+            if now >= end {
+                return Ok(());
+            }
+            let next = self.feed(now);
+            self.engine.turn(next.min(end))?;
+        }
+    }
+
+    /// Sends what is due or allowed, and tells when to look again.
+    fn feed(&mut self, now: u64) -> u64 {
+        match self.arguments.workload {
+            LoadKind::Connect | LoadKind::Idle => u64::MAX,
+            LoadKind::Publish if self.arguments.dialect.acknowledges() => {
+                self.fill(now, |engine| engine.shared.deliveries.unacknowledged())
+            }
+            LoadKind::Flat | LoadKind::Publish => self.fill(now, |engine| engine.shared.deliveries.incomplete()),
+            LoadKind::Paced | LoadKind::Rooms | LoadKind::Herd => self.send_due(now),
+            LoadKind::Mixed => {
+                while self.coming.take(now).is_some() {
+                    self.restless.rotate_left(1);
+                    let index = self.restless[0];
+                    if self.engine.is_ready(index) {
+                        self.engine.cut(index);
+                        self.engine.enqueue([index]);
+                    }
+                }
+                self.send_due(now).min(self.coming.next())
+            }
+        }
+    }
+
+    fn send_due(&mut self, now: u64) -> u64 {
+        while self.schedule.next() <= now {
+            let due = self.schedule.next();
+            if !self.engine.publish(self.room, due) {
+                // The socket tells when it takes more.
+                return u64::MAX;
+            }
+            self.schedule.take(now);
+            self.next_room();
+        }
+        self.schedule.next()
+    }
+
+    /// Sends until the window is full.
+    fn fill(&mut self, now: u64, under_way: impl Fn(&SocketEngine<'_>) -> u32) -> u64 {
+        let shared = &mut self.engine.shared;
+        if shared.progress + PROGRESS < now && shared.deliveries.next() > 0 {
+            shared.deliveries.write_off();
+            shared.progress = now;
+        }
+        while under_way(&self.engine) < self.arguments.window && self.engine.publish(self.room, now) {
+            self.next_room();
+        }
+        self.engine.soon()
+    }
+
+    fn next_room(&mut self) {
+        self.room = (self.room + 1) % self.arguments.rooms;
+    }
+
+    /// Cuts all sockets but those that write, and lets them come back.
+    fn cut_all(&mut self) -> u64 {
+        let writes = |index: &usize| self.plan.writers[self.plan.sockets[*index].room].contains(index);
+        let cut: Vec<_> = (0..self.plan.sockets.len()).filter(|index| !writes(index)).collect();
+        cut.iter().for_each(|index| self.engine.cut(*index));
+        self.engine.enqueue(cut.iter().copied());
+        cut.len() as u64
+    }
+
+    /// Goes on until all sockets are back.
+    fn all_back(&mut self) -> Result<(), BenchError> {
+        let end = self.engine.now() + HERD;
+        while self.engine.opening() > 0 {
+            if self.engine.now() > end {
+                return Err(BenchError::Server(format!("{} sockets did not come back", self.engine.opening())));
+            }
+            self.until(self.engine.now() + SECOND / 1000)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what is still on its way.
+    fn settle(&mut self) -> Result<(), BenchError> {
+        let begin = self.engine.now();
+        loop {
+            let now = self.engine.now();
+            let silent = now.saturating_sub(begin.max(self.engine.shared.progress)) > PROGRESS;
+            if self.engine.shared.deliveries.incomplete() == 0 || silent || now > begin + SETTLE {
+                return Ok(());
+            }
+            self.engine.turn(self.engine.soon())?;
+        }
+    }
+}
