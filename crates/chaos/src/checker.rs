@@ -1,4 +1,4 @@
-//! `trunkline-check` as a child process: it writes, reads, is told of faults, and judges.
+//! `trunkline-check` as a child process. It connects clients, records faults, and judges what the clients saw.
 
 use std::{
     fs::File,
@@ -19,11 +19,11 @@ use trunkline_testbed::{IoContext, LineSink, OutputStream, Process, ProcessEnd, 
 use super::verdict::CheckerVerdict;
 use crate::error::{ChaosError, Result};
 
-/// How long logging in and joining may take: a busy machine is slow.
+/// Maximum time for all clients to log in and join. A busy machine is slow.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long a mark may take to stand in the history.
+/// Maximum time until a mark is recorded in the history.
 const MARK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long settling, reading afresh, leaving and judging may take.
+/// Maximum time to settle, read all logs again, disconnect and judge.
 const VERDICT_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The clients of a scenario and their messages.
@@ -44,13 +44,14 @@ pub struct ClientLoad {
 }
 
 impl ClientLoad {
-    /// How many clients there are.
+    /// Number of clients.
     pub(crate) fn clients(&self) -> u32 {
         self.writers + self.readers
     }
 }
 
-/// What the checker is told when something is broken; see `history::FaultMark` there.
+/// A mark in the checker's history that tells what is broken and what it explains. Serialized as the checker's
+/// `history::Fault`.
 #[derive(Debug, Serialize)]
 pub(crate) struct FaultMark {
     mark: &'static str,
@@ -62,47 +63,47 @@ pub(crate) struct FaultMark {
 }
 
 impl FaultMark {
-    /// Clients must notice it.
+    /// A fault that clients notice.
     pub(crate) fn new(name: impl Into<String>) -> Self {
         Self { mark: "fault", name: name.into(), redis: false, visible: true, closes: None }
     }
 
-    /// Clients need not notice it; that it fired is seen elsewhere.
-    pub(crate) fn unseen(mut self) -> Self {
+    /// Clients need not notice the fault. Evidence of it comes from elsewhere.
+    pub(crate) fn unnoticed(mut self) -> Self {
         self.visible = false;
         self
     }
 
-    /// Redis may lose data or become another: epochs may change.
-    pub(crate) fn of_redis(mut self) -> Self {
+    /// Redis may lose data or be replaced, so epochs may change.
+    pub(crate) fn in_redis(mut self) -> Self {
         self.redis = true;
         self
     }
 
-    /// The close codes that it explains.
-    pub(crate) fn closing(mut self, codes: &[u16]) -> Self {
+    /// The fault explains sockets closed with these codes.
+    pub(crate) fn closing_with(mut self, codes: &[u16]) -> Self {
         self.closes = Some(codes.to_vec());
         self
     }
 }
 
-/// What a run of the checker is made of.
+/// Settings of a run of the checker.
 #[derive(Debug)]
 pub(crate) struct CheckerSettings {
-    /// Where clients connect.
+    /// URL that the clients connect to.
     pub(crate) url: String,
-    /// The gateways, whose memory, descriptors and threads must be back in the end where they were; those that are gone by
-    /// then are passed over.
+    /// Gateways whose memory, descriptors and threads must return to their initial values. Gateways that have ended by
+    /// then are left out.
     pub(crate) pids: Vec<u32>,
     pub(crate) load: ClientLoad,
-    /// Whoever is logged out logs in again.
+    /// Whether clients whose session ends log in again.
     pub(crate) login_again: bool,
-    /// How long all that was written may take to be settled and shown.
+    /// Maximum time from the end of the load until all messages are delivered.
     pub(crate) settle: Duration,
     pub(crate) seed: u64,
 }
 
-/// A run of the checker that goes on.
+/// A running checker.
 pub(crate) struct CheckerProcess {
     process: Process,
     states: Receiver<Value>,
@@ -110,8 +111,7 @@ pub(crate) struct CheckerProcess {
 }
 
 impl CheckerProcess {
-    /// Starts it, and returns when all its clients are in their rooms and begin to write. Its history and its report go
-    /// to `folder`.
+    /// Starts the checker. Returns when all clients have joined and begin to send. Writes history and report to `folder`.
     pub(crate) fn start(program: &Path, run: CheckerSettings, folder: &Path, stop: &StopSignal) -> Result<Self> {
         let CheckerSettings { url, pids, load, login_again, settle, seed } = run;
         let mut command = Command::new(program);
@@ -125,7 +125,7 @@ impl CheckerProcess {
         flag("--rate", load.rate.to_string());
         flag("--text", load.text.to_string());
         flag("--seed", seed.to_string());
-        // Until it is told to stop.
+        // An upper limit: `judge` ends the load.
         flag("--for", "1h".to_owned());
         flag("--settle", format!("{}s", settle.as_secs()));
         flag("--patience", "9m".to_owned());
@@ -137,13 +137,13 @@ impl CheckerProcess {
         if login_again {
             command.arg("--login-again");
         }
-        let (tell, states) = mpsc::channel();
+        let (sender, states) = mpsc::channel();
         let path = folder.join("checker.log");
         let log = Mutex::new(File::create(&path).on_path("cannot create", &path)?);
         let sink: LineSink = Arc::new(move |line| match line.stream {
             OutputStream::Out => {
                 if let Ok(state) = serde_json::from_str(line.text) {
-                    let _ = tell.send(state);
+                    let _ = sender.send(state);
                 }
             }
             OutputStream::Err => {
@@ -156,37 +156,37 @@ impl CheckerProcess {
         Ok(checker)
     }
 
-    /// Marks a fault in the history; it stands there when this returns. Call it just before the fault.
+    /// Records the beginning of a fault. Returns when the mark is in the history. Call this before injecting the fault.
     pub(crate) fn mark_fault(&mut self, fault: &FaultMark) -> Result<()> {
         let order = serde_json::to_string(fault).map_err(|e| ChaosError::Scenario(e.to_string()))?;
         self.mark(&order)
     }
 
-    /// Marks that the faults are over.
+    /// Records the end of all faults.
     pub(crate) fn mark_healed(&mut self) -> Result<()> {
         self.mark(&json!({"mark": "healed"}).to_string())
     }
 
     fn mark(&mut self, order: &str) -> Result<()> {
-        self.process.tell(order)?;
+        self.process.write_line(order)?;
         self.wait_for("marked", MARK_TIMEOUT).map(drop)
     }
 
-    /// An error if it has ended by itself.
-    pub(crate) fn must_live(&mut self) -> Result<()> {
+    /// Returns an error if the checker has exited.
+    pub(crate) fn check_running(&mut self) -> Result<()> {
         match self.process.ended() {
             None => Ok(()),
             Some(ended) => Err(self.early_end(ended)),
         }
     }
 
-    /// Ends the writing and waits for the verdict.
+    /// Ends the load and waits for the verdict.
     pub(crate) fn judge(mut self) -> Result<CheckerVerdict> {
-        self.process.tell(&json!({"stop": true}).to_string())?;
+        self.process.write_line(&json!({"stop": true}).to_string())?;
         let state = self.wait_for("verdict", VERDICT_TIMEOUT)?;
         let verdict = serde_json::from_value(state["verdict"].clone());
         self.process.wait(Duration::from_secs(10));
-        verdict.map_err(|e| ChaosError::Scenario(format!("the verdict cannot be read: {e}")))
+        verdict.map_err(|e| ChaosError::Scenario(format!("the checker's verdict cannot be parsed: {e}")))
     }
 
     fn wait_for(&mut self, wanted: &str, limit: Duration) -> Result<Value> {
@@ -204,7 +204,7 @@ impl CheckerProcess {
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
                     return Err(ChaosError::Scenario(format!(
-                        "the checker is not {wanted} after {} s",
+                        "the checker did not report {wanted:?} within {} s",
                         limit.as_secs()
                     )));
                 }

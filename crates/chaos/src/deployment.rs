@@ -1,4 +1,4 @@
-//! The deployment that a row breaks: Redis, balancer, gateways, and the network in front, all on loopback.
+//! The deployment of a scenario: Redis, HAProxy, gateways, and optionally a network proxy, all on loopback.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,23 +18,23 @@ use trunkline_testbed::{
 use super::run::TestedPrograms;
 use crate::error::{ChaosError, Result};
 
-/// How long a gateway may take to answer a probe.
+/// Maximum time for a gateway's answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most gateways of a deployment at any time.
+/// Maximum number of gateways at the same time: slots of the balancer.
 const MAX_GATEWAYS: usize = 8;
 
-/// What stands under the gateways.
+/// The Redis servers of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RedisSetup {
-    /// One Redis whose data outlives its process.
+    /// One Redis with an append-only file.
     Durable,
-    /// The same with a password that gateways are told (first) or not (second), started later.
+    /// As `Durable`, but started by the scenario, with a right or a wrong password.
     Absent,
-    /// A master and its replica, Sentinels that watch them, and a proxy that leads to the master.
+    /// A master with a replica, three Sentinels, and a proxy that forwards to the master.
     Sentinel,
 }
 
-/// One gateway and what is needed to start it again.
+/// A gateway and its ports, which stay the same when it is started again.
 pub(crate) struct GatewayInstance {
     pub(crate) number: usize,
     pub(crate) port: u16,
@@ -43,13 +43,13 @@ pub(crate) struct GatewayInstance {
 }
 
 pub(crate) struct Deployment {
-    // Dropped in this order: what ends first cannot complain about the others.
+    // Fields drop in this order: a process that outlives those it depends on logs errors.
     network: Option<(Process, u16)>,
     pub(crate) members: Vec<GatewayInstance>,
     pub(crate) balancer: HaProxy,
     pub(crate) redis: Option<Redis>,
     pub(crate) sentinel: Option<RedisSentinel>,
-    /// Where gateways find Redis.
+    /// The URL that gateways get.
     redis_url: String,
     folder: PathBuf,
     programs: TestedPrograms,
@@ -58,7 +58,7 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// Everything but the gateways.
+    /// Starts everything except the gateways.
     pub(crate) fn new(store: RedisSetup, programs: &TestedPrograms, arguments: &[&str], folder: &Path) -> Result<Self> {
         let log = log_file(&folder.join("haproxy.log"))?;
         let balancer = HaProxy::builder().slots(MAX_GATEWAYS).log(log).start()?;
@@ -90,28 +90,28 @@ impl Deployment {
         })
     }
 
-    /// Environment of gateways that are started from now on.
+    /// Adds an environment variable for gateways that are started later.
     pub(crate) fn environment(&mut self, name: &'static str, value: impl Into<String>) {
         self.environment.push((name, value.into()));
     }
 
-    /// Where clients connect.
+    /// URL for clients.
     pub(crate) fn url(&self) -> String {
         let port = self.network.as_ref().map_or(self.balancer.port(), |(_, port)| *port);
         format!("http://127.0.0.1:{port}")
     }
 
-    /// The Redis of a deployment that has one.
+    /// The single Redis, in setups that have one.
     pub(crate) fn redis(&mut self) -> Result<&mut Redis> {
-        self.redis.as_mut().ok_or_else(|| ChaosError::Scenario("this deployment has no Redis of its own".to_owned()))
+        self.redis.as_mut().ok_or_else(|| ChaosError::Scenario("this deployment has no single Redis".to_owned()))
     }
 
-    /// The Redises of a deployment that has several.
+    /// The Redis nodes and Sentinels, in setups that have them.
     pub(crate) fn sentinel(&mut self) -> Result<&mut RedisSentinel> {
         self.sentinel.as_mut().ok_or_else(|| ChaosError::Scenario("this deployment has no Sentinels".to_owned()))
     }
 
-    /// Starts the Redis that gateways were told of and that was not there.
+    /// Starts the Redis that was absent, or replaces it by one with another password.
     pub(crate) fn start_redis(&mut self, password: &str) -> Result<()> {
         let port = self.redis_url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default();
         self.redis = None;
@@ -119,7 +119,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Puts the network between clients and balancer, one that can be broken.
+    /// Inserts a TCP proxy between clients and balancer that can drop or delay bytes.
     pub(crate) fn insert_network(&mut self) -> Result<()> {
         let port = free_port()?;
         let mut command = Command::new(&self.programs.checker);
@@ -130,19 +130,19 @@ impl Deployment {
         Ok(())
     }
 
-    /// `blackhole`, `heal`, `cut` or `delay TIME`.
+    /// Sends a command to the network proxy: `blackhole`, `heal`, `cut` or `delay TIME`.
     pub(crate) fn command_network(&mut self, order: &str) -> Result<()> {
         let (network, _) =
-            self.network.as_mut().ok_or_else(|| ChaosError::Scenario("no network was laid".to_owned()))?;
-        Ok(network.tell(order)?)
+            self.network.as_mut().ok_or_else(|| ChaosError::Scenario("no network proxy was inserted".to_owned()))?;
+        Ok(network.write_line(order)?)
     }
 
-    /// Starts gateway `number`, again or for the first time, and gives its slot of the balancer to it.
+    /// Starts gateway `number` and assigns its balancer slot. A gateway that ran before keeps its ports.
     pub(crate) fn start(&mut self, number: usize) -> Result<()> {
         self.start_with_environment(number, &[])
     }
 
-    /// The same with more environment.
+    /// As [`Self::start`], with additional environment variables.
     pub(crate) fn start_with_environment(&mut self, number: usize, environment: &[(&str, &str)]) -> Result<()> {
         let place = self.members.iter().position(|member| member.number == number);
         let (port, admin) = match place {
@@ -182,37 +182,37 @@ impl Deployment {
         found.ok_or_else(|| ChaosError::Scenario(format!("there is no gw-{number}")))
     }
 
-    /// Sockets of all gateways that answer.
+    /// Number of open sockets, over all gateways that answer.
     pub(crate) fn sockets(&self) -> u32 {
         self.members.iter().map(GatewayInstance::sockets).sum()
     }
 
-    /// A gateway that has ended leaves the balancer, and is forgotten.
+    /// Removes a gateway that has ended from the deployment and the balancer.
     pub(crate) fn remove(&mut self, number: usize) -> Result<()> {
         self.members.retain(|member| member.number != number);
         Ok(self.balancer.clear_slot(number)?)
     }
 
-    /// Whether the balancer sends new requests there.
+    /// Whether the balancer sends new requests to gateway `number`.
     pub(crate) fn gets_traffic(&self, number: usize) -> bool {
         self.balancer.slot_is_up(number).unwrap_or(false)
     }
 }
 
 impl GatewayInstance {
-    /// What it answers on a path of its own.
+    /// The gateway's answer on a path, or `None` if it does not answer.
     pub(crate) fn get(&self, path: &str) -> Option<HttpAnswer> {
         http_get(self.port, path, PROBE_TIMEOUT).ok()
     }
 
-    /// Its open sockets, as its metrics tell; 0 where it does not answer.
+    /// Number of open sockets from its metrics. 0 if it does not answer.
     pub(crate) fn sockets(&self) -> u32 {
         let metrics = http_get(self.admin, "/metrics", PROBE_TIMEOUT).map(|answer| answer.body).unwrap_or_default();
         let sockets = metrics.lines().find_map(|line| line.strip_prefix("trunkline_sockets ")?.trim().parse().ok());
         sockets.unwrap_or_default()
     }
 
-    /// Resident bytes, as `/proc` tells; 0 where it has ended.
+    /// Resident memory in bytes from `/proc`. 0 if the process has ended.
     pub(crate) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.gateway.pid())).unwrap_or_default();
         let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
@@ -220,18 +220,18 @@ impl GatewayInstance {
     }
 }
 
-/// The password of a Redis that is not there yet; must never show in a log.
+/// Password of the absent Redis. No log may contain it.
 pub(crate) const ABSENT_PASSWORD: &str = "correct-horse-battery";
 
-/// A Redis as production would run it. Snapshots are off, but a save point is set and far away: without one a failed
-/// snapshot refuses no writes.
+/// A Redis with production settings. Snapshots are off, but a save point far in the future is set, because without a save
+/// point Redis accepts writes after a failed snapshot.
 fn durable(folder: &Path) -> Result<RedisBuilder> {
     let log = log_file(&folder.join("redis.log"))?;
     let redis = Redis::builder().append_only(AppendFsync::EverySec).folder(folder.join("redis"));
     Ok(redis.config("save", "86400 1000000000").config("maxmemory-policy", "noeviction").log(log))
 }
 
-/// The secret with which the gateways of a deployment sign their cookies. Of no worth: it lives for one row, on loopback.
+/// Writes the cookie secret of all gateways. It is used for one scenario on loopback only.
 fn secret(path: &Path) -> Result<()> {
     let text = format!("{:064x}{:064x}", std::process::id(), fs::metadata("/proc/self").map_or(0, |m| m.len()));
     let mut options = OpenOptions::new();
@@ -239,7 +239,7 @@ fn secret(path: &Path) -> Result<()> {
     Ok(file.and_then(|mut file| file.write_all(text.as_bytes())).on_path("cannot write", path)?)
 }
 
-/// Appends: a gateway that is started again goes on in the same file.
+/// Appends output lines to the file, so that a gateway that is started again continues the same log.
 fn log_file(path: &Path) -> Result<LineSink> {
     let file = Mutex::new(File::options().append(true).create(true).open(path).on_path("cannot create", path)?);
     Ok(Arc::new(move |line| {

@@ -1,5 +1,5 @@
-//! `cargo xtask chaos --mutants`: does the checker notice? A gateway with one thing switched off must fail a row, by the
-//! invariant that the thing is there for, and pass it with the thing on.
+//! `cargo xtask chaos --mutants` checks the checker: a gateway with one mechanism switched off must fail a scenario, by an
+//! invariant that the mechanism protects, and the same gateway with the mechanism on must pass it.
 
 use std::fmt::Write as _;
 
@@ -7,28 +7,28 @@ use serde::Serialize;
 
 use crate::{report::ScenarioResult, scenarios::ENTRIES_LOST};
 
-/// One thing that is switched off.
+/// One mechanism that is switched off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mutant {
-    /// What it is called in `TRUNKLINE_MUTANT`.
+    /// Its name in `TRUNKLINE_MUTANT`.
     pub(crate) name: &'static str,
-    /// The row that reveals it.
+    /// Name of the scenario that must detect it.
     pub(crate) scenario: &'static str,
-    /// What both runs of the row have on.
+    /// A mutant that is active in both runs of the scenario.
     pub(crate) also: &'static str,
     reveals: Detection,
 }
 
-/// By what it must be noticed.
+/// How the mutant must be detected.
 #[derive(Debug, Clone, Copy)]
 enum Detection {
-    /// At least one of these invariants is broken.
+    /// At least one of these invariants is violated.
     Invariants(&'static [u8]),
-    /// What the row expects and begins with this is not so.
+    /// An expectation that begins with this text is not met.
     Expectation(&'static str),
 }
 
-/// The five things that the promise rests on.
+/// One mutant per mechanism that delivery rests on.
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant { name: "repair", scenario: ENTRIES_LOST.name, also: "lossy", reveals: Detection::Invariants(&[1, 4]) },
     Mutant { name: "resync", scenario: "subscriber-cut", also: "", reveals: Detection::Invariants(&[1, 4]) },
@@ -37,25 +37,25 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant { name: "catch-up", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[1, 4]) },
 ];
 
-/// What came of one.
+/// The result of one mutant.
 #[derive(Debug, Serialize)]
 pub(crate) struct MutantResult {
     mutant: &'static str,
     scenario: &'static str,
-    /// The invariants that broke with the mutant on.
+    /// Numbers of the invariants that are violated with the mutant.
     broken: Vec<u8>,
-    /// What the row expected, and was not so.
+    /// Expectations that are not met with the mutant.
     missed: Vec<String>,
-    /// How many deliveries were lost, and messages doubled, with the mutant on.
+    /// Deliveries lost with the mutant.
     lost: u64,
     duplicated: u64,
-    /// What is wrong with the run without it.
+    /// Failures of the run without the mutant. Must be empty.
     without: Vec<String>,
     pub(crate) noticed: bool,
 }
 
 impl Mutant {
-    /// Compares the row with it on and with it off.
+    /// Compares the scenario with and without the mutant.
     pub(crate) fn judge(&self, on: &ScenarioResult, off: &ScenarioResult) -> MutantResult {
         let verdict = on.verdict.as_ref();
         let broken = verdict.map(crate::verdict::CheckerVerdict::broken).unwrap_or_default();
@@ -73,22 +73,22 @@ impl Mutant {
     }
 }
 
-/// The table that people see.
-pub(crate) fn table(findings: &[MutantResult]) -> String {
+/// The result table.
+pub(crate) fn table(results: &[MutantResult]) -> String {
     let mut text =
         format!("\n{:<12}{:<24}{:<18}{:>8}{:>8}  verdict", "mutant", "scenario", "broken invariants", "lost", "dupl.");
-    for MutantResult { mutant, scenario, broken, missed, lost, duplicated, without, noticed } in findings {
-        let verdict = if *noticed { "noticed" } else { "NOT DETECTION_LIMIT_US" };
+    for MutantResult { mutant, scenario, broken, missed, lost, duplicated, without, noticed } in results {
+        let verdict = if *noticed { "noticed" } else { "NOT NOTICED" };
         let _ = write!(
             text,
             "\n{mutant:<12}{scenario:<24}{:<18}{lost:>8}{duplicated:>8}  {verdict}",
             format!("{broken:?}")
         );
         for missed in missed {
-            let _ = write!(text, "\n            not so: {missed}");
+            let _ = write!(text, "\n            not met: {missed}");
         }
         for complaint in without {
-            let _ = write!(text, "\n            with it on: {complaint}");
+            let _ = write!(text, "\n            without the mutant: {complaint}");
         }
     }
     text

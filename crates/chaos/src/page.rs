@@ -1,4 +1,4 @@
-//! The report as one HTML file that needs nothing else: a table, and a plot of each scenario.
+//! The report as one self-contained HTML file: a table, and one plot per scenario.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::html::{escape, head};
 
 pub(super) fn page(report: &ChaosReport) -> String {
     let mut html = head("Trunkline under faults") + &format!("<p>{}</p>", escape(&report.summary()));
-    html += "<table><tr><th>FaultMark<th>Fired<th>Delivered<th>Lost<th>Duplicated<th>Reordered<th>Told<th>Recovery p50<th>p99\
+    html += "<table><tr><th>FaultMark<th>Fired<th>Delivered<th>Lost<th>Duplicated<th>Reordered<th>Gaps reported<th>Recovery p50<th>p99\
              <th>CheckerVerdict</tr>";
     report.scenarios.iter().for_each(|scenario| html += &table_row(scenario));
     html += "</table>";
@@ -48,7 +48,7 @@ fn class(scenario: &ScenarioResult) -> &'static str {
 
 fn section(scenario: &ScenarioResult) -> String {
     let mut html = format!(
-        "<h2 id=\"{}\">{}</h2><p>Required beyond the promise: {}. <span class=\"{}\">{}</span>, {} s.</p><ul>",
+        "<h2 id=\"{}\">{}</h2><p>Required besides the invariants: {}. <span class=\"{}\">{}</span>, {} s.</p><ul>",
         scenario.name,
         escape(scenario.fault),
         escape(scenario.required),
@@ -56,11 +56,11 @@ fn section(scenario: &ScenarioResult) -> String {
         class(scenario),
         scenario.seconds
     );
-    for seen in &scenario.evidence {
-        _ = write!(html, "<li>seen: {}", escape(seen));
+    for evidence in &scenario.evidence {
+        _ = write!(html, "<li>evidence: {}", escape(evidence));
     }
-    for told in &scenario.notes {
-        _ = write!(html, "<li>{}", escape(told));
+    for note in &scenario.notes {
+        _ = write!(html, "<li>{}", escape(note));
     }
     for expectation in scenario.expectations.iter().filter(|expectation| expectation.held) {
         _ = write!(html, "<li>{}", escape(&expectation.what));
@@ -75,7 +75,7 @@ fn section(scenario: &ScenarioResult) -> String {
     html
 }
 
-/// Messages acknowledged and clients connected, second by second; faults as grey bands.
+/// Acknowledged messages, deliveries and connected clients per second. Faults are grey bands.
 fn plot(verdict: &CheckerVerdict) -> String {
     const WIDTH: f64 = 1000.0;
     const HEIGHT: f64 = 150.0;
@@ -107,7 +107,7 @@ fn plot(verdict: &CheckerVerdict) -> String {
     let delivered = line("#2f855a", |second| second.delivered);
     let connected = line("#b7791f", |second| second.connected);
     format!(
-        "{svg}</svg><p class=\"key\">{seconds} s. Blue: acknowledged, up to {acknowledged} a second; green: delivered, up to \
+        "{svg}</svg><p class=\"key\">{seconds} s. Blue: acknowledged, up to {acknowledged} per second; green: delivered, up to \
          {delivered}; yellow: clients connected, up to {connected}. Grey: the fault.</p>"
     )
 }

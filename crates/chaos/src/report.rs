@@ -1,4 +1,4 @@
-//! What came of the scenarios: a table, JSON, and a page.
+//! Results of scenarios as a table, as JSON and as HTML.
 
 use std::{path::Path, time::Duration};
 
@@ -20,19 +20,19 @@ pub(crate) enum ScenarioStatus {
     Failed,
 }
 
-/// What came of one scenario.
+/// The result of one scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct ScenarioResult {
     pub(crate) name: &'static str,
     pub(crate) fault: &'static str,
     pub(crate) required: &'static str,
     pub(crate) status: ScenarioStatus,
-    /// Where the fault was seen to fire.
+    /// Observations which show that the fault occurred.
     pub(crate) evidence: Vec<String>,
-    /// Figures of interest.
+    /// Measurements of interest. They do not decide the result.
     pub(crate) notes: Vec<String>,
     pub(crate) expectations: Vec<Expectation>,
-    /// Why the scenario could not be carried out to its end.
+    /// Why the scenario ended early.
     pub(crate) error: Option<String>,
     pub(crate) seconds: u64,
     pub(crate) verdict: Option<CheckerVerdict>,
@@ -54,13 +54,14 @@ impl ScenarioResult {
         }
     }
 
-    /// What came of its run.
+    /// Takes the observations of the scenario's run.
     pub(crate) fn take(&mut self, run: ScenarioRun<'_>) {
         let ScenarioRun { evidence, notes, expectations, verdict, .. } = run;
         (self.evidence, self.notes, self.expectations, self.verdict) = (evidence, notes, expectations, verdict);
     }
 
-    /// Passed is only what was carried out, judged, held in everything, and seen to fire.
+    /// Decides the status. A scenario passes if it ran to its end, was judged, the invariants and all expectations hold,
+    /// and there is evidence of the fault.
     pub(crate) fn conclude(&mut self) {
         let held = self.verdict.as_ref().is_some_and(|verdict| verdict.passed)
             && self.expectations.iter().all(|expectation| expectation.held);
@@ -68,7 +69,7 @@ impl ScenarioResult {
         self.status = if passed { ScenarioStatus::Passed } else { ScenarioStatus::Failed };
     }
 
-    /// What is wrong, a line each.
+    /// All failures, one per line.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let mut complaints: Vec<String> = self.error.iter().cloned().collect();
         if let Some(verdict) = &self.verdict {
@@ -78,14 +79,14 @@ impl ScenarioResult {
             }
         }
         let missed = self.expectations.iter().filter(|expectation| !expectation.held);
-        complaints.extend(missed.map(|expectation| format!("not so: {}", expectation.what)));
+        complaints.extend(missed.map(|expectation| format!("not met: {}", expectation.what)));
         if self.error.is_none() && self.evidence.is_empty() {
-            complaints.push("the fault was not seen to fire".to_owned());
+            complaints.push("there is no evidence that the fault occurred".to_owned());
         }
         complaints
     }
 
-    /// One line as soon as it has ended, and what is wrong below.
+    /// The status line, followed by notes and failures.
     pub(crate) fn line(&self) -> String {
         let verdict = match self.status {
             ScenarioStatus::Passed => "ok    ",
@@ -99,13 +100,13 @@ impl ScenarioResult {
     }
 }
 
-/// All scenarios of a run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChaosReport {
     pub(crate) scenarios: Vec<ScenarioResult>,
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
-    /// Deliveries that were checked, over all scenarios.
+    /// Checked deliveries, over all scenarios.
     pub(crate) deliveries: u64,
 }
 
@@ -116,30 +117,30 @@ impl ChaosReport {
         Self { deliveries: deliveries.sum(), scenarios, seed, seconds: took.as_secs() }
     }
 
-    /// Whether every scenario that ran passed, and any did.
+    /// Whether at least one scenario ran and all passed.
     pub(crate) fn passed(&self) -> bool {
         !self.scenarios.is_empty() && self.scenarios.iter().all(|scenario| scenario.status == ScenarioStatus::Passed)
     }
 
-    /// How many passed, and how many did not.
-    pub(crate) fn tally(&self) -> (u64, u64) {
+    /// Numbers of scenarios that passed and that failed.
+    pub(crate) fn passed_and_failed(&self) -> (u64, u64) {
         let passed = self.scenarios.iter().filter(|scenario| scenario.status == ScenarioStatus::Passed).count() as u64;
         (passed, self.scenarios.len() as u64 - passed)
     }
 
     pub(crate) fn summary(&self) -> String {
-        let (passed, failed) = self.tally();
+        let (passed, failed) = self.passed_and_failed();
         format!(
             "{passed} scenarios passed, {failed} failed; {} deliveries checked in {} s, seed {}",
             self.deliveries, self.seconds, self.seed
         )
     }
 
-    /// The table that people see.
+    /// The result table.
     pub(crate) fn table(&self) -> String {
         let mut lines = vec![format!(
             "\n{:<24}{:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{:>17}  {}",
-            "scenario", "fired", "delivered", "lost", "dupl.", "reord", "told", "recovery p50/p99", "verdict"
+            "scenario", "fault", "delivered", "lost", "dupl.", "reord", "gaps", "recovery p50/p99", "verdict"
         )];
         for scenario in &self.scenarios {
             let fired = if scenario.evidence.is_empty() { "no" } else { "yes" };
@@ -161,7 +162,7 @@ impl ChaosReport {
         lines.join("\n")
     }
 
-    /// `report.json` and `report.html`.
+    /// Writes `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         html::write(folder, self, &page::page(self))
     }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_passes_only_if_everything_held_and_the_fault_fired() {
+    fn scenario_passes_only_if_everything_holds_and_the_fault_occurred() {
         assert_eq!(outcome(&["gone"], true, true).status, ScenarioStatus::Passed);
         for failed in [outcome(&[], true, true), outcome(&["gone"], false, true), outcome(&["gone"], true, false)] {
             assert_eq!(failed.status, ScenarioStatus::Failed);
@@ -213,18 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn times_are_taken_from_the_fault() {
+    fn recovery_times_are_those_of_the_fault() {
         let verdict = verdict(true);
         assert_eq!(verdict.recovery().p99, 2_000_000);
         assert_eq!(verdict.usual_p99(0..u64::MAX), 7);
     }
 
     #[test]
-    fn a_report_tells_all_rows_and_escapes_what_was_said() {
+    fn report_lists_all_scenarios_and_escapes_text() {
         let scenarios = vec![outcome(&["gone"], true, true), outcome(&["gone"], true, false)];
         let report = ChaosReport::new(scenarios, 7, Duration::from_secs(5));
         assert!(!report.passed());
-        assert_eq!((report.tally(), report.deliveries), ((1, 1), 180));
+        assert_eq!((report.passed_and_failed(), report.deliveries), ((1, 1), 180));
         let table = report.table();
         assert!(table.contains("1.5/2.0 s") && table.contains("FAILED: target/chaos/"), "{table}");
         let page = page::page(&report);

@@ -1,4 +1,4 @@
-//! A row while it is carried out: its deployment, its checker, and what was seen.
+//! One run of a scenario: its deployment, its checker, and its observations.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,29 +18,29 @@ use super::{
 };
 use crate::error::{ChaosError, Result};
 
-/// How often a run looks whether what it waits for has come.
+/// Time between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long anything that should come soon may take on a busy machine.
+/// Maximum time of a step on a busy machine.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The programs under test. Copies of our own: builds meanwhile do not change them.
+/// Paths of the programs under test.
 #[derive(Debug, Clone)]
 pub(crate) struct TestedPrograms {
     pub(crate) gateway: PathBuf,
     pub(crate) checker: PathBuf,
 }
 
-/// How long rows are and how much is written in them.
+/// Length and load of scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ScenarioScale {
-    /// Fits into every test run.
+    /// For every test run.
     Quick,
-    /// At least a million deliveries over all rows.
+    /// At least a million deliveries over all scenarios.
     Full,
 }
 
 impl ScenarioScale {
-    /// One or the other.
+    /// The value for this scale.
     pub(crate) fn pick<T>(self, quick: T, full: T) -> T {
         match self {
             Self::Quick => quick,
@@ -55,19 +55,19 @@ impl ScenarioScale {
         }
     }
 
-    /// How long all that was written may take to be settled and shown. Long enough for a client whose gateway vanished
-    /// to find another one; a row that fails takes this time twice.
+    /// Maximum time from the end of the load until all messages are delivered. Long enough for a client whose gateway
+    /// disappeared to connect elsewhere. A scenario that fails waits twice this time.
     fn settle(self) -> Duration {
         self.pick(Duration::from_secs(40), Duration::from_secs(90))
     }
 
-    /// Undisturbed writing before and after a fault.
+    /// Length of the undisturbed load before and after a fault.
     fn undisturbed(self) -> Duration {
         self.pick(Duration::from_secs(2), Duration::from_secs(8))
     }
 }
 
-/// Something that a row requires beyond the promise.
+/// A requirement besides the invariants.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Expectation {
     pub(crate) what: String,
@@ -75,7 +75,7 @@ pub(crate) struct Expectation {
 }
 
 pub(crate) struct ScenarioRun<'a> {
-    // The clients go before what they are connected to.
+    // Fields drop in this order: clients end before the servers that they are connected to.
     checker: Option<CheckerProcess>,
     pub(crate) deployment: Deployment,
     pub(crate) scale: ScenarioScale,
@@ -83,9 +83,9 @@ pub(crate) struct ScenarioRun<'a> {
     pub(crate) folder: &'a Path,
     programs: &'a TestedPrograms,
     stop: &'a StopSignal,
-    /// Whether gateways must hold in the end what they held at the start.
+    /// Whether the checker compares the gateways' memory, descriptors and threads at the end with those at the start.
     checks_resources: bool,
-    /// Whether clients that are logged out log in again.
+    /// Whether clients whose session ends log in again.
     pub(crate) login_again: bool,
     pub(crate) evidence: Vec<String>,
     pub(crate) notes: Vec<String>,
@@ -119,13 +119,13 @@ impl<'a> ScenarioRun<'a> {
         }
     }
 
-    /// Starts gateways 1 to `count`, waits until the balancer wait_until_served them all, and lets the clients in.
+    /// Starts gateways 1 to `count`, waits until the balancer uses them all, and starts the clients.
     pub(crate) fn start(&mut self, count: usize, load: ClientLoad) -> Result<()> {
         self.start_gateways(count)?;
         self.start_clients(load)
     }
 
-    /// In a short row, too, gateways must hold in the end what they held at the start: seconds, until idle connections are
+    /// Compares the gateways' resources in a quick scenario too. This takes several seconds, until idle connections are
     /// closed.
     pub(crate) fn check_resources(&mut self) {
         self.checks_resources = true;
@@ -136,7 +136,7 @@ impl<'a> ScenarioRun<'a> {
         (1..=count).try_for_each(|number| self.wait_until_served(number))
     }
 
-    /// Lets the clients in; they write from now on.
+    /// Starts the clients, which send from now on, and waits for a while.
     pub(crate) fn start_clients(&mut self, load: ClientLoad) -> Result<()> {
         let checks_resources = self.deployment.members.iter().filter(|_| self.checks_resources);
         let pids = checks_resources.map(|member| member.gateway.pid()).collect();
@@ -146,65 +146,68 @@ impl<'a> ScenarioRun<'a> {
         self.undisturbed()
     }
 
-    /// Writing without disturbance.
+    /// Waits for the length of the undisturbed load.
     pub(crate) fn undisturbed(&mut self) -> Result<()> {
         self.run_for(self.scale.undisturbed())
     }
 
-    /// Lets time pass, as long as the checker lives.
+    /// Waits, and returns an error if the checker exits.
     pub(crate) fn run_for(&mut self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            self.look()?;
+            self.check()?;
             thread::sleep(POLL_INTERVAL.min(end.saturating_duration_since(Instant::now())));
         }
         Ok(())
     }
 
-    /// Waits until it is so; an error if that takes longer than `limit`.
+    /// Waits until the condition holds, and returns the time that took. `what` describes the condition.
+    ///
+    /// # Errors
+    /// Returns [`ChaosError::Scenario`] if that takes longer than `limit`.
     pub(crate) fn wait_until(
         &mut self,
         what: &str,
         limit: Duration,
-        mut is_so: impl FnMut(&mut Deployment) -> bool,
+        mut condition: impl FnMut(&mut Deployment) -> bool,
     ) -> Result<Duration> {
         let began = Instant::now();
-        while !is_so(&mut self.deployment) {
-            self.look()?;
+        while !condition(&mut self.deployment) {
+            self.check()?;
             if began.elapsed() > limit {
-                return Err(ChaosError::Scenario(format!("not within {} s: {what}", limit.as_secs())));
+                return Err(ChaosError::Scenario(format!("condition not met within {} s: {what}", limit.as_secs())));
             }
             thread::sleep(POLL_INTERVAL);
         }
         Ok(began.elapsed())
     }
 
-    /// Waits until the balancer sends requests to gateway `number`.
+    /// Waits until the balancer sends new requests to gateway `number`.
     pub(crate) fn wait_until_served(&mut self, number: usize) -> Result<()> {
-        self.wait_until(&format!("the balancer wait_until_served gw-{number}"), STEP_TIMEOUT, |deployment| {
+        self.wait_until(&format!("the balancer uses gw-{number}"), STEP_TIMEOUT, |deployment| {
             deployment.gets_traffic(number)
         })
         .map(drop)
     }
 
-    fn look(&mut self) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
         if self.stop.is_requested() {
             return Err(ChaosError::Stopped);
         }
-        self.checker.as_mut().map_or(Ok(()), CheckerProcess::must_live)
+        self.checker.as_mut().map_or(Ok(()), CheckerProcess::check_running)
     }
 
-    /// Marks a fault; call it just before the fault.
+    /// Records the beginning of a fault. Call this before injecting it.
     pub(crate) fn mark_fault(&mut self, fault: &FaultMark) -> Result<()> {
         self.checker()?.mark_fault(fault)
     }
 
-    /// Marks that the faults are over.
+    /// Records the end of all faults.
     pub(crate) fn mark_healed(&mut self) -> Result<()> {
         self.checker()?.mark_healed()
     }
 
-    /// Kills a gateway under a mark, and notes that it is gone.
+    /// Marks a fault, kills a gateway, and records evidence of its end.
     pub(crate) fn kill_gateway(&mut self, number: usize) -> Result<()> {
         self.mark_fault(&FaultMark::new(format!("gw-{number} killed")))?;
         let gateway = &mut self.deployment.member(number)?.gateway;
@@ -216,66 +219,66 @@ impl<'a> ScenarioRun<'a> {
     }
 
     fn checker(&mut self) -> Result<&mut CheckerProcess> {
-        self.checker.as_mut().ok_or_else(|| ChaosError::Scenario("no clients are there".to_owned()))
+        self.checker.as_mut().ok_or_else(|| ChaosError::Scenario("no clients are connected".to_owned()))
     }
 
-    /// Notes where the fault was seen to fire, from the side that made it.
+    /// Records an observation which shows that the fault occurred.
     pub(crate) fn record_evidence(&mut self, what: impl Into<String>) {
         self.evidence.push(what.into());
     }
 
-    /// Notes a figure that people want to see, and that decides nothing.
+    /// Records a measurement that does not decide the result.
     pub(crate) fn note(&mut self, what: impl Into<String>) {
         self.notes.push(what.into());
     }
 
-    /// Notes whether something that the row requires is so.
+    /// Records whether a requirement is met.
     pub(crate) fn expect(&mut self, what: impl Into<String>, held: bool) {
         self.expectations.push(Expectation { what: what.into(), held });
     }
 
-    /// Ends the writing, and has the clients' history judged.
+    /// Ends the load and returns the checker's verdict.
     pub(crate) fn judge(&mut self) -> Result<CheckerVerdict> {
-        let checker = self.checker.take().ok_or_else(|| ChaosError::Scenario("no clients were let in".to_owned()))?;
+        let checker = self.checker.take().ok_or_else(|| ChaosError::Scenario("no clients were started".to_owned()))?;
         Ok(self.verdict.insert(checker.judge()?).clone())
     }
 
-    /// Whether clients are connected and not judged yet.
+    /// Whether clients are connected that were not judged yet.
     pub(crate) fn has_clients(&self) -> bool {
         self.checker.is_some()
     }
 
-    /// Starts `trunkline-check attack` beside the load; its answer comes by [`AttackProcess::answer`].
+    /// Starts `trunkline-check attack` through the balancer. [`Self::finish_attack`] returns its result.
     pub(crate) fn start_attack(&mut self, arguments: &[&str]) -> Result<AttackProcess> {
         self.start_attack_at(&self.deployment.url(), arguments)
     }
 
-    /// The same at another address than the balancer's.
+    /// As [`Self::start_attack`], at another URL than the balancer's.
     pub(crate) fn start_attack_at(&mut self, url: &str, arguments: &[&str]) -> Result<AttackProcess> {
         let mut command = Command::new(&self.programs.checker);
         command.arg("attack").args(["--url", url]).args(arguments);
-        let told = Arc::new(Mutex::new(None));
-        let answer = Arc::clone(&told);
+        let result = Arc::new(Mutex::new(None));
+        let answer = Arc::clone(&result);
         let sink: LineSink = Arc::new(move |line| {
             if line.stream == OutputStream::Out
                 && let Ok(value) = serde_json::from_str(line.text)
             {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+                *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             }
         });
         Ok(AttackProcess { process: Process::spawn("trunkline-check attack", command, Some(sink))?, answer })
     }
 
-    /// Waits for the end of an attack, and gives what came of it.
-    pub(crate) fn finish_attack(&mut self, mut assault: AttackProcess, limit: Duration) -> Result<Value> {
-        self.wait_until("the attack is over", limit, |_| assault.process.ended().is_some())?;
-        assault.process.finish_reading();
-        let answer = assault.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        answer.ok_or_else(|| ChaosError::Scenario(format!("the attack told nothing:{}", assault.process.last_lines())))
+    /// Waits until an attack ends and returns its result, the JSON that it printed.
+    pub(crate) fn finish_attack(&mut self, mut attack: AttackProcess, limit: Duration) -> Result<Value> {
+        self.wait_until("the attack has ended", limit, |_| attack.process.ended().is_some())?;
+        attack.process.finish_reading();
+        let answer = attack.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.ok_or_else(|| ChaosError::Scenario(format!("the attack printed no result:{}", attack.process.last_lines())))
     }
 }
 
-/// An attack under way.
+/// A running attack.
 pub(crate) struct AttackProcess {
     process: Process,
     answer: Arc<Mutex<Option<Value>>>,

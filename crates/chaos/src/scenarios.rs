@@ -1,4 +1,4 @@
-//! The fault matrix: a scenario is a fault, how it is made, and what is required beyond the promise.
+//! All scenarios. A scenario consists of a fault, the code that injects it, and requirements besides the invariants.
 
 mod failover;
 mod gateways;
@@ -13,27 +13,28 @@ use std::fs;
 use super::{checker::FaultMark, deployment::RedisSetup, run::ScenarioRun};
 use crate::error::Result;
 
-/// 1.6 ping intervals of 5 s, in microseconds, and what a busy machine needs: how long a client may sit before a peer
-/// that says nothing.
+/// Maximum time in µs until a client disconnects from a gateway that does not answer: 1.6 ping intervals of 5 s, plus
+/// 0.5 s for a busy machine.
 const DETECTION_LIMIT_US: u64 = 8_500_000;
 
-/// One scenario.
+/// A scenario.
 pub(crate) struct Scenario {
-    /// What `--only` takes.
+    /// Its name, as in `--only`.
     pub(crate) name: &'static str,
-    /// What breaks.
+    /// The fault.
     pub(crate) fault: &'static str,
-    /// What must hold beyond the promise.
+    /// Requirements besides the invariants.
     pub(crate) required: &'static str,
     pub(crate) redis: RedisSetup,
-    /// Arguments of every gateway.
+    /// Arguments of all gateways.
     pub(crate) arguments: &'static [&'static str],
-    /// Begins, breaks, heals and waits; the judgement comes after it, unless it asks for it itself.
+    /// Starts the clients, injects the fault, removes it and waits. The runner judges afterwards, unless this function has
+    /// done so.
     pub(crate) execute: fn(&mut ScenarioRun<'_>) -> Result<()>,
 }
 
 impl Scenario {
-    /// Every scenario there is, in the order of the matrix in docs/GUARANTEES.md.
+    /// All scenarios, in the order of docs/GUARANTEES.md.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         [
             gateways::SCENARIOS,
@@ -49,7 +50,7 @@ impl Scenario {
     }
 }
 
-/// Only for a gateway with mutants: without one that loses entries on purpose there is next to nothing to repair.
+/// For mutants only. The gateway repairs gaps that a mutant creates; without it there are almost none.
 pub(crate) const ENTRIES_LOST: Scenario = Scenario {
     name: "entries-lost",
     fault: "one of 50 entries is lost between Redis and gateway",
@@ -61,7 +62,7 @@ pub(crate) const ENTRIES_LOST: Scenario = Scenario {
 
 fn entries_lost(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(2, run.scale.load())?;
-    run.mark_fault(&FaultMark::new("entries lost").unseen())?;
+    run.mark_fault(&FaultMark::new("entries lost").unnoticed())?;
     run.undisturbed()?;
     run.undisturbed()?;
     run.mark_healed()?;
@@ -82,11 +83,11 @@ mod tests {
     use crate::mutants::MUTANTS;
 
     #[test]
-    fn every_row_has_a_name_of_its_own_and_stands_in_the_document() {
+    fn scenario_names_are_unique_and_documented() {
         let document = fs::read_to_string(trunkline_testbed::project_root().join("docs/GUARANTEES.md")).unwrap();
         let mut names = BTreeSet::new();
         for scenario in Scenario::all() {
-            assert!(names.insert(scenario.name), "{} stands twice", scenario.name);
+            assert!(names.insert(scenario.name), "{} is defined twice", scenario.name);
             assert!(
                 document.contains(&format!("`{}`", scenario.name)),
                 "{} is not in docs/GUARANTEES.md",

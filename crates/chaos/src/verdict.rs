@@ -1,4 +1,4 @@
-//! The checker's verdict, as far as rows look at it. Times are microseconds since the run began.
+//! The parts of the checker's JSON verdict that scenarios use. Times are µs since the start of the run.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ pub(crate) struct VerdictCounts {
     pub(crate) flickers: u64,
 }
 
-/// A user who is none of the checker's clients, as these were told of them.
+/// A user who is not a client of the checker, as the clients saw them.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub(crate) struct UnknownUser {
     pub(crate) user: String,
@@ -46,7 +46,7 @@ pub(crate) struct UnknownUser {
 pub(crate) struct InvariantResult {
     pub(crate) number: u8,
     pub(crate) title: String,
-    /// Nothing: not judged.
+    /// `None` if the invariant was not judged.
     pub(crate) holds: Option<bool>,
     pub(crate) examples: Vec<String>,
     pub(crate) note: Option<String>,
@@ -86,20 +86,20 @@ pub(crate) struct TimelineSecond {
 }
 
 impl CheckerVerdict {
-    /// Numbers of the invariants that are broken.
+    /// Numbers of the violated invariants.
     pub(crate) fn broken(&self) -> Vec<u8> {
         self.invariants.iter().filter(|ruling| ruling.holds == Some(false)).map(|ruling| ruling.number).collect()
     }
 
-    /// Times from a fault to caught up, of the fault that cost most clients their socket; without one, from each lost
-    /// socket to caught up.
+    /// Times from the fault that closed most sockets until clients had received what they missed. Without such a fault:
+    /// times from each lost socket.
     pub(crate) fn recovery(&self) -> Quantiles {
         let worst = self.faults.iter().map(|fault| fault.recovery).max_by_key(|recovery| recovery.count);
         worst.filter(|recovery| recovery.count > 0).unwrap_or(self.recovery)
     }
 
-    /// The p99 of deliveries in a second, in microseconds: the median over the whole seconds of that time in which any
-    /// came. One bad second is the machine's, many are the fault's.
+    /// The usual p99 of delivery latencies, in µs: the median over the whole seconds of `time` with deliveries. A single
+    /// slow second is noise of the machine; a fault causes many.
     pub(crate) fn usual_p99(&self, time: Range<u64>) -> u64 {
         let [from, to] = [time.start, time.end].map(|t| usize::try_from(t / 1_000_000).unwrap_or(usize::MAX));
         let busy = self.timeline.iter().take(to).skip(from + 1).filter(|second| second.delivered > 0);
@@ -109,7 +109,7 @@ impl CheckerVerdict {
     }
 }
 
-/// A time in microseconds, to read.
+/// A time in µs as text in ms.
 pub(crate) fn millis(time: Option<u64>) -> String {
     time.map_or("never".to_owned(), |time| format!("{} ms", time / 1000))
 }

@@ -1,5 +1,5 @@
-//! Debian's packages without root and without touching the system: lists and packages are downloaded into folders of
-//! our own, and the packages are unpacked, not installed.
+//! Debian packages without root privileges and without changes to the system: package lists and packages are downloaded
+//! to private folders, and packages are unpacked instead of installed.
 
 use std::{
     collections::BTreeSet,
@@ -14,17 +14,17 @@ use std::{
 
 use crate::{IoContext, Progress, Result, TestbedError, tools::find_on};
 
-/// Lists younger than this are used as they are.
-const LISTS_STAY_FRESH: Duration = Duration::from_secs(60 * 60);
+/// Maximum age of the package lists. Younger lists are not downloaded again.
+const MAX_LIST_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// Whether this is Debian or one of its kin.
+/// Whether the tools of Debian, Ubuntu and their derivatives are on `PATH`.
 pub(crate) fn is_available() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     ["apt-get", "dpkg-deb", "dpkg-query"].iter().all(|name| find_on(&path, name).is_some())
 }
 
-/// Unpacks `packages` and those of their libraries that the system lacks to `target`, unless `done` says, once the lock
-/// is held, that another process was faster. `target` appears complete or not at all.
+/// Unpacks `packages`, and the libraries that they need and the system lacks, to `target`. Does nothing if `done` returns
+/// true once the lock is held: another process was faster. `target` appears complete or not at all.
 pub(crate) fn unpack(
     tools: &Path,
     target: &Path,
@@ -45,13 +45,13 @@ pub(crate) fn unpack(
         apt.run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&root))?;
     }
     if target.exists() {
-        // It was there and did not run.
+        // An earlier copy that does not run.
         fs::remove_dir_all(target).on_path("cannot remove", target)?;
     }
     fs::rename(&root, target).on_path("cannot create", target)
 }
 
-/// Installs packages for the whole system. Only for root.
+/// Installs packages for the whole system. Needs root.
 pub(crate) fn install(packages: &[&str], progress: &dyn Progress) -> Result<()> {
     progress.step(&format!("installing {} (apt-get)", packages.join(" ")));
     run(Command::new("apt-get").arg("update"), progress)?;
@@ -61,18 +61,18 @@ pub(crate) fn install(packages: &[&str], progress: &dyn Progress) -> Result<()> 
     run(&mut command, progress).map(drop)
 }
 
-/// Waits for the lock; it is released when the file is closed.
+/// Waits for the lock. Dropping the file releases it.
 fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
     let file = File::create(path).on_path("cannot create", path)?;
-    let mut told = false;
+    let mut reported = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if progress.cancelled() => return Err(TestbedError::Cancelled),
             Err(TryLockError::WouldBlock) => {
-                if !told {
-                    progress.step("waiting for another process that unpacks tools");
-                    told = true;
+                if !reported {
+                    progress.step("waiting for another process that unpacks programs");
+                    reported = true;
                 }
                 thread::sleep(Duration::from_millis(100));
             }
@@ -81,7 +81,7 @@ fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
     }
 }
 
-/// An `apt-get` whose state is in a folder of ours.
+/// `apt-get` with lists and caches in a private folder.
 struct PrivateApt<'a> {
     folder: PathBuf,
     progress: &'a dyn Progress,
@@ -93,7 +93,7 @@ impl<'a> PrivateApt<'a> {
             let part = folder.join(part);
             fs::create_dir_all(&part).on_path("cannot create", &part)?;
         }
-        // Read after the system's settings, whose hooks would clean the system's cache or tell the desktop.
+        // apt reads this file after the system's settings, whose hooks would clean the system's cache or notify the desktop.
         let settings = format!(
             "Dir::State::Lists \"{0}/lists\";\n\
              Dir::Cache \"{0}/cache\";\n\
@@ -111,20 +111,20 @@ impl<'a> PrivateApt<'a> {
         Ok(Self { folder, progress })
     }
 
-    /// Gets the lists of packages.
+    /// Downloads the package lists, unless they are fresh.
     fn update(&self) -> Result<()> {
         let stamp = self.folder.join("updated");
         let age =
             fs::metadata(&stamp).and_then(|m| m.modified()).ok().and_then(|t| SystemTime::now().duration_since(t).ok());
-        if age.is_some_and(|age| age < LISTS_STAY_FRESH) {
+        if age.is_some_and(|age| age < MAX_LIST_AGE) {
             return Ok(());
         }
-        self.progress.step("reading Debian's package lists (apt-get update, privately)");
+        self.progress.step("downloading package lists (apt-get update in a private folder)");
         self.run(self.apt_get().arg("update"))?;
         fs::write(&stamp, "").on_path("cannot write", &stamp)
     }
 
-    /// Downloads packages, the libraries they depend on, the libraries of those, and so on, less what is installed.
+    /// Downloads packages and, recursively, the libraries that they depend on and that are not installed.
     fn download_with_libraries(&self, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
         let mut wanted: BTreeSet<String> = packages.iter().map(|&name| name.to_owned()).collect();
         let mut known = wanted.clone();
@@ -170,8 +170,8 @@ impl<'a> PrivateApt<'a> {
     }
 }
 
-/// The libraries that a `Depends` field names. Programs are left out (an unpacked server needs no `adduser`), and of
-/// alternatives the first is taken.
+/// The libraries in a `Depends` field. Other packages are left out, because an unpacked server does not need `adduser` and
+/// the like. Of alternatives, the first is used.
 fn libraries(depends: &str) -> impl Iterator<Item = &str> {
     let name = |entry: &'_ str| entry.trim_start().find([' ', '(', ':', '|', '\n']);
     depends
@@ -183,7 +183,7 @@ fn libraries(depends: &str) -> impl Iterator<Item = &str> {
         .filter(|name| name.starts_with("lib"))
 }
 
-/// Runs a helper to its end; its output is the result, or the error.
+/// Runs a program until it exits and returns its standard output, or an error with the end of its output.
 fn run(command: &mut Command, progress: &dyn Progress) -> Result<String> {
     let shown = || format!("{command:?}").replace('"', "");
     let name = shown();
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_of_a_depends_field() {
+    fn depends_field_is_reduced_to_libraries() {
         let field = "redis-tools (= 5:7.0), adduser, libc6 (>= 2.34), libssl3:any, libfoo1|libbar2, liblzf1\n";
         assert_eq!(libraries(field).collect::<Vec<_>>(), ["libc6", "libssl3", "libfoo1", "liblzf1"]);
     }

@@ -1,4 +1,4 @@
-//! A Redis of one's own.
+//! Redis servers.
 
 mod builder;
 #[cfg(feature = "testcontainers")]
@@ -11,16 +11,16 @@ pub use self::builder::RedisBuilder;
 use self::process::RedisProcess;
 use crate::{Result, TestbedError, resp::RedisAddress};
 
-/// When Redis forces its append-only file to the disk.
+/// When Redis writes its append-only file to disk (`appendfsync`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendFsync {
-    /// Once a second: what production uses.
+    /// Once per second, as in production.
     EverySec,
-    /// Before each answer.
+    /// Before each reply.
     Always,
 }
 
-/// A running Redis. ProcessEnd on drop, its data with it (unless the folder was given).
+/// A running Redis. It ends on drop. Its data is removed on drop, unless a folder was given.
 #[derive(Debug)]
 pub struct Redis {
     address: RedisAddress,
@@ -29,7 +29,7 @@ pub struct Redis {
 
 #[derive(Debug)]
 enum RedisServer {
-    /// Given by URL: not ours to stop.
+    /// Given by URL, and therefore not controlled by this process.
     Given(String),
     Process(Box<RedisProcess>),
     #[cfg(feature = "testcontainers")]
@@ -37,10 +37,13 @@ enum RedisServer {
 }
 
 impl Redis {
-    /// A Redis for a test: the one that `TRUNKLINE_TEST_REDIS` names, else a new, empty one without persistence.
+    /// A Redis for a test: the server at `TRUNKLINE_TEST_REDIS`, or else a new, empty server without persistence.
     ///
-    /// A given one is shared by all tests and not emptied: use keys of one's own. A test that breaks its Redis takes
-    /// [`Redis::builder`], which always starts a new one.
+    /// All tests share the server at `TRUNKLINE_TEST_REDIS`, and it is not emptied, so each test needs its own keys. A test
+    /// that stops or changes its Redis must use [`Redis::builder`], which always starts a new server.
+    ///
+    /// # Errors
+    /// See [`Self::given`] and [`RedisBuilder::start`].
     pub fn start() -> Result<Self> {
         match env::var("TRUNKLINE_TEST_REDIS") {
             Ok(url) if !url.is_empty() => Self::given(&url),
@@ -48,7 +51,10 @@ impl Redis {
         }
     }
 
-    /// A server that somebody else runs.
+    /// A server that this process does not control.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if the URL cannot be parsed. The server is not contacted.
     pub fn given(url: &str) -> Result<Self> {
         let address = RedisAddress::parse(url).ok_or_else(|| {
             TestbedError::Reply(format!("{url} is no Redis URL: redis://[[user]:password@]host[:port]"))
@@ -56,12 +62,12 @@ impl Redis {
         Ok(Self { address, server: RedisServer::Given(url.to_owned()) })
     }
 
-    /// Settings for a new server.
+    /// Settings of a new server.
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
     }
 
-    /// For clients: `redis://127.0.0.1:PORT`, with the password if there is one.
+    /// The URL for clients: `redis://127.0.0.1:PORT`, with the password if there is one.
     pub fn url(&self) -> String {
         match (&self.server, &self.address.password) {
             (RedisServer::Given(url), _) => url.clone(),
@@ -70,12 +76,12 @@ impl Redis {
         }
     }
 
-    /// Where it listens. Kept over restarts.
+    /// The port of that URL. It stays the same after a restart.
     pub fn port(&self) -> u16 {
         self.address.port
     }
 
-    /// Its process, unless it was given by URL or runs in Docker.
+    /// Process id, or `None` if the server was given by URL or runs in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {
             RedisServer::Process(own) => Some(own.pid()),
@@ -83,7 +89,7 @@ impl Redis {
         }
     }
 
-    /// Whether the process runs (always, if it was given by URL).
+    /// Whether the process runs. Always true if the server was given by URL.
     pub fn is_running(&mut self) -> bool {
         match &mut self.server {
             RedisServer::Given(_) => true,
@@ -93,12 +99,19 @@ impl Redis {
         }
     }
 
-    /// Sends one command and shows the answer as `redis-cli` does into a pipe: a line an element, nothing for nil.
+    /// Sends one command on a new connection and returns the reply as `redis-cli` prints it to a pipe: one line per
+    /// element, nothing for nil.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if the server does not answer within 5 s or answers with an error.
     pub fn cli(&self, args: &[&str]) -> Result<String> {
         self.address.call(args).map(|reply| reply.to_string())
     }
 
-    /// SIGKILL. What it had not written is lost.
+    /// Sends SIGKILL. Data that was not written to disk is lost.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::NotOurs`] if the server was given by URL.
     pub fn kill(&mut self) -> Result<()> {
         match &mut self.server {
             RedisServer::Given(_) => Err(TestbedError::NotOurs("killed")),
@@ -108,7 +121,10 @@ impl Redis {
         }
     }
 
-    /// SIGSTOP: connections stay open, nothing is answered.
+    /// Sends SIGSTOP: connections stay open and receive no answer.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn pause(&mut self) -> Result<()> {
         match &mut self.server {
             RedisServer::Given(_) => Err(TestbedError::NotOurs("paused")),
@@ -118,7 +134,10 @@ impl Redis {
         }
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn resume(&mut self) -> Result<()> {
         match &mut self.server {
             RedisServer::Given(_) => Err(TestbedError::NotOurs("resumed")),
@@ -128,7 +147,10 @@ impl Redis {
         }
     }
 
-    /// Ends it cleanly if it runs, and starts it again on the same port. Its data comes back if it is append-only.
+    /// Stops the server if it runs, and starts it again on the same port. Its data remains if it is append-only.
+    ///
+    /// # Errors
+    /// See [`Self::kill`] and [`RedisBuilder::start`].
     pub fn restart(&mut self) -> Result<()> {
         match &mut self.server {
             RedisServer::Given(_) => Err(TestbedError::NotOurs("restarted")),
@@ -138,7 +160,10 @@ impl Redis {
         }
     }
 
-    /// Kills it if it runs, removes its data, and starts it again on the same port.
+    /// Kills the server if it runs, removes its data, and starts it again on the same port.
+    ///
+    /// # Errors
+    /// See [`Self::restart`].
     pub fn restart_empty(&mut self) -> Result<()> {
         match &mut self.server {
             RedisServer::Given(_) => Err(TestbedError::NotOurs("restarted")),

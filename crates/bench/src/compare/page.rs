@@ -45,7 +45,7 @@ pub(super) fn page(report: &ComparisonReport) -> String {
 }
 
 fn goals(report: &ComparisonReport) -> String {
-    let mut html = "<h2>Goals</h2><table><tr><th>Goal<th>LoadResult<th>Against<th>Verdict</tr>".to_owned();
+    let mut html = "<h2>Goals</h2><table><tr><th>Goal<th>Measured<th>Against<th>Verdict</tr>".to_owned();
     for goal in &report.goals {
         let class = if goal.reached == Some(true) { "ok" } else { "" };
         let (value, limit) = (maybe(goal.value), maybe(goal.limit));

@@ -76,10 +76,10 @@ fn socketio(peer: Peer, prepared: &PreparedPeers, stop: &StopSignal) -> Result<R
     let mut clients = Process::spawn_with_input("recovery.js", command, Some(sink))?;
     await_state(&states, "writing", &clients, stop)?;
     pause(BEFORE_KILL, stop)?;
-    clients.tell("killed")?;
+    clients.write_line("killed")?;
     deployment.kill(1)?;
     pause(AFTER_KILL, stop)?;
-    clients.tell("stop")?;
+    clients.write_line("stop")?;
     let result = await_state(&states, "result", &clients, stop)?;
     serde_json::from_value(result)
         .map_err(|e| BenchError::Measurement(format!("the output of recovery.js cannot be parsed: {e}")))

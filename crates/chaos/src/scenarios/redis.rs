@@ -1,4 +1,4 @@
-//! What happens to a Redis that is alone.
+//! Faults of a single Redis.
 
 use std::{fs, time::Duration};
 
@@ -15,23 +15,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "redis-killed",
         fault: "Redis is killed and restarted with its append-only file",
-        required: "sends are refused meanwhile; writing goes on within 5 s of Redis",
+        required: "sends are refused during the fault, and accepted within 5 s after Redis is back",
         redis: RedisSetup::Durable,
         arguments: &[],
         execute: killed,
     },
     Scenario {
         name: "redis-emptied",
-        fault: "Redis is restarted with nothing",
-        required: "sessions are gone (4401), and the log with them; whoever logs in again goes on in a new epoch",
+        fault: "Redis is restarted without its data",
+        required: "sessions end (4401) and the log is empty; clients that log in again continue in a new epoch",
         redis: RedisSetup::Durable,
         arguments: &[],
         execute: emptied,
     },
     Scenario {
         name: "subscriber-cut",
-        fault: "Redis cuts the gateways' subscriptions",
-        required: "repaired within 2 s; no client notices",
+        fault: "Redis closes the gateways' subscriptions",
+        required: "repaired within 2 s; no socket closes",
         redis: RedisSetup::Durable,
         arguments: &[],
         execute: subscriber_cut,
@@ -39,7 +39,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "redis-pauses",
         fault: "Redis stops answering for 5 s, twice",
-        required: "sends that timed out are repeated into one copy",
+        required: "sends that time out are repeated and stored once",
         redis: RedisSetup::Durable,
         arguments: &[],
         execute: pauses,
@@ -47,7 +47,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "redis-full",
         fault: "Redis reaches maxmemory",
-        required: "sends are refused; reading goes on; /readyz says why",
+        required: "sends are refused; reads continue; /readyz names the cause",
         redis: RedisSetup::Durable,
         arguments: &[],
         execute: full,
@@ -55,15 +55,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "redis-disk-full",
         fault: "Redis cannot write to its disk",
-        required: "sends are refused; reading goes on; /readyz says why",
+        required: "sends are refused; reads continue; /readyz names the cause",
         redis: RedisSetup::Durable,
         arguments: &[],
         execute: disk_full,
     },
     Scenario {
         name: "redis-absent",
-        fault: "Redis is not there at the start, then refuses the password",
-        required: "/healthz 200, /readyz 503 with the cause, no secret in a log; joins when Redis comes",
+        fault: "Redis is absent at the start, then refuses the password",
+        required: "/healthz 200, /readyz 503 with the cause; no password in a log; ready once Redis accepts it",
         redis: RedisSetup::Absent,
         arguments: &[],
         execute: absent,
@@ -72,7 +72,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 fn killed(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(3, run.scale.load())?;
-    run.mark_fault(&FaultMark::new("Redis killed").of_redis())?;
+    run.mark_fault(&FaultMark::new("Redis killed").in_redis())?;
     run.deployment.redis()?.kill()?;
     if !run.deployment.redis()?.is_running() {
         run.record_evidence("Redis was killed");
@@ -82,23 +82,23 @@ fn killed(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.mark_healed()?;
     run.wait_until("the gateways are ready again", STEP_TIMEOUT, all_ready)?;
     run.undisturbed()?;
-    writes_again(run)
+    expect_sends_again(run)
 }
 
-/// All gateways say that they are ready.
+/// Whether all gateways report that they are ready.
 pub(super) fn all_ready(deployment: &mut Deployment) -> bool {
     deployment.members.iter().all(|member| member.get("/readyz").is_some_and(|answer| answer.status == 200))
 }
 
-/// Judges, and expects that sends were refused meanwhile and that writing goes on soon after.
-pub(super) fn writes_again(run: &mut ScenarioRun<'_>) -> Result<()> {
+/// Judges, and expects that sends were refused during the fault and accepted within 5 s after it.
+pub(super) fn expect_sends_again(run: &mut ScenarioRun<'_>) -> Result<()> {
     let verdict = run.judge()?;
     let unavailable: u64 = verdict.faults.iter().map(|fault| fault.unavailable).sum();
     run.expect(format!("sends were refused as unavailable ({unavailable})"), unavailable > 0);
     for fault in &verdict.faults {
         let again = fault.written_again;
         run.expect(
-            format!("after {:?} writing went on within 5 s ({})", fault.name, millis(again)),
+            format!("after {:?} sends were accepted within 5 s ({})", fault.name, millis(again)),
             again.is_some_and(|again| again <= 5_000_000),
         );
     }
@@ -109,13 +109,13 @@ fn emptied(run: &mut ScenarioRun<'_>) -> Result<()> {
     let load = run.scale.load();
     run.login_again = true;
     run.start(2, load)?;
-    run.mark_fault(&FaultMark::new("Redis restarted empty").of_redis().closing(&[4401]))?;
+    run.mark_fault(&FaultMark::new("Redis restarted empty").in_redis().closing_with(&[4401]))?;
     run.deployment.redis()?.restart_empty()?;
     let left = run.deployment.redis()?.cli(&["DBSIZE"])?;
     run.record_evidence(format!("Redis held {left} keys"));
-    // Every socket's session is looked up within 60 s; none is there. Each client has a name of its own.
+    // Gateways check each session every 60 s and find none. Each client logs in under its own name.
     let sessions = |deployment: &mut Deployment| deployment.redis().ok()?.cli(&["KEYS", "*:s:{*"]).ok();
-    run.wait_until("everybody has logged in again", STEP_TIMEOUT * 3, |deployment| {
+    run.wait_until("all clients have logged in again", STEP_TIMEOUT * 3, |deployment| {
         sessions(deployment).is_some_and(|keys| keys.lines().count() >= load.clients() as usize)
     })?;
     run.mark_healed()?;
@@ -123,17 +123,17 @@ fn emptied(run: &mut ScenarioRun<'_>) -> Result<()> {
     let verdict = run.judge()?;
     let closed = verdict.counts.closed;
     let all = u64::from(load.clients());
-    run.expect(format!("every client was logged out ({closed} closes)"), closed >= all);
+    run.expect(format!("each client was logged out ({closed} closes)"), closed >= all);
     let never_back: u64 = verdict.faults.iter().map(|fault| fault.never_back).sum();
-    run.expect(format!("and came back with a new session ({never_back} did not)"), never_back == 0);
+    run.expect(format!("each client reconnected with a new session ({never_back} did not)"), never_back == 0);
     let again = verdict.faults.first().and_then(|fault| fault.written_again);
-    run.expect(format!("and wrote again ({})", millis(again)), again.is_some());
+    run.expect(format!("clients sent again ({})", millis(again)), again.is_some());
     Ok(())
 }
 
 fn subscriber_cut(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(3, run.scale.load())?;
-    run.mark_fault(&FaultMark::new("subscriptions cut").unseen())?;
+    run.mark_fault(&FaultMark::new("subscriptions cut").unnoticed())?;
     let mut cut = 0;
     for _ in 0..3 {
         let killed = run.deployment.redis()?.cli(&["CLIENT", "KILL", "TYPE", "pubsub"])?;
@@ -142,11 +142,11 @@ fn subscriber_cut(run: &mut ScenarioRun<'_>) -> Result<()> {
     }
     run.mark_healed()?;
     if cut > 0 {
-        run.record_evidence(format!("Redis cut {cut} subscriptions"));
+        run.record_evidence(format!("Redis closed {cut} subscriptions"));
     }
     run.undisturbed()?;
     let verdict = run.judge()?;
-    run.expect(format!("no socket was lost ({} were)", verdict.counts.closed), verdict.counts.closed == 0);
+    run.expect(format!("no socket was lost ({} lost)", verdict.counts.closed), verdict.counts.closed == 0);
     let longest = verdict.faults.first().map(|fault| fault.silence);
     run.expect(
         format!("repaired within 2 s (longest silence {})", millis(longest)),
@@ -171,25 +171,25 @@ fn pauses(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.mark_healed()?;
     run.wait_until("the gateways are ready again", STEP_TIMEOUT, all_ready)?;
     run.undisturbed()?;
-    writes_again(run)
+    expect_sends_again(run)
 }
 
 fn full(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(2, run.scale.load())?;
     run.mark_fault(&FaultMark::new("maxmemory reached"))?;
     run.deployment.redis()?.cli(&["CONFIG", "SET", "maxmemory", "1"])?;
-    refuses_writes(run, "OOM")?;
+    wait_until_writes_refused(run, "OOM")?;
     run.deployment.redis()?.cli(&["CONFIG", "SET", "maxmemory", "0"])?;
     run.mark_healed()?;
     run.wait_until("the gateways are ready again", STEP_TIMEOUT, all_ready)?;
     run.undisturbed()?;
-    no_socket_lost(run)
+    expect_no_socket_lost(run)
 }
 
 fn disk_full(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(2, run.scale.load())?;
-    run.mark_fault(&FaultMark::new("the disk takes nothing"))?;
-    // A snapshot that cannot be written is what Redis reports as MISCONF; its folder is gone.
+    run.mark_fault(&FaultMark::new("the disk accepts no writes"))?;
+    // Redis reports a failed snapshot as MISCONF. The snapshot fails because the data folder is gone.
     let data = run.folder.join("redis");
     let moved = run.folder.join("redis-moved");
     fs::rename(&data, &moved).map_err(|e| ChaosError::Scenario(format!("cannot move Redis's folder: {e}")))?;
@@ -199,37 +199,37 @@ fn disk_full(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.mark_healed()?;
     run.wait_until("the gateways are ready again", STEP_TIMEOUT, all_ready)?;
     run.undisturbed()?;
-    no_socket_lost(run)
+    expect_no_socket_lost(run)
 }
 
-/// Lets snapshots fail until Redis refuses writes, and lets one succeed again.
+/// Lets snapshots fail until Redis refuses writes, then lets one succeed.
 fn misconf(run: &mut ScenarioRun<'_>, folder: &std::path::Path) -> Result<()> {
-    // The process works in the folder wherever it was moved; a folder in the place of the file it renames to is in its way.
+    // Redis keeps the moved folder as its working folder. A folder at the path of the snapshot file makes the rename fail.
     let obstacle = folder.join("dump.rdb");
-    let failed = |e: std::io::Error| ChaosError::Scenario(format!("cannot put something in the way: {e}"));
+    let failed = |e: std::io::Error| ChaosError::Scenario(format!("cannot block the snapshot file: {e}"));
     let _ = fs::remove_file(&obstacle);
     fs::create_dir(&obstacle).and_then(|()| fs::write(obstacle.join("x"), "")).map_err(failed)?;
     run.deployment.redis()?.cli(&["BGSAVE"])?;
-    refuses_writes(run, "MISCONF")?;
+    wait_until_writes_refused(run, "MISCONF")?;
     fs::remove_dir_all(&obstacle).map_err(failed)?;
     run.deployment.redis()?.cli(&["BGSAVE"])?;
     Ok(())
 }
 
-/// Waits until a gateway says why it is not ready, and lets that go on for a while.
-fn refuses_writes(run: &mut ScenarioRun<'_>, cause: &str) -> Result<()> {
-    run.wait_until("/readyz tells the cause", STEP_TIMEOUT, |deployment| {
+/// Waits until a gateway reports the cause on `/readyz`, and continues the load for a while.
+fn wait_until_writes_refused(run: &mut ScenarioRun<'_>, cause: &str) -> Result<()> {
+    run.wait_until("/readyz names the cause", STEP_TIMEOUT, |deployment| {
         let answer = deployment.members.first().and_then(|member| member.get("/readyz"));
         answer.is_some_and(|answer| answer.status == 503 && answer.body.contains(cause))
     })?;
-    run.record_evidence(format!("/readyz says {cause}"));
+    run.record_evidence(format!("/readyz names {cause}"));
     run.undisturbed()
 }
 
-fn no_socket_lost(run: &mut ScenarioRun<'_>) -> Result<()> {
-    writes_again(run)?;
+fn expect_no_socket_lost(run: &mut ScenarioRun<'_>) -> Result<()> {
+    expect_sends_again(run)?;
     let closed = run.verdict.as_ref().map_or(0, |verdict| verdict.counts.closed);
-    run.expect(format!("no socket was lost ({closed} were)"), closed == 0);
+    run.expect(format!("no socket was lost ({closed} lost)"), closed == 0);
     Ok(())
 }
 
@@ -245,9 +245,9 @@ fn absent(run: &mut ScenarioRun<'_>) -> Result<()> {
         format!("without Redis: alive ({alive}), not ready ({ready}: {})", cause.trim()),
         alive == 200 && ready == 503,
     );
-    run.record_evidence("Redis was not there");
+    run.record_evidence("Redis was absent");
     run.deployment.start_redis("another")?;
-    run.wait_until("/readyz tells of the password", STEP_TIMEOUT, |deployment| {
+    run.wait_until("/readyz names the password", STEP_TIMEOUT, |deployment| {
         let (ready, cause) = status(deployment, "/readyz");
         ready == 503 && ["WRONGPASS", "password", "uthentication"].iter().any(|word| cause.contains(word))
     })?;

@@ -1,4 +1,4 @@
-//! What happens to sessions.
+//! Sessions that end while their sockets are open.
 
 use super::{RedisSetup, Scenario};
 use crate::{
@@ -9,64 +9,64 @@ use crate::{
     verdict::millis,
 };
 
-/// Readers whose sessions end: each has one socket.
+/// Readers whose sessions end. Each has one socket.
 const LOGGED_OUT_USERS: [&str; 3] = ["u-r0", "u-r1", "u-r2"];
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "logged-out-elsewhere",
-        fault: "sessions end, and all instances are told",
-        required: "their sockets are closed with 4401 within 1 s",
+        fault: "sessions end, and all instances are notified",
+        required: "their sockets close with 4401 within 1 s",
         redis: RedisSetup::Durable,
         arguments: &[],
-        execute: told,
+        execute: logged_out_elsewhere,
     },
     Scenario {
         name: "session-deleted",
-        fault: "sessions vanish from Redis, and nobody is told",
-        required: "their sockets are closed with 4401 within 65 s",
+        fault: "sessions are deleted in Redis without a notification",
+        required: "their sockets close with 4401 within 65 s",
         redis: RedisSetup::Durable,
         arguments: &[],
-        execute: untold,
+        execute: session_deleted,
     },
 ];
 
-fn told(run: &mut ScenarioRun<'_>) -> Result<()> {
+fn logged_out_elsewhere(run: &mut ScenarioRun<'_>) -> Result<()> {
     end_sessions(run, true, 1_000_000)
 }
 
-fn untold(run: &mut ScenarioRun<'_>) -> Result<()> {
+fn session_deleted(run: &mut ScenarioRun<'_>) -> Result<()> {
     end_sessions(run, false, 65_000_000)
 }
 
-/// Ends sessions, whose sockets must be closed within `limit` microseconds.
-fn end_sessions(run: &mut ScenarioRun<'_>, tell: bool, limit: u64) -> Result<()> {
+/// Ends sessions. Their sockets must close within `limit` µs.
+fn end_sessions(run: &mut ScenarioRun<'_>, notify: bool, limit: u64) -> Result<()> {
     run.start(2, run.scale.load())?;
     let ends = LOGGED_OUT_USERS.iter().map(|reader| find(&mut run.deployment, reader)).collect::<Result<Vec<_>>>()?;
     let before = run.deployment.sockets();
-    run.mark_fault(&FaultMark::new("sessions end").closing(&[4401]))?;
+    run.mark_fault(&FaultMark::new("sessions end").closing_with(&[4401]))?;
     for StoredSession { session, name, sid, channel } in &ends {
         let deleted = run.deployment.redis()?.cli(&["DEL", session, name])?;
         run.record_evidence(format!("{deleted} keys of a session deleted"));
-        if tell {
+        if notify {
             let heard = run.deployment.redis()?.cli(&["PUBLISH", channel, sid])?;
-            run.record_evidence(format!("{heard} instances told"));
+            run.record_evidence(format!("{heard} instances notified"));
         }
     }
-    run.wait_until("their sockets are gone", STEP_TIMEOUT * 2, |deployment| {
+    run.wait_until("their sockets are closed", STEP_TIMEOUT * 2, |deployment| {
         deployment.sockets() + LOGGED_OUT_USERS.len() as u32 <= before
     })?;
     run.mark_healed()?;
     run.undisturbed()?;
     let verdict = run.judge()?;
     let last = verdict.faults.first().and_then(|fault| fault.last_lost);
-    run.expect(format!("their sockets were closed in time ({})", millis(last)), last.is_some_and(|last| last <= limit));
+    run.expect(format!("their sockets closed in time ({})", millis(last)), last.is_some_and(|last| last <= limit));
     let closed = verdict.counts.closed;
-    run.expect(format!("nobody else's were ({closed} closes)"), closed == LOGGED_OUT_USERS.len() as u64);
+    run.expect(format!("no other socket closed ({closed} closes)"), closed == LOGGED_OUT_USERS.len() as u64);
     Ok(())
 }
 
-/// Where Redis holds a session; see the keys in `trunkline-session`.
+/// Keys of a stored session; see `trunkline-session`.
 struct StoredSession {
     session: String,
     name: String,

@@ -1,43 +1,44 @@
-//! Lines that stay at the bottom of the terminal, above a line to type in, while everything else scrolls above them.
+//! Lines at the bottom of the terminal, above an input line, while all other output scrolls above them.
 //!
-//! The terminal itself keeps them apart: what scrolls has margins (DECSTBM), and the cursor waits below them, where the
-//! terminal echoes what is typed. So a redraw never touches a half-typed command, which bars that are drawn at the
-//! cursor, such as indicatif's, would.
+//! The terminal separates them: scrolling output has margins (DECSTBM), and the cursor waits below the margins, where the
+//! terminal echoes typed characters. A redraw therefore never changes a half-typed command. Progress bars that are drawn
+//! at the cursor, such as indicatif's, would.
 //!
-//! All is pure: each function gives what is to be written, which must be done in one piece.
+//! All functions are pure. They return the bytes to write, which the caller must write with one call.
 
 use std::fmt::Write;
 
-/// Fewest lines left for what scrolls.
-const LEAST_SCROLLED: usize = 4;
+/// Minimum number of lines that remain for scrolling output.
+const MIN_SCROLLING_LINES: usize = 4;
 const PROMPT: &str = "> ";
-/// Around what is written elsewhere: the cursor comes back to where somebody types.
+/// Saves and restores the cursor around output elsewhere, so that it returns to the input line.
 const SAVE: &str = "\x1b7";
 const RESTORE: &str = "\x1b8";
 const CLEAR_LINE: &str = "\x1b[2K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// What is shown now.
+/// The lines that are shown.
 #[derive(Debug)]
 pub(crate) struct Panel {
     lines: Vec<String>,
-    /// Height of the terminal.
+    /// Height of the terminal in lines.
     height: usize,
 }
 
 impl Panel {
-    /// Begins with these lines, moving up what the terminal shows.
+    /// Shows the first lines. Earlier output of the terminal moves up.
     pub(crate) fn open(height: usize, mut lines: Vec<String>) -> (Self, String) {
-        lines.truncate(most(height));
+        lines.truncate(max_lines(height));
         let panel = Self { lines, height };
         let moved = "\n".repeat(panel.lines.len() + 1);
         let text = format!("{moved}{}{}", panel.margins(), panel.draw());
         (panel, text + &prompt(height))
     }
 
-    /// Shows other lines, or the same on a terminal that got another height. Nothing is written if nothing changed.
+    /// Replaces the lines, or redraws them after the terminal's height has changed. Returns an empty string if nothing has
+    /// changed.
     pub(crate) fn show(&mut self, height: usize, mut lines: Vec<String>) -> String {
-        lines.truncate(most(height));
+        lines.truncate(max_lines(height));
         if (height, &lines) == (self.height, &self.lines) {
             return String::new();
         }
@@ -46,8 +47,8 @@ impl Panel {
         let count = self.lines.len();
         *self = Self { lines, height };
         if resized {
-            // The terminal may have moved what it showed, and nobody knows how far: what may be ours is cleared, and
-            // the rest goes down to where new lines come.
+            // A terminal that was resized may have moved its content by an unknown number of lines. The part that may contain
+            // the panel is cleared, and the content above moves down to the margin.
             let gap = self.scrolled().saturating_sub(before);
             let first = self.scrolled() - gap + 1;
             let down = if gap > 0 { format!("\x1b[{gap}T") } else { String::new() };
@@ -72,23 +73,23 @@ impl Panel {
         text + &self.draw() + RESTORE
     }
 
-    /// A text that scrolls.
+    /// Prints scrolling output.
     pub(crate) fn print(&self, text: &str) -> String {
-        // A terminal in cooked mode adds the return to each newline.
+        // A terminal in cooked mode adds a carriage return to each line feed.
         format!("{SAVE}{}\n{text}{RESTORE}", at(self.scrolled()))
     }
 
-    /// A line was typed: it scrolls with the answers, and the next one can be typed.
+    /// Moves a typed line to the scrolling output and clears the input line.
     pub(crate) fn typed(&self, line: &str) -> String {
         self.print(&format!("{PROMPT}{line}")) + &prompt(self.height)
     }
 
-    /// Leaves the terminal as one finds it.
+    /// Removes the panel and the margins.
     pub(crate) fn close(&self) -> String {
         format!("\x1b[r{}{CLEAR_BELOW}", at(self.scrolled() + 1))
     }
 
-    /// How many lines scroll: the first ones.
+    /// Number of lines that scroll, counted from the top.
     fn scrolled(&self) -> usize {
         self.height.saturating_sub(self.lines.len() + 1).max(1)
     }
@@ -106,17 +107,17 @@ impl Panel {
     }
 }
 
-/// Most lines that a terminal of this height has room for.
-fn most(height: usize) -> usize {
-    height.saturating_sub(LEAST_SCROLLED + 1)
+/// Maximum number of panel lines for a terminal of this height.
+fn max_lines(height: usize) -> usize {
+    height.saturating_sub(MIN_SCROLLING_LINES + 1)
 }
 
-/// To the beginning of a row; the first is 1.
+/// Moves the cursor to the beginning of a row. The first row is 1.
 fn at(row: usize) -> String {
     format!("\x1b[{row};1H")
 }
 
-/// The last row, empty, with the cursor in it.
+/// An empty input line in the last row, with the cursor in it.
 fn prompt(height: usize) -> String {
     format!("{}{CLEAR_LINE}{PROMPT}", at(height))
 }
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_stays_where_one_types() {
+    fn redraw_keeps_the_cursor_on_the_input_line() {
         let (mut panel, opened) = Panel::open(24, lines(3));
         assert!(opened.contains("\x1b[1;20r\x1b[21;1H\x1b[2Kline 0"), "{opened:?}");
         assert!(opened.ends_with("\x1b[24;1H\x1b[2K> "), "{opened:?}");
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_low_terminal_shows_fewer_lines() {
+    fn panel_is_shortened_on_a_low_terminal() {
         let (panel, _) = Panel::open(10, lines(30));
         assert_eq!((panel.lines.len(), panel.scrolled()), (5, 4));
         let (mut panel, _) = Panel::open(40, lines(30));

@@ -1,4 +1,4 @@
-//! A Redis process of ours and its data.
+//! A Redis process and its data.
 
 use std::{
     fs,
@@ -11,15 +11,15 @@ use tempfile::TempDir;
 use super::RedisBuilder;
 use crate::{IoContext, Process, Program, Result, TestbedError, ports, process::poll, resp::RedisAddress};
 
-/// How long a server may take until it answers, its data loaded.
-const START: Duration = Duration::from_secs(30);
-/// How long a server may take to end when it is asked to.
-const STOP: Duration = Duration::from_secs(10);
+/// Maximum time until the server has loaded its data and answers.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum time for a clean exit after SIGTERM. After that the process is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A Redis process of ours.
+/// A Redis process of this testbed.
 #[derive(Debug)]
 pub(super) struct RedisProcess {
-    // Dropped in this order: the process must not write any more when its folder goes.
+    // Fields drop in this order: the process must end before its folder is removed.
     process: Process,
     data: DataFolder,
     builder: RedisBuilder,
@@ -49,10 +49,10 @@ impl RedisProcess {
     }
 
     pub(super) fn restart(&mut self) -> Result<()> {
-        // A paused process would not see the other signal.
+        // A stopped process does not handle SIGTERM.
         self.process.resume()?;
         self.process.terminate()?;
-        if self.process.wait(STOP).is_none() {
+        if self.process.wait(STOP_TIMEOUT).is_none() {
             self.process.kill()?;
         }
         self.process = launch(&self.builder, &self.program, self.data.path(), &self.address)?;
@@ -66,7 +66,7 @@ impl RedisProcess {
     }
 }
 
-/// The folder of a server; a temporary one is removed on drop.
+/// Folder of the data. A temporary folder is removed on drop.
 #[derive(Debug)]
 enum DataFolder {
     Temporary(TempDir),
@@ -82,7 +82,7 @@ impl DataFolder {
     }
 }
 
-/// Starts the server and waits until it answers.
+/// Starts the server and waits until it answers `PING`.
 fn launch(builder: &RedisBuilder, program: &Program, folder: &Path, address: &RedisAddress) -> Result<Process> {
     if !ports::is_free(address.port) {
         return Err(TestbedError::PortTaken(address.port));
@@ -90,22 +90,22 @@ fn launch(builder: &RedisBuilder, program: &Program, folder: &Path, address: &Re
     let mut command = program.command();
     command.current_dir(folder).args(builder.arguments("127.0.0.1", address.port));
     let mut process = Process::spawn(format!("Redis on port {}", address.port), command, builder.log.clone())?;
-    let answered = poll(START, || match process.ended() {
+    let answered = poll(START_TIMEOUT, || match process.ended() {
         Some(ended) => Err(process.start_error(ended.to_string())),
-        // Refused while it starts, an error reply while it loads its data.
+        // The connection is refused while the server starts; an error reply arrives while it loads its data.
         None => Ok(address.call(&["PING"]).ok().filter(|_| process.ended().is_none())),
     });
     match answered {
         Ok(Some(_)) => Ok(process),
-        Ok(None) => Err(process.start_error(format!("no answer within {} s", START.as_secs()))),
-        Err(_) if process.last_lines().contains("RedisAddress already in use") => {
+        Ok(None) => Err(process.start_error(format!("no answer within {} s", START_TIMEOUT.as_secs()))),
+        Err(_) if process.last_lines().contains("Address already in use") => {
             Err(TestbedError::PortTaken(address.port))
         }
         Err(e) => Err(e),
     }
 }
 
-/// Makes `folder` an empty folder.
+/// Creates the folder if necessary and removes its content.
 fn empty(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).on_path("cannot create", folder)?;
     for entry in fs::read_dir(folder).on_path("cannot read", folder)? {

@@ -23,7 +23,7 @@ fn another_node_is_promoted_when_the_master_is_killed_and_what_it_alone_had_is_g
     assert_eq!(redis.node(other).cli(&["GET", "late"]).unwrap(), "");
     redis.catch_up().unwrap();
     redis.start_node(master).unwrap();
-    redis.await_calm().unwrap();
+    redis.wait_until_stable().unwrap();
     assert_eq!(redis.master().unwrap(), other, "the old master follows");
     assert_eq!(redis.node(master).cli(&["GET", "late"]).unwrap(), "");
 }
@@ -31,7 +31,7 @@ fn another_node_is_promoted_when_the_master_is_killed_and_what_it_alone_had_is_g
 /// For some ten seconds after a planned failover both nodes say that they are master: the Sentinels let the old one be
 /// before they make it a replica. The proxy leads to one of them all the same.
 #[test]
-fn a_planned_failover_leads_to_one_master_at_a_time() {
+fn a_planned_failover_forwards_to_one_master_at_a_time() {
     let redis = RedisSentinel::builder().start().unwrap();
     let before = redis.master().unwrap();
     let mut held = login(&redis.url());
@@ -44,7 +44,7 @@ fn a_planned_failover_leads_to_one_master_at_a_time() {
             if held.write_all(b"PING\r\n").is_ok_and(|()| held.read(&mut [0; 16]).is_ok_and(|length| length > 0)) {
                 last_old = Instant::now();
             }
-            match redis.leads_to() {
+            match redis.forwards_to() {
                 Some(node) if node == before => last_old = Instant::now(),
                 Some(_) => _ = first_new.get_or_insert_with(Instant::now),
                 None => {}
