@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{
     error::{BenchError, Result},
-    socket::make_room,
+    socket::raise_file_limit,
 };
 
 /// Flags of `cargo xtask bench`.
@@ -130,7 +130,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<()> {
     }
     let stop = StopSignal::install(|| ())?;
     // Child processes inherit the limit.
-    make_room(0)?;
+    raise_file_limit(0)?;
     let progress = console.progress(&stop);
     let peers: BTreeSet<_> = cells.iter().flat_map(|cell| arguments.peers(cell)).collect();
     let needs_checker = cells.iter().any(|cell| cell.workload == Workload::Recovery);

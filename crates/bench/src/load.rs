@@ -1,4 +1,4 @@
-//! The load: N sockets, messages, and what came of them.
+//! The load generator: opens sockets, sends messages and measures deliveries.
 
 mod conversation;
 mod deliveries;
@@ -19,51 +19,51 @@ use serde::Serialize;
 
 pub use self::report::LoadReport;
 use self::{engine::SocketEngine, plan::SocketPlan, workload::WorkloadRunner};
-use crate::{BenchError, dialect::Dialect, socket::make_room};
+use crate::{BenchError, dialect::Dialect, socket::raise_file_limit};
 
-/// What `trunkline-bench load` is told.
+/// Flags of `trunkline-bench load`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArguments {
-    /// How the servers are spoken to
+    /// Protocol of the servers
     #[arg(long)]
     dialect: Dialect,
-    /// Where a server is reached; repeat it for several, which get their share of each room's sockets and writers
+    /// Address of a server; several servers share each room's sockets and writers
     #[arg(long = "target", value_name = "HOST:PORT", required = true, num_args = 1.., value_parser = address)]
     targets: Vec<SocketAddr>,
-    /// Processes whose CPU time and memory count as the server's
+    /// Processes whose CPU time and memory count as the servers'
     #[arg(long = "server-pid", value_name = "PID", num_args = 1..)]
     server_pids: Vec<u32>,
-    /// Processes whose CPU time counts as Redis's
+    /// Processes whose CPU time counts as that of Redis
     #[arg(long = "redis-pid", value_name = "PID", num_args = 1..)]
     redis_pids: Vec<u32>,
-    /// What is done
+    /// What the sockets do
     #[arg(long)]
     workload: LoadKind,
-    /// Sockets that get messages
+    /// Number of sockets that receive messages
     #[arg(long, value_name = "N", default_value_t = 1000)]
     sockets: usize,
-    /// Rooms that they are spread over
+    /// Number of rooms, over which the sockets are distributed
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms: usize,
-    /// Sessions that the sockets share. Default: one each
+    /// Number of sessions that the sockets share. Default: one per socket
     #[arg(long, value_name = "N")]
     sessions: Option<usize>,
-    /// Sockets that write, over all rooms; each room has at least one
+    /// Number of sockets that send, over all rooms; each room has at least one
     #[arg(long, value_name = "N", default_value_t = 4)]
     writers: usize,
-    /// Length of the window
+    /// Length of the measured window
     #[arg(long = "for", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     duration: Duration,
-    /// Load before the window, so that everything is warm
+    /// Length of the load before the measured window
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     warm_up: Duration,
-    /// Paced loads: deliveries a second
+    /// Paced loads: deliveries per second
     #[arg(long, value_name = "DELIVERIES_PER_S", conflicts_with = "sends", value_parser = rate)]
     rate: Option<f64>,
-    /// Paced loads: messages a second, over all rooms. Default: one a second in each room
+    /// Paced loads: messages per second, over all rooms. Default: one per room and second
     #[arg(long, value_name = "SENDS_PER_S", value_parser = rate)]
     sends: Option<f64>,
-    /// Closed loops: most messages that have not come everywhere, or, publishing, are not acknowledged
+    /// Closed loops: maximum number of messages that are not delivered everywhere or, for `publish`, not acknowledged
     #[arg(long, value_name = "W", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: u32,
 }
@@ -72,36 +72,36 @@ pub struct LoadArguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LoadKind {
-    /// Messages on a schedule
+    /// Sends on a schedule
     Paced,
-    /// As many messages as the server can deliver
+    /// Sends at the highest rate that the server delivers
     Flat,
-    /// Paced, one message a second in each of many rooms
+    /// Paced, one message per second in each of many rooms
     Rooms,
-    /// Handshakes, as fast as they go; nobody joins
+    /// Handshakes at the highest rate, without joins
     Connect,
-    /// Nothing at all
+    /// No messages
     Idle,
-    /// As many messages as the server can take
+    /// Sends at the highest rate that the server accepts
     Publish,
-    /// Paced, in rooms of very different sizes, while a tenth of the sockets come and go
+    /// Paced, in rooms of different sizes, while a tenth of the sockets reconnect again and again
     Mixed,
-    /// Paced, while all sockets are cut at once and come back
+    /// Paced, while all sockets close at once and reconnect
     Herd,
 }
 
 impl LoadKind {
-    /// Whether sockets are ready only once they have joined.
+    /// Whether a socket is ready only after it has joined.
     fn joins(self) -> bool {
         self != Self::Connect
     }
 
-    /// Whether sockets that come back tell what they saw last.
+    /// Whether a socket that reconnects sends its last position.
     fn resumes(self) -> bool {
         self == Self::Herd
     }
 
-    /// Whether messages have a schedule.
+    /// Whether messages are sent on a schedule.
     fn paced(self) -> bool {
         matches!(self, Self::Paced | Self::Rooms | Self::Mixed | Self::Herd)
     }
@@ -111,35 +111,36 @@ impl LoadArguments {
     fn validate(&self) -> Result<(), BenchError> {
         let wrong = |text: &str| Err(BenchError::Usage(text.to_owned()));
         match self {
-            Self { rooms: 0, .. } => wrong("--rooms is at least 1"),
-            _ if self.sockets < self.rooms => wrong("each room needs a socket: --sockets is at least --rooms"),
-            Self { writers: 0, .. } => wrong("--writers is at least 1"),
-            Self { sessions: Some(0), .. } => wrong("--sessions is at least 1"),
+            Self { rooms: 0, .. } => wrong("--rooms must be at least 1"),
+            _ if self.sockets < self.rooms => wrong("each room needs a socket: --sockets must be at least --rooms"),
+            Self { writers: 0, .. } => wrong("--writers must be at least 1"),
+            Self { sessions: Some(0), .. } => wrong("--sessions must be at least 1"),
             _ => Ok(()),
         }
     }
 
-    /// Messages a second of a paced load.
+    /// Messages per second of a paced load.
     fn sends_per_second(&self) -> f64 {
         let rooms = self.rooms as f64;
         match (self.sends, self.rate) {
             (Some(sends), _) => sends,
-            // All rooms get the same share of the messages, so this is the mean of their sizes.
+            // Each room gets the same share of the messages, so the mean room size converts deliveries to messages.
             (_, Some(rate)) => rate / (self.sockets as f64 / rooms),
             _ => rooms,
         }
     }
 }
 
-/// Opens the sockets, does what is to be done, and counts.
+/// Opens the sockets, runs the workload, and returns the measurements.
 ///
 /// # Errors
-/// [`BenchError::Usage`] for arguments that do not fit each other, [`BenchError::Server`] where the server does not let sockets in or
-/// refuses messages, [`BenchError::Files`] for too many sockets, [`BenchError::Process`] for processes that are not there.
+/// Returns [`BenchError::Usage`] if arguments contradict each other, [`BenchError::Server`] if the server refuses sockets or
+/// messages, [`BenchError::Files`] if there are too many sockets for the limit of open files, and [`BenchError::Process`]
+/// if a process does not exist.
 pub fn run(arguments: &LoadArguments) -> Result<LoadReport, BenchError> {
     arguments.validate()?;
     let plan = SocketPlan::new(arguments);
-    make_room(plan.sockets.len())?;
+    raise_file_limit(plan.sockets.len())?;
     let sessions = arguments.sessions.unwrap_or(plan.sockets.len());
     let cookies = sessions::log_in(arguments.dialect, &arguments.targets, sessions)?;
     let engine = SocketEngine::new(arguments, &plan, &cookies)?;

@@ -274,7 +274,9 @@ impl<'a> ScenarioRun<'a> {
         self.wait_until("the attack has ended", limit, |_| attack.process.ended().is_some())?;
         attack.process.finish_reading();
         let answer = attack.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        answer.ok_or_else(|| ChaosError::Scenario(format!("the attack printed no result:{}", attack.process.last_lines())))
+        answer.ok_or_else(|| {
+            ChaosError::Scenario(format!("the attack printed no result:{}", attack.process.last_lines()))
+        })
     }
 }
 

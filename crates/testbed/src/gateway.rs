@@ -118,7 +118,8 @@ impl Gateway {
         })?;
         match url.get().filter(|_| listens.is_some()) {
             Some(url) => Ok(url),
-            None => Err(process.start_error(format!("did not print `{LISTENING_PREFIX}…` within {} s", START_TIMEOUT.as_secs()))),
+            None => Err(process
+                .start_error(format!("did not print `{LISTENING_PREFIX}…` within {} s", START_TIMEOUT.as_secs()))),
         }
     }
 }

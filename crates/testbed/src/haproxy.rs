@@ -312,9 +312,7 @@ impl HaProxyBuilder {
         match listens {
             Ok(Some(_)) => Ok(HaProxy { server: BalancerServer::Process(process), port, slots: self.slots, folder }),
             Ok(None) => Err(process.start_error(format!("does not listen after {} s", START_TIMEOUT.as_secs()))),
-            Err(_) if process.last_lines().contains("Address already in use") => {
-                Err(TestbedError::PortTaken(port))
-            }
+            Err(_) if process.last_lines().contains("Address already in use") => Err(TestbedError::PortTaken(port)),
             Err(e) => Err(e),
         }
     }

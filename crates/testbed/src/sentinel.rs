@@ -181,8 +181,9 @@ impl RedisSentinel {
         // The replica cannot log in again, and its current connection is closed.
         replica.cli(&["CONFIG", "SET", "masteruser", "nobody", "masterauth", "wrong"])?;
         master.cli(&["CLIENT", "KILL", "TYPE", "replica"])?;
-        let cut =
-            poll(STEP_TIMEOUT, || Ok(master.cli(&["INFO", "replication"])?.contains("connected_slaves:0").then_some(())))?;
+        let cut = poll(STEP_TIMEOUT, || {
+            Ok(master.cli(&["INFO", "replication"])?.contains("connected_slaves:0").then_some(()))
+        })?;
         cut.ok_or_else(|| TestbedError::Reply("the replica is still connected".to_owned()))
     }
 

@@ -1,4 +1,4 @@
-//! From what a load counted to figures, and from figures of several rounds to their median. Pure.
+//! Computes figures from the counts of a load, and medians from the figures of several rounds. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{BenchCell, Peer, Workload};
 
-/// What `trunkline-bench load` tells. CPU time is user and system time of all threads, in microseconds.
+/// The JSON that `trunkline-bench load` prints. CPU time is user plus system time of all threads, in µs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct LoadResult {
-    /// Length of the measured window.
+    /// Length of the measured window in seconds.
     seconds: f64,
     acknowledged: Option<f64>,
     delivered: f64,
@@ -21,12 +21,12 @@ pub(crate) struct LoadResult {
     connects: Option<f64>,
     connect_seconds: Option<f64>,
     connect_cpu_us: Option<f64>,
-    /// Resident memory, shared pages divided among those who share them.
+    /// Proportional set size (PSS) of the servers.
     pss_kib_before: Option<f64>,
     pss_kib_after: Option<f64>,
 }
 
-/// From the intended time of a send to its delivery, in microseconds.
+/// Time from the intended send to the delivery, in µs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct LatencyResult {
@@ -34,38 +34,38 @@ struct LatencyResult {
     p99: f64,
 }
 
-/// What is compared.
+/// A quantity that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
-    /// CPU of the servers for a delivery, µs.
+    /// CPU time of the servers per delivery, µs.
     ServerCpu,
-    /// CPU of Redis for a delivery, µs.
+    /// CPU time of Redis per delivery, µs.
     RedisCpu,
-    /// Both.
+    /// CPU time of the servers and Redis per delivery, µs.
     TotalCpu,
-    /// Deliveries a second.
+    /// Deliveries per second.
     Deliveries,
-    /// Half of the deliveries took no longer, ms.
+    /// Median latency, ms.
     P50,
-    /// 99 of 100 deliveries took no longer, ms.
+    /// 99th percentile of the latency, ms.
     P99,
-    /// Growth of the servers' memory for a socket, KiB. The kernel's is not in it.
+    /// Growth of the servers' memory per socket, KiB. Memory of the kernel is not included.
     Memory,
-    /// CPU of the servers for a handshake, µs.
+    /// CPU time of the servers per handshake, µs.
     ConnectCpu,
-    /// Handshakes a second.
+    /// Handshakes per second.
     Connects,
-    /// Acknowledged sends a second.
+    /// Acknowledged sends per second.
     Sends,
-    /// CPU of Redis for an acknowledged send, µs.
+    /// CPU time of Redis per acknowledged send, µs.
     RedisPerSend,
-    /// Deliveries that did not come.
+    /// Expected deliveries that did not arrive.
     Lost,
 }
 
 impl Figure {
-    /// The heading of its column.
+    /// Heading of the column.
     pub(crate) fn heading(self) -> &'static str {
         match self {
             Self::ServerCpu => "server µs",
@@ -83,14 +83,14 @@ impl Figure {
         }
     }
 
-    /// Whether less is better.
+    /// Whether smaller values are better.
     pub(crate) fn is_cost(self) -> bool {
         !matches!(self, Self::Deliveries | Self::Connects | Self::Sends)
     }
 }
 
 impl Workload {
-    /// The figure that it is there for, by which ratios are taken.
+    /// The main figure of the workload, from which ratios are computed.
     pub(crate) fn figure(self) -> Figure {
         match self {
             Self::Paced | Self::Bystander => Figure::ServerCpu,
@@ -104,10 +104,10 @@ impl Workload {
     }
 }
 
-/// The figures of one run; what was not counted is left out.
+/// Figures of one measurement. Quantities that were not measured are absent.
 pub(crate) type FigureValues = BTreeMap<Figure, f64>;
 
-/// What one run shows.
+/// Computes the figures of one measurement.
 pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureValues {
     let per = |amount: f64, count: f64| (count > 0.0).then_some(amount / count);
     let redis = if peer.has_redis() { run.redis_cpu_us } else { None };
@@ -149,12 +149,12 @@ pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
-    /// How many were taken.
+    /// Number of rounds.
     pub(crate) rounds: usize,
 }
 
 impl Spread {
-    /// Of an even number of values the median is the mean of the middle two. Nothing of no values.
+    /// Median and extremes. The median of an even number of values is the mean of the middle two. `None` without values.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_odd_and_even() {
+    fn median_is_computed_for_odd_and_even_counts() {
         let spread = |values: &[f64]| Spread::of(values.to_vec()).map(|spread| (spread.median, spread.min, spread.max));
         assert_eq!(spread(&[]), None);
         assert_eq!(spread(&[7.0]), Some((7.0, 7.0, 7.0)));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_are_divided_by_what_was_delivered() {
+    fn costs_are_divided_by_deliveries() {
         let told = r#"{"dialect":"nchan","seconds":2.0,"sent":20,"acknowledged":20,"delivered":20000,"lost":0,
             "server_cpu_us":100000,"redis_cpu_us":2000,"latency_us":{"p50":500,"p90":1,"p99":2500,"p999":1,"max":9}}"#;
         let shown = figures(&cell(Workload::Paced), Peer::Nchan, &serde_json::from_str(told).unwrap());
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_counted_is_left_out() {
+    fn quantities_that_were_not_measured_are_absent() {
         let nothing = LoadResult { seconds: 3.0, ..LoadResult::default() };
         assert_eq!(
             figures(&cell(Workload::Paced), Peer::Nats, &nothing).keys().collect::<Vec<_>>(),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_growth_per_socket_and_rounds_are_gathered() {
+    fn memory_is_growth_per_socket_over_all_rounds() {
         let idle = cell(Workload::Idle);
         let run = |after| {
             let (pss_kib_before, pss_kib_after) = (Some(1000.0), Some(after));

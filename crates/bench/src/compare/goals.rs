@@ -1,5 +1,5 @@
-//! How fast Trunkline means to be, and whether it was. All but sizes and rates are ratios inside one run, so that they
-//! mean the same on any machine. Pure.
+//! Performance goals of Trunkline, and whether a run reached them. Except sizes and absolute rates, goals are ratios within
+//! one run, so that they mean the same on every machine. Pure.
 
 use serde::Serialize;
 
@@ -12,15 +12,15 @@ use super::{
     table::ResultTable,
 };
 
-/// One goal.
+/// A goal and its result.
 #[derive(Debug, Serialize)]
 pub(crate) struct Goal {
     pub(crate) what: String,
-    /// What was measured, in the unit of `figure`, or a ratio.
+    /// The measured value, in the unit of its figure, or a ratio.
     pub(crate) value: Option<f64>,
-    /// What it is held against.
+    /// The value that it is compared with.
     pub(crate) limit: Option<f64>,
-    /// Nothing where one of the two was not measured.
+    /// `None` if one of the two values was not measured.
     pub(crate) reached: Option<bool>,
 }
 
@@ -36,7 +36,7 @@ impl Goal {
     }
 }
 
-/// All goals, judged by what was measured.
+/// All goals, evaluated for these results.
 pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     let mut goals = Vec::new();
     let times = |factor: f64, value: Option<f64>| value.map(|value| factor * value);
@@ -46,15 +46,15 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     }
 
     let memory = table.get(Idle, 0, 1, Trunkline, Memory);
-    goals.push(Goal::at_most("idle: KiB of a logged-in socket in one room at most 2.5", memory, Some(2.5)));
+    goals.push(Goal::at_most("idle: memory per logged-in socket in one room at most 2.5 KiB", memory, Some(2.5)));
     let memory = table.get(Idle, 0, 1, TrunklineMounted, Memory);
-    goals.push(Goal::at_most("idle: the same mounted in an App at most 14", memory, Some(14.0)));
+    goals.push(Goal::at_most("idle: the same mounted in an App at most 14 KiB", memory, Some(14.0)));
 
     let connect = |peer| table.get(Connect, 0, 1, peer, ConnectCpu);
-    let what = "connect: CPU with the session looked up at most that of socketioxide, which looks up nothing";
+    let what = "connect: CPU with a session lookup at most that of socketioxide, which has no sessions";
     goals.push(Goal::at_most(what, connect(Trunkline), connect(Socketioxide)));
     let socketio = connect(SocketioRedis).into_iter().chain(connect(SocketioStreams)).reduce(f64::min);
-    let what = "connect: CPU at most a fifth of Socket.IO's, which looks up its session";
+    let what = "connect: CPU at most a fifth of Socket.IO's, which also looks up a session";
     goals.push(Goal::at_most(what, connect(Trunkline), times(0.2, socketio)));
 
     let growth = |peer| {
@@ -63,8 +63,7 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     };
     let what = "growth: CPU per delivery from 1,000 to 5,000 sockets grows no faster than the floor's";
     goals.push(Goal::at_most(what, growth(Trunkline), growth(Floor)));
-    let what =
-        "bystander: two instances without sockets in the rooms spend at most a tenth of what one with them spends";
+    let what = "bystander: two instances without sockets in the rooms use at most a tenth of the CPU of one with them";
     let serving = table.get(Rooms, 0, 1, Trunkline, ServerCpu);
     goals.push(Goal::at_most(what, table.get(Bystander, 0, 3, Trunkline, ServerCpu), times(0.1, serving)));
 
@@ -76,8 +75,12 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     goals.push(Goal::at_most(what, rooms(3), times(0.7, best(3))));
 
     let publish = |figure| table.get(Publish, 0, 1, Trunkline, figure);
-    goals.push(Goal::at_least("publish: acknowledged sends a second at least 20,000", publish(Sends), Some(20_000.0)));
-    goals.push(Goal::at_most("publish: µs of Redis for each at most 30", publish(RedisPerSend), Some(30.0)));
+    goals.push(Goal::at_least(
+        "publish: at least 20,000 acknowledged sends per second",
+        publish(Sends),
+        Some(20_000.0),
+    ));
+    goals.push(Goal::at_most("publish: at most 30 µs of Redis per send", publish(RedisPerSend), Some(30.0)));
     goals
 }
 
@@ -105,7 +108,7 @@ fn paced(table: &ResultTable, sockets: u32) -> [Goal; 4] {
 fn flat(table: &ResultTable, sockets: u32) -> [Goal; 4] {
     let ours = |figure| table.get(Flat, sockets, 1, Trunkline, figure);
     let of = |peer| table.get(Flat, sockets, 1, peer, Deliveries);
-    // At 1,000 sockets the floor batches more than anything that also reads from Redis could.
+    // At 1,000 sockets the floor batches more than any server that also reads from Redis can.
     let (of_floor, of_cpu) = if sockets < 5000 { (0.6, 0.5) } else { (0.85, 0.7) };
     let what = |rest: String| format!("flat out, {sockets} sockets: {rest}");
     let socketio = of(SocketioRedis).into_iter().chain(of(SocketioStreams)).reduce(f64::max);
@@ -149,15 +152,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_reached_that_was_not_measured() {
+    fn goals_without_measurements_are_undecided() {
         let goals = goals(&table(&[]));
         assert_eq!(goals.len(), 26);
-        // Limits that are numbers stand, but there is nothing to hold against them.
+        // Absolute limits are set, but there is no value to compare.
         assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
     }
 
     #[test]
-    fn goals_are_ratios() {
+    fn goals_are_ratios_within_a_run() {
         let goals = goals(&table(&[
             (Paced, 1000, 1, Floor, ServerCpu, 4.0),
             (Paced, 5000, 1, Floor, ServerCpu, 6.0),
@@ -183,7 +186,7 @@ mod tests {
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 15"), Some(false));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least the best"), Some(true));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 0.6"), None);
-        assert_eq!(reached(&goals, "idle: KiB"), Some(true));
-        assert_eq!(reached(&goals, "sends a second"), Some(false));
+        assert_eq!(reached(&goals, "idle: memory"), Some(true));
+        assert_eq!(reached(&goals, "sends per second"), Some(false));
     }
 }

@@ -1,10 +1,10 @@
-//! What a run was made on.
+//! The machine of a run.
 
 use std::{fs, thread};
 
 use serde::Serialize;
 
-/// The machine, as `/proc` tells; empty where there is none.
+/// Facts from `/proc`. Strings are empty where a file is missing.
 #[derive(Debug, Serialize)]
 pub(crate) struct MachineInfo {
     pub(crate) cores: usize,
@@ -26,7 +26,7 @@ impl MachineInfo {
     }
 }
 
-/// The first value of `name: value`.
+/// The value of the first line `name: value`.
 fn field(text: &str, name: &str) -> String {
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
     pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned()).next().unwrap_or_default()
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_by_name() {
+    fn field_is_found_by_its_whole_name() {
         assert_eq!(field("a : 1\nmodel name\t: A CPU @ 2: 1\nmodel name : other", "model name"), "A CPU @ 2: 1");
         assert_eq!(field("a: 1", "b"), "");
     }

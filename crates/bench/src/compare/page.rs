@@ -1,4 +1,4 @@
-//! The report as one HTML file: goals, plots, and every table.
+//! The report as one HTML file: goals, plots and all tables.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(super) fn page(report: &ComparisonReport) -> String {
     _ = write!(
         html,
         "<p>{}</p><p class=\"key\"><code>{}</code>, {} cores of {}, {} MiB, Linux {}. Servers, Redis and load generator share \
-         the machine, so what counts is CPU time of the servers; how to read all this is told in docs/BENCHMARKS.md.</p>",
+         the machine, so what counts is CPU time of the servers; docs/BENCHMARKS.md explains how to read the figures.</p>",
         escape(&report.summary()),
         escape(&report.command),
         machine.cores,
@@ -37,9 +37,9 @@ pub(super) fn page(report: &ComparisonReport) -> String {
         _ = write!(html, "<tr><td>{}<td>{}</tr>", escape(name), escape(version));
     }
     for (peer, why) in &report.missing {
-        _ = write!(html, "<tr><td>{peer}<td>could not be had: {}</tr>", escape(why));
+        _ = write!(html, "<tr><td>{peer}<td>not available: {}</tr>", escape(why));
     }
-    html += "</table><p>In none of the registries, so not compared: ";
+    html += "</table><p>Not compared, because no package registry has them: ";
     html += &report.unavailable_systems.join(", ");
     html + ".</p></html>\n"
 }
@@ -68,13 +68,13 @@ fn plots(report: &ComparisonReport) -> String {
         let plot = |title: &str, axis, workload, figure| {
             over_sockets(report, &format!("{title}, {of}"), axis, workload, instances, figure)
         };
-        html += &plot("CPU of the servers for a delivery, paced, µs", Axis::FromZero, Paced, ServerCpu);
-        html += &plot("Deliveries a second, flat out (logarithmic)", Axis::Logarithmic, Flat, Deliveries);
-        html += &plot("p99 of the delivery time, paced, ms (logarithmic)", Axis::Logarithmic, Paced, P99);
+        html += &plot("CPU time of the servers per delivery, paced, µs", Axis::FromZero, Paced, ServerCpu);
+        html += &plot("Deliveries per second, flat out (logarithmic)", Axis::Logarithmic, Flat, Deliveries);
+        html += &plot("p99 latency, paced, ms (logarithmic)", Axis::Logarithmic, Paced, P99);
     }
     for (title, workload, figure) in [
-        ("Memory of an idle socket, KiB", Idle, Memory),
-        ("CPU of a handshake, µs", Workload::Connect, Figure::ConnectCpu),
+        ("Memory per idle socket, KiB", Idle, Memory),
+        ("CPU time per handshake, µs", Workload::Connect, Figure::ConnectCpu),
     ] {
         let value = |peer: &Peer| Some((*peer, report.rows.get(workload, 0, 1, *peer, figure)?));
         let values: Vec<_> = Peer::all().iter().filter_map(value).collect();
@@ -85,7 +85,7 @@ fn plots(report: &ComparisonReport) -> String {
     html
 }
 
-/// A figure over the number of sockets; nothing where less than two numbers were measured.
+/// A plot of a figure over the number of sockets. Empty if fewer than two numbers were measured.
 fn over_sockets(
     report: &ComparisonReport,
     title: &str,
@@ -148,7 +148,7 @@ mod tests {
     use crate::compare::report::tests::report;
 
     #[test]
-    fn the_page_shows_everything_and_escapes_it() {
+    fn page_contains_all_results_escaped() {
         let page = page(&report());
         for expected in
             ["1 &amp; 2", "ended: &lt;killed>", "<svg", "not measured", "cargo xtask bench --quick", "20000"]

@@ -1,31 +1,31 @@
-//! What is measured: who takes part, which loads they get, and in which order. Pure.
+//! The plan: peers, workloads, sizes and their order. Pure.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// Who is measured. The floor is what the kernel costs; see `trunkline-bench floor`.
+/// A server that is measured. The floor shows the cost of the kernel; see `trunkline-bench floor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Peer {
-    /// One write for each delivery, and nothing else.
+    /// The floor with one write per delivery.
     Floor,
-    /// All that is pending for a socket in one write.
+    /// The floor with one write for all pending messages of a socket.
     FloorBatched,
-    /// Socket.IO, fan-out by Redis pub/sub.
+    /// Socket.IO with fan-out by Redis pub/sub.
     SocketioRedis,
-    /// Socket.IO, fan-out by a Redis stream, with connection state recovery.
+    /// Socket.IO with fan-out by a Redis stream and connection state recovery.
     SocketioStreams,
-    /// socketioxide, fan-out by Redis pub/sub.
+    /// socketioxide with fan-out by Redis pub/sub.
     Socketioxide,
-    /// nginx with nchan, fan-out by Redis.
+    /// nginx and nchan with fan-out by Redis.
     Nchan,
-    /// nats-server over WebSocket, no Redis.
+    /// nats-server over WebSocket, without Redis.
     Nats,
-    /// This project.
+    /// Trunkline.
     Trunkline,
-    /// Its routes in somebody's App; see the gateway's example of that name.
+    /// Trunkline's routes in an actix-web App; see the gateway's example `mounted`.
     TrunklineMounted,
 }
 
@@ -34,7 +34,7 @@ impl Peer {
         Self::value_variants()
     }
 
-    /// Those that Trunkline is compared with: neither the floor nor itself.
+    /// The peers that Trunkline is compared with: neither the floor nor Trunkline.
     pub(crate) fn rivals() -> impl Iterator<Item = Self> {
         Self::all().iter().copied().filter(|peer| !peer.is_floor() && !peer.is_ours())
     }
@@ -47,7 +47,7 @@ impl Peer {
         matches!(self, Self::Floor | Self::FloorBatched)
     }
 
-    /// What the load generator calls its protocol.
+    /// The load generator's name of its protocol.
     pub(crate) fn dialect(self) -> &'static str {
         match self {
             Self::Floor | Self::FloorBatched => "floor",
@@ -59,13 +59,13 @@ impl Peer {
         }
     }
 
-    /// Whether its instances pass messages on by Redis.
+    /// Whether its instances exchange messages through Redis.
     pub(crate) fn has_redis(self) -> bool {
         !self.is_floor() && self != Self::Nats
     }
 }
 
-/// Shows the name that the command line takes.
+/// The name on the command line.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show(self, f)
@@ -76,30 +76,30 @@ impl fmt::Display for Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Workload {
-    /// One room, 20,000 deliveries a second offered: the cost of a delivery, and its time.
+    /// One room, 20,000 deliveries per second: CPU per delivery and latency.
     Paced,
-    /// One room, as fast as it goes, with a bounded number of messages under way.
+    /// One room at the highest rate, with a bounded number of undelivered messages.
     Flat,
-    /// Many rooms of five, one message a second in each.
+    /// Many rooms of five, one message per second in each.
     Rooms,
-    /// Sockets that are logged in and say nothing: memory.
+    /// Logged-in sockets without messages: memory.
     Idle,
-    /// Handshakes as fast as they go, with the look-up of the session where there is one.
+    /// Handshakes at the highest rate, with a session lookup where there are sessions.
     Connect,
-    /// Acknowledged sends into one room, as fast as they go, with hardly anybody reading.
+    /// Acknowledged sends to one room at the highest rate, with few readers.
     Publish,
-    /// A thousand rooms of one, all at one of three instances: what the other two spend.
+    /// 1,000 rooms of one, all on one of three instances: CPU of the other two.
     Bystander,
-    /// Rooms of very different sizes, sends, joins and leaves.
+    /// Rooms of different sizes with sends, joins and leaves.
     Mixed,
-    /// All sockets lost at once and back, with their positions where there are any, while somebody writes.
+    /// A reconnect storm: all sockets close at once and reconnect, with their positions where supported, during sends.
     Herd,
-    /// One of three servers is killed while 1,000 clients read: what each of them missed.
+    /// One of three servers is killed while 1,000 clients read: messages that each client misses.
     Recovery,
 }
 
 impl Workload {
-    /// Whether this peer can do it at all.
+    /// Whether the peer supports this workload.
     fn suits(self, peer: Peer) -> bool {
         use Peer::{FloorBatched, Nats, SocketioRedis, SocketioStreams, Trunkline, TrunklineMounted};
         match self {
@@ -107,7 +107,7 @@ impl Workload {
             _ if peer == TrunklineMounted => false,
             Self::Flat => true,
             Self::Paced | Self::Rooms | Self::Idle | Self::Connect => peer != FloorBatched,
-            // NATS acknowledges nothing.
+            // NATS has no acknowledgements.
             Self::Publish => !peer.is_floor() && peer != Nats,
             Self::Bystander | Self::Mixed | Self::Herd => !peer.is_floor(),
             Self::Recovery => [SocketioRedis, SocketioStreams, Trunkline].contains(&peer),
@@ -115,7 +115,7 @@ impl Workload {
     }
 }
 
-/// Shows the name that the command line takes.
+/// The name on the command line.
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show(self, f)
@@ -127,12 +127,12 @@ fn show(value: &impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.pad(value.as_ref().map_or("", |value| value.get_name()))
 }
 
-/// Paced: deliveries a second.
-const RATE: u32 = 20_000;
-/// Paced: least messages in a window.
-const MESSAGES: u32 = 24;
+/// `paced`: deliveries per second.
+const PACED_DELIVERIES_PER_S: u32 = 20_000;
+/// `paced`: minimum number of messages in a window.
+const PACED_MIN_MESSAGES: u32 = 24;
 
-/// A workload in one size: what is measured of each peer, one after another.
+/// A workload in one size. All peers are measured in it, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct BenchCell {
     pub(crate) workload: Workload,
@@ -146,21 +146,21 @@ impl BenchCell {
         Self { workload, sockets, rooms, instances }
     }
 
-    /// Whether this peer takes part. The floor has one instance, and so has what is mounted.
+    /// Whether the peer takes part. The floor and the mounted gateway have one instance only.
     pub(crate) fn suits(&self, peer: Peer) -> bool {
         let alone = peer.is_floor() || peer == Peer::TrunklineMounted;
         self.workload.suits(peer) && (self.instances == 1 || !alone)
     }
 
-    /// What the load generator is told beside where the servers are.
-    pub(crate) fn arguments(&self, scale: BenchPlan) -> Vec<String> {
+    /// Arguments of `trunkline-bench load`, except targets and process ids.
+    pub(crate) fn arguments(&self, plan: BenchPlan) -> Vec<String> {
         let workload = match self.workload {
             Workload::Bystander => Workload::Rooms,
             other => other,
         };
-        let seconds = self.seconds(scale).to_string();
+        let seconds = self.seconds(plan).to_string();
         let (sockets, rooms, workload) = (self.sockets.to_string(), self.rooms.to_string(), workload.to_string());
-        let rate = RATE.to_string();
+        let rate = PACED_DELIVERIES_PER_S.to_string();
         let mut arguments = vec!["--workload", &workload, "--sockets", &sockets, "--rooms", &rooms, "--for", &seconds];
         match self.workload {
             Workload::Paced => arguments.extend(["--rate", &rate]),
@@ -172,38 +172,37 @@ impl BenchCell {
         arguments.into_iter().map(str::to_owned).collect()
     }
 
-    /// Length of the measured window. A message to many sockets takes its time: paced, the window is as long as
-    /// [`MESSAGES`] of them take, or the one that its edges cut would count for too much.
-    fn seconds(&self, scale: BenchPlan) -> u32 {
+    /// Length of the measured window in seconds. A `paced` window contains at least [`PACED_MIN_MESSAGES`], because a
+    /// message that crosses the window's edges would otherwise distort the figures of large rooms.
+    fn seconds(&self, plan: BenchPlan) -> u32 {
         match self.workload {
-            Workload::Paced => scale.seconds().max(MESSAGES * self.sockets / RATE),
-            _ => scale.seconds(),
+            Workload::Paced => plan.seconds().max(PACED_MIN_MESSAGES * self.sockets / PACED_DELIVERIES_PER_S),
+            _ => plan.seconds(),
         }
     }
 }
 
-/// Shows it as `paced 1000×1`: sockets and instances.
+/// For example `paced 1000×1`: workload, sockets and instances.
 impl fmt::Display for BenchCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{} {}×{}", self.workload, self.sockets, self.instances))
     }
 }
 
-/// How much is measured.
+/// The amount of measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BenchPlan {
-    /// To see whether anything has changed much.
+    /// To notice large changes.
     Quick,
-    /// What reports are made of.
+    /// For reports.
     Full,
 }
 
 impl BenchPlan {
-    /// How many of the cells, from the first, are measured again in each later round where nobody chose others: all that
-    /// goals compare.
+    /// Number of cells, from the first, that later rounds measure again by default: those that goals compare.
     pub(crate) const REPEATED: usize = 12;
 
-    /// Length of a measured window, where the cell needs no longer one.
+    /// Minimum length of a measured window in seconds.
     fn seconds(self) -> u32 {
         match self {
             Self::Quick => 2,
@@ -211,7 +210,7 @@ impl BenchPlan {
         }
     }
 
-    /// All cells of the first round. What goals compare comes first: time may run out.
+    /// All cells of the first round. Cells that goals compare come first, because the time may run out.
     pub(crate) fn cells(self) -> &'static [BenchCell] {
         use Workload::{Bystander, Connect, Flat, Herd, Idle, Mixed, Paced, Publish, Recovery, Rooms};
         const QUICK: &[BenchCell] = &[
@@ -268,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_is_one_process_and_not_its_own_rival() {
+    fn floor_has_one_instance_and_is_not_its_own_rival() {
         assert!(BenchPlan::Full.cells().iter().filter(|cell| cell.instances > 1).all(|cell| !cell.suits(Peer::Floor)));
         assert_eq!(Peer::rivals().count(), Peer::all().len() - 4);
     }
 
     #[test]
-    fn a_cell_becomes_arguments() {
+    fn cell_is_converted_to_load_arguments() {
         let arguments = |cell: BenchCell, scale| cell.arguments(scale).join(" ");
         assert_eq!(
             arguments(BenchCell::new(Workload::Bystander, 1000, 1000, 3), BenchPlan::Full),

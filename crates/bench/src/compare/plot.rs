@@ -1,11 +1,11 @@
-//! Plots as SVG, drawn by hand. Pure.
+//! Plots as SVG. Pure.
 
 use std::fmt::Write as _;
 
 use super::{plan::Peer, report::shown};
 use trunkline_chaos::html::escape;
 
-/// Size of the drawing and of its frame, in SVG units.
+/// Size of the drawing and width of its margins, in SVG units.
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 60.0;
@@ -13,28 +13,28 @@ const RIGHT: f64 = 150.0;
 const BOTTOM: f64 = 26.0;
 const TOP: f64 = 12.0;
 
-/// How a value is put on the vertical axis.
+/// Scale of the vertical axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Axis {
     FromZero,
-    /// For values that differ by orders of magnitude.
+    /// For values of different orders of magnitude.
     Logarithmic,
 }
 
-/// One peer's values over the columns; nothing where it was not measured.
+/// The values of one peer per column. `None` where it was not measured.
 pub(super) struct PlotSeries {
     pub(super) peer: Peer,
     pub(super) values: Vec<Option<f64>>,
 }
 
-/// A line a peer. The columns stand at equal distances.
+/// A line plot with one line per peer and equally spaced columns.
 pub(super) fn lines(title: &str, axis: Axis, columns: &[String], series: &[PlotSeries]) -> String {
     let values = || series.iter().flat_map(|one| one.values.iter().copied().flatten()).filter(|value| *value > 0.0);
     let most = values().fold(f64::MIN_POSITIVE, f64::max);
     let least = values().fold(most, f64::min);
     let scaled = |value: f64| match axis {
         Axis::FromZero => value / most,
-        // A decade below the smallest, so that its points stand clear of the frame.
+        // The axis begins at half of the smallest value, so that its points do not touch the frame.
         Axis::Logarithmic => (value * 2.0 / least).log10().max(0.0) / (most * 2.0 / least).log10(),
     };
     let y = |value: f64| HEIGHT - BOTTOM - scaled(value) * (HEIGHT - BOTTOM - TOP);
@@ -81,7 +81,7 @@ pub(super) fn lines(title: &str, axis: Axis, columns: &[String], series: &[PlotS
     close(svg, title, series.iter().map(|one| one.peer))
 }
 
-/// A bar a peer.
+/// A bar plot with one bar per peer.
 pub(super) fn bars(title: &str, values: &[(Peer, f64)]) -> String {
     let most = values.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let width = (WIDTH - LEFT) / values.len().max(1) as f64;
@@ -117,7 +117,7 @@ fn grid(y: f64, label: &str) -> String {
     )
 }
 
-/// Ends a drawing with the names of its lines.
+/// Ends a drawing with its legend.
 fn close(mut svg: String, title: &str, peers: impl Iterator<Item = Peer>) -> String {
     for (ports, peer) in peers.enumerate() {
         let (x, y) = (WIDTH - RIGHT + 10.0, TOP + 8.0 + ports as f64 * 18.0);
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plot_of_nothing_is_a_plot() {
+    fn plot_without_values_is_valid() {
         for axis in [Axis::FromZero, Axis::Logarithmic] {
             let svg = lines("a < b", axis, &[], &[PlotSeries { peer: Peer::Nats, values: vec![None] }]);
             assert!(svg.contains("a &lt; b") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn more_is_higher() {
+    fn larger_values_are_drawn_higher() {
         let values = vec![Some(1.0), None, Some(1000.0)];
         let svg = lines(
             "t",

@@ -1,4 +1,4 @@
-//! What came of a run: tables for people, JSON, and a page.
+//! The results of a run as text, JSON and HTML.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
@@ -16,7 +16,7 @@ use trunkline_chaos::{RecoveryResult, html};
 
 use crate::error::Result;
 
-/// Systems that belong beside the others and are in none of the registries that are used here.
+/// Systems that should be compared and that no package registry has.
 pub(crate) const UNAVAILABLE_SYSTEMS: [&str; 3] = ["Centrifugo", "AnyCable", "Phoenix"];
 
 pub(super) const RECOVERY_TITLE: &str =
@@ -24,26 +24,26 @@ pub(super) const RECOVERY_TITLE: &str =
 pub(super) const RECOVERY_HEADINGS: [&str; 8] =
     ["acknowledged", "delivered", "lost", "duplicated", "sockets cut", "never back", "p50 ms", "p99 ms"];
 
-/// A run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct ComparisonReport {
-    /// As it was typed.
+    /// The command line.
     pub(crate) command: String,
     pub(crate) machine: MachineInfo,
     pub(crate) versions: BTreeMap<&'static str, String>,
-    /// Peers that could not be had on this machine, and why.
+    /// Peers that are not available on this machine, with the reason.
     pub(crate) missing: BTreeMap<Peer, String>,
-    /// Systems that nobody gets from npm, crates.io, PyPI or Debian.
+    /// Systems that npm, crates.io, PyPI and Debian do not have.
     pub(crate) unavailable_systems: [&'static str; 3],
     pub(crate) rows: ResultTable,
     pub(crate) recovery: BTreeMap<Peer, RecoveryResult>,
     pub(crate) goals: Vec<Goal>,
-    /// Measurements that were left out because the time was over.
+    /// Number of measurements that were left out because the time was over.
     pub(crate) left_out: usize,
     pub(crate) seconds: u64,
 }
 
-/// The columns of a workload's table.
+/// Columns of a workload's table.
 pub(super) fn columns(workload: Workload) -> &'static [Figure] {
     use Figure::{
         ConnectCpu, Connects, Deliveries, Lost, Memory, P50, P99, RedisCpu, RedisPerSend, Sends, ServerCpu, TotalCpu,
@@ -58,7 +58,7 @@ pub(super) fn columns(workload: Workload) -> &'static [Figure] {
     }
 }
 
-/// What a table of a cell is called.
+/// Title of a cell's table.
 pub(super) fn title(cell: &BenchCell) -> String {
     let BenchCell { workload, sockets, rooms, instances } = *cell;
     let rooms = if rooms == 1 { "one room".to_owned() } else { format!("{rooms} rooms") };
@@ -66,7 +66,7 @@ pub(super) fn title(cell: &BenchCell) -> String {
     format!("{workload}: {sockets} sockets, {rooms}, {instances}")
 }
 
-/// Three digits are more than such figures hold.
+/// Formats a value with about three significant digits, which is the precision of the figures.
 pub(super) fn shown(value: f64) -> String {
     match value.abs() {
         size if size >= 1_000_000.0 => format!("{:.2}M", value / 1e6),
@@ -92,7 +92,7 @@ impl Goal {
 }
 
 impl ComparisonReport {
-    /// Everything as text.
+    /// All tables and goals as text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for cell in self.rows.cells() {
@@ -105,9 +105,13 @@ impl ComparisonReport {
             _ = write!(text, "\n  {:<13}{value:>8} against {limit:>7}  {}", goal.word(), goal.what);
         }
         for (peer, why) in &self.missing {
-            _ = write!(text, "\n{peer} could not be had: {why}");
+            _ = write!(text, "\n{peer} is not available: {why}");
         }
-        _ = write!(text, "\nIn none of the registries, so not compared: {}.", self.unavailable_systems.join(", "));
+        _ = write!(
+            text,
+            "\nNot compared, because no package registry has them: {}.",
+            self.unavailable_systems.join(", ")
+        );
         text
     }
 
@@ -146,12 +150,12 @@ impl ComparisonReport {
         text + "\n"
     }
 
-    /// How many goals were reached, how many not, and how many not measured.
+    /// Numbers of goals that were reached, not reached and not measured, in one line.
     pub(crate) fn summary(&self) -> String {
         let count = |reached| self.goals.iter().filter(|goal| goal.reached == reached).count();
         let errors = self.rows.0.iter().filter(|row| row.error.is_some()).count();
         format!(
-            "{} goals reached, {} not, {} not measured; {errors} measurements failed, {} left out for want of time; {} s",
+            "{} goals reached, {} not, {} not measured; {errors} measurements failed, {} left out because the time was over; {} s",
             count(Some(true)),
             count(Some(false)),
             count(None),
@@ -160,7 +164,7 @@ impl ComparisonReport {
         )
     }
 
-    /// `report.json` and `report.html`.
+    /// Writes `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         Ok(html::write(folder, self, &page::page(self))?)
     }
@@ -174,7 +178,7 @@ pub(super) fn recovery_columns(result: &RecoveryResult) -> [String; 8] {
     [a, b, c, d, e, f, p50, p99]
 }
 
-/// Least and most of the workload's figure, where it was taken more than once.
+/// Minimum and maximum of the workload's main figure, if it was measured more than once.
 pub(super) fn spread(row: &TableRow) -> String {
     match row.figures.get(&row.cell.workload.figure()) {
         Some(spread) if spread.rounds > 1 => format!("  {} … {}", shown(spread.min), shown(spread.max)),
@@ -225,7 +229,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_text_has_every_row_its_error_and_all_goals() {
+    fn text_has_all_rows_errors_and_goals() {
         let text = report().text();
         for expected in
             ["paced: 1000 sockets, one room, 1 instance", "server µs", "4.10 … 4.50", "! more", "no pip", "Centrifugo"]
@@ -237,7 +241,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_json_can_be_read_by_others() {
+    fn json_has_all_results() {
         let json = serde_json::to_value(report()).unwrap();
         let row = &json["rows"][2];
         assert_eq!(
@@ -250,7 +254,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn values_have_three_significant_digits() {
         let numbers = [0.0, 0.123, 5.0, 42.34, 999.9, 12_345.0, 2_345_678.0].map(shown);
         assert_eq!(numbers, ["0", "0.12", "5.00", "42.3", "1000", "12k", "2.35M"]);
     }

@@ -1,4 +1,4 @@
-//! The figures of all cells and peers, and what is compared with what. Pure.
+//! The figures of all cells and peers, and their ratios. Pure.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ pub(crate) struct TableRow {
     #[serde(flatten)]
     pub(crate) cell: BenchCell,
     pub(crate) peer: Peer,
-    /// Medians over the rounds, with their extremes.
+    /// Medians and extremes over the rounds.
     pub(crate) figures: BTreeMap<Figure, Spread>,
-    /// The workload's figure divided by the floor's.
+    /// The workload's main figure divided by the floor's.
     pub(crate) to_floor: Option<f64>,
-    /// The workload's figure divided by the best peer's.
+    /// The workload's main figure divided by that of the best peer.
     pub(crate) to_best: Option<f64>,
-    /// Why a round of it could not be measured.
+    /// Why a round failed.
     pub(crate) error: Option<String>,
 }
 
@@ -30,17 +30,17 @@ pub(crate) struct TableRow {
 #[serde(transparent)]
 pub(crate) struct ResultTable(pub(crate) Vec<TableRow>);
 
-/// What came of one peer in one cell.
+/// The measurements of one peer in one cell.
 #[derive(Debug, Default)]
 pub(crate) struct CellRounds {
-    /// Of each round that could be measured.
+    /// Figures of each round that succeeded.
     pub(crate) figures: Vec<FigureValues>,
-    /// Why another could not be.
+    /// Why another round failed.
     pub(crate) error: Option<String>,
 }
 
 impl ResultTable {
-    /// Takes the medians, and then the ratios between them. Rows come in the order of `cells`.
+    /// Computes the medians and their ratios. Rows are in the order of `cells`.
     pub(crate) fn new(cells: &[BenchCell], mut measured: BTreeMap<(BenchCell, Peer), CellRounds>) -> Self {
         let mut rows = Vec::new();
         for cell in cells {
@@ -59,7 +59,7 @@ impl ResultTable {
         table
     }
 
-    /// A median. `sockets` is 0 where it does not matter.
+    /// The median of a figure. `sockets` 0 selects any number of sockets.
     pub(crate) fn get(
         &self,
         workload: Workload,
@@ -75,13 +75,13 @@ impl ResultTable {
         self.0.iter().find(is_it)?.figures.get(&figure).map(|spread| spread.median)
     }
 
-    /// The best median among the peers.
+    /// The best median of the other peers.
     pub(crate) fn best(&self, workload: Workload, sockets: u32, instances: u32, figure: Figure) -> Option<f64> {
         let all = Peer::rivals().filter_map(|peer| self.get(workload, sockets, instances, peer, figure));
         if figure.is_cost() { all.reduce(f64::min) } else { all.reduce(f64::max) }
     }
 
-    /// Flat out the floor is the one that batches. More instances are compared with the floor's one.
+    /// The ratio to the batching floor for `flat`, otherwise to the floor. The floor always has one instance.
     fn to_floor(&self, row: &TableRow) -> Option<f64> {
         let BenchCell { workload, sockets, .. } = row.cell;
         let floor = if workload == Workload::Flat { Peer::FloorBatched } else { Peer::Floor };
@@ -112,7 +112,7 @@ pub(super) mod tests {
     use super::*;
     use crate::compare::plan::BenchPlan;
 
-    /// A table of one round.
+    /// A table from figures of one round.
     pub(crate) fn table(values: &[(Workload, u32, u32, Peer, Figure, f64)]) -> ResultTable {
         let mut cells = Vec::new();
         let mut measured: BTreeMap<(BenchCell, Peer), CellRounds> = BTreeMap::new();
@@ -156,7 +156,7 @@ pub(super) mod tests {
         };
         assert_eq!(ratios(Paced, 1, Trunkline), Some((Some(1.5), Some(0.75))));
         assert_eq!(ratios(Paced, 1, Nats), Some((Some(4.0), Some(2.0))));
-        assert_eq!(ratios(Paced, 3, Trunkline), Some((Some(2.5), None)), "nobody else ran three instances");
+        assert_eq!(ratios(Paced, 3, Trunkline), Some((Some(2.5), None)), "no other peer ran three instances");
         assert_eq!(ratios(Flat, 1, Trunkline), Some((Some(0.8), Some(2.0))));
         assert_eq!(ratios(Flat, 1, Floor), Some((Some(0.1), Some(0.25))));
         assert_eq!(table.cells().len(), 3);

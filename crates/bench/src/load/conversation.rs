@@ -1,4 +1,4 @@
-//! One socket's conversation: bytes in, bytes out, and what of them counts. Pure.
+//! The protocol state of one socket: received bytes in, bytes to send and counted events out. Pure.
 
 use std::collections::VecDeque;
 
@@ -6,26 +6,26 @@ use super::deliveries::DeliveryTracker;
 use crate::{
     dialect::{AwaitedReply, ConnectParameters, Dialect, FrameMeaning, HandshakeStep},
     frame::{self, CLOSE, FramePart, FrameReader, PING, PONG},
-    http::{HEAD_MOST, HttpHead},
+    http::{HttpHead, MAX_HEAD_BYTES},
     stamp::{StampFinder, StampScanner},
 };
 
-/// Longest frame that is looked at as one, in bytes of payload. Longer ones are only searched for messages.
-const WHOLE: usize = 512;
-/// After so many nanoseconds a step that may be said again is.
-const AGAIN: u64 = 500_000_000;
+/// Maximum payload length, in bytes, of a frame that is parsed as a whole. Longer frames are only searched for messages.
+const MAX_WHOLE_BYTES: usize = 512;
+/// Time in ns after which a repeatable step is sent again.
+const REPEAT_AFTER_NS: u64 = 500_000_000;
 
-/// What all conversations share.
+/// State that all sockets of a run share.
 #[derive(Debug)]
 pub(super) struct SharedState {
     pub(super) dialect: Dialect,
     marks: StampFinder,
     pub(super) deliveries: DeliveryTracker,
-    /// Sockets whose conversation has come to where they are ready, over the whole run.
+    /// Number of times that a socket became ready, over the whole run.
     pub(super) ready: u64,
-    /// Frames that are neither messages nor acknowledgements nor signs of life.
+    /// Number of frames that are neither messages nor acknowledgements nor pings.
     pub(super) others: u64,
-    /// Nanoseconds since the run began at which something was last delivered or acknowledged.
+    /// Time of the last delivery or acknowledgement, in ns since the start of the run.
     pub(super) progress: u64,
 }
 
@@ -47,51 +47,51 @@ impl SharedState {
     }
 }
 
-/// What is still to be said before the socket is ready.
+/// The remaining steps until a socket is ready.
 #[derive(Debug, Default)]
 struct HandshakeScript {
-    /// The first was said.
+    /// The first step was sent.
     steps: VecDeque<HandshakeStep>,
-    /// When it was.
-    said: u64,
+    /// When the first step was sent, in ns.
+    sent_at: u64,
 }
 
 impl HandshakeScript {
-    /// What had to be heard was heard.
+    /// The awaited reply has arrived: sends the next step.
     fn step(&mut self, out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
         self.steps.pop_front();
-        self.say(out, shared, now);
+        self.send_next(out, shared, now);
     }
 
-    /// Says the first step. Without one, the socket is ready.
-    fn say(&mut self, out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
-        self.said = now;
+    /// Sends the first step. If there is none, the socket is ready.
+    fn send_next(&mut self, out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
+        self.sent_at = now;
         match self.steps.front() {
-            Some(next) => out.extend(&next.say),
+            Some(next) => out.extend(&next.send),
             None => shared.ready += 1,
         }
     }
 }
 
-/// The conversation of a socket, over all its connections.
+/// The protocol state of a socket, over all its connections.
 #[derive(Debug)]
 pub(super) struct Conversation {
     script: HandshakeScript,
-    /// What came of an answer in HTTP, while answers are in HTTP.
+    /// The received part of an HTTP answer, while answers are HTTP.
     answer: Option<Vec<u8>>,
     reader: FrameReader,
     scanner: StampScanner,
-    /// Bytes that are to be sent.
+    /// Bytes to send.
     pub(super) out: Vec<u8>,
-    /// Whether each message of the room is expected here.
+    /// Whether every message of the room is expected on this socket.
     expected: bool,
-    /// Whether `place` is kept.
-    sockets: bool,
-    /// PlannedSocket of the last message that was seen.
-    pub(super) place: Option<String>,
+    /// Whether `position` is updated.
+    tracks_position: bool,
+    /// Log position of the last received message.
+    pub(super) position: Option<String>,
 }
 
-/// The server ends the conversation, or refuses what was said.
+/// Why a connection ended.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ConversationEnd {
     #[error("the server answered {0}")]
@@ -101,54 +101,55 @@ pub(super) enum ConversationEnd {
 }
 
 impl Conversation {
-    /// `expected`: each message of the room is expected here. `sockets`: the place in the log is followed, to resume there.
-    pub(super) fn new(expected: bool, sockets: bool) -> Self {
+    /// `expected`: every message of the room is expected on this socket. `tracks_position`: the log position is updated, so
+    /// that the socket can resume.
+    pub(super) fn new(expected: bool, tracks_position: bool) -> Self {
         Self {
             script: HandshakeScript::default(),
             answer: None,
-            reader: FrameReader::new(WHOLE),
+            reader: FrameReader::new(MAX_WHOLE_BYTES),
             scanner: StampScanner::default(),
             out: Vec::new(),
             expected,
-            sockets,
-            place: None,
+            tracks_position,
+            position: None,
         }
     }
 
-    /// Whether everything that opens and joins is said and answered.
+    /// Whether all steps are complete.
     pub(super) fn is_ready(&self) -> bool {
         self.script.steps.is_empty()
     }
 
-    /// What it waits for, while it is not ready.
+    /// The awaited reply while the socket is not ready.
     pub(super) fn waits_for(&self) -> Option<AwaitedReply> {
-        self.script.steps.front().map(|step| step.until)
+        self.script.steps.front().map(|step| step.reply)
     }
 
-    /// Starts anew on a new connection. `join`: ready means to have joined.
+    /// Starts a new connection. With `join`, the socket is ready after it has joined.
     pub(super) fn begin(&mut self, shared: &mut SharedState, parameters: ConnectParameters<'_>, join: bool, now: u64) {
         let dialect = shared.dialect;
-        let parameters = ConnectParameters { after: self.place.as_deref(), ..parameters };
+        let parameters = ConnectParameters { after: self.position.as_deref(), ..parameters };
         let steps = dialect.opening(parameters).into_iter().chain(dialect.joining(parameters).filter(|_| join));
         self.script.steps = steps.collect();
         self.answer = Some(Vec::new());
-        (self.reader, self.scanner) = (FrameReader::new(WHOLE), StampScanner::default());
+        (self.reader, self.scanner) = (FrameReader::new(MAX_WHOLE_BYTES), StampScanner::default());
         self.out.clear();
-        self.script.say(&mut self.out, shared, now);
+        self.script.send_next(&mut self.out, shared, now);
     }
 
-    /// Says the present step again, if it is one that is said again and its time has come.
+    /// Sends the current step again if it is repeatable and its reply is late. Returns whether it did.
     pub(super) fn repeat(&mut self, now: u64) -> bool {
-        let HandshakeScript { steps, said } = &mut self.script;
-        let step = steps.front().filter(|step| step.again && *said + AGAIN < now);
-        if let Some(HandshakeStep { say, .. }) = step {
-            self.out.extend(say);
-            *said = now;
+        let HandshakeScript { steps, sent_at } = &mut self.script;
+        let step = steps.front().filter(|step| step.repeat && *sent_at + REPEAT_AFTER_NS < now);
+        if let Some(HandshakeStep { send, .. }) = step {
+            self.out.extend(send);
+            *sent_at = now;
         }
         step.is_some()
     }
 
-    /// Takes bytes that came at `now`, nanoseconds since the run began.
+    /// Handles bytes that were received at `now`, in ns since the start of the run.
     pub(super) fn take(&mut self, shared: &mut SharedState, bytes: &[u8], now: u64) -> Result<(), ConversationEnd> {
         let Some(mut answer) = self.answer.take() else { return self.frames(shared, bytes, now) };
         answer.extend(bytes);
@@ -169,8 +170,8 @@ impl Conversation {
                 _ => return Err(ConversationEnd::Refused(head.first_line().to_owned())),
             }
         }
-        if answer.len() > HEAD_MOST {
-            return Err(ConversationEnd::Refused("an answer is too long".to_owned()));
+        if answer.len() > MAX_HEAD_BYTES {
+            return Err(ConversationEnd::Refused("the answer's head is too long".to_owned()));
         }
         self.answer = Some(answer);
         Ok(())
@@ -185,7 +186,7 @@ impl Conversation {
                     let SharedState { marks, deliveries, progress, .. } = shared;
                     self.scanner.scan(marks, payload, |stamp| {
                         *progress = now;
-                        deliveries.seen(stamp, self.expected, now);
+                        deliveries.delivered(stamp, self.expected, now);
                     });
                 }
                 FramePart::Whole { opcode: PING, payload, .. } => frame::from_client(&mut self.out, PONG, payload),
@@ -197,18 +198,18 @@ impl Conversation {
                 FramePart::Whole { payload, .. } => {
                     let mut messages = 0;
                     for (_, stamp) in shared.marks.find(payload) {
-                        shared.deliveries.seen(stamp, self.expected, now);
+                        shared.deliveries.delivered(stamp, self.expected, now);
                         shared.progress = now;
                         messages += 1;
                     }
-                    // The head that a join tells is a place only for who has seen none.
-                    if self.sockets
-                        && (self.place.is_none() || messages > 0)
-                        && let Some(place) = shared.dialect.place(payload)
+                    // The head in the reply to a join is a position only for a socket that has received no message.
+                    if self.tracks_position
+                        && (self.position.is_none() || messages > 0)
+                        && let Some(position) = shared.dialect.position(payload)
                     {
-                        self.place = Some(place.to_owned());
+                        self.position = Some(position.to_owned());
                     }
-                    match shared.dialect.note(payload) {
+                    match shared.dialect.meaning(payload) {
                         FrameMeaning::Acknowledged => shared.acknowledged(now),
                         FrameMeaning::Ping => shared.dialect.pong(&mut self.out),
                         FrameMeaning::Refused => {
@@ -216,7 +217,7 @@ impl Conversation {
                         }
                         FrameMeaning::Other => shared.others += u64::from(messages == 0),
                     }
-                    if let Some(HandshakeStep { until: AwaitedReply::Heard(what), .. }) = self.script.steps.front()
+                    if let Some(HandshakeStep { reply: AwaitedReply::Frame(what), .. }) = self.script.steps.front()
                         && memchr::memmem::find(payload, what.as_bytes()).is_some()
                     {
                         self.script.step(&mut self.out, shared, now);
@@ -236,7 +237,7 @@ mod tests {
         stamp::Stamp,
     };
 
-    const SEAT: ConnectParameters<'_> =
+    const PARAMETERS: ConnectParameters<'_> =
         ConnectParameters { role: SocketRole::Member, room: "bench-0", host: "h", cookie: "", after: None };
 
     fn server(text: &str) -> Vec<u8> {
@@ -245,28 +246,28 @@ mod tests {
         bytes
     }
 
-    fn heard(conversation: &mut Conversation) -> Vec<String> {
+    fn sent_texts(conversation: &mut Conversation) -> Vec<String> {
         let (bytes, mut texts) = (std::mem::take(&mut conversation.out), Vec::new());
-        let (mut reader, mut rest) = (FrameReader::new(WHOLE), &bytes[..]);
+        let (mut reader, mut rest) = (FrameReader::new(MAX_WHOLE_BYTES), &bytes[..]);
         while let Some(FramePart::Whole { mask, payload, .. }) = reader.next(&mut rest) {
             texts.push(String::from_utf8(unmasked(payload, mask.unwrap()).collect()).unwrap());
         }
         texts
     }
 
-    /// A conversation with Trunkline up to where it has joined, with all bytes in pieces of `cut`.
+    /// A Trunkline conversation up to where it has joined, received in pieces of `cut` bytes.
     fn joined(cut: usize) -> (Conversation, SharedState) {
         let (mut conversation, mut shared) = (Conversation::new(true, true), SharedState::new(Dialect::Trunkline));
-        conversation.begin(&mut shared, SEAT, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, true, 0);
         assert!(conversation.out.starts_with(b"GET /ws HTTP/1.1\r\n"));
         conversation.out.clear();
         let welcome = [b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), server(r#"{"type":"welcome"}"#)].concat();
         welcome.chunks(cut).for_each(|chunk| conversation.take(&mut shared, chunk, 1).unwrap());
-        assert_eq!(heard(&mut conversation), [r#"{"type":"join","room":"bench-0","recent":0}"#]);
+        assert_eq!(sent_texts(&mut conversation), [r#"{"type":"join","room":"bench-0","recent":0}"#]);
         assert_eq!((conversation.is_ready(), shared.ready), (false, 0));
         let joined = server(r#"{"type":"joined","room":"bench-0","resumed":false,"head":"1-1"}"#);
         joined.chunks(cut).for_each(|chunk| conversation.take(&mut shared, chunk, 2).unwrap());
-        assert_eq!((conversation.is_ready(), shared.ready, conversation.place.as_deref()), (true, 1, Some("1-1")));
+        assert_eq!((conversation.is_ready(), shared.ready, conversation.position.as_deref()), (true, 1, Some("1-1")));
         (conversation, shared)
     }
 
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_cut_messages_and_acknowledgements_count_and_pings_are_answered() {
+    fn messages_and_acknowledgements_are_counted_wherever_the_stream_is_split() {
         for cut in [1, 2, 7, 100, 10_000] {
             let (mut conversation, mut shared) = joined(cut);
             shared.deliveries.open_window();
@@ -294,26 +295,26 @@ mod tests {
             bytes.chunks(cut).for_each(|chunk| conversation.take(&mut shared, chunk, 3).unwrap());
             let counts = shared.deliveries.counts();
             assert_eq!((counts.delivered, counts.lost, counts.acknowledged), (2, 0, 1));
-            assert_eq!(heard(&mut conversation), [r#"{"type":"pong"}"#, "hi"]);
-            assert_eq!(conversation.place.as_deref(), Some("1-1"));
+            assert_eq!(sent_texts(&mut conversation), [r#"{"type":"pong"}"#, "hi"]);
+            assert_eq!(conversation.position.as_deref(), Some("1-1"));
         }
     }
 
     #[test]
-    fn who_comes_back_tells_the_place() {
+    fn reconnecting_socket_sends_its_position() {
         let (mut conversation, mut shared) = joined(1000);
-        conversation.begin(&mut shared, SEAT, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, true, 0);
         conversation.out.clear();
         conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
         conversation.take(&mut shared, &server(r#"{"type":"welcome"}"#), 1).unwrap();
-        assert_eq!(heard(&mut conversation), [r#"{"type":"join","room":"bench-0","recent":0,"after":"1-1"}"#]);
-        // What was missed has not come yet.
+        assert_eq!(sent_texts(&mut conversation), [r#"{"type":"join","room":"bench-0","recent":0,"after":"1-1"}"#]);
+        // The missed messages have not arrived yet.
         conversation.take(&mut shared, &server(r#"{"type":"joined","resumed":true,"head":"1-9"}"#), 1).unwrap();
-        assert_eq!(conversation.place.as_deref(), Some("1-1"));
+        assert_eq!(conversation.position.as_deref(), Some("1-1"));
     }
 
     #[test]
-    fn a_message_split_over_pieces_of_a_long_frame_counts_once() {
+    fn message_split_over_pieces_of_a_long_frame_counts_once() {
         let (mut conversation, mut shared) = (Conversation::new(true, false), SharedState::new(Dialect::Nats));
         shared.deliveries.open_window();
         let texts: Vec<_> = (0..9).map(|number| Stamp { number, intended: 0 }.text()).collect();
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn refusals_end_the_conversation() {
         let (mut conversation, mut shared) = (Conversation::new(true, false), SharedState::new(Dialect::Trunkline));
-        conversation.begin(&mut shared, SEAT, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, true, 0);
         let answer = conversation.take(&mut shared, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}", 1);
         assert_eq!(answer, Err(ConversationEnd::Refused("HTTP/1.1 401 Unauthorized".to_owned())));
         let (mut conversation, mut shared) = joined(1000);
@@ -343,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn posts_are_acknowledged_by_their_answers() {
+    fn http_answers_acknowledge_posts() {
         let (mut conversation, mut shared) = (Conversation::new(false, false), SharedState::new(Dialect::Nchan));
-        conversation.begin(&mut shared, ConnectParameters { role: SocketRole::Writer, ..SEAT }, true, 0);
+        conversation.begin(&mut shared, ConnectParameters { role: SocketRole::Writer, ..PARAMETERS }, true, 0);
         assert_eq!((conversation.is_ready(), shared.ready), (true, 1));
         shared.deliveries.open_window();
         let answers = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nqueue".repeat(3);
@@ -355,16 +356,16 @@ mod tests {
     }
 
     #[test]
-    fn a_join_that_is_not_answered_is_said_again_and_counts_once() {
+    fn join_without_a_reply_is_repeated_and_counts_once() {
         let (mut conversation, mut shared) = (Conversation::new(true, false), SharedState::new(Dialect::Socketio));
-        conversation.begin(&mut shared, SEAT, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, true, 0);
         conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
         conversation.take(&mut shared, &server(r#"0{"sid":"a"}"#), 1).unwrap();
         conversation.out.clear();
         conversation.take(&mut shared, &server(r#"40{"sid":"b"}"#), 5).unwrap();
-        assert_eq!(heard(&mut conversation), [r#"420["join","bench-0"]"#]);
-        assert!(!conversation.repeat(AGAIN) && conversation.repeat(AGAIN + 6));
-        assert_eq!(heard(&mut conversation), [r#"420["join","bench-0"]"#]);
+        assert_eq!(sent_texts(&mut conversation), [r#"420["join","bench-0"]"#]);
+        assert!(!conversation.repeat(REPEAT_AFTER_NS) && conversation.repeat(REPEAT_AFTER_NS + 6));
+        assert_eq!(sent_texts(&mut conversation), [r#"420["join","bench-0"]"#]);
         for _ in 0..2 {
             conversation.take(&mut shared, &server(r#"430["joined"]"#), 9).unwrap();
         }

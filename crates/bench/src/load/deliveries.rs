@@ -1,4 +1,4 @@
-//! What was sent, and what of it came.
+//! Counts sent messages and their deliveries.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -6,22 +6,22 @@ use hdrhistogram::Histogram;
 
 use crate::stamp::Stamp;
 
-/// Longest latency that is told apart, in microseconds: a minute.
-const LATENCY_MOST: u64 = 60_000_000;
+/// Maximum latency that the histogram distinguishes, in µs: one minute.
+const MAX_LATENCY_US: u64 = 60_000_000;
 
-/// The book of a run. Times are nanoseconds since the run began.
+/// Tracks which deliveries of each message are outstanding. Times are ns since the start of the run.
 #[derive(Debug)]
 pub(super) struct DeliveryTracker {
-    /// Number of the first message of `open`.
+    /// Number of the first message in `open`.
     first: u32,
-    /// Messages from the oldest on that is not complete, each with the deliveries that are still expected. As long as
-    /// what is under way; a message that is lost keeps all that were sent after it, four bytes each.
+    /// Expected deliveries that are outstanding, per message, beginning with the oldest incomplete message. A lost message
+    /// keeps all later messages in this queue, at four bytes each.
     open: VecDeque<u32>,
-    /// Of `open`, those not complete.
+    /// Number of incomplete messages in `open`.
     incomplete: u32,
-    /// Up to here messages are not waited for any more.
+    /// Number of the first message that is still waited for.
     written_off: u32,
-    /// Numbers of the messages that were sent inside the window.
+    /// Numbers of the messages that were sent in the measured window.
     window: Range<u32>,
     /// Whether the window is open.
     counting: bool,
@@ -30,16 +30,16 @@ pub(super) struct DeliveryTracker {
     latency: Histogram<u64>,
 }
 
-/// What happened inside the window.
+/// Counts of the measured window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WindowCounts {
     pub(super) sent: u64,
     pub(super) acknowledged: u64,
-    /// Deliveries that came while the window was open.
+    /// Deliveries while the window was open.
     pub(super) delivered: u64,
-    /// Deliveries of messages of the window that have not come until now.
+    /// Outstanding deliveries of messages that were sent in the window.
     pub(super) lost: u64,
-    /// Deliveries beyond those expected.
+    /// Deliveries in excess of those expected.
     pub(super) repeated: u64,
 }
 
@@ -54,7 +54,7 @@ impl DeliveryTracker {
             counting: false,
             acknowledged: 0,
             counts: WindowCounts::default(),
-            latency: Histogram::new_with_bounds(1, LATENCY_MOST, 3)
+            latency: Histogram::new_with_bounds(1, MAX_LATENCY_US, 3)
                 .expect("the bounds are in order, three digits allowed"),
         }
     }
@@ -64,7 +64,7 @@ impl DeliveryTracker {
         self.first + self.open.len() as u32
     }
 
-    /// The next message was sent; so many deliveries are expected of it.
+    /// Records that the next message was sent, with its number of expected deliveries.
     pub(super) fn sent(&mut self, expected: u32) {
         self.open.push_back(expected);
         self.incomplete += u32::from(expected > 0);
@@ -76,8 +76,8 @@ impl DeliveryTracker {
         self.counts.acknowledged += u64::from(self.counting);
     }
 
-    /// A message came. `expected`: to a socket that is counted among those it is expected at.
-    pub(super) fn seen(&mut self, stamp: Stamp, expected: bool, now: u64) {
+    /// Records a delivery. `expected`: the socket is one of those that the message is expected on.
+    pub(super) fn delivered(&mut self, stamp: Stamp, expected: bool, now: u64) {
         self.counts.delivered += u64::from(self.counting);
         if self.window.contains(&stamp.number) {
             self.latency.saturating_record((now.saturating_sub(stamp.intended) / 1000).max(1));
@@ -103,44 +103,44 @@ impl DeliveryTracker {
         }
     }
 
-    /// Messages that have not come everywhere, and are waited for.
+    /// Number of messages that are waited for and not delivered everywhere.
     pub(super) fn incomplete(&self) -> u32 {
         self.incomplete
     }
 
-    /// Messages that were not acknowledged, over the whole run.
+    /// Number of messages that are not acknowledged, over the whole run.
     pub(super) fn unacknowledged(&self) -> u32 {
         self.next().saturating_sub(self.acknowledged)
     }
 
-    /// Stops waiting for what has not come until now. It still counts if it comes, and is lost if not.
+    /// Stops waiting for all outstanding deliveries. They are counted if they arrive, and are lost otherwise.
     pub(super) fn write_off(&mut self) {
         self.written_off = self.next();
         self.incomplete = 0;
         self.acknowledged = self.next();
     }
 
-    /// From now on everything counts.
+    /// Starts the measured window.
     pub(super) fn open_window(&mut self) {
         self.counting = true;
         self.counts = WindowCounts::default();
         self.window = self.next()..u32::MAX;
     }
 
-    /// Messages that are sent from now on do not count, deliveries only of those before.
+    /// Ends the measured window. Later messages do not count; deliveries of earlier messages do.
     pub(super) fn close_window(&mut self) {
         self.counting = false;
         self.window.end = self.next();
     }
 
-    /// The counts, with what is missing now as lost.
+    /// The counts, with outstanding deliveries as lost.
     pub(super) fn counts(&self) -> WindowCounts {
         let numbered = (self.first..).zip(&self.open);
         let lost = numbered.filter(|(number, _)| self.window.contains(number)).map(|(_, missing)| u64::from(*missing));
         WindowCounts { lost: lost.sum(), ..self.counts }
     }
 
-    /// Latencies of the deliveries of the window's messages, in microseconds.
+    /// Latencies of deliveries of the window's messages, in µs.
     pub(super) fn latency(&self) -> &Histogram<u64> {
         &self.latency
     }
@@ -151,11 +151,11 @@ mod tests {
     use super::*;
 
     fn see(deliveries: &mut DeliveryTracker, number: u32, times: usize) {
-        (0..times).for_each(|_| deliveries.seen(Stamp { number, intended: 1_000_000 }, true, 3_000_000));
+        (0..times).for_each(|_| deliveries.delivered(Stamp { number, intended: 1_000_000 }, true, 3_000_000));
     }
 
     #[test]
-    fn what_was_sent_and_did_not_come_is_lost() {
+    fn outstanding_deliveries_are_lost() {
         let mut deliveries = DeliveryTracker::new();
         deliveries.sent(2);
         see(&mut deliveries, 0, 1);
@@ -170,14 +170,14 @@ mod tests {
         deliveries.close_window();
         see(&mut deliveries, 3, 1);
         deliveries.sent(2);
-        // Message 0 was sent before the window, and one delivery came inside; 1 came nowhere.
+        // Message 0 was sent before the window, and one of its deliveries arrived inside. Message 1 was not delivered.
         assert_eq!(deliveries.counts(), WindowCounts { sent: 3, delivered: 4, lost: 2, ..WindowCounts::default() });
         assert_eq!(deliveries.latency().len(), 4);
         assert!(deliveries.latency().value_at_quantile(0.5).abs_diff(2000) <= 1);
     }
 
     #[test]
-    fn what_comes_again_does_not_hide_what_is_lost() {
+    fn repeated_deliveries_do_not_hide_lost_ones() {
         let mut deliveries = DeliveryTracker::new();
         deliveries.open_window();
         deliveries.sent(3);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_off_is_not_waited_for_but_counts() {
+    fn written_off_messages_count_when_they_arrive() {
         let mut deliveries = DeliveryTracker::new();
         deliveries.open_window();
         deliveries.sent(1);
@@ -207,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_comes_and_goes_is_served_but_not_relied_on() {
+    fn deliveries_to_reconnecting_sockets_are_counted_but_not_expected() {
         let mut deliveries = DeliveryTracker::new();
         deliveries.open_window();
         deliveries.sent(1);
-        deliveries.seen(Stamp { number: 0, intended: 0 }, false, 1);
+        deliveries.delivered(Stamp { number: 0, intended: 0 }, false, 1);
         assert_eq!(deliveries.counts(), WindowCounts { sent: 1, delivered: 1, lost: 1, ..WindowCounts::default() });
     }
 }

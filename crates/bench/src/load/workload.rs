@@ -1,4 +1,4 @@
-//! The workloads.
+//! Runs the workloads.
 
 use super::{
     LoadArguments, LoadKind,
@@ -10,31 +10,32 @@ use super::{
 };
 use crate::BenchError;
 
+/// One second in ns.
 const SECOND: u64 = 1_000_000_000;
-/// Nothing for so long, and what is missing will not come.
-const PROGRESS: u64 = 2 * SECOND;
-/// How long deliveries are waited for after the window, if some still come.
-const SETTLE: u64 = 30 * SECOND;
-/// How long a herd may take to come back.
-const HERD: u64 = 60 * SECOND;
-/// Share of a mixed load's restless sockets that comes and goes each second.
-const COMING: f64 = 0.1;
+/// After this time without a delivery or an acknowledgement, outstanding ones are given up. In ns.
+const STALL_TIMEOUT: u64 = 2 * SECOND;
+/// Maximum time to wait for outstanding deliveries after the window, in ns.
+const SETTLE_TIMEOUT: u64 = 30 * SECOND;
+/// Maximum time for all sockets of a herd to reconnect, in ns.
+const RECONNECT_TIMEOUT: u64 = 60 * SECOND;
+/// Share of a mixed load's reconnecting sockets that reconnect per second.
+const RECONNECTS_PER_SOCKET_AND_S: f64 = 0.1;
 
 #[derive(Debug)]
 pub(super) struct WorkloadRunner<'a> {
     arguments: &'a LoadArguments,
     plan: &'a SocketPlan,
     engine: SocketEngine<'a>,
-    /// FloorRoom of the next message.
+    /// Room of the next message.
     room: usize,
-    /// Messages of a paced load.
+    /// Schedule of a paced load's messages.
     schedule: Schedule,
-    /// Sockets that come and go, and when the next does.
-    restless: Vec<usize>,
-    coming: Schedule,
+    /// Sockets that reconnect again and again, and their schedule.
+    reconnecting: Vec<usize>,
+    reconnects: Schedule,
 }
 
-/// What all processes had used at a moment.
+/// CPU times of all processes at one time.
 #[derive(Debug)]
 struct CpuReading {
     at: u64,
@@ -43,7 +44,7 @@ struct CpuReading {
     load: ProcessCpu,
 }
 
-/// What they used between two moments, in microseconds.
+/// CPU times between two readings, in µs.
 #[derive(Clone, Copy, Debug)]
 struct CpuSpent {
     seconds: f64,
@@ -66,9 +67,9 @@ impl CpuReading {
 
 impl<'a> WorkloadRunner<'a> {
     pub(super) fn new(arguments: &'a LoadArguments, plan: &'a SocketPlan, engine: SocketEngine<'a>) -> Self {
-        let restless = (0..plan.sockets.len()).filter(|index| plan.sockets[*index].restless).collect();
+        let reconnecting = (0..plan.sockets.len()).filter(|index| plan.sockets[*index].reconnecting).collect();
         let never = Schedule::new(u64::MAX, 1.0);
-        Self { arguments, plan, engine, room: 0, schedule: never, restless, coming: never }
+        Self { arguments, plan, engine, room: 0, schedule: never, reconnecting, reconnects: never }
     }
 
     pub(super) fn run(mut self) -> Result<LoadReport, BenchError> {
@@ -151,12 +152,12 @@ impl<'a> WorkloadRunner<'a> {
         if self.arguments.workload.paced() {
             self.schedule = Schedule::new(now, self.arguments.sends_per_second());
         }
-        if !self.restless.is_empty() {
-            self.coming = Schedule::new(now, self.restless.len() as f64 * COMING);
+        if !self.reconnecting.is_empty() {
+            self.reconnects = Schedule::new(now, self.reconnecting.len() as f64 * RECONNECTS_PER_SOCKET_AND_S);
         }
     }
 
-    /// Does what the workload does, up to a time.
+    /// Runs the workload until `end`, in ns.
     fn until(&mut self, end: u64) -> Result<(), BenchError> {
         loop {
             let now = self.engine.now();
@@ -168,7 +169,7 @@ impl<'a> WorkloadRunner<'a> {
         }
     }
 
-    /// Sends what is due or allowed, and tells when to look again.
+    /// Sends all messages that are due or allowed, and returns the time of the next one.
     fn feed(&mut self, now: u64) -> u64 {
         match self.arguments.workload {
             LoadKind::Connect | LoadKind::Idle => u64::MAX,
@@ -178,15 +179,15 @@ impl<'a> WorkloadRunner<'a> {
             LoadKind::Flat | LoadKind::Publish => self.fill(now, |engine| engine.shared.deliveries.incomplete()),
             LoadKind::Paced | LoadKind::Rooms | LoadKind::Herd => self.send_due(now),
             LoadKind::Mixed => {
-                while self.coming.take(now).is_some() {
-                    self.restless.rotate_left(1);
-                    let index = self.restless[0];
+                while self.reconnects.take(now).is_some() {
+                    self.reconnecting.rotate_left(1);
+                    let index = self.reconnecting[0];
                     if self.engine.is_ready(index) {
                         self.engine.cut(index);
                         self.engine.enqueue([index]);
                     }
                 }
-                self.send_due(now).min(self.coming.next())
+                self.send_due(now).min(self.reconnects.next())
             }
         }
     }
@@ -195,7 +196,7 @@ impl<'a> WorkloadRunner<'a> {
         while self.schedule.next() <= now {
             let due = self.schedule.next();
             if !self.engine.publish(self.room, due) {
-                // The socket tells when it takes more.
+                // An event arrives when the socket accepts bytes again.
                 return u64::MAX;
             }
             self.schedule.take(now);
@@ -207,7 +208,7 @@ impl<'a> WorkloadRunner<'a> {
     /// Sends until the window is full.
     fn fill(&mut self, now: u64, under_way: impl Fn(&SocketEngine<'_>) -> u32) -> u64 {
         let shared = &mut self.engine.shared;
-        if shared.progress + PROGRESS < now && shared.deliveries.next() > 0 {
+        if shared.progress + STALL_TIMEOUT < now && shared.deliveries.next() > 0 {
             shared.deliveries.write_off();
             shared.progress = now;
         }
@@ -221,7 +222,7 @@ impl<'a> WorkloadRunner<'a> {
         self.room = (self.room + 1) % self.arguments.rooms;
     }
 
-    /// Cuts all sockets but those that write, and lets them come back.
+    /// Closes all sockets except writers, and opens them again.
     fn cut_all(&mut self) -> u64 {
         let writes = |index: &usize| self.plan.writers[self.plan.sockets[*index].room].contains(index);
         let cut: Vec<_> = (0..self.plan.sockets.len()).filter(|index| !writes(index)).collect();
@@ -230,25 +231,28 @@ impl<'a> WorkloadRunner<'a> {
         cut.len() as u64
     }
 
-    /// Goes on until all sockets are back.
+    /// Continues the workload until all sockets are open again.
     fn all_back(&mut self) -> Result<(), BenchError> {
-        let end = self.engine.now() + HERD;
+        let end = self.engine.now() + RECONNECT_TIMEOUT;
         while self.engine.opening() > 0 {
             if self.engine.now() > end {
-                return Err(BenchError::Server(format!("{} sockets did not come back", self.engine.opening())));
+                return Err(BenchError::Server(format!(
+                    "{} sockets did not reconnect within 60 s",
+                    self.engine.opening()
+                )));
             }
             self.until(self.engine.now() + SECOND / 1000)?;
         }
         Ok(())
     }
 
-    /// Waits for what is still on its way.
+    /// Waits for outstanding deliveries.
     fn settle(&mut self) -> Result<(), BenchError> {
         let begin = self.engine.now();
         loop {
             let now = self.engine.now();
-            let silent = now.saturating_sub(begin.max(self.engine.shared.progress)) > PROGRESS;
-            if self.engine.shared.deliveries.incomplete() == 0 || silent || now > begin + SETTLE {
+            let silent = now.saturating_sub(begin.max(self.engine.shared.progress)) > STALL_TIMEOUT;
+            if self.engine.shared.deliveries.incomplete() == 0 || silent || now > begin + SETTLE_TIMEOUT {
                 return Ok(());
             }
             self.engine.turn(self.engine.soon())?;

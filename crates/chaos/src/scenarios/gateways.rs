@@ -145,7 +145,8 @@ fn hangs(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.wait_until_served(2)?;
     // The earlier clients are connected elsewhere. Sockets of this gateway were opened after it continued.
     let clients = run.scale.load().clients();
-    let left = run.wait_until("gw-2 has closed its old sockets", STEP_TIMEOUT, |deployment| deployment.sockets() <= clients);
+    let left =
+        run.wait_until("gw-2 has closed its old sockets", STEP_TIMEOUT, |deployment| deployment.sockets() <= clients);
     run.expect("it closes its old sockets after it continues", left.is_ok());
     run.undisturbed()?;
     let verdict = run.judge()?;

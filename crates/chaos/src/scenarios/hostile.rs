@@ -167,7 +167,10 @@ fn giant_frame(run: &mut ScenarioRun<'_>) -> Result<()> {
     let close = &seen["ending"]["close"];
     run.expect(format!("it was closed with 1009: {seen}"), *close == 1009 || *close == 1006);
     // Kernels and the balancer buffer bytes between the attacker and the gateway.
-    run.expect("it was closed before 16 MiB were accepted", seen["bytes_taken"].as_u64().is_some_and(|bytes| bytes < 16 << 20));
+    run.expect(
+        "it was closed before 16 MiB were accepted",
+        seen["bytes_taken"].as_u64().is_some_and(|bytes| bytes < 16 << 20),
+    );
     expect_others_unaffected(run)
 }
 

@@ -32,7 +32,9 @@ fn ghosts(run: &mut ScenarioRun<'_>) -> Result<()> {
     });
     let departed = departed.into_iter().collect::<Result<Vec<_>>>()?;
     let all = before + DEPARTED_USERS.len() as u32;
-    run.wait_until("the users who will not reconnect are connected", STEP_TIMEOUT, |deployment| deployment.sockets() == all)?;
+    run.wait_until("the users who will not reconnect are connected", STEP_TIMEOUT, |deployment| {
+        deployment.sockets() == all
+    })?;
     run.undisturbed()?;
     run.kill_gateway(2)?;
     for user in departed {
@@ -49,7 +51,10 @@ fn ghosts(run: &mut ScenarioRun<'_>) -> Result<()> {
         };
         let after = ghost.last_went.map(|went| went.saturating_sub(fault));
         run.expect(
-            format!("{name}: {} clients saw it join, {} saw it leave, {} saw it leave twice", ghost.told, ghost.went, ghost.went_again),
+            format!(
+                "{name}: {} clients saw it join, {} saw it leave, {} saw it leave twice",
+                ghost.told, ghost.went, ghost.went_again
+            ),
             ghost.went > 0 && ghost.went_again == 0,
         );
         run.expect(

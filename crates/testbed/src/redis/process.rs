@@ -98,9 +98,7 @@ fn launch(builder: &RedisBuilder, program: &Program, folder: &Path, address: &Re
     match answered {
         Ok(Some(_)) => Ok(process),
         Ok(None) => Err(process.start_error(format!("no answer within {} s", START_TIMEOUT.as_secs()))),
-        Err(_) if process.last_lines().contains("Address already in use") => {
-            Err(TestbedError::PortTaken(address.port))
-        }
+        Err(_) if process.last_lines().contains("Address already in use") => Err(TestbedError::PortTaken(address.port)),
         Err(e) => Err(e),
     }
 }
