@@ -22,7 +22,7 @@ use crate::{error::XtaskError, external::ExternalArguments};
 /// DOCKER_HOST names or that listens at the default socket.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", max_term_width = 100)]
-struct CommandLine {
+struct XtaskCommandLine {
     #[command(subcommand)]
     command: XtaskCommand,
 }
@@ -44,7 +44,7 @@ enum XtaskCommand {
 
 fn main() -> ExitCode {
     let console = Console::new();
-    let result = match CommandLine::parse().command {
+    let result = match XtaskCommandLine::parse().command {
         XtaskCommand::Cluster(arguments) => cluster::run(&arguments, &console).map(|()| ExitCode::SUCCESS),
         XtaskCommand::Test(arguments) => test::run(&arguments, &console),
         XtaskCommand::Chaos(arguments) => external::become_chaos(&arguments),

@@ -9,13 +9,13 @@ use trunkline_testbed::Console;
 /// Inject every fault of docs/GUARANTEES.md into real processes while clients send and receive, and check what they saw.
 #[derive(Debug, Parser)]
 #[command(name = "trunkline-chaos", bin_name = "cargo xtask chaos", max_term_width = 100)]
-struct CommandLine {
+struct ChaosCommandLine {
     #[command(flatten)]
     arguments: ChaosArguments,
 }
 
 fn main() -> ExitCode {
-    let CommandLine { arguments } = CommandLine::parse();
+    let ChaosCommandLine { arguments } = ChaosCommandLine::parse();
     let console = Console::new();
     match run(&arguments, &console) {
         Ok(true) => ExitCode::SUCCESS,

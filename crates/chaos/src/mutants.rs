@@ -9,7 +9,7 @@ use crate::{report::ScenarioResult, scenarios::ENTRIES_LOST};
 
 /// One mechanism that is switched off.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mutant {
+pub(crate) struct MutantCase {
     /// Its name in `TRUNKLINE_MUTANT`.
     pub(crate) name: &'static str,
     /// Name of the scenario that must detect it.
@@ -29,12 +29,12 @@ enum Detection {
 }
 
 /// One mutant per mechanism that delivery rests on.
-pub(crate) const MUTANTS: &[Mutant] = &[
-    Mutant { name: "repair", scenario: ENTRIES_LOST.name, also: "lossy", reveals: Detection::Invariants(&[1, 4]) },
-    Mutant { name: "resync", scenario: "subscriber-cut", also: "", reveals: Detection::Invariants(&[1, 4]) },
-    Mutant { name: "dedupe", scenario: "same-id-twice", also: "", reveals: Detection::Expectation("one message") },
-    Mutant { name: "epoch", scenario: "redis-loses-writes", also: "", reveals: Detection::Invariants(&[3, 4]) },
-    Mutant { name: "catch-up", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[1, 4]) },
+pub(crate) const MUTANTS: &[MutantCase] = &[
+    MutantCase { name: "repair", scenario: ENTRIES_LOST.name, also: "lossy", reveals: Detection::Invariants(&[1, 4]) },
+    MutantCase { name: "resync", scenario: "subscriber-cut", also: "", reveals: Detection::Invariants(&[1, 4]) },
+    MutantCase { name: "dedupe", scenario: "same-id-twice", also: "", reveals: Detection::Expectation("one message") },
+    MutantCase { name: "epoch", scenario: "redis-loses-writes", also: "", reveals: Detection::Invariants(&[3, 4]) },
+    MutantCase { name: "catch-up", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[1, 4]) },
 ];
 
 /// The result of one mutant.
@@ -54,7 +54,7 @@ pub(crate) struct MutantResult {
     pub(crate) noticed: bool,
 }
 
-impl Mutant {
+impl MutantCase {
     /// Compares the scenario with and without the mutant.
     pub(crate) fn judge(&self, on: &ScenarioResult, off: &ScenarioResult) -> MutantResult {
         let verdict = on.verdict.as_ref();

@@ -1,4 +1,4 @@
-//! One gateway of the cluster: its ports stay its own, its process comes and goes.
+//! One gateway of the cluster. Its ports stay the same when its process is started again.
 
 use std::{
     path::PathBuf,
@@ -17,37 +17,38 @@ use trunkline_testbed::{Console, Gateway, ProcessEnd, http_get};
 use super::ClusterEvent;
 use crate::error::Result;
 
-/// How often an instance is asked whether it is ready, and how long it may take to answer.
+/// Time between two readiness probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(150);
+/// Maximum time for the answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What all instances are started with.
+/// Settings that all instances share.
 #[derive(Debug)]
 pub(crate) struct LaunchSettings {
     pub(crate) binary: PathBuf,
     pub(crate) redis: String,
     pub(crate) secret_file: PathBuf,
-    /// Where the balancer is reached.
+    /// Public origins: the URLs of the balancer.
     pub(crate) origins: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum InstanceState {
-    /// Has a process that was never ready.
+    /// The process runs and was not ready yet.
     Starting,
     Ready,
-    /// Answers that it should get no traffic.
+    /// The process answers 503 on `/readyz`.
     NotReady,
-    /// Has a process that does not answer.
+    /// The process runs and does not answer.
     Unresponsive,
-    /// Was asked to end and serves until its clients are gone.
+    /// The process got SIGTERM and serves until its clients have left.
     Draining,
-    /// ProcessEnd because it was asked to.
+    /// The process exited with code 0 after SIGTERM.
     Stopped,
-    /// ProcessEnd by SIGKILL, ours or anybody's.
+    /// The process was ended by SIGKILL.
     Killed,
-    /// ProcessEnd otherwise.
+    /// The process ended in another way.
     Crashed,
 }
 
@@ -57,7 +58,7 @@ impl InstanceState {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::NotReady => "not ready",
-            Self::Unresponsive => "silent",
+            Self::Unresponsive => "unresponsive",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
             Self::Killed => "killed",
@@ -66,11 +67,11 @@ impl InstanceState {
     }
 }
 
-/// The answer of one probe.
+/// The result of one readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
     Ready,
-    /// With what it says about it.
+    /// Status and body of the answer.
     NotReady(String),
     Unresponsive,
 }
@@ -81,12 +82,12 @@ pub(crate) struct ClusterInstance {
     pub(crate) admin: u16,
     pub(crate) state: InstanceState,
     pub(crate) restarts: u32,
-    /// Is removed from the cluster when its process has ended.
+    /// Whether the instance is removed from the cluster when its process has ended.
     pub(crate) leaving: bool,
-    /// What it said when it was last not ready.
+    /// The answer to the last probe that was not 200.
     pub(crate) reason: String,
     gateway: Option<Gateway>,
-    /// Ends the prober of the current process, whose answers carry `run`: those of an earlier one mean nothing.
+    /// Ends the probe thread of the current process. Results of earlier processes have another `run` and are ignored.
     prober: Arc<AtomicBool>,
     run: u32,
 }
@@ -166,13 +167,13 @@ impl ClusterInstance {
         Ok(())
     }
 
-    /// Takes a probe's answer; says whether that changed the state.
-    pub(crate) fn observe(&mut self, run: u32, health: ProbeResult) -> bool {
+    /// Handles a probe result. Returns whether the state has changed.
+    pub(crate) fn observe(&mut self, run: u32, result: ProbeResult) -> bool {
         if run != self.run || self.gateway.is_none() {
             return false;
         }
         let before = self.state;
-        self.state = match (before, health) {
+        self.state = match (before, result) {
             (InstanceState::Draining, _) => InstanceState::Draining,
             (_, ProbeResult::Ready) => InstanceState::Ready,
             (InstanceState::Starting, ProbeResult::NotReady(reason)) => {
@@ -189,7 +190,7 @@ impl ClusterInstance {
         self.state != before
     }
 
-    /// How the process ended, told once.
+    /// How the process ended, with its last lines. Returns this once per process.
     pub(crate) fn take_end(&mut self) -> Option<(ProcessEnd, String)> {
         let gateway = self.gateway.as_mut()?;
         let ended = gateway.ended()?;
@@ -204,7 +205,7 @@ impl ClusterInstance {
         Some((ended, lines))
     }
 
-    /// Asks this process again and again, and reports what changes.
+    /// Starts a thread that probes this process and reports changes.
     fn watch(&mut self, events: Sender<ClusterEvent>) {
         let alive = Arc::new(AtomicBool::new(true));
         self.prober = Arc::clone(&alive);
@@ -212,12 +213,12 @@ impl ClusterInstance {
         thread::spawn(move || {
             let mut last = None;
             while alive.load(Ordering::Relaxed) {
-                let health = probe(port);
-                if last.as_ref() != Some(&health) {
-                    if events.send(ClusterEvent::ProbeResult { number, run, health: health.clone() }).is_err() {
+                let result = probe(port);
+                if last.as_ref() != Some(&result) {
+                    if events.send(ClusterEvent::Probed { number, run, result: result.clone() }).is_err() {
                         break;
                     }
-                    last = Some(health);
+                    last = Some(result);
                 }
                 thread::sleep(PROBE_INTERVAL);
             }

@@ -1,4 +1,4 @@
-//! The instances and the two servers they share: what commands do to them, and what is noticed about them.
+//! The instances and the servers that they share: executes commands and reports changes.
 
 use std::sync::mpsc::Sender;
 
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::error::{Result, XtaskError};
 
-/// Why a command was not carried out.
+/// Why a command was not executed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("there is no gw-{0}: the cluster has {1}")]
     NoSuchInstance(usize, usize),
-    #[error("{0} runs already")]
+    #[error("{0} is running already")]
     RunsAlready(String),
-    #[error("{0} does not run; `start {0}` starts it")]
+    #[error("{0} is not running; `start {0}` starts it")]
     DoesNotRun(String),
-    #[error("{0} is leaving the cluster: try again when it has ended")]
+    #[error("{0} is draining and will be removed: try again when it has ended")]
     Leaving(String),
-    #[error("a roll is under way: try again when it is done")]
+    #[error("a rolling restart is in progress: try again when it is complete")]
     Rolling,
-    #[error("nothing runs that could be rolled")]
+    #[error("no instance is running")]
     NothingToRoll,
     #[error(transparent)]
     Failed(#[from] XtaskError),
@@ -40,7 +40,7 @@ impl From<trunkline_testbed::TestbedError> for CommandError {
 }
 
 pub(crate) struct Cluster {
-    // Dropped in this order: what ends first cannot complain about the others.
+    // Fields drop in this order: a process that outlives those it depends on logs errors.
     instances: Vec<ClusterInstance>,
     servers: ClusterServers,
     port: u16,
@@ -50,8 +50,8 @@ pub(crate) struct Cluster {
     roll: Option<RollingRestart>,
     redis_runs: bool,
     balancer_runs: bool,
-    /// Whether changes are told as they happen; not before everything is ready for the first time.
-    pub(crate) talkative: bool,
+    /// Whether changes are reported. False until all instances are ready for the first time.
+    pub(crate) reports_changes: bool,
 }
 
 impl Cluster {
@@ -66,7 +66,7 @@ impl Cluster {
             roll: None,
             redis_runs: true,
             balancer_runs: true,
-            talkative: false,
+            reports_changes: false,
         }
     }
 
@@ -80,7 +80,7 @@ impl Cluster {
 
     pub(crate) fn stop(&mut self, number: usize) -> Result<(), CommandError> {
         self.running(number)?.drain()?;
-        self.tell(number, "drains");
+        self.report_change(number, "is draining");
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl Cluster {
         }
         self.servers.redis.restart()?;
         self.redis_runs = true;
-        self.console.say("redis runs again, with its data");
+        self.console.say("redis is running again, with its data");
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// New instances are started at once; surplus ones, the highest numbers, drain and then leave.
+    /// Starts new instances at once. Surplus instances, those with the highest numbers, drain and are then removed.
     pub(crate) fn scale(&mut self, count: usize) -> Result<(), CommandError> {
         if !(1..=MAX_INSTANCES).contains(&count) {
             return Err(XtaskError::InstanceCount { asked: count, max: MAX_INSTANCES }.into());
@@ -141,9 +141,9 @@ impl Cluster {
             let instance = find(&mut self.instances, number)?;
             instance.leaving = true;
             instance.drain()?;
-            self.tell(number, "drains and leaves");
+            self.report_change(number, "is draining and will be removed");
         }
-        self.forget_gone();
+        self.remove_ended();
         Ok(())
     }
 
@@ -171,25 +171,25 @@ impl Cluster {
             && let Some(balancer) = &self.servers.balancer
             && let Err(e) = balancer.fill_slot(number, port)
         {
-            self.console.say(&format!("the balancer could not be told of gw-{number}: {e}"));
+            self.console.say(&format!("cannot add gw-{number} to the balancer: {e}"));
         }
         match state {
-            InstanceState::NotReady => self.tell(number, &format!("is not ready: {reason}")),
-            state => self.tell(number, &format!("is {}", state.name())),
+            InstanceState::NotReady => self.report_change(number, &format!("is not ready: {reason}")),
+            state => self.report_change(number, &format!("is {}", state.name())),
         }
     }
 
-    /// Looks after everything that changes by itself. Gives the first instance that has ended.
+    /// Checks all processes. Returns the first instance that has ended since the last call.
     pub(crate) fn tick(&mut self) -> Option<(String, ProcessEnd, String)> {
         let mut first = None;
         let ends: Vec<_> = self.instances.iter_mut().filter_map(|one| Some((one.number, one.take_end()?))).collect();
         for (number, (ended, lines)) in ends {
             let state = find(&mut self.instances, number).map_or("gone", |instance| instance.state.name());
             let detail = if matches!(ended, ProcessEnd::Signal(9)) { String::new() } else { format!(" ({ended})") };
-            self.tell(number, &format!("{state}{detail}"));
+            self.report_change(number, &format!("{state}{detail}"));
             first = first.or(Some((format!("gw-{number}"), ended, lines)));
         }
-        self.forget_gone();
+        self.remove_ended();
         self.advance_roll();
         if self.redis_runs && !self.servers.redis.is_running() {
             self.redis_runs = false;
@@ -200,27 +200,28 @@ impl Cluster {
             && !balancer.is_running()
         {
             self.balancer_runs = false;
-            self.console.say("haproxy has ended (see haproxy.log); the instances can still be reached directly");
+            self.console.say("haproxy has ended (see haproxy.log); the instances are still reachable directly");
         }
         first
     }
 
-    /// Whether every instance is ready and gets traffic.
-    pub(crate) fn all_serve(&self) -> bool {
+    /// Whether every instance is ready and gets requests from the balancer.
+    pub(crate) fn all_serving(&self) -> bool {
         let balancer = self.servers.balancer.as_ref();
         self.instances.iter().all(|instance| condition(instance, balancer) == InstanceCondition::Serving)
     }
 
-    /// An error about the first instance that is not ready.
+    /// The error for the first instance that is not ready.
     pub(crate) fn not_ready_error(&self, seconds: u64) -> XtaskError {
         match self.instances.iter().find(|instance| instance.state != InstanceState::Ready) {
             None => {
                 XtaskError::NotReady { name: "the balancer".to_owned(), seconds, reason: "see haproxy.log".to_owned() }
             }
             Some(instance) => {
-                let silent = || "it does not answer on /readyz".to_owned();
-                let said = Some(instance.reason.clone()).filter(|reason| !reason.is_empty()).unwrap_or_else(silent);
-                let reason = format!("{said}. Its last lines:{}", instance.last_lines());
+                let unresponsive = || "it does not answer on /readyz".to_owned();
+                let answer =
+                    Some(instance.reason.clone()).filter(|reason| !reason.is_empty()).unwrap_or_else(unresponsive);
+                let reason = format!("{answer}. Its last lines:{}", instance.last_lines());
                 XtaskError::NotReady { name: instance.name(), seconds, reason }
             }
         }
@@ -250,7 +251,7 @@ impl Cluster {
         if instance.is_running() { Ok(instance) } else { Err(CommandError::DoesNotRun(instance.name())) }
     }
 
-    /// Without a balancer people choose their instance: its port should be easy to guess.
+    /// The port of an instance without a balancer: consecutive, so that users can guess it.
     fn direct_port(&self, number: usize) -> Result<u16> {
         let port = u16::try_from(number - 1).ok().and_then(|step| self.port.checked_add(step));
         let port = port.ok_or(XtaskError::InstanceCount { asked: number, max: MAX_INSTANCES })?;
@@ -258,7 +259,7 @@ impl Cluster {
         Ok(port)
     }
 
-    fn forget_gone(&mut self) {
+    fn remove_ended(&mut self) {
         while let Some(last) = self.instances.last()
             && last.leaving
             && !last.is_running()
@@ -267,7 +268,7 @@ impl Cluster {
             if let Some(balancer) = &self.servers.balancer
                 && let Err(e) = balancer.clear_slot(number)
             {
-                self.console.say(&format!("the balancer could not be told that gw-{number} left: {e}"));
+                self.console.say(&format!("cannot remove gw-{number} from the balancer: {e}"));
             }
             self.instances.pop();
         }
@@ -286,27 +287,27 @@ impl Cluster {
             Some(RollAction::Start(number)) => self.start(number),
             Some(RollAction::Failed(number)) => {
                 self.roll = None;
-                self.console.say(&format!("roll given up: gw-{number} did not come back"));
+                self.console.say(&format!("rolling restart stopped: gw-{number} did not become ready"));
                 Ok(())
             }
             Some(RollAction::Done) => {
                 self.roll = None;
-                self.console.say("roll done");
+                self.console.say("rolling restart complete");
                 Ok(())
             }
         };
         match done {
-            // It was killed before its turn came: that is as good as stopped.
+            // An instance that was killed before its turn needs no stop.
             Ok(()) | Err(CommandError::DoesNotRun(_)) => {}
             Err(e) => {
                 self.roll = None;
-                self.console.say(&format!("roll given up: {e}"));
+                self.console.say(&format!("rolling restart stopped: {e}"));
             }
         }
     }
 
-    fn tell(&self, number: usize, what: &str) {
-        if self.talkative {
+    fn report_change(&self, number: usize, what: &str) {
+        if self.reports_changes {
             self.console.say(&format!("gw-{number} {what}"));
         }
     }
@@ -322,7 +323,7 @@ fn condition(instance: &ClusterInstance, balancer: Option<&HaProxy>) -> Instance
     if !instance.is_running() {
         return InstanceCondition::Down;
     }
-    // A balancer that cannot be asked is gone: nothing to wait for.
+    // If the balancer does not answer, there is nothing to wait for.
     let gets_traffic = || balancer.is_none_or(|balancer| balancer.slot_is_up(instance.number).unwrap_or(true));
     if instance.state == InstanceState::Ready && gets_traffic() {
         InstanceCondition::Serving

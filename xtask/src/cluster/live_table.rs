@@ -1,4 +1,4 @@
-//! The table at the bottom of the terminal while a cluster runs, and the figures in it.
+//! The table at the bottom of the terminal while a cluster runs.
 
 use std::{
     collections::HashMap,
@@ -15,24 +15,26 @@ use super::{
     report::{ClusterReport, ReportedInstance},
 };
 
-/// How often the instances are asked for figures, and how long one may take to answer.
-const INTERVAL: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_millis(500);
-/// Moves while an instance comes or goes, one picture after another.
+/// Time between two requests for an instance's metrics.
+const METRICS_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time for the answer to such a request.
+const METRICS_TIMEOUT: Duration = Duration::from_millis(500);
+/// Frames of the animation while an instance starts or drains.
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-const PICTURE: Duration = Duration::from_millis(200);
+/// Duration of one animation frame.
+const SPINNER_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What one instance says about itself.
+/// Metrics of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InstanceMetrics {
-    /// That are open.
+    /// Number of open sockets.
     sockets: u64,
-    /// Messages given to the log since its process started.
+    /// Messages appended to logs since the process started.
     sent: u64,
 }
 
 impl InstanceMetrics {
-    /// Reads the Prometheus text format.
+    /// Parses the Prometheus text format.
     fn parse(metrics: &str) -> Option<Self> {
         let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         let sent = value("trunkline_sends_total{outcome=\"sent\"}").unwrap_or(0);
@@ -40,43 +42,43 @@ impl InstanceMetrics {
     }
 }
 
-/// An instance as the table shows it.
+/// The state of one table row.
 #[derive(Debug)]
 struct ShownInstance {
     state: InstanceState,
     since: Instant,
-    figures: Option<(Instant, InstanceMetrics)>,
-    /// Messages a second, between the last two answers.
+    metrics: Option<(Instant, InstanceMetrics)>,
+    /// Messages per second between the last two answers.
     rate: Option<f64>,
 }
 
 impl ShownInstance {
     fn new(state: InstanceState, now: Instant) -> Self {
-        Self { state, since: now, figures: None, rate: None }
+        Self { state, since: now, metrics: None, rate: None }
     }
 
-    fn observe(&mut self, now: Instant, figures: Option<InstanceMetrics>) {
-        let before = self.figures.take();
-        self.figures = figures.map(|figures| (now, figures));
-        self.rate = before.zip(figures).and_then(|((then, before), after)| {
+    fn observe(&mut self, now: Instant, metrics: Option<InstanceMetrics>) {
+        let before = self.metrics.take();
+        self.metrics = metrics.map(|metrics| (now, metrics));
+        self.rate = before.zip(metrics).and_then(|((then, before), after)| {
             let sent = after.sent.checked_sub(before.sent)?;
-            #[allow(clippy::cast_precision_loss, reason = "for the eye")]
+            #[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
             Some(sent as f64 / (now - then).as_secs_f64().max(0.001))
         });
     }
 }
 
-/// The live table; put away when dropped.
+/// The live table. Removed from the terminal on drop.
 pub(crate) struct LiveTable {
     console: Console,
     instances: HashMap<String, ShownInstance>,
-    /// To the thread that asks. Holds one round: a slow one is not asked twice.
+    /// Requests to the thread that reads metrics. The capacity is one round, so that a slow round is not repeated.
     rounds: SyncSender<Vec<(String, String)>>,
     asked: Option<Instant>,
 }
 
 impl LiveTable {
-    /// Nothing where the output is no terminal that could show it.
+    /// Starts the table, or returns `None` if standard output is no terminal that can show it.
     pub(crate) fn start(console: &Console, events: Sender<ClusterEvent>) -> Option<Self> {
         if !Console::can_show_panel() {
             return None;
@@ -84,7 +86,7 @@ impl LiveTable {
         let (rounds, inbox) = mpsc::sync_channel::<Vec<(String, String)>>(1);
         thread::spawn(move || {
             for (name, admin) in inbox.iter().flatten() {
-                if events.send(ClusterEvent::InstanceMetrics { figures: ask(&admin), name }).is_err() {
+                if events.send(ClusterEvent::Metrics { metrics: read_metrics(&admin), name }).is_err() {
                     break;
                 }
             }
@@ -92,13 +94,13 @@ impl LiveTable {
         Some(Self { console: console.clone(), instances: HashMap::new(), rounds, asked: None })
     }
 
-    pub(crate) fn observe(&mut self, name: &str, figures: Option<InstanceMetrics>) {
+    pub(crate) fn observe(&mut self, name: &str, metrics: Option<InstanceMetrics>) {
         if let Some(shown) = self.instances.get_mut(name) {
-            shown.observe(Instant::now(), figures);
+            shown.observe(Instant::now(), metrics);
         }
     }
 
-    /// Draws what changed.
+    /// Draws the table if it has changed.
     pub(crate) fn refresh(&mut self, report: &ClusterReport) {
         let now = Instant::now();
         self.instances.retain(|name, _| report.instances.iter().any(|row| row.name == *name));
@@ -111,16 +113,16 @@ impl LiveTable {
                 shown.observe(now, None);
             }
         }
-        if self.asked.is_none_or(|asked| now - asked >= INTERVAL) {
+        if self.asked.is_none_or(|asked| now - asked >= METRICS_INTERVAL) {
             self.asked = Some(now);
             let running = report.instances.iter().filter(|row| row.pid.is_some());
-            // Full: the round before is not over.
+            // An error means that the previous round is not complete.
             let _ = self.rounds.try_send(running.map(|row| (row.name.clone(), row.admin.clone())).collect());
         }
         let (console, instances) = (&self.console, &self.instances);
         console.show(|width| {
             let head = columns(["instance", "state", "sockets", "messages/s", "restarts"]);
-            // Not wider than the table, so that a terminal that gets narrower need not wrap it.
+            // No wider than the table, so that a terminal that becomes narrower does not wrap it.
             let rule = "─".repeat(head.len());
             let mut lines: Vec<_> = [rule, head].iter().map(|text| console.faint(&clip(text, width))).collect();
             for (row, number) in report.instances.iter().zip(1..) {
@@ -140,9 +142,9 @@ impl Drop for LiveTable {
     }
 }
 
-fn ask(admin: &str) -> Option<InstanceMetrics> {
+fn read_metrics(admin: &str) -> Option<InstanceMetrics> {
     let port = admin.rsplit(':').next()?.parse().ok()?;
-    let answer = http_get(port, "/metrics", TIMEOUT).ok()?;
+    let answer = http_get(port, "/metrics", METRICS_TIMEOUT).ok()?;
     InstanceMetrics::parse(&answer.body)
 }
 
@@ -154,26 +156,26 @@ fn instance(row: &ReportedInstance, shown: Option<&ShownInstance>, now: Instant)
     let elapsed = shown.map(|shown| now - shown.since).unwrap_or_default();
     let state = match row.state {
         InstanceState::Starting | InstanceState::Draining => {
-            let picture = elapsed.as_millis() / PICTURE.as_millis() % SPINNER.len() as u128;
-            let picture = SPINNER[usize::try_from(picture).unwrap_or(0)];
-            format!("{picture} {} {} s", row.state.name(), elapsed.as_secs())
+            let frame = elapsed.as_millis() / SPINNER_INTERVAL.as_millis() % SPINNER.len() as u128;
+            let frame = SPINNER[usize::try_from(frame).unwrap_or(0)];
+            format!("{frame} {} {} s", row.state.name(), elapsed.as_secs())
         }
         state => state.name().to_owned(),
     };
-    let figures = shown.and_then(|shown| shown.figures);
-    let sockets = figures.map_or_else(|| "-".to_owned(), |(_, figures)| figures.sockets.to_string());
+    let metrics = shown.and_then(|shown| shown.metrics);
+    let sockets = metrics.map_or_else(|| "-".to_owned(), |(_, metrics)| metrics.sockets.to_string());
     let rate = shown.and_then(|shown| shown.rate).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
     columns([&row.name, &state, &sockets, &rate, &row.restarts.to_string()])
 }
 
-/// What the instances share.
+/// Rows of the balancer and Redis.
 fn servers(report: &ClusterReport) -> Vec<String> {
     let line = |name: &str, state: &str, url: &str| format!("{name:<8}  {state:<16} {url}");
     let balancer = report.lb.iter().map(|lb| line(lb.kind, lb.state, &report.url));
     balancer.chain([line("redis", report.redis.state, &report.redis.url)]).collect()
 }
 
-/// The beginning that fits; every character we print is one column wide.
+/// The first `width` characters. All printed characters are one column wide.
 fn clip(text: &str, width: usize) -> String {
     text.chars().take(width).collect()
 }
@@ -191,30 +193,30 @@ mod tests {
     }
 
     #[test]
-    fn figures() {
+    fn metrics_are_parsed() {
         assert_eq!(InstanceMetrics::parse(METRICS), Some(InstanceMetrics { sockets: 12, sent: 25 }));
         assert_eq!(InstanceMetrics::parse("trunkline_sockets 0\n"), Some(InstanceMetrics { sockets: 0, sent: 0 }));
         assert_eq!(InstanceMetrics::parse("not found"), None);
     }
 
     #[test]
-    fn rows() {
+    fn rows_show_state_sockets_and_rate() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut shown = ShownInstance::new(InstanceState::Ready, start);
-        let figures = |sent| Some(InstanceMetrics { sockets: 12, sent });
-        shown.observe(start, figures(5));
+        let metrics = |sent| Some(InstanceMetrics { sockets: 12, sent });
+        shown.observe(start, metrics(5));
         assert_eq!(
             instance(&row(InstanceState::Ready), Some(&shown), start),
             columns(["gw-1", "ready", "12", "-", "2"])
         );
-        shown.observe(after(2), figures(25));
+        shown.observe(after(2), metrics(25));
         assert_eq!(
             instance(&row(InstanceState::Ready), Some(&shown), start),
             columns(["gw-1", "ready", "12", "10.0", "2"])
         );
-        // A new process counts from nothing again.
-        shown.observe(after(3), figures(1));
+        // The counter of a new process starts at zero.
+        shown.observe(after(3), metrics(1));
         assert_eq!(shown.rate, None);
         let draining = instance(
             &row(InstanceState::Draining),

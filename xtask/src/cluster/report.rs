@@ -1,4 +1,4 @@
-//! What runs, for programs (`cluster.json`) and for people (a table).
+//! The state of the cluster as JSON (`cluster.json`) and as a table.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ pub(crate) struct ClusterReport {
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub(crate) struct ReportedRedis {
     pub(crate) url: String,
-    /// Nothing when it was given by URL, or does not run.
+    /// `None` if Redis was given by URL or has ended.
     pub(crate) pid: Option<u32>,
     pub(crate) state: &'static str,
 }
@@ -59,7 +59,7 @@ impl From<&ClusterInstance> for ReportedInstance {
 }
 
 impl ClusterReport {
-    /// A table with one line for each process.
+    /// A table with one line per process.
     pub(crate) fn table(&self) -> String {
         let pid = |pid: Option<u32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let row = |cells: [&str; 5]| cells.map(str::to_owned);
@@ -76,7 +76,7 @@ impl ClusterReport {
     }
 }
 
-/// Columns, each as wide as its widest cell.
+/// Pads the cells of each column to the same width.
 fn align(rows: &[[String; 5]]) -> String {
     let mut widths = [0; 5];
     for row in rows {
@@ -91,7 +91,7 @@ fn align(rows: &[[String; 5]]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// `cluster.json`: written when something changed, whole or not at all, gone when the cluster is.
+/// `cluster.json`. It is replaced atomically when the state has changed, and removed on drop.
 #[derive(Debug)]
 pub(crate) struct ClusterFile {
     path: PathBuf,
@@ -101,13 +101,13 @@ pub(crate) struct ClusterFile {
 impl ClusterFile {
     pub(crate) fn new(folder: &Path) -> Self {
         let path = folder.join("cluster.json");
-        // One that a killed cluster left.
+        // The file of a cluster that was killed.
         let _ = fs::remove_file(&path);
         Self { path, written: String::new() }
     }
 
     pub(crate) fn write(&mut self, report: &ClusterReport) -> Result<()> {
-        // Strings and numbers only: this cannot fail.
+        // Serializing strings and numbers cannot fail.
         let text = serde_json::to_string_pretty(report).unwrap_or_default();
         if text != self.written {
             let new = self.path.with_extension("json.new");
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let cells = |cells: [&str; 5]| cells.map(str::to_owned);
         let table = align(&[cells(["a", "bb", "c", "d", "e"]), cells(["aaa", "b", "c", "", ""])]);
         assert_eq!(table, "a    bb  c  d  e\naaa  b   c");

@@ -1,24 +1,24 @@
-//! A rolling restart, decided step by step: pure, so that its order can be tested.
+//! The decisions of a rolling restart. Pure.
 
 use std::collections::VecDeque;
 
-/// What an instance is doing, as far as a roll cares.
+/// The condition of an instance, as far as a rolling restart needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InstanceCondition {
-    /// Ready, and the balancer sends it traffic.
+    /// Ready, and the balancer sends it requests.
     Serving,
-    /// On its way up or down.
+    /// Starting or ending.
     Changing,
     /// No process.
     Down,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RollAction {
     Stop(usize),
     Start(usize),
-    /// The new process of this instance ended before it served: the others are left alone.
+    /// The new process of this instance ended before it was ready. The restart stops, and other instances stay as they are.
     Failed(usize),
     Done,
 }
@@ -30,7 +30,7 @@ enum RollStage {
     Starting(usize),
 }
 
-/// A roll under way.
+/// A rolling restart in progress.
 #[derive(Debug)]
 pub(crate) struct RollingRestart {
     left: VecDeque<usize>,
@@ -42,7 +42,7 @@ impl RollingRestart {
         Self { left: instances.into_iter().collect(), step: RollStage::Next }
     }
 
-    /// The next thing to do, or nothing while one waits.
+    /// The next action, or `None` while an instance is changing.
     pub(crate) fn advance(&mut self, condition: impl Fn(usize) -> InstanceCondition) -> Option<RollAction> {
         match (self.step, condition) {
             (RollStage::Next, _) => match self.left.pop_front() {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_after_another_each_serving_before_the_next_goes() {
+    fn instances_restart_one_after_another_when_the_previous_one_serves() {
         use InstanceCondition::{Changing, Down, Serving};
         let mut roll = RollingRestart::new([1, 2]);
         assert_eq!(roll.advance(|_| Serving), Some(RollAction::Stop(1)));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn stops_at_the_first_that_does_not_come_back() {
+    fn restart_stops_at_the_first_instance_that_fails() {
         let mut roll = RollingRestart::new([1, 2]);
         roll.advance(|_| InstanceCondition::Serving);
         roll.advance(|_| InstanceCondition::Down);

@@ -1,4 +1,4 @@
-//! What has to be there before the first instance starts.
+//! Starts everything that the instances need: the gateway's program, Redis and the balancer.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -6,21 +6,23 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
 use trunkline_testbed::{
-    AppendFsync, Console, ConsoleProgress, HaProxy, IoContext, LineSink, Redis, WorkspaceProgram, project_root,
+    AppendFsync, Console, ConsoleProgress, HaProxy, IoContext, LineSink, Redis, TestbedError, WorkspaceProgram,
+    project_root,
 };
 
 use super::{BalancerChoice, ClusterArguments, instance::LaunchSettings, port};
 use crate::error::{Result, XtaskError};
 
-/// As many instances as `deploy/haproxy.cfg` is given slots for.
+/// Maximum number of instances: the number of slots of the balancer.
 pub(crate) const MAX_INSTANCES: usize = 64;
 
-/// Everything but the instances.
+/// Everything except the instances.
 pub(crate) struct ClusterServers {
-    /// Held as long as the cluster lives: two would share one folder.
+    /// Held while the cluster runs, because two clusters cannot share the folder.
     pub(crate) _lock: File,
     pub(crate) folder: PathBuf,
     pub(crate) redis: Redis,
@@ -29,39 +31,65 @@ pub(crate) struct ClusterServers {
 }
 
 impl ClusterServers {
-    pub(crate) fn prepare(options: &ClusterArguments, console: &Console, steps: &ConsoleProgress<'_>) -> Result<Self> {
-        if !(1..=MAX_INSTANCES).contains(&options.instances) {
-            return Err(XtaskError::InstanceCount { asked: options.instances, max: MAX_INSTANCES });
+    pub(crate) fn start(
+        arguments: &ClusterArguments,
+        console: &Console,
+        progress: &ConsoleProgress<'_>,
+    ) -> Result<Self> {
+        if !(1..=MAX_INSTANCES).contains(&arguments.instances) {
+            return Err(XtaskError::InstanceCount { asked: arguments.instances, max: MAX_INSTANCES });
         }
-        let folder = options.folder.clone().unwrap_or_else(|| project_root().join("target/cluster"));
+        let folder = arguments.folder.clone().unwrap_or_else(|| project_root().join("target/cluster"));
         fs::create_dir_all(&folder).on_path("cannot create", &folder)?;
         let lock = lock(&folder)?;
-        // Before the long work, so that one hears of it at once.
-        port::must_be_free(options.port)?;
-        let binary = match &options.gateway {
-            Some(binary) => binary.clone(),
-            None => WorkspaceProgram::GATEWAY.build(options.release, console, steps)?,
-        };
-        let redis = start_redis(options, &folder, steps)?;
-        let balancer = match options.lb {
-            BalancerChoice::None => None,
-            BalancerChoice::Haproxy => {
-                let log = log_file(&folder.join("haproxy.log"))?;
-                let builder = HaProxy::builder().port(options.port).slots(MAX_INSTANCES).log(log);
-                Some(builder.start_with(steps).map_err(|e| match e {
-                    trunkline_testbed::TestbedError::PortTaken(port) => port::taken(port),
-                    other => other.into(),
-                })?)
-            }
-        };
+        // Checked before the build, so that the error appears at once.
+        port::must_be_free(arguments.port)?;
+        let given_redis = arguments.redis.as_deref().map(given_redis).transpose()?;
+        // Building takes the CPU, downloading Redis and HAProxy takes the network.
+        let (binary, servers) = thread::scope(|scope| {
+            let build = scope.spawn(|| match &arguments.gateway {
+                Some(binary) => Ok(binary.clone()),
+                None => WorkspaceProgram::GATEWAY.build(arguments.release, console, progress),
+            });
+            let servers = start_servers(arguments, given_redis, &folder, progress);
+            (build.join().unwrap_or(Err(TestbedError::Cancelled)), servers)
+        });
+        let (redis, balancer) = servers?;
         let launch = LaunchSettings {
-            binary,
+            binary: binary?,
             redis: redis.url(),
             secret_file: secret(&folder)?,
-            origins: ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{}", options.port)).into(),
+            origins: ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{}", arguments.port)).into(),
         };
         Ok(Self { _lock: lock, folder, redis, balancer, launch })
     }
+}
+
+fn start_servers(
+    arguments: &ClusterArguments,
+    given_redis: Option<Redis>,
+    folder: &Path,
+    progress: &ConsoleProgress<'_>,
+) -> Result<(Redis, Option<HaProxy>)> {
+    let redis = match given_redis {
+        Some(redis) => redis,
+        None => {
+            let builder = Redis::builder().append_only(AppendFsync::EverySec).folder(folder.join("redis"));
+            builder.log(log_file(&folder.join("redis.log"))?).start_with(progress)?
+        }
+    };
+    let balancer = match arguments.lb {
+        BalancerChoice::None => None,
+        BalancerChoice::Haproxy => {
+            let log = log_file(&folder.join("haproxy.log"))?;
+            let builder = HaProxy::builder().port(arguments.port).slots(MAX_INSTANCES).log(log);
+            Some(builder.start_with(progress).map_err(|e| match e {
+                TestbedError::PortTaken(port) => port::taken(port),
+                other => other.into(),
+            })?)
+        }
+    };
+    Ok((redis, balancer))
 }
 
 fn lock(folder: &Path) -> Result<File> {
@@ -74,20 +102,15 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-fn start_redis(options: &ClusterArguments, folder: &Path, steps: &ConsoleProgress<'_>) -> Result<Redis> {
-    let Some(url) = &options.redis else {
-        let builder = Redis::builder().append_only(AppendFsync::EverySec);
-        let builder = builder.folder(folder.join("redis")).log(log_file(&folder.join("redis.log"))?);
-        return Ok(builder.start_with(steps)?);
-    };
+fn given_redis(url: &str) -> Result<Redis> {
     let redis = Redis::given(url)?;
     match redis.cli(&["PING"]) {
         Ok(_) => Ok(redis),
-        Err(e) => Err(XtaskError::RedisUnreachable { url: url.clone(), reason: e.to_string() }),
+        Err(e) => Err(XtaskError::RedisUnreachable { url: url.to_owned(), reason: e.to_string() }),
     }
 }
 
-/// The secret that all instances sign their cookies with; it stays the same for the next cluster.
+/// The secret that all instances sign cookies with. It is kept for the next cluster.
 fn secret(folder: &Path) -> Result<PathBuf> {
     const RANDOM: &str = "/dev/urandom";
     let path = folder.join("secret");
@@ -103,7 +126,7 @@ fn secret(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Lines of the servers, which few will want to read, into a file.
+/// Writes the output lines of a server to a file.
 fn log_file(path: &Path) -> Result<LineSink> {
     let file = Mutex::new(File::create(path).on_path("cannot create", path)?);
     Ok(Arc::new(move |line| {

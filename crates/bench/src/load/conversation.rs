@@ -75,7 +75,7 @@ impl HandshakeScript {
 
 /// The protocol state of a socket, over all its connections.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct SocketConversation {
     script: HandshakeScript,
     /// The received part of an HTTP answer, while answers are HTTP.
     answer: Option<Vec<u8>>,
@@ -100,7 +100,7 @@ pub(super) enum ConversationEnd {
     Closed(u16),
 }
 
-impl Conversation {
+impl SocketConversation {
     /// `expected`: every message of the room is expected on this socket. `tracks_position`: the log position is updated, so
     /// that the socket can resume.
     pub(super) fn new(expected: bool, tracks_position: bool) -> Self {
@@ -246,7 +246,7 @@ mod tests {
         bytes
     }
 
-    fn sent_texts(conversation: &mut Conversation) -> Vec<String> {
+    fn sent_texts(conversation: &mut SocketConversation) -> Vec<String> {
         let (bytes, mut texts) = (std::mem::take(&mut conversation.out), Vec::new());
         let (mut reader, mut rest) = (FrameReader::new(MAX_WHOLE_BYTES), &bytes[..]);
         while let Some(FramePart::Whole { mask, payload, .. }) = reader.next(&mut rest) {
@@ -256,8 +256,9 @@ mod tests {
     }
 
     /// A Trunkline conversation up to where it has joined, received in pieces of `cut` bytes.
-    fn joined(cut: usize) -> (Conversation, SharedState) {
-        let (mut conversation, mut shared) = (Conversation::new(true, true), SharedState::new(Dialect::Trunkline));
+    fn joined(cut: usize) -> (SocketConversation, SharedState) {
+        let (mut conversation, mut shared) =
+            (SocketConversation::new(true, true), SharedState::new(Dialect::Trunkline));
         conversation.begin(&mut shared, PARAMETERS, true, 0);
         assert!(conversation.out.starts_with(b"GET /ws HTTP/1.1\r\n"));
         conversation.out.clear();
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn message_split_over_pieces_of_a_long_frame_counts_once() {
-        let (mut conversation, mut shared) = (Conversation::new(true, false), SharedState::new(Dialect::Nats));
+        let (mut conversation, mut shared) = (SocketConversation::new(true, false), SharedState::new(Dialect::Nats));
         shared.deliveries.open_window();
         let texts: Vec<_> = (0..9).map(|number| Stamp { number, intended: 0 }.text()).collect();
         let stream: Vec<_> =
@@ -330,7 +331,8 @@ mod tests {
 
     #[test]
     fn refusals_end_the_conversation() {
-        let (mut conversation, mut shared) = (Conversation::new(true, false), SharedState::new(Dialect::Trunkline));
+        let (mut conversation, mut shared) =
+            (SocketConversation::new(true, false), SharedState::new(Dialect::Trunkline));
         conversation.begin(&mut shared, PARAMETERS, true, 0);
         let answer = conversation.take(&mut shared, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}", 1);
         assert_eq!(answer, Err(ConversationEnd::Refused("HTTP/1.1 401 Unauthorized".to_owned())));
@@ -345,7 +347,7 @@ mod tests {
 
     #[test]
     fn http_answers_acknowledge_posts() {
-        let (mut conversation, mut shared) = (Conversation::new(false, false), SharedState::new(Dialect::Nchan));
+        let (mut conversation, mut shared) = (SocketConversation::new(false, false), SharedState::new(Dialect::Nchan));
         conversation.begin(&mut shared, ConnectParameters { role: SocketRole::Writer, ..PARAMETERS }, true, 0);
         assert_eq!((conversation.is_ready(), shared.ready), (true, 1));
         shared.deliveries.open_window();
@@ -357,7 +359,8 @@ mod tests {
 
     #[test]
     fn join_without_a_reply_is_repeated_and_counts_once() {
-        let (mut conversation, mut shared) = (Conversation::new(true, false), SharedState::new(Dialect::Socketio));
+        let (mut conversation, mut shared) =
+            (SocketConversation::new(true, false), SharedState::new(Dialect::Socketio));
         conversation.begin(&mut shared, PARAMETERS, true, 0);
         conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
         conversation.take(&mut shared, &server(r#"0{"sid":"a"}"#), 1).unwrap();

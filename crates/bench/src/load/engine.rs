@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Type};
 
 use super::{
     LoadArguments,
-    conversation::{Conversation, ConversationEnd, SharedState},
+    conversation::{ConversationEnd, SharedState, SocketConversation},
     plan::{self, SocketPlan},
 };
 use crate::{
@@ -49,7 +49,7 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(15);
 struct LoadSocket {
     /// `None` before the socket is opened and after it has closed.
     stream: Option<TcpStream>,
-    conversation: Conversation,
+    conversation: SocketConversation,
     /// Whether the kernel's send buffer is full.
     blocked: bool,
 }
@@ -90,7 +90,10 @@ impl<'a> SocketEngine<'a> {
         let tracks_position = arguments.workload.resumes();
         let socket = |place: &plan::PlannedSocket| LoadSocket {
             stream: None,
-            conversation: Conversation::new(place.role == SocketRole::Member && !place.reconnecting, tracks_position),
+            conversation: SocketConversation::new(
+                place.role == SocketRole::Member && !place.reconnecting,
+                tracks_position,
+            ),
             blocked: false,
         };
         Ok(Self {
