@@ -99,7 +99,8 @@ impl CompareArguments {
             self.only.contains(&cell.workload) && planned.iter().all(|planned| planned.workload != cell.workload)
         };
         let more = BenchPlan::Full.cells().iter().filter(selected).filter(absent);
-        planned.iter().chain(more).copied().collect()
+        let on_request = BenchPlan::cells_on_request().iter().filter(selected).filter(|_| !self.only.is_empty());
+        planned.iter().chain(more).chain(on_request).copied().collect()
     }
 
     /// Whether a peer is selected. The floor and Trunkline always are, because every figure is compared with theirs.

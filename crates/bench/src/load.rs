@@ -1,5 +1,6 @@
 //! The load generator: opens sockets, sends messages and measures deliveries.
 
+mod capacity;
 mod conversation;
 mod deliveries;
 mod engine;
@@ -66,6 +67,10 @@ pub struct LoadArguments {
     /// Closed loops: maximum number of messages that are not delivered everywhere or, for `publish`, not acknowledged
     #[arg(long, value_name = "W", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: u32,
+    /// Paced loads: find the highest rate with a p99 latency of at most this many ms and without loss. The search begins at
+    /// --rate or --sends; --for is the length of each step
+    #[arg(long, value_name = "MS", value_parser = rate)]
+    capacity_p99: Option<f64>,
 }
 
 /// What the sockets do.
@@ -115,6 +120,9 @@ impl LoadArguments {
             _ if self.sockets < self.rooms => wrong("each room needs a socket: --sockets must be at least --rooms"),
             Self { writers: 0, .. } => wrong("--writers must be at least 1"),
             Self { sessions: Some(0), .. } => wrong("--sessions must be at least 1"),
+            Self { capacity_p99: Some(_), workload, .. } if !workload.paced() => {
+                wrong("--capacity-p99 needs a paced workload")
+            }
             _ => Ok(()),
         }
     }

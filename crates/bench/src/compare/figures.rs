@@ -18,6 +18,7 @@ pub(crate) struct LoadResult {
     server_cpu_us: f64,
     redis_cpu_us: Option<f64>,
     latency_us: Option<LatencyResult>,
+    capacity: Option<f64>,
     connects: Option<f64>,
     connect_seconds: Option<f64>,
     connect_cpu_us: Option<f64>,
@@ -32,6 +33,7 @@ pub(crate) struct LoadResult {
 struct LatencyResult {
     p50: f64,
     p99: f64,
+    p999: f64,
 }
 
 /// A quantity that is compared.
@@ -50,6 +52,10 @@ pub(crate) enum Figure {
     P50,
     /// 99th percentile of the latency, ms.
     P99,
+    /// Quantile 99.9 % of the latency, ms.
+    P999,
+    /// Highest sustained rate, messages per second.
+    Capacity,
     /// Growth of the servers' memory per socket, KiB. Memory of the kernel is not included.
     Memory,
     /// CPU time of the servers per handshake, µs.
@@ -74,6 +80,8 @@ impl Figure {
             Self::Deliveries => "deliv./s",
             Self::P50 => "p50 ms",
             Self::P99 => "p99 ms",
+            Self::P999 => "p99.9 ms",
+            Self::Capacity => "messages/s",
             Self::Memory => "KiB/conn.",
             Self::ConnectCpu => "µs/connect",
             Self::Connects => "connects/s",
@@ -85,7 +93,7 @@ impl Figure {
 
     /// Whether smaller values are better.
     pub(crate) fn is_cost(self) -> bool {
-        !matches!(self, Self::Deliveries | Self::Connects | Self::Sends)
+        !matches!(self, Self::Deliveries | Self::Connects | Self::Sends | Self::Capacity)
     }
 }
 
@@ -100,6 +108,8 @@ impl Workload {
             Self::Connect | Self::Herd => Figure::ConnectCpu,
             Self::Publish => Figure::Sends,
             Self::Recovery => Figure::Lost,
+            Self::Latency => Figure::P99,
+            Self::Capacity => Figure::Capacity,
         }
     }
 }
@@ -137,6 +147,10 @@ pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureV
             put(Figure::Deliveries, per(run.delivered, run.seconds));
             put(Figure::P50, run.latency_us.as_ref().map(|times| times.p50 / 1000.0));
             put(Figure::P99, run.latency_us.as_ref().map(|times| times.p99 / 1000.0));
+            if matches!(cell.workload, Workload::Latency | Workload::Capacity) {
+                put(Figure::P999, run.latency_us.as_ref().map(|times| times.p999 / 1000.0));
+                put(Figure::Capacity, run.capacity);
+            }
             put(Figure::Lost, Some(run.lost));
         }
     }
@@ -206,6 +220,15 @@ mod tests {
             (Figure::Lost, 0.0),
         ];
         assert_eq!(shown, FigureValues::from(expected));
+    }
+
+    #[test]
+    fn capacity_has_its_rate_and_the_latencies_at_that_rate() {
+        let json = r#"{"seconds":2.0,"delivered":4000,"server_cpu_us":8000,"capacity":400.0,
+            "latency_us":{"p50":1000,"p99":40000,"p999":45000}}"#;
+        let cell = *BenchPlan::cells_on_request().iter().find(|cell| cell.workload == Workload::Capacity).unwrap();
+        let shown = figures(&cell, Peer::Nats, &serde_json::from_str(json).unwrap());
+        assert_eq!((shown[&Figure::Capacity], shown[&Figure::P999], shown[&Figure::TotalCpu]), (400.0, 45.0, 2.0));
     }
 
     #[test]

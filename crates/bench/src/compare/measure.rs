@@ -14,6 +14,8 @@ use crate::error::{BenchError, Result};
 
 /// Maximum time of one load, including logins, warm-up and settling.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Maximum time of a search for the capacity, which has up to 14 steps.
+const CAPACITY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Measures one peer in one cell, once.
 pub(crate) fn measure(
@@ -40,7 +42,8 @@ pub(crate) fn measure(
     if let Some(pid) = deployment.redis_pid() {
         command.arg("--redis-pid").arg(pid.to_string());
     }
-    let text = output("trunkline-bench load", command, LOAD_TIMEOUT, &StopOnly(stop))?;
+    let timeout = if cell.workload == Workload::Capacity { CAPACITY_TIMEOUT } else { LOAD_TIMEOUT };
+    let text = output("trunkline-bench load", command, timeout, &StopOnly(stop))?;
     let result: LoadResult = serde_json::from_str(&text)
         .map_err(|e| BenchError::Measurement(format!("the output of trunkline-bench load cannot be parsed: {e}")))?;
     Ok(figures(cell, peer, &result))

@@ -96,6 +96,10 @@ pub(crate) enum Workload {
     Herd,
     /// One of three servers is killed while 1,000 clients read: messages that each client misses.
     Recovery,
+    /// Fixed rates of messages: latencies from the intended send, and CPU time per delivery.
+    Latency,
+    /// The highest rate of messages with a p99 latency of at most 50 ms and without loss.
+    Capacity,
 }
 
 impl Workload {
@@ -106,7 +110,9 @@ impl Workload {
             Self::Paced | Self::Idle if peer == TrunklineMounted => true,
             _ if peer == TrunklineMounted => false,
             Self::Flat => true,
-            Self::Paced | Self::Rooms | Self::Idle | Self::Connect => peer != FloorBatched,
+            Self::Paced | Self::Rooms | Self::Idle | Self::Connect | Self::Latency | Self::Capacity => {
+                peer != FloorBatched
+            }
             // NATS has no acknowledgements.
             Self::Publish => !peer.is_floor() && peer != Nats,
             Self::Bystander | Self::Mixed | Self::Herd => !peer.is_floor(),
@@ -132,6 +138,27 @@ const PACED_DELIVERIES_PER_S: u32 = 20_000;
 /// `paced`: minimum number of messages in a window.
 const PACED_MIN_MESSAGES: u32 = 24;
 
+/// `latency`: length of the window in seconds. At 100 messages per second to 5 sockets it contains 3,000 deliveries, enough
+/// for the quantile 99.9 %.
+const LATENCY_SECONDS: u32 = 6;
+/// `capacity`: length of each step in seconds.
+const CAPACITY_STEP_SECONDS: u32 = 2;
+/// `capacity`: maximum p99 latency in ms.
+const CAPACITY_P99_MS: &str = "50";
+/// `capacity` and `latency`: number of sessions, which the sockets share. Logging in thousands of users takes long and does
+/// not change the load.
+const SHARED_SESSIONS: &str = "50";
+
+/// Sizes of rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RoomSizes {
+    /// All rooms have the same size.
+    Equal,
+    /// Different sizes, and a tenth of the sockets reconnects again and again, as in the workload `mixed`.
+    Mixed,
+}
+
 /// A workload in one size. All peers are measured in it, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct BenchCell {
@@ -139,34 +166,54 @@ pub(crate) struct BenchCell {
     pub(crate) sockets: u32,
     pub(crate) rooms: u32,
     pub(crate) instances: u32,
+    /// `latency`: messages per second. `capacity`: messages per second of the first step. Otherwise 0.
+    pub(crate) rate: u32,
+    pub(crate) sizes: RoomSizes,
 }
 
 impl BenchCell {
     const fn new(workload: Workload, sockets: u32, rooms: u32, instances: u32) -> Self {
-        Self { workload, sockets, rooms, instances }
+        Self { workload, sockets, rooms, instances, rate: 0, sizes: RoomSizes::Equal }
+    }
+
+    const fn latency(sockets: u32, rooms: u32, rate: u32, instances: u32) -> Self {
+        Self { rate, ..Self::new(Workload::Latency, sockets, rooms, instances) }
+    }
+
+    const fn capacity(sockets: u32, rooms: u32, sizes: RoomSizes, first_rate: u32, instances: u32) -> Self {
+        Self { rate: first_rate, sizes, ..Self::new(Workload::Capacity, sockets, rooms, instances) }
     }
 
     /// Whether the peer takes part. The floor and the mounted gateway have one instance only.
     pub(crate) fn suits(&self, peer: Peer) -> bool {
         let alone = peer.is_floor() || peer == Peer::TrunklineMounted;
-        self.workload.suits(peer) && (self.instances == 1 || !alone)
+        // Rooms of different sizes come with reconnects, which say nothing about the floor.
+        let reconnects = self.sizes == RoomSizes::Mixed;
+        self.workload.suits(peer) && (self.instances == 1 || !alone) && !(reconnects && peer.is_floor())
     }
 
     /// Arguments of `trunkline-bench load`, except targets and process ids.
     pub(crate) fn arguments(&self, plan: BenchPlan) -> Vec<String> {
-        let workload = match self.workload {
-            Workload::Bystander => Workload::Rooms,
-            other => other,
+        let workload = match (self.workload, self.sizes) {
+            (Workload::Bystander, _) => Workload::Rooms,
+            (Workload::Latency | Workload::Capacity, RoomSizes::Equal) => Workload::Paced,
+            (Workload::Latency | Workload::Capacity, RoomSizes::Mixed) => Workload::Mixed,
+            (other, _) => other,
         };
         let seconds = self.seconds(plan).to_string();
         let (sockets, rooms, workload) = (self.sockets.to_string(), self.rooms.to_string(), workload.to_string());
-        let rate = PACED_DELIVERIES_PER_S.to_string();
+        let (rate, sends) = (PACED_DELIVERIES_PER_S.to_string(), self.rate.to_string());
         let mut arguments = vec!["--workload", &workload, "--sockets", &sockets, "--rooms", &rooms, "--for", &seconds];
         match self.workload {
             Workload::Paced => arguments.extend(["--rate", &rate]),
             Workload::Flat => arguments.extend(["--window", "32"]),
             Workload::Rooms | Workload::Bystander => arguments.extend(["--sends", &rooms]),
             Workload::Publish => arguments.extend(["--writers", &sockets, "--window", "256"]),
+            Workload::Latency => arguments.extend(["--sends", &sends, "--sessions", SHARED_SESSIONS]),
+            Workload::Capacity => {
+                arguments.extend(["--sends", &sends, "--sessions", SHARED_SESSIONS]);
+                arguments.extend(["--warm-up", "0.5", "--capacity-p99", CAPACITY_P99_MS]);
+            }
             Workload::Idle | Workload::Connect | Workload::Mixed | Workload::Herd | Workload::Recovery => {}
         }
         arguments.into_iter().map(str::to_owned).collect()
@@ -177,6 +224,8 @@ impl BenchCell {
     fn seconds(&self, plan: BenchPlan) -> u32 {
         match self.workload {
             Workload::Paced => plan.seconds().max(PACED_MIN_MESSAGES * self.sockets / PACED_DELIVERIES_PER_S),
+            Workload::Latency => LATENCY_SECONDS,
+            Workload::Capacity => CAPACITY_STEP_SECONDS,
             _ => plan.seconds(),
         }
     }
@@ -185,7 +234,13 @@ impl BenchCell {
 /// For example `paced 1000×1`: workload, sockets and instances.
 impl fmt::Display for BenchCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{} {}×{}", self.workload, self.sockets, self.instances))
+        let Self { workload, sockets, rooms, instances, rate, sizes } = self;
+        match (workload, sizes) {
+            (Workload::Latency, _) => f.pad(&format!("{workload} {sockets}×{instances} {rate}/s")),
+            (Workload::Capacity, RoomSizes::Equal) => f.pad(&format!("{workload} {sockets}/{rooms}×{instances}")),
+            (Workload::Capacity, RoomSizes::Mixed) => f.pad(&format!("{workload} mixed×{instances}")),
+            _ => f.pad(&format!("{workload} {sockets}×{instances}")),
+        }
     }
 }
 
@@ -249,6 +304,25 @@ impl BenchPlan {
             Self::Full => FULL,
         }
     }
+
+    /// Cells of workloads that are measured only if `--only` names them, because they take long.
+    pub(crate) fn cells_on_request() -> &'static [BenchCell] {
+        const CELLS: &[BenchCell] = &[
+            BenchCell::latency(5000, 1000, 100, 1),
+            BenchCell::latency(5000, 1000, 1000, 1),
+            BenchCell::latency(5000, 1000, 3000, 1),
+            BenchCell::latency(5000, 1000, 1000, 3),
+            BenchCell::latency(5000, 1000, 3000, 3),
+            BenchCell::latency(100, 1, 200, 1),
+            BenchCell::capacity(1000, 1, RoomSizes::Equal, 16, 1),
+            BenchCell::capacity(5000, 1000, RoomSizes::Equal, 1000, 1),
+            BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 1),
+            BenchCell::capacity(1000, 1, RoomSizes::Equal, 16, 3),
+            BenchCell::capacity(5000, 1000, RoomSizes::Equal, 1000, 3),
+            BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 3),
+        ];
+        CELLS
+    }
 }
 
 #[cfg(test)]
@@ -256,9 +330,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_workload_is_in_the_full_plan_and_suits_trunkline() {
+    fn every_workload_is_planned_and_suits_trunkline() {
         for workload in Workload::value_variants() {
-            let cell = BenchPlan::Full.cells().iter().find(|cell| cell.workload == *workload);
+            let mut cells = BenchPlan::Full.cells().iter().chain(BenchPlan::cells_on_request());
+            let cell = cells.find(|cell| cell.workload == *workload);
             assert!(cell.is_some_and(|cell| cell.suits(Peer::Trunkline)), "{workload}");
         }
         for cell in BenchPlan::Quick.cells() {
@@ -286,6 +361,14 @@ mod tests {
         assert_eq!(
             arguments(BenchCell::new(Workload::Paced, 1000, 1, 1), BenchPlan::Quick),
             "--workload paced --sockets 1000 --rooms 1 --for 2 --rate 20000"
+        );
+        assert_eq!(
+            arguments(BenchCell::latency(5000, 1000, 3000, 3), BenchPlan::Full),
+            "--workload paced --sockets 5000 --rooms 1000 --for 6 --sends 3000 --sessions 50"
+        );
+        assert_eq!(
+            arguments(BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 1), BenchPlan::Full),
+            "--workload mixed --sockets 1000 --rooms 50 --for 2 --sends 200 --sessions 50 --warm-up 0.5 --capacity-p99 50"
         );
     }
 }

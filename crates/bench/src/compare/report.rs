@@ -9,7 +9,7 @@ use super::{
     goals::Goal,
     machine::MachineInfo,
     page,
-    plan::{BenchCell, Peer, Workload},
+    plan::{BenchCell, Peer, RoomSizes, Workload},
     table::{ResultTable, TableRow},
 };
 use trunkline_chaos::{RecoveryResult, html};
@@ -46,13 +46,16 @@ pub(crate) struct ComparisonReport {
 /// Columns of a workload's table.
 pub(super) fn columns(workload: Workload) -> &'static [Figure] {
     use Figure::{
-        ConnectCpu, Connects, Deliveries, Lost, Memory, P50, P99, RedisCpu, RedisPerSend, Sends, ServerCpu, TotalCpu,
+        Capacity, ConnectCpu, Connects, Deliveries, Lost, Memory, P50, P99, P999, RedisCpu, RedisPerSend, Sends,
+        ServerCpu, TotalCpu,
     };
     match workload {
         Workload::Idle => &[Memory],
         Workload::Connect => &[ConnectCpu, Connects],
         Workload::Herd => &[ConnectCpu, Connects, Lost],
         Workload::Publish => &[Sends, RedisPerSend, Lost],
+        Workload::Latency => &[TotalCpu, ServerCpu, RedisCpu, P50, P99, P999, Lost],
+        Workload::Capacity => &[Capacity, Deliveries, TotalCpu, P50, P99],
         Workload::Rooms | Workload::Mixed => &[ServerCpu, RedisCpu, TotalCpu, Deliveries, P50, P99, Lost],
         _ => &[ServerCpu, RedisCpu, Deliveries, P50, P99, Lost],
     }
@@ -60,10 +63,12 @@ pub(super) fn columns(workload: Workload) -> &'static [Figure] {
 
 /// Title of a cell's table.
 pub(super) fn title(cell: &BenchCell) -> String {
-    let BenchCell { workload, sockets, rooms, instances } = *cell;
+    let BenchCell { workload, sockets, rooms, instances, rate, sizes } = *cell;
     let rooms = if rooms == 1 { "one room".to_owned() } else { format!("{rooms} rooms") };
     let instances = if instances == 1 { "1 instance".to_owned() } else { format!("{instances} instances") };
-    format!("{workload}: {sockets} sockets, {rooms}, {instances}")
+    let rooms = if sizes == RoomSizes::Mixed { format!("{rooms} of different sizes") } else { rooms };
+    let rate = if workload == Workload::Latency { format!(", {rate} messages per second") } else { String::new() };
+    format!("{workload}: {sockets} sockets, {rooms}, {instances}{rate}")
 }
 
 /// Formats a value with about three significant digits, which is the precision of the figures.

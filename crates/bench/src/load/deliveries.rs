@@ -124,6 +124,7 @@ impl DeliveryTracker {
     pub(super) fn open_window(&mut self) {
         self.counting = true;
         self.counts = WindowCounts::default();
+        self.latency.reset();
         self.window = self.next()..u32::MAX;
     }
 

@@ -227,6 +227,15 @@ impl<'a> SocketEngine<'a> {
         self.sockets[index].stream = None;
     }
 
+    /// Opens the sockets again that the server has closed, and waits until they are ready.
+    pub(super) fn reopen_closed(&mut self) -> Result<(), BenchError> {
+        let closed: Vec<usize> = (0..self.sockets.len())
+            .filter(|index| self.sockets[*index].stream.is_none() && !self.queue.contains(index))
+            .collect();
+        self.enqueue(closed);
+        self.all_open()
+    }
+
     /// Whether a socket is connected and ready.
     pub(super) fn is_ready(&self, index: usize) -> bool {
         let LoadSocket { stream, conversation, .. } = &self.sockets[index];

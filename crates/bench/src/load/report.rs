@@ -31,6 +31,9 @@ pub struct LoadReport {
     pub(super) server_cpu_us: u64,
     pub(super) redis_cpu_us: u64,
     pub(super) load_cpu_us: u64,
+    /// Highest sustained rate in messages per second, and 0 if no rate was sustained. `None` without a search. All other
+    /// measurements are those of the window with this rate.
+    pub(super) capacity: Option<f64>,
     /// Time from the intended send to the read of the message, in µs. Zero without deliveries.
     pub(super) latency_us: LatencyQuantiles,
     /// Number of sockets that were opened at the beginning or, in a herd, that reconnected.
@@ -43,7 +46,7 @@ pub struct LoadReport {
     pub(super) pss_kib_after: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct LatencyQuantiles {
     pub(super) p50: u64,
     pub(super) p90: u64,

@@ -2,6 +2,8 @@
 
 use super::{
     LoadArguments, LoadKind,
+    capacity::CapacitySearch,
+    deliveries::WindowCounts,
     engine::SocketEngine,
     plan::SocketPlan,
     proc::{self, ProcessCpu},
@@ -20,6 +22,9 @@ const SETTLE_TIMEOUT: u64 = 30 * SECOND;
 const RECONNECT_TIMEOUT: u64 = 60 * SECOND;
 /// Share of a mixed load's reconnecting sockets that reconnect per second.
 const RECONNECTS_PER_SOCKET_AND_S: f64 = 0.1;
+
+/// A rate is not sustained if less than this share of its messages was sent in the window.
+const MIN_SENT_SHARE: f64 = 0.95;
 
 #[derive(Debug)]
 pub(super) struct WorkloadRunner<'a> {
@@ -45,12 +50,31 @@ struct CpuReading {
 }
 
 /// CPU times between two readings, in µs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct CpuSpent {
     seconds: f64,
     server: u64,
     redis: u64,
     load: u64,
+}
+
+/// The measurements of one window.
+#[derive(Clone, Copy, Debug, Default)]
+struct MeasuredWindow {
+    spent: CpuSpent,
+    counts: WindowCounts,
+    latency: LatencyQuantiles,
+    /// In a herd, the number of sockets that reconnected, and the CPU time meanwhile.
+    reconnects: Option<(u64, CpuSpent)>,
+}
+
+impl MeasuredWindow {
+    /// Whether the server delivered everything in time at this rate of messages per second, and the load generator itself
+    /// kept up.
+    fn is_sustained(&self, rate: f64, limit_ms: f64) -> bool {
+        let kept_up = self.counts.sent as f64 >= MIN_SENT_SHARE * rate * self.spent.seconds;
+        kept_up && self.counts.lost == 0 && self.latency.p99 as f64 <= limit_ms * 1000.0
+    }
 }
 
 impl CpuReading {
@@ -79,62 +103,104 @@ impl<'a> WorkloadRunner<'a> {
         let begin = self.reading()?;
         self.engine.enqueue(0..self.plan.sockets.len());
         self.engine.all_open()?;
-        let mut opened = self.reading()?.since(&begin);
-        let mut connects = self.plan.sockets.len() as u64;
+        let opened = self.reading()?.since(&begin);
+        let mut connects = (self.plan.sockets.len() as u64, opened);
         self.engine.quiet()?;
         let mut pss_after = proc::pss_kib(&arguments.server_pids)?;
-        let mut window = opened;
-        if arguments.workload != LoadKind::Connect {
+        let mut window = MeasuredWindow { spent: opened, ..MeasuredWindow::default() };
+        let mut capacity = None;
+        if let Some(limit_ms) = arguments.capacity_p99 {
+            self.start();
+            (capacity, window) = self.find_capacity(limit_ms)?;
+        } else if arguments.workload != LoadKind::Connect {
             eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
             self.start();
-            self.until(self.engine.now() + arguments.warm_up.as_nanos() as u64)?;
-            let begin = self.reading()?;
-            self.engine.shared.deliveries.open_window();
-            let end = self.engine.now() + arguments.duration.as_nanos() as u64;
-            if arguments.workload == LoadKind::Herd {
-                connects = self.cut_all();
-                self.all_back()?;
-                opened = self.reading()?.since(&begin);
-            }
-            self.until(end)?;
-            self.engine.shared.deliveries.close_window();
-            window = self.reading()?.since(&begin);
-            self.settle()?;
+            window = self.measure()?;
+            connects = window.reconnects.unwrap_or(connects);
         }
         if arguments.workload == LoadKind::Idle {
             pss_after = proc::pss_kib(&arguments.server_pids)?;
         }
-        let deliveries = &self.engine.shared.deliveries;
-        let (counts, latency) = (deliveries.counts(), deliveries.latency());
+        let MeasuredWindow { spent, counts, latency, .. } = window;
+        let (connects, opened) = connects;
         Ok(LoadReport {
             dialect: arguments.dialect,
             workload: arguments.workload,
             sockets: arguments.sockets,
             rooms: arguments.rooms,
             targets: arguments.targets.len(),
-            seconds: window.seconds,
+            seconds: spent.seconds,
             sent: counts.sent,
             acknowledged: arguments.dialect.acknowledges().then_some(counts.acknowledged),
             delivered: counts.delivered,
             lost: counts.lost,
             repeated: counts.repeated,
             closed: self.engine.closed,
-            server_cpu_us: window.server,
-            redis_cpu_us: window.redis,
-            load_cpu_us: window.load,
-            latency_us: LatencyQuantiles {
-                p50: latency.value_at_quantile(0.5),
-                p90: latency.value_at_quantile(0.9),
-                p99: latency.value_at_quantile(0.99),
-                p999: latency.value_at_quantile(0.999),
-                max: latency.max(),
-            },
+            server_cpu_us: spent.server,
+            redis_cpu_us: spent.redis,
+            load_cpu_us: spent.load,
+            capacity,
+            latency_us: latency,
             connects,
             connect_seconds: opened.seconds,
             connect_cpu_us: opened.server,
             pss_kib_before: pss_before,
             pss_kib_after: pss_after,
         })
+    }
+
+    /// Warms up, runs the workload for one window, and waits for outstanding deliveries.
+    fn measure(&mut self) -> Result<MeasuredWindow, BenchError> {
+        let LoadArguments { warm_up, duration, workload, .. } = self.arguments;
+        self.until(self.engine.now() + warm_up.as_nanos() as u64)?;
+        let begin = self.reading()?;
+        self.engine.shared.deliveries.open_window();
+        let end = self.engine.now() + duration.as_nanos() as u64;
+        let mut reconnects = None;
+        if *workload == LoadKind::Herd {
+            let closed = self.cut_all();
+            self.all_back()?;
+            reconnects = Some((closed, self.reading()?.since(&begin)));
+        }
+        self.until(end)?;
+        self.engine.shared.deliveries.close_window();
+        let spent = self.reading()?.since(&begin);
+        self.settle()?;
+        let deliveries = &self.engine.shared.deliveries;
+        let (counts, latency) = (deliveries.counts(), deliveries.latency());
+        let quantile = |quantile| latency.value_at_quantile(quantile);
+        let latency = LatencyQuantiles {
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max: latency.max(),
+        };
+        Ok(MeasuredWindow { spent, counts, latency, reconnects })
+    }
+
+    /// Finds the highest rate that the server sustains. Returns the rate in messages per second, and its window.
+    fn find_capacity(&mut self, limit_ms: f64) -> Result<(Option<f64>, MeasuredWindow), BenchError> {
+        let mut search = CapacitySearch::new(self.arguments.sends_per_second());
+        let mut best = (Some(0.0), MeasuredWindow::default());
+        while let Some(rate) = search.rate() {
+            let closed = self.engine.closed;
+            self.schedule = Schedule::new(self.engine.now(), rate);
+            let window = self.measure()?;
+            let is_sustained = self.engine.closed == closed && window.is_sustained(rate, limit_ms);
+            let (p99_ms, lost) = (window.latency.p99 as f64 / 1000.0, window.counts.lost);
+            eprintln!(
+                "trunkline-bench: {rate:.0} messages/s: p99 {p99_ms:.1} ms, {lost} lost, sustained: {is_sustained}"
+            );
+            search.record(rate, is_sustained);
+            if is_sustained {
+                best = (Some(rate), window);
+            } else {
+                self.engine.shared.deliveries.write_off();
+                self.engine.reopen_closed()?;
+            }
+        }
+        Ok(best)
     }
 
     fn reading(&self) -> Result<CpuReading, BenchError> {

@@ -75,6 +75,18 @@ fn nothing_is_lost_in_a_closed_loop_over_many_rooms_batched_or_not() {
 }
 
 #[test]
+fn capacity_search_reports_a_sustained_rate_and_its_window() {
+    let args = ["--workload", "paced", "--sockets", "20", "--sends", "200", "--for", "0.2", "--capacity-p99", "50"];
+    let report = Floor::start(&[]).measure(&args);
+    let capacity = report["capacity"].as_f64().unwrap();
+    assert!(capacity >= 200.0, "{report}");
+    assert_eq!(report["lost"], 0, "{report}");
+    let seconds = report["seconds"].as_f64().unwrap();
+    assert!(report["sent"].as_f64().unwrap() >= 0.95 * capacity * seconds, "{report}");
+    assert!(report["latency_us"]["p99"].as_u64().unwrap() <= 50_000, "{report}");
+}
+
+#[test]
 fn connect_workload_counts_connections_only() {
     let report = Floor::start(&[]).measure(&["--workload", "connect", "--sockets", "200"]);
     assert_eq!((&report["connects"], &report["sent"]), (&200.into(), &0.into()), "{report}");
