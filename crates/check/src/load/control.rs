@@ -1,6 +1,4 @@
-//! Being told from outside: marks for the history, and when to stop.
-
-use std::io::Write as _;
+//! Control of a run from outside: commands on standard input mark faults in the history and stop the run.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -10,48 +8,49 @@ use tokio::{
 };
 
 use super::recorder::Recorder;
-use crate::history::{Fault, Line};
+use crate::{
+    history::{HistoryLine, InjectedFault},
+    output::print_json,
+};
 
 /// One line of standard input.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
-enum Order {
-    Mark(Mark),
+enum ControlCommand {
+    Mark(FaultMark),
     Stop { stop: bool },
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(tag = "mark", rename_all = "snake_case")]
-enum Mark {
-    Fault(Fault<'static>),
+enum FaultMark {
+    Fault(InjectedFault<'static>),
     Healed,
 }
 
-/// Follows standard input until it ends; the run goes on after that. `stop` becomes true when it should end.
-pub(crate) async fn follow(recorder: Recorder, stop: watch::Sender<bool>) {
+/// Executes commands until standard input ends; the run goes on after that. Sets `stop` when the run should end.
+pub(crate) async fn execute_commands(recorder: Recorder, stop: watch::Sender<bool>) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
-            Ok(Order::Mark(mark)) => {
-                recorder.write(|t| {
+            Ok(ControlCommand::Mark(mark)) => {
+                recorder.record(|t| {
                     Some(match mark {
-                        Mark::Fault(fault) => Line::Fault(Fault { t, ..fault }),
-                        Mark::Healed => Line::Healed { t },
+                        FaultMark::Fault(fault) => HistoryLine::Fault(InjectedFault { t, ..fault }),
+                        FaultMark::Healed => HistoryLine::Healed { t },
                     })
                 });
-                // Whoever breaks something waits for this. Who reads no answers needs none.
-                let mut out = std::io::stdout().lock();
-                let told = json!({"state": "marked", "t": recorder.now()});
-                let _ = writeln!(out, "{told}").and_then(|()| out.flush());
+                // The program that injects the fault waits for this answer.
+                print_json(&json!({"state": "marked", "t": recorder.now()}));
             }
-            Ok(Order::Stop { stop: now }) => {
+            Ok(ControlCommand::Stop { stop: now }) => {
                 stop.send_replace(now);
             }
             Err(_) if line.trim().is_empty() => {}
-            Err(error) => eprintln!("not an order: {line} ({error})"),
+            Err(error) => eprintln!("ignoring an invalid command on standard input: {line} ({error})"),
         }
     }
-    // Whoever waits for the order must not take the end of the input for it.
+    // Dropping the sender would look like an order to stop.
     stop.closed().await;
 }
 
@@ -59,18 +58,20 @@ pub(crate) async fn follow(recorder: Recorder, stop: watch::Sender<bool>) {
 mod tests {
     use super::*;
 
-    fn order(text: &str) -> Order {
+    fn parse(text: &str) -> ControlCommand {
         serde_json::from_str(text).unwrap()
     }
 
     #[test]
-    fn orders_are_read() {
-        assert_eq!(order(r#"{"stop":true}"#), Order::Stop { stop: true });
-        assert_eq!(order(r#"{"mark":"healed"}"#), Order::Mark(Mark::Healed));
-        let Order::Mark(Mark::Fault(fault)) = order(r#"{"mark":"fault","name":"gateway killed"}"#) else { panic!() };
+    fn commands_are_parsed() {
+        assert_eq!(parse(r#"{"stop":true}"#), ControlCommand::Stop { stop: true });
+        assert_eq!(parse(r#"{"mark":"healed"}"#), ControlCommand::Mark(FaultMark::Healed));
+        let ControlCommand::Mark(FaultMark::Fault(fault)) = parse(r#"{"mark":"fault","name":"gateway killed"}"#) else {
+            panic!()
+        };
         assert_eq!((&*fault.name, fault.redis, fault.visible, fault.closes), ("gateway killed", false, true, None));
-        let Order::Mark(Mark::Fault(fault)) =
-            order(r#"{"mark":"fault","name":"x","redis":true,"visible":false,"closes":[4401]}"#)
+        let ControlCommand::Mark(FaultMark::Fault(fault)) =
+            parse(r#"{"mark":"fault","name":"x","redis":true,"visible":false,"closes":[4401]}"#)
         else {
             panic!()
         };
