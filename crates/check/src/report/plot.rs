@@ -291,7 +291,8 @@ fn format_value(value: f64) -> String {
     } else if value >= 10.0 || value == 0.0 {
         format!("{value:.0}")
     } else {
-        format!("{value:.2}")
+        let text = format!("{value:.2}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
 }
 
@@ -330,6 +331,6 @@ mod tests {
     fn bars_have_names_and_values() {
         let bars = [("<floor>", 5.0), ("nats", 10.0)].map(|(name, value)| Bar { name, colour: Colour::BLUE, value });
         let html = bar_plot("two", "", &bars).into_string();
-        assert!(html.contains("&lt;floor&gt;") && html.contains("5.00"), "{html}");
+        assert!(html.contains("&lt;floor&gt;") && html.contains(">\n5\n<"), "{html}");
     }
 }

@@ -41,7 +41,7 @@ impl Invariant for SubscriptionInvariant {
 
     fn result(&mut self, _: &HistoryState) -> InvariantResult {
         let title =
-            "nothing is received of a room that is not joined or after `left`, and nothing after the session ended";
+            "nothing is received of a room that is not joined or has been left, and nothing after the session ended";
         self.violations.result(7, title)
     }
 }
