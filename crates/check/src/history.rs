@@ -263,6 +263,13 @@ pub enum HistoryLine<'a> {
     },
     /// A fault was injected.
     Fault(InjectedFault<'a>),
+    /// A phase of the run begins and the previous one ends. Verdicts report latencies and errors per phase.
+    Phase {
+        /// Time of the event.
+        t: Micros,
+        /// Name of the phase. Everything in a phase `group/part` also counts in the phase `group`.
+        name: Cow<'a, str>,
+    },
     /// All injected faults have ended.
     Healed {
         /// Time of the event.
@@ -361,6 +368,7 @@ impl<'a> HistoryLine<'a> {
             | Self::ClientClose { t, .. }
             | Self::InvalidFrame { t, .. }
             | Self::SessionEnded { t, .. }
+            | Self::Phase { t, .. }
             | Self::Healed { t }
             | Self::PresenceCheck { t, .. }
             | Self::Settled { t }

@@ -1,12 +1,16 @@
 //! `trunkline-check`: checks from outside whether a deployment keeps its guarantees.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use trunkline_check::{
     CheckError,
-    attack::{self, AttackArguments},
+    attack::{self, AttackArguments, AttackCommand, suite},
     judge::{Verdict, judge_file},
     load,
     output::print_json,
@@ -119,10 +123,13 @@ async fn execute(command: Command) -> Result<bool, CheckError> {
             Ok(verdict.passed)
         }
         Command::Proxy(settings) => proxy::serve(&settings).await.map(|()| true),
-        Command::Attack(arguments) => {
-            println!("{}", attack::execute(&arguments).await?);
-            Ok(true)
-        }
+        Command::Attack(arguments) => match &arguments.command {
+            AttackCommand::Single(kind) => {
+                println!("{}", attack::execute(&arguments, kind).await?);
+                Ok(true)
+            }
+            AttackCommand::Suite(suite) => execute_suite(&arguments.url, suite).await,
+        },
     }
 }
 
@@ -149,6 +156,22 @@ async fn check(run: &RunArguments) -> Result<bool, CheckError> {
     Ok(verdict.passed)
 }
 
+async fn execute_suite(url: &str, arguments: &suite::SuiteArguments) -> Result<bool, CheckError> {
+    let result = suite::run(url, arguments, |attack| eprintln!("{}: {}", attack.name, attack.seen)).await?;
+    if let Some(path) = &arguments.json {
+        write_file(path, format!("{:#}\n", json!(result)))?;
+    }
+    if let Some(path) = &arguments.report {
+        write_file(path, suite::suite_page(&result, &format!("Trunkline attack suite: {url}")))?;
+    }
+    println!("{}", suite::attack_table(&result));
+    Ok(result.passed)
+}
+
+fn write_file(path: &Path, text: String) -> Result<(), CheckError> {
+    std::fs::write(path, text).map_err(|source| CheckError::File { path: path.to_owned(), source })
+}
+
 impl StormArguments {
     /// A reconnect storm is a run with many readers and few writers.
     fn into_run(self) -> RunArguments {
@@ -169,9 +192,6 @@ impl StormArguments {
 
 impl OutputArguments {
     fn write(&self, verdict: &Verdict, title: &str) -> Result<(), CheckError> {
-        let write_file = |path: &PathBuf, text: String| {
-            std::fs::write(path, text).map_err(|source| CheckError::File { path: path.clone(), source })
-        };
         if let Some(path) = &self.json {
             write_file(path, format!("{:#}\n", json!(verdict)))?;
         }

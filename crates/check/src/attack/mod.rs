@@ -5,6 +5,7 @@ mod invalid_frames;
 mod message_flood;
 mod raw_socket;
 mod slow_reader;
+pub mod suite;
 mod sustained_load;
 
 use std::time::Duration;
@@ -38,9 +39,20 @@ pub struct AttackArguments {
     /// Room to attack. Default: random.
     #[arg(long, value_name = "ROOM", global = true)]
     pub room: Option<Room>,
-    /// The attack.
+    /// The attack, or all of them.
     #[command(subcommand)]
-    pub kind: AttackKind,
+    pub command: AttackCommand,
+}
+
+/// What to execute.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AttackCommand {
+    /// Execute one attack per defence of SECURITY.md while honest clients write and read, and compare the reactions with the
+    /// documentation. Exit code 1 if one is unexpected
+    Suite(Box<suite::SuiteArguments>),
+    /// One attack.
+    #[command(flatten)]
+    Single(AttackKind),
 }
 
 /// An attack.
@@ -77,13 +89,13 @@ pub enum AttackKind {
 /// - [`CheckError::System`] if a connection fails outside the attack.
 ///
 /// The reaction of the deployment to the attack is a result, not an error.
-pub async fn execute(arguments: &AttackArguments) -> Result<Value, CheckError> {
+pub async fn execute(arguments: &AttackArguments, kind: &AttackKind) -> Result<Value, CheckError> {
     let site: Site = arguments.url.parse().map_err(|error| CheckError::Usage(format!("--url: {error}")))?;
     let user = arguments.user.clone().unwrap_or_else(|| format!("attacker{}", rand::random::<u32>() % 1_000_000));
     let refused = |source| CheckError::Deployment { action: format!("log in as {user}"), source };
     let (session, _) = log_in(&site, &user, LOGIN_LIMIT).await.map_err(refused)?;
     let room = arguments.room.clone().unwrap_or_else(random_room);
-    let result = match &arguments.kind {
+    let result = match kind {
         AttackKind::Slow(reader) => reader.execute(&session, &room).await,
         AttackKind::Flood(flood) => flood.execute(&session, &room).await,
         AttackKind::SustainedLoad(load) => load.execute(&session, &room).await,

@@ -96,6 +96,7 @@ impl Judge {
             recovery: self.measurements.recovery(),
             silence: self.measurements.silence(),
             faults: self.measurements.faults(&self.state),
+            phases: self.measurements.phases(),
             strangers: self.invariants.presence.unknown_users(&self.state),
             timeline: self.measurements.timeline(),
             invariants: results,

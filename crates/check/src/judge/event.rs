@@ -95,6 +95,9 @@ pub(crate) enum EventKind {
         within: Micros,
     },
     Fault(InjectedFault<'static>),
+    Phase {
+        name: String,
+    },
     Healed,
     Settled,
     Disconnecting,

@@ -154,6 +154,7 @@ impl Interner {
             HistoryLine::Fault(fault) => {
                 (0, EventKind::Fault(InjectedFault { name: fault.name.into_owned().into(), ..fault }))
             }
+            HistoryLine::Phase { name, .. } => (0, EventKind::Phase { name: name.into_owned() }),
             HistoryLine::Healed { .. } => (0, EventKind::Healed),
             HistoryLine::Settled { .. } => (0, EventKind::Settled),
             HistoryLine::Disconnecting { .. } => (0, EventKind::Disconnecting),

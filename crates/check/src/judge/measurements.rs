@@ -4,10 +4,11 @@ use trunkline_client::SocketId;
 
 use super::{
     event::{EventKind, HistoryEvent},
+    phases::PhaseTracker,
     quantiles::{Quantiles, TimeHistogram},
     silence::SilenceTracker,
     state::HistoryState,
-    verdict::{Counts, FaultReport, TimelineSecond},
+    verdict::{Counts, FaultReport, PhaseReport, TimelineSecond},
 };
 use crate::history::{ClientNumber, InjectedFault, Micros};
 
@@ -23,6 +24,7 @@ pub(crate) struct Measurements {
     recovery: TimeHistogram,
     silence: SilenceTracker,
     faults: Vec<FaultMeasurement>,
+    phases: PhaseTracker,
     timeline: Vec<TimelineSecond>,
     /// Delivery latencies of the current second.
     current_second: TimeHistogram,
@@ -54,6 +56,7 @@ impl Default for Measurements {
             recovery: TimeHistogram::new(3),
             silence: SilenceTracker::default(),
             faults: Vec::new(),
+            phases: PhaseTracker::default(),
             timeline: Vec::new(),
             current_second: TimeHistogram::new(2),
             disconnected: Vec::new(),
@@ -82,7 +85,9 @@ impl Measurements {
             EventKind::Sent { message, .. } if !state.fate(message).acked => {
                 self.counts.acknowledged += 1;
                 self.in_current_second(|second| second.acknowledged += 1);
-                self.acknowledgement.record(t.saturating_sub(state.fate(message).due));
+                let latency = t.saturating_sub(state.fate(message).due);
+                self.acknowledgement.record(latency);
+                self.phases.acknowledged(latency);
                 for FaultMeasurement { report, .. } in &mut self.faults {
                     let since_healed = report.healed.map(|healed| t.saturating_sub(healed));
                     report.written_again = report.written_again.or(since_healed);
@@ -90,6 +95,7 @@ impl Measurements {
             }
             EventKind::Refused { definite, .. } => {
                 self.in_current_second(|second| second.refused += 1);
+                self.phases.count(|report| report.refused += 1);
                 if !definite {
                     self.in_current_fault(state, t, |report| report.unavailable += 1);
                 }
@@ -108,6 +114,7 @@ impl Measurements {
                     let latency = t.saturating_sub(fate.due);
                     self.delivery.record(latency);
                     self.current_second.record(latency);
+                    self.phases.delivered(latency);
                 }
             }
             EventKind::Joined { room, resumed, .. } => {
@@ -121,16 +128,19 @@ impl Measurements {
             EventKind::Closing => self.in_current_fault(state, t, |report| report.closing += 1),
             EventKind::Rejected { .. } => {
                 self.counts.rejected += 1;
+                self.phases.count(|report| report.rejected += 1);
                 self.in_current_fault(state, t, |report| report.rejected += 1);
             }
             EventKind::Close { socket, .. } => {
                 self.counts.closed += 1;
+                self.phases.count(|report| report.closed += 1);
                 self.in_current_second(|second| second.closed += 1);
                 self.in_current_fault(state, t, |report| report.closed += 1);
                 self.socket_lost(client, socket, t, state);
             }
             EventKind::ClientClose { socket } => self.socket_lost(client, socket, t, state),
             EventKind::Fault(ref fault) => self.faults.push(FaultMeasurement::new(t, fault)),
+            EventKind::Phase { ref name } => self.phases.begin(t, name),
             EventKind::Healed => {
                 for fault in self.faults.iter_mut().filter(|fault| fault.report.healed.is_none()) {
                     fault.report.healed = Some(t);
@@ -246,6 +256,10 @@ impl Measurements {
                 }
             })
             .collect()
+    }
+
+    pub(crate) fn phases(&self) -> Vec<PhaseReport> {
+        self.phases.reports()
     }
 
     /// Takes the timeline out.

@@ -25,6 +25,8 @@ pub struct Verdict {
     pub silence: Quantiles,
     /// Injected faults, in the order of injection.
     pub faults: Vec<FaultReport>,
+    /// Phases of the run, in the order of their beginning. Empty unless the run marks phases.
+    pub phases: Vec<PhaseReport>,
     /// Users that are not clients of the run and that `presence` frames named; at most 100.
     pub strangers: Vec<UnknownUser>,
     /// Counts and latencies per second of the run.
@@ -134,6 +136,33 @@ pub struct FaultReport {
     pub recovery: Quantiles,
     /// Clients that lost their socket and never caught up.
     pub never_back: u64,
+}
+
+/// Latencies and errors of one phase of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PhaseReport {
+    /// Name of the phase.
+    pub name: String,
+    /// Time at which the phase began.
+    pub t: Micros,
+    /// Delivery latency.
+    pub delivery: Quantiles,
+    /// Acknowledgement latency.
+    pub acknowledgement: Quantiles,
+    /// Sockets that the server closed or that broke.
+    pub closed: u64,
+    /// Session probes and handshakes that were refused or failed.
+    pub rejected: u64,
+    /// `error` frames.
+    pub refused: u64,
+}
+
+impl PhaseReport {
+    /// Returns the number of errors of all kinds.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.closed + self.rejected + self.refused
+    }
 }
 
 /// Counts and latencies of one second of a run.

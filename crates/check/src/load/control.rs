@@ -1,4 +1,6 @@
-//! Control of a run from outside: commands on standard input mark faults in the history and stop the run.
+//! Control of a run from outside: marks in its history, and the command to stop.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -17,41 +19,66 @@ use crate::{
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
 enum ControlCommand {
-    Mark(FaultMark),
+    Mark(HistoryMark),
     Stop { stop: bool },
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(tag = "mark", rename_all = "snake_case")]
-enum FaultMark {
+enum HistoryMark {
     Fault(InjectedFault<'static>),
     Healed,
+    Phase { name: String },
 }
 
-/// Executes commands until standard input ends; the run goes on after that. Sets `stop` when the run should end.
-pub(crate) async fn execute_commands(recorder: Recorder, stop: watch::Sender<bool>) {
+/// Marks phases in the history of a run, and stops the run. Clones control the same run.
+#[derive(Clone, Debug)]
+pub struct RunControl {
+    recorder: Recorder,
+    stop: Arc<watch::Sender<bool>>,
+}
+
+impl RunControl {
+    /// Creates the control of a run; the receiver becomes true when the run should stop.
+    pub(crate) fn new(recorder: Recorder) -> (Self, watch::Receiver<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        (Self { recorder, stop: Arc::new(stop) }, stopped)
+    }
+
+    /// Records that a phase begins. See [`HistoryLine::Phase`].
+    pub fn begin_phase(&self, name: &str) {
+        self.recorder.record(|t| Some(HistoryLine::Phase { t, name: name.into() }));
+    }
+
+    /// Ends the writing; the run settles and returns its verdict.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Executes commands until standard input ends. The run goes on after that.
+pub(crate) async fn execute_commands(control: RunControl) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
             Ok(ControlCommand::Mark(mark)) => {
-                recorder.record(|t| {
-                    Some(match mark {
-                        FaultMark::Fault(fault) => HistoryLine::Fault(InjectedFault { t, ..fault }),
-                        FaultMark::Healed => HistoryLine::Healed { t },
-                    })
-                });
+                match mark {
+                    HistoryMark::Fault(fault) => {
+                        control.recorder.record(|t| Some(HistoryLine::Fault(InjectedFault { t, ..fault })));
+                    }
+                    HistoryMark::Healed => control.recorder.record(|t| Some(HistoryLine::Healed { t })),
+                    HistoryMark::Phase { name } => control.begin_phase(&name),
+                }
                 // The program that injects the fault waits for this answer.
-                print_json(&json!({"state": "marked", "t": recorder.now()}));
+                print_json(&json!({"state": "marked", "t": control.recorder.now()}));
             }
-            Ok(ControlCommand::Stop { stop: now }) => {
-                stop.send_replace(now);
+            Ok(ControlCommand::Stop { stop }) => {
+                control.stop.send_replace(stop);
             }
             Err(_) if line.trim().is_empty() => {}
             Err(error) => eprintln!("ignoring an invalid command on standard input: {line} ({error})"),
         }
     }
-    // Dropping the sender would look like an order to stop.
-    stop.closed().await;
 }
 
 #[cfg(test)]
@@ -65,12 +92,13 @@ mod tests {
     #[test]
     fn commands_are_parsed() {
         assert_eq!(parse(r#"{"stop":true}"#), ControlCommand::Stop { stop: true });
-        assert_eq!(parse(r#"{"mark":"healed"}"#), ControlCommand::Mark(FaultMark::Healed));
-        let ControlCommand::Mark(FaultMark::Fault(fault)) = parse(r#"{"mark":"fault","name":"gateway killed"}"#) else {
+        assert_eq!(parse(r#"{"mark":"healed"}"#), ControlCommand::Mark(HistoryMark::Healed));
+        let ControlCommand::Mark(HistoryMark::Fault(fault)) = parse(r#"{"mark":"fault","name":"gateway killed"}"#)
+        else {
             panic!()
         };
         assert_eq!((&*fault.name, fault.redis, fault.visible, fault.closes), ("gateway killed", false, true, None));
-        let ControlCommand::Mark(FaultMark::Fault(fault)) =
+        let ControlCommand::Mark(HistoryMark::Fault(fault)) =
             parse(r#"{"mark":"fault","name":"x","redis":true,"visible":false,"closes":[4401]}"#)
         else {
             panic!()

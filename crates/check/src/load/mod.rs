@@ -15,7 +15,9 @@ mod run;
 mod settings;
 mod traced_text;
 
+pub use control::RunControl;
 pub(crate) use login::{log_in, log_out};
+pub(crate) use processes::ProcessUsage;
 pub use recorder::LiveMetrics;
-pub use run::{RunProgress, RunState, run};
+pub use run::{RunProgress, RunState, run, run_with_control};
 pub use settings::LoadSettings;

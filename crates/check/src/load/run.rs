@@ -1,6 +1,6 @@
 //! The course of a run: log in, join, write, settle, make the reference read, disconnect, judge.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -11,7 +11,7 @@ use trunkline_client::{Client, Session, Site};
 use trunkline_domain::UserName;
 
 use super::{
-    control,
+    control::{RunControl, execute_commands},
     load_client::{ClientStatus, LoadClient, RunPhase},
     login::SessionPool,
     observer::HistoryObserver,
@@ -69,7 +69,8 @@ pub enum RunState {
     Disconnecting,
 }
 
-/// Makes a run and returns its verdict. Calls `report` at every change of state and ten times per second.
+/// Makes a run and returns its verdict. Calls `report` at every change of state and ten times per second. Executes commands
+/// from standard input if the settings say so.
 ///
 /// # Errors
 /// - [`CheckError::Usage`] if the settings are invalid, or this machine is too slow for the run.
@@ -77,11 +78,33 @@ pub enum RunState {
 /// - [`CheckError::File`] or [`CheckError::System`] if this machine refuses something.
 ///
 /// A broken invariant is not an error: the verdict says so.
-pub async fn run(settings: &LoadSettings, mut report: impl FnMut(RunProgress)) -> Result<Verdict, CheckError> {
+pub async fn run(settings: &LoadSettings, report: impl FnMut(RunProgress)) -> Result<Verdict, CheckError> {
+    let control_by_stdin = |control| {
+        if settings.control {
+            // Ends with the process: a pending read of standard input cannot be cancelled.
+            tokio::spawn(execute_commands(control));
+        }
+    };
+    run_with_control(settings, control_by_stdin, report).await
+}
+
+/// Makes a run as [`run`] does, and passes its control to `on_start` at the beginning.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_control(
+    settings: &LoadSettings,
+    on_start: impl FnOnce(RunControl),
+    mut report: impl FnMut(RunProgress),
+) -> Result<Verdict, CheckError> {
     let plan = LoadPlan::new(settings)?;
     let site: Site = settings.url.parse().map_err(|error| CheckError::Usage(format!("--url: {error}")))?;
     let (recorder, judge) = Recorder::start(&settings.url, plan.seed, settings.history.as_deref())?;
-    let result = make_run(settings, &plan, &site, &recorder, &mut report).await;
+    let (control, stopped) = RunControl::new(recorder.clone());
+    // Held until the end, so that `stopped` stays open.
+    on_start(control.clone());
+    let result = make_run(settings, &plan, &site, &recorder, stopped, &mut report).await;
+    drop(control);
     recorder.finish();
     let verdict = judge.verdict();
     result?;
@@ -102,6 +125,7 @@ async fn make_run(
     plan: &LoadPlan,
     site: &Site,
     recorder: &Recorder,
+    stopped: watch::Receiver<bool>,
     report: impl FnMut(RunProgress),
 ) -> Result<(), CheckError> {
     let mut controller = RunController {
@@ -111,10 +135,6 @@ async fn make_run(
         tasks: JoinSet::new(),
         report,
     };
-    let (stop, stopped) = watch::channel(false);
-    if settings.control {
-        controller.tasks.spawn(control::execute_commands(recorder.clone(), stop));
-    }
     let processes = ProcessMonitor::start(recorder, &settings.pids)?;
     controller.report(RunState::LoggingIn);
     let names = plan.clients.iter().map(|client| client.name.clone());
@@ -198,7 +218,7 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
             tokio::select! {
                 () = sleep(POLL_INTERVAL) => {}
                 () = sleep_until(end) => break,
-                () = stop_requested(&mut stopped) => break,
+                _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
     }
@@ -251,19 +271,10 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
         self.report(RunState::Disconnecting);
         self.recorder.record(|t| Some(HistoryLine::Disconnecting { t }));
         self.phase.send_replace(RunPhase::Disconnect);
-        // The task that reads commands does not end by itself; it holds no receiver.
         let end = Instant::now() + DISCONNECT_LIMIT;
         while self.phase.receiver_count() > 0 && Instant::now() < end {
             sleep(POLL_INTERVAL).await;
         }
         self.tasks.shutdown().await;
-    }
-}
-
-/// Completes when the order to stop arrives.
-async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
-    if stopped.wait_for(|stop| *stop).await.is_err() {
-        // Without `--control` no task holds the sender.
-        pending::<()>().await;
     }
 }

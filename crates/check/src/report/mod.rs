@@ -31,4 +31,5 @@ pub use page::{Cell, page, table};
 pub use plot::{Bar, Colour, LinePlot, Marker, Series, XAxis, YScale, bar_plot};
 pub use progress_line::ProgressLine;
 pub use text::TextReport;
+pub(crate) use time::format_millis;
 pub use verdict_page::verdict_page;

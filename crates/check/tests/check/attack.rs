@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use serde_json::Value;
-use trunkline_check::attack::{self, AttackArguments};
+use trunkline_check::attack::{self, AttackArguments, AttackCommand, suite};
 
 use crate::fake_gateway::{Defect, FakeGateway};
 
@@ -14,7 +14,39 @@ struct Flags {
 
 async fn execute(arguments: &[&str]) -> Value {
     let Flags { attack } = Flags::parse_from(["attack"].iter().chain(arguments));
-    attack::execute(&attack).await.unwrap()
+    let AttackCommand::Single(kind) = &attack.command else { panic!("{arguments:?} is one attack") };
+    attack::execute(&attack, kind).await.unwrap()
+}
+
+async fn run_suite(arguments: &[&str]) -> Result<suite::SuiteResult, trunkline_check::CheckError> {
+    let Flags { attack } = Flags::parse_from(["attack", "suite"].iter().chain(arguments));
+    let AttackCommand::Suite(suite) = &attack.command else { panic!("{arguments:?} is a suite") };
+    suite::run(&attack.url, suite, |_| {}).await
+}
+
+#[tokio::test]
+async fn suite_reports_attacks_and_honest_clients() {
+    let server = FakeGateway::start(Defect::None).await;
+    let pid = std::process::id().to_string();
+    let arguments = ["--url", &server.url, "--honest", "8", "--quiet", "1s", "--p99-factor", "1000", "--pid", &pid];
+    let attacks = ["--only", "impersonation", "--only", "missing-cookie"];
+    let result = run_suite(&[&arguments[..], &attacks].concat()).await.unwrap();
+    let found: Vec<_> = result.attacks.iter().map(|attack| (attack.name, attack.ok)).collect();
+    // The fake gateway answers a probe without a cookie with 200.
+    assert_eq!(found, [("missing-cookie", Some(false)), ("impersonation", Some(true))]);
+    let honest = result.honest.as_ref().unwrap();
+    assert!(honest.ok && honest.quiet.count > 0 && honest.attacked.count > 0, "{honest:?}");
+    assert!(result.attacks.iter().all(|attack| attack.honest_delivery.is_some_and(|times| times.count > 0)));
+    assert!(!result.passed && result.processes[0].ok && result.processes[0].after > 0);
+    let (text, page) = (suite::attack_table(&result), suite::suite_page(&result, "suite"));
+    assert!(text.contains("FAIL missing-cookie") && text.contains("1 as expected, 1 unexpected"), "{text}");
+    assert!(page.contains("Memory of gateways") && page.contains("missing-cookie"), "{page}");
+}
+
+#[tokio::test]
+async fn suite_refuses_unknown_attacks() {
+    let error = run_suite(&["--only", "dance"]).await.unwrap_err();
+    assert!(error.to_string().contains("no attack dance") && error.to_string().contains("giant-frame"), "{error}");
 }
 
 #[tokio::test]
