@@ -75,7 +75,12 @@ pub(super) const ATTACKS: &[Attack] = &[
         requests::path_traversal
     ),
     attack!("admin-routes", "GET /metrics and /status on the public address", "404", requests::admin_routes),
-    attack!("oversized-head", "64 KiB and 1 MiB of header fields", "400 or 431, or closed", requests::oversized_head),
+    attack!(
+        "oversized-head",
+        "256 KiB and 1 MiB of header fields, 200 fields, a path of 1 MiB",
+        "400 or 431, or closed",
+        requests::oversized_head
+    ),
     attack!(
         "oversized-body",
         "login bodies of 9 KiB and 1 MiB, declared lengths up to 2^63",

@@ -70,6 +70,10 @@ pub(super) async fn join_flood(target: &Target) -> AttackOutcome {
     })
 }
 
+/// Time between two joins, a little more than the default rate of 10 joins per second allows. Waiting only after a refusal
+/// would collect 100 refusals in 10 s, after which the gateway closes the socket.
+const JOIN_INTERVAL: Duration = Duration::from_millis(110);
+
 pub(super) async fn too_many_rooms(target: &Target) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let welcome = answer_to(&mut socket, "welcome").await?;
@@ -89,6 +93,7 @@ pub(super) async fn too_many_rooms(target: &Target) -> AttackOutcome {
                 return Ok(Observation::new(ok, format!("{joined} rooms joined, then {code}")));
             }
         }
+        sleep(JOIN_INTERVAL).await;
         if joined > rooms_max {
             return Ok(Observation::new(false, format!("{joined} rooms joined; the announced limit is {rooms_max}")));
         }

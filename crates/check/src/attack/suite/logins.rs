@@ -27,6 +27,8 @@ use crate::attack::raw_socket::{connect, invalid};
 
 /// Connections that fail to log in at the same time.
 const LOGIN_CONNECTIONS: u32 = 16;
+/// Time between two logins at a deployment with a login limit. The default limit is 20 per minute and address.
+const LOGIN_INTERVAL: Duration = Duration::from_millis(3200);
 /// Largest accepted response head in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -41,15 +43,21 @@ pub(super) async fn login(target: &Target, headers: &str, body: &str) -> io::Res
     repeat_while_limited(target, &target.request("POST", "/login", &headers, body)).await
 }
 
+/// Sends a login. The first 429 makes all later logins wait [`LOGIN_INTERVAL`], because each refused login makes a gateway
+/// demand a longer wait.
 async fn repeat_while_limited(target: &Target, request: &[u8]) -> io::Result<HttpAnswer> {
     let end = Instant::now() + target.bounds.attack_limit;
     loop {
+        if target.logins_limited.load(Ordering::Relaxed) {
+            sleep(LOGIN_INTERVAL).await;
+        }
         let answer = target.exchange(request).await?;
-        let seconds = answer.header("retry-after").parse().unwrap_or(1);
-        if answer.status != 429 || Instant::now() + Duration::from_secs(seconds) > end {
+        let wait = Duration::from_secs(answer.header("retry-after").parse().unwrap_or(1));
+        if answer.status != 429 || Instant::now() + wait > end {
             return Ok(answer);
         }
-        sleep(Duration::from_secs(seconds)).await;
+        target.logins_limited.store(true, Ordering::Relaxed);
+        sleep(wait).await;
     }
 }
 

@@ -155,11 +155,11 @@ pub(super) async fn admin_routes(target: &Target) -> AttackOutcome {
 }
 
 pub(super) async fn oversized_head(target: &Target) -> AttackOutcome {
-    let field = format!("X-Padding: {}\r\n", "x".repeat(1000));
+    let long_field = format!("X-Padding: {}\r\n", "x".repeat(4080));
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(1 << 20));
     let requests = vec![
-        ("64 KiB", target.request("GET", "/", &field.repeat(64), "")),
-        ("1 MiB", target.request("GET", "/", &field.repeat(1024), "")),
+        ("256 KiB", target.request("GET", "/", &long_field.repeat(64), "")),
+        ("1 MiB", target.request("GET", "/", &long_field.repeat(256), "")),
         ("200 fields", target.request("GET", "/", &"X: y\r\n".repeat(200), "")),
         ("path of 1 MiB", long.into_bytes()),
     ];

@@ -1,6 +1,6 @@
 //! Executes the attacks one after the other while honest clients write and read.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::atomic::AtomicBool, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -159,7 +159,8 @@ pub async fn run(
     let refused = |source| CheckError::Deployment { action: format!("log in as {user}"), source };
     let (session, user) = log_in(&site, &user, arguments.bounds.attack_limit).await.map_err(refused)?;
     let room = crate::attack::random_room();
-    let target = Target { site, session, user, room, bounds: arguments.bounds };
+    let logins_limited = AtomicBool::new(false);
+    let target = Target { site, session, user, room, bounds: arguments.bounds, logins_limited };
     let honest = match arguments.honest {
         0 => None,
         clients => Some(HonestClients::start(url, arguments, clients).await?),

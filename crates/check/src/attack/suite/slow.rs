@@ -11,7 +11,7 @@ use tokio::{
 use trunkline_client::Site;
 
 use super::target::{AttackOutcome, Observation, Target, answer_to, close_name};
-use crate::attack::raw_socket::{FIN, RawSocket, TEXT, connect, frame_bytes};
+use crate::attack::raw_socket::{RawSocket, connect};
 
 /// Time after which a slow request must have ended: the limit of 10 s, and 5 s.
 const REQUEST_END_LIMIT: Duration = Duration::from_secs(15);
@@ -25,8 +25,11 @@ const NEVER_READING_END_LIMIT: Duration = Duration::from_secs(90);
 const RECEIVE_BUFFER_BYTES: usize = 4096;
 /// Messages of 4 KiB that fill the room for the history flood.
 const LARGE_MESSAGES: usize = 20;
-/// History requests of the flood. Each asks for about 64 KiB.
-const HISTORY_REQUESTS: usize = 500;
+/// History requests of the flood. Each asks for about 64 KiB. They come one by one, because a second request for a room is
+/// refused while the first is in flight.
+const HISTORY_REQUESTS: usize = 200;
+/// Time between two history requests.
+const HISTORY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Opens many connections that each send `head` and then one byte of `tail` per second. Every connection must end in time.
 async fn slow_requests(target: &Target, head: String, tail: &'static [u8]) -> AttackOutcome {
@@ -136,10 +139,14 @@ pub(super) async fn never_reading_client(target: &Target) -> AttackOutcome {
 pub(super) async fn history_flood(target: &Target) -> AttackOutcome {
     fill_room(target).await?;
     let mut socket = RawSocket::open(&target.session, Some(RECEIVE_BUFFER_BYTES)).await?;
-    let request = json!({"type": "history", "room": target.room, "limit": 200}).to_string();
-    let requests = frame_bytes(FIN | TEXT, request.as_bytes()).repeat(HISTORY_REQUESTS);
-    // The server stops reading as soon as its output buffer is full, so the write may not complete.
-    let _ = timeout(Duration::from_secs(2), socket.stream.write_all(&requests)).await;
+    socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;
+    for _ in 0..HISTORY_REQUESTS {
+        sleep(HISTORY_INTERVAL).await;
+        // Fails when the server has closed the connection. A server that stops reading takes the requests into its kernel.
+        if socket.send(&json!({"type": "history", "room": target.room, "limit": 200})).await.is_err() {
+            break;
+        }
+    }
     let ended = wait_for_end(&socket, STALLED_END_LIMIT).await;
     Ok(end_observation(ended, STALLED_END_LIMIT))
 }

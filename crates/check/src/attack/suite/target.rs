@@ -1,6 +1,6 @@
 //! The deployment under attack, as every attack sees it.
 
-use std::{io, time::Duration};
+use std::{io, sync::atomic::AtomicBool, time::Duration};
 
 use serde_json::Value;
 use trunkline_client::{Session, Site};
@@ -20,6 +20,8 @@ pub(super) struct Target {
     pub(super) user: UserName,
     pub(super) room: Room,
     pub(super) bounds: Bounds,
+    /// The deployment has refused a login with 429: further logins are paced.
+    pub(super) logins_limited: AtomicBool,
 }
 
 /// Bounds of the attacks that repeat something.
