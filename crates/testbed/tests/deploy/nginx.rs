@@ -97,11 +97,10 @@ fn other_instances_answer_while_one_is_killed_or_hangs() {
         login(nginx.port, name);
     }
     site.gateways[1].pause().unwrap();
-    // Each attempt at the hanging instance takes 10 s, after which nginx gives up or tries the next one.
+    // An attempt at the hanging instance takes 10 s; then nginx tries the next one.
     for _ in 0..4 {
-        assert!(get(nginx.port, "/", &cookie).is_ok_and(|(status, _)| [200, 504].contains(&status)));
+        assert_eq!(get(nginx.port, "/", &cookie).unwrap().0, 200);
     }
-    assert_eq!(get(nginx.port, "/", &cookie).unwrap().0, 200);
     site.gateways[1].resume().unwrap();
 }
 
