@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::Redis;
+use trunkline_testbed::{Ended, Redis};
 
 use crate::{
     http::{Socket, login},
@@ -17,6 +17,13 @@ fn seconds(file: &str, field: &str) -> u64 {
     let text = deploy_file(file);
     let value = text.split(field).nth(1).unwrap();
     value.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn wrong_usage_ends_with_the_exit_code_that_systemd_does_not_restart() {
+    let mut gateway = gateway("gw", "http://not.a.redis").spawn().unwrap();
+    let code = seconds("systemd/trunkline@.service", "RestartPreventExitStatus=");
+    assert_eq!(gateway.wait(Duration::from_secs(30)), Some(Ended::Code(i32::try_from(code).unwrap())));
 }
 
 #[test]
