@@ -35,52 +35,6 @@ export function continues(last, next) {
 }
 
 /**
- * A text in pieces, some of them links. Only http and https; what ends a sentence or closes a bracket around the link is not part of it.
- * @param {string} text
- * @returns {{text: string, href?: string}[]}
- */
-export function pieces(text) {
-  const found = [];
-  let from = 0;
-  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"“”«»。，、；：！？（）「」《》]+/giu)) {
-    const link = trimmed(match[0]);
-    const href = address(link);
-    if (href === null) continue;
-    if (match.index > from) found.push({ text: text.slice(from, match.index) });
-    found.push({ text: link, href });
-    from = match.index + link.length;
-  }
-  if (from < text.length) found.push({ text: text.slice(from) });
-  return found;
-}
-
-/** @param {string} link */
-function trimmed(link) {
-  for (;;) {
-    const last = link.at(-1) ?? "";
-    const opening = { ")": "(", "]": "[", "}": "{" }[last];
-    const closes = opening !== undefined && link.split(opening).length < link.split(last).length;
-    if (!closes && !/[.,;:!?'*_~]/.test(last)) return link;
-    link = link.slice(0, -1);
-  }
-}
-
-/** @param {string} link */
-function address(link) {
-  try {
-    return new URL(link).href;
-  } catch {
-    return null;
-  }
-}
-
-/** Whether a text names the user: `@ann`, but not in `@annabel` or `joe@ann`. @param {string} text @param {string} user */
-export function mentions(text, user) {
-  const inWord = "[\\p{L}\\p{N}_]";
-  return new RegExp(`(?<!${inWord})@${user.replaceAll(".", "\\.")}(?!${inWord})`, "iu").test(text); // names have no other special character
-}
-
-/**
  * The words of a language.
  * @param {Strings} strings
  * @returns {(key: string, values?: Record<string, string | number>) => string} `count` among the values picks the plural form

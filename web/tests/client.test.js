@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { MemoryStore, outbox } from "../store.js";
-import { Client, refusal } from "../trunkline.js";
+import { refusal } from "../text.js";
+import { Client } from "../trunkline.js";
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { actionIn, continues, HUES, hueOf, listed, mentions, pieces, sameDay, speaker } from "../render.js";
+import { actionIn, continues, HUES, hueOf, listed, sameDay, speaker } from "../render.js";
+import { mentions, pieces } from "../text.js";
 
 test("colours are stable, in range and spread", () => {
   assert.equal(hueOf("ann"), hueOf("ann"));
