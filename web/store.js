@@ -90,6 +90,13 @@ export class KeyValueEntries {
     for (const key of this.#storage.keys()) if (key.startsWith(this.#prefix) && !key.startsWith(mine)) this.#storage.removeItem(key);
   }
 
+  /** Whether the storage takes values now. */
+  works() {
+    const works = this.#storage.persist("trunkline:probe", "1");
+    this.#storage.removeItem("trunkline:probe");
+    return works;
+  }
+
   /** @param {Stored} entry */
   #key({ login, room, id }) {
     return `${this.#prefix}${login}:${room}:${id}`;
@@ -188,14 +195,14 @@ function committed(transaction, act) {
  */
 export class FallbackStore {
   #stores;
-  #lost;
+  #failed;
   /** Stores that owe an answer: not asked again before they have given it. @type {Set<Store>} */
   #hanging = new Set();
 
-  /** @param {Store[]} stores the last of them cannot fail @param {() => void} [lost] called when only the last store takes an entry */
-  constructor(stores, lost = () => {}) {
+  /** @param {Store[]} stores the last of them cannot fail @param {(place: number) => void} [failed] called with the place of a store that failed */
+  constructor(stores, failed = () => {}) {
     this.#stores = stores;
-    this.#lost = lost;
+    this.#failed = failed;
   }
 
   /** @template T @param {Store} store @param {() => Promise<T>} call @returns {Promise<T>} */
@@ -203,6 +210,7 @@ export class FallbackStore {
     const answer = Promise.resolve().then(call);
     return answered(() => answer).catch((error) => {
       console.warn("trunkline: a store of unsent messages failed", error);
+      this.#failed(this.#stores.indexOf(store));
       if (error instanceof NoAnswer) {
         this.#hanging.add(store);
         answer.finally(() => this.#hanging.delete(store)).catch(() => {});
@@ -238,7 +246,6 @@ export class FallbackStore {
       if (this.#hanging.has(store)) continue;
       try {
         await this.#ask(store, () => store.put(entry));
-        if (index === this.#stores.length - 1) this.#lost();
         for (const other of this.#stores.slice(index + 1)) void other.delete(entry).catch(() => {});
         return;
       } catch {
@@ -263,9 +270,13 @@ export class FallbackStore {
   }
 }
 
-/** What a page keeps entries in. @param {() => void} [lost] called when an entry will not survive a reload */
-export function browserStore(lost) {
-  return new FallbackStore([new IndexedDbStore(), new KeyValueEntries(), new MemoryStore()], lost);
+/**
+ * What a page keeps entries in.
+ * @param {(kept: boolean) => void} [fallenBack] called when the database fails; `kept`: other storage works, so that entries survive a reload
+ */
+export function browserStore(fallenBack = () => {}) {
+  const other = new KeyValueEntries();
+  return new FallbackStore([new IndexedDbStore(), other, new MemoryStore()], () => fallenBack(other.works()));
 }
 
 /** @param {string | null} text @returns {Stored[]} */
@@ -280,8 +291,13 @@ function parsed(text) {
 /** The entry, if it is one: stores can hold what this page did not write. @param {any} entry @returns {Stored[]} */
 export function sound(entry) {
   const texts = ["login", "owner", "user", "room", "id", "text"].every((field) => typeof entry?.[field] === "string");
-  const times = Number.isFinite(entry?.at) && (entry.tried === null || Number.isFinite(entry.tried));
+  const times = isTime(entry?.at) && (entry.tried === null || isTime(entry.tried));
   return texts && times && ["pending", "failed", "unsure"].includes(entry.state) ? [entry] : [];
+}
+
+/** @param {unknown} at */
+function isTime(at) {
+  return typeof at === "number" && Math.abs(at) <= 8.64e15; // the range of dates
 }
 
 /** @typedef {{owner: string, held: Promise<unknown>, over: AbortController, claims: Promise<void>, awaited: Set<string>}} Stay */

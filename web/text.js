@@ -106,9 +106,9 @@ export function mentions(text, user) {
   const letter = String.raw`[\p{L}\p{M}\p{N}_]`;
   const spaced = new RegExp(`[${UNSPACED}]`, "u").test(name) ? letter : `(?![${UNSPACED}])${letter}`;
   const before = String.raw`(?<!(?![${UNSPACED}])${letter})`;
-  const after = String.raw`(?!${spaced}|[.\-'’]+(?!(?<=['’])s(?!${letter}))${spaced})`;
+  const after = String.raw`(?!${spaced}|[.\-']+(?!(?<=')s(?!${letter}))${spaced})`;
   const mention = new RegExp(`${before}[@＠]${name.replaceAll(".", "\\.")}${after}`, "iu"); // names have no other special character
-  return pieces(text).some((piece) => piece.href === undefined && mention.test(piece.text.normalize("NFC")));
+  return pieces(text).some((piece) => piece.href === undefined && mention.test(piece.text.normalize("NFC").replaceAll("’", "'")));
 }
 
 /** Characters that change the direction of the text around them, and letters that are written from right to left. */

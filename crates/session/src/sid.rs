@@ -42,6 +42,15 @@ impl Sid {
     }
 }
 
+impl Sid {
+    /// A digest that identifies the login to the user's own browser: the same from login to logout, different for every
+    /// login. 32 hexadecimal digits. It reveals neither the name nor the id of the session.
+    #[must_use]
+    pub fn login_id(&self) -> String {
+        format!("{:032x}", hash(&[b"login", &self.name.to_be_bytes(), &self.id.to_be_bytes()]))
+    }
+}
+
 impl fmt::Display for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}{:032x}", self.name, self.id)

@@ -53,7 +53,7 @@ fn show<S: Sessions>(
     let page = match principal(session) {
         Some(who) => {
             rotate(session);
-            pages::chat(strings, room, &who.user, &site.config.instance)
+            pages::chat(strings, room, &who.user, &who.sid.login_id(), &site.config.instance)
         }
         None => pages::login(strings, &pages::Login { next, ..pages::Login::default() }),
     };
@@ -100,7 +100,9 @@ pub(super) async fn probe<S: Sessions>(site: web::Data<Site<S>>, session: Sessio
         Ok(Some(left)) => {
             touch_cookie(&session);
             let (user, instance) = (&who.user, &site.config.instance);
-            HttpResponse::Ok().json(json!({ "user": user, "instance": instance, "expires_in": left.as_secs() }))
+            let login = who.sid.login_id();
+            HttpResponse::Ok()
+                .json(json!({ "user": user, "login": login, "instance": instance, "expires_in": left.as_secs() }))
         }
         Ok(None) => Problem::NotLoggedIn.json(),
         Err(error) => {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{Failure, Language, Login};
 
 const CONTRACT: &str = include_str!("../../../../web/PAGE.md");
+const LOGIN: &str = "10f110f110f110f110f110f110f110f1";
 const STRINGS: &str = include_str!("../../../../web/strings/en.json");
 
 /// The HTML block under a heading, on one line, with the keys in braces replaced.
@@ -35,7 +36,7 @@ fn rendered(page: maud::Markup, from: &str) -> String {
 
 #[test]
 fn heads() {
-    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
     assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
 }
 
@@ -59,6 +60,6 @@ fn plain() {
 
 #[test]
 fn chat() {
-    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
     assert_eq!(rendered(page, "<body"), block("Chat"));
 }
