@@ -36,7 +36,8 @@ fn rendered(page: maud::Markup, from: &str) -> String {
 
 #[test]
 fn heads() {
-    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
+    let page =
+        super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
     assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
 }
 
@@ -60,6 +61,7 @@ fn plain() {
 
 #[test]
 fn chat() {
-    let page = super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
+    let page =
+        super::chat(Language::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
     assert_eq!(rendered(page, "<body"), block("Chat"));
 }

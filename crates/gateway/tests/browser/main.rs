@@ -13,13 +13,16 @@ mod site;
 
 mod accessible;
 mod failover;
+mod hostile;
 mod keyboard;
 mod narrow;
+mod network;
 mod outbox;
 mod pictures;
 mod rooms;
 mod session;
 mod talk;
+mod text;
 
 use std::time::Duration;
 
