@@ -1,5 +1,6 @@
 /** The chat page: `PAGE.md` is the contract with its HTML, `trunkline.js` the connection. */
 
+import { browserStore } from "./browserstore.js";
 import { composer } from "./composer.js";
 import { connection } from "./connection.js";
 import { button, coloured, element, find, link, locale } from "./dom.js";
@@ -10,7 +11,6 @@ import { logout } from "./logout.js";
 import { mentionCollector, spoken, summary } from "./notices.js";
 import { listed, speaker } from "./render.js";
 import { openRooms } from "./rooms.js";
-import { browserStore } from "./store.js";
 import { Client } from "./trunkline.js";
 
 /** Time in ms between two requests for the rooms where others are, and the maximum number of those that are shown. */
@@ -35,7 +35,12 @@ const tabStorage = keyValueStore("sessionStorage");
 const drafts = draftStore(tabStorage, keyValueStore("localStorage", () => showLimit("drafts")), login);
 const roomStorage = keyValueStore("localStorage", () => showLimit("rooms"));
 const opened = openRooms(roomStorage, user);
-const store = browserStore((kept) => showLimit(kept ? "database" : "outbox"));
+/** Messages that are not sent are lost with the page. */
+let unkept = false;
+const store = browserStore((kept) => {
+  unkept ||= !kept;
+  showLimit(kept ? "database" : "outbox");
+});
 const client = new Client({ user, login, store, written: latestWritten() });
 /** Own messages that are not delivered, by id. @type {Map<string, import("./machine.js").Entry>} */
 const unsent = new Map();
@@ -52,6 +57,7 @@ const showActive = active();
 const closeDrawers = drawers();
 const { news, looked } = notices();
 connection(client, say, (name) => name === current.name, carryOver);
+guardUnsent();
 beginLogin();
 enter(home);
 showLoss();
@@ -83,6 +89,7 @@ function carryOver() {
 /** Deletes what the browser keeps of this login. */
 async function forget() {
   client.disconnect();
+  find("text", HTMLTextAreaElement).value = "";
   drafts.drop();
   roomStorage.removeItem(opened.key);
   await client.forget();
@@ -108,6 +115,13 @@ function limits() {
     find("limits").hidden = false;
     find("limits").textContent = text.join(" ");
   };
+}
+
+/** Asks before the page is closed, where closing it loses messages. */
+function guardUnsent() {
+  addEventListener("beforeunload", (event) => {
+    if (unkept && unsent.size) event.preventDefault();
+  });
 }
 
 // ---------------------------------------------------------------- rooms

@@ -1,13 +1,13 @@
 /** The conversation of one room: delivered messages in order, and below them the reader's own messages that are not delivered yet. */
 
-import { button, coloured, element, find, link, locale, written } from "./dom.js";
+import { button, element, find } from "./dom.js";
 import { hasFocus } from "./facilities.js";
-import { actionIn, continues, reason, sameDay } from "./render.js";
-import { isFolded, mentions, pieces } from "./text.js";
+import { continues, reason, sameDay } from "./render.js";
+import { dayLine, divider, rows as rowMaker } from "./rows.js";
+import { mentions } from "./text.js";
 
 /** @typedef {import("./machine.js").Message} Message */
 /** @typedef {import("./machine.js").Entry} Entry */
-/** @typedef {import("./render.js").Said} Said */
 /** @typedef {{message: Message, nodes: Element[]}} Row */
 /** `named`: it mentions the reader. `missed`: it was sent while the page was not connected. @typedef {{named: boolean, missed: boolean}} Circumstances */
 /**
@@ -41,9 +41,6 @@ const SEEK_RETRY = 2_000;
 /** All rooms share these elements; one room at a time is shown there. */
 const scroller = find("log");
 const latest = find("latest");
-const clock = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
-const exactTime = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "medium" });
-const day = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
 
 /** @param {Surroundings} surroundings */
 export function conversation({ user: me, room, read, say, client, seen: sawUpTo, counted, news }) {
@@ -79,8 +76,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   /** Where else the reader was when the room was last shown: pixels above the end. */
   let place = 0;
   let height = 0;
-  /** Long messages that are shown whole, by position or id. @type {Set<string>} */
-  const unfolded = new Set();
+  const rowOf = rowMaker(me, say);
   messages.append(top);
 
   // ---------------------------------------------------------------- events
@@ -206,49 +202,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     const row = rowOf(message, message.pos, !apart && continues(above, message));
     row.dataset.pos = message.pos;
     if (above && sameDay(above.at, message.at)) return [row];
-    return [divider("", day.format(message.at)), row];
-  }
-
-  /** @param {Said} said @param {string} key names the message @param {boolean} continued */
-  function rowOf({ user, text, at }, key, continued) {
-    const action = actionIn(text);
-    const author = coloured("span", "author", user);
-    const row = element("li", "message");
-    row.classList.toggle("own", user === me);
-    row.classList.toggle("first", !continued);
-    row.classList.toggle("named", user !== me && mentions(text, me));
-    if (action !== null) {
-      row.classList.add("action");
-      row.append(written("p", "text", author, " ", ...linked(action), " ", timeOf(at)));
-    } else {
-      if (continued) {
-        row.append(written("span", "unseen", `${user}: `));
-        row.title = exactTime.format(at);
-      } else {
-        const disc = coloured("span", "disc", user, [...user][0]?.toUpperCase());
-        disc.ariaHidden = "true";
-        row.append(disc, element("p", "head", author, " ", timeOf(at)));
-      }
-      row.append(written("p", "text", ...linked(text)));
-    }
-    if (isFolded(text)) row.append(foldButton(/** @type {Element} */ (row.querySelector(".text")), key));
-    return row;
-  }
-
-  /** Shows the beginning of a long text, and a button for the rest. @param {Element} text @param {string} key names the message */
-  function foldButton(text, key) {
-    const toggle = button("", () => {
-      if (!unfolded.delete(key)) unfolded.add(key);
-      show();
-    });
-    const show = () => {
-      const open = unfolded.has(key);
-      text.classList.toggle("folded", !open);
-      toggle.ariaExpanded = String(open);
-      toggle.textContent = open ? say("message.show_less") : say("message.show_all");
-    };
-    show();
-    return toggle;
+    return [dayLine(message.at), row];
   }
 
   /** @param {Entry} entry */
@@ -433,36 +387,11 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     report();
   }
 
-  /** @param {string} text */
-  function linked(text) {
-    return pieces(text).map(({ text: piece, href }) => {
-      if (href === undefined) return piece;
-      const made = link(href, piece);
-      made.rel = "noopener noreferrer nofollow";
-      made.target = "_blank";
-      made.dir = "ltr"; // isolates it: controls before the link cannot reorder it
-      return made;
-    });
-  }
-
   return {
     joined, caught_up: caughtUp, history, history_failed: historyFailed, add, entry, note, readUpTo,
     show, hide, toEnd, scrolled, resized, seen,
     get unread() { return unread; },
   };
-}
-
-/** @param {string} kind @param {string} text */
-function divider(kind, text) {
-  return element("li", `divider ${kind}`, element("span", "", text));
-}
-
-/** @param {number} at */
-function timeOf(at) {
-  const time = element("time", "quiet", clock.format(at));
-  time.dateTime = new Date(at).toISOString();
-  time.title = exactTime.format(at);
-  return time;
 }
 
 /** When the message in a row of the unsent messages was written. @param {Element} row */

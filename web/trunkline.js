@@ -11,9 +11,10 @@
  * disconnected. `machine.js` decides all that; this file gives it a clock, sockets and a store.
  */
 
+import { browserStore } from "./browserstore.js";
 import { attempted, randomId, timeoutSignal, webLocks } from "./facilities.js";
 import { machine } from "./machine.js";
-import { browserStore, MemoryStore, outbox } from "./store.js";
+import { MemoryStore, outbox } from "./store.js";
 import { normalised } from "./text.js";
 
 /** @typedef {import("./machine.js").Event} Event */

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { carry, draftStore, takeCarried } from "../../drafts.js";
 import { keyValueStore } from "../../facilities.js";
-import { KeyValueEntries, MemoryStore, outbox } from "../../store.js";
+import { KeyValueEntries } from "../../browserstore.js";
+import { MemoryStore, outbox } from "../../store.js";
 import { entry, ids, memoryStorage, withGlobal } from "./fakes.js";
 
 const plain = ({ owner: _, login: __, ...each }) => each;

@@ -1,7 +1,8 @@
 // Unsent messages in stores that hang, throw, are full, are closed or hold what this page did not write; and locks that do not answer.
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { browserStore, FallbackStore, IndexedDbStore, MemoryStore, outbox, sound } from "../../store.js";
+import { browserStore, FallbackStore, IndexedDbStore, sound } from "../../browserstore.js";
+import { MemoryStore, outbox } from "../../store.js";
 import { Client } from "../../trunkline.js";
 import { entry, fails, fakeIndexedDb, ids, isFull, memoryStorage, never, withGlobal } from "./fakes.js";
 

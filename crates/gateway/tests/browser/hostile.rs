@@ -170,7 +170,7 @@ async fn another_person_under_the_same_name_gets_neither_unsent_messages_nor_dra
     ann.until_sees("it waits", async |ann| ann.unsent().await == ["a secret"]).await;
     ann.write("a draft").await;
     let leave = "header form button";
-    assert_eq!(ann.text(leave).await, "Log out, discard 1 unsent message");
+    ann.until_sees("what a logout discards", async |ann| ann.text(leave).await == "Log out, discard 1 unsent message").await;
     ann.picture("logout-unsent").await;
     ann.click(leave).await;
     ann.log_in("ann").await;

@@ -53,7 +53,14 @@ async fn odd_text_stays_in_its_row() {
     let height =
         "return Math.round(document.querySelector('.folded, .text:has(+ button)').getBoundingClientRect().height)";
     assert!(ann.ask::<u32>(height).await < 600);
+    ann.page.execute("document.getElementById('log').scrollTop = 0", Vec::new()).await.unwrap();
     ann.picture("odd-text").await;
+    ann.colours("dark").await;
+    ann.resize(360, 740).await;
+    ann.page.execute("document.getElementById('log').scrollTop = 0", Vec::new()).await.unwrap();
+    ann.picture("odd-text-narrow-dark").await;
+    ann.colours("light").await;
+    ann.resize(1280, 800).await;
     ann.click("#messages .message button").await;
     assert!(ann.ask::<u32>(height).await > 60_000, "all of it, if asked for");
     assert_eq!(ann.text("#messages .message button").await, "Show less");
