@@ -3,10 +3,7 @@
 import { find } from "./dom.js";
 import { growsByStyle, hasTouchKeyboard } from "./facilities.js";
 import { reason } from "./render.js";
-import { isBlank, refusal, startText } from "./text.js";
-
-/** Longest text of a message, in bytes of UTF-8, as the reader is told. */
-const TEXT_BYTES = 4096;
+import { isBlank, refusal, startText, TEXT_BYTES } from "./text.js";
 
 /**
  * @param {object} parts

@@ -6,7 +6,7 @@
  */
 const BLANK = /^[\t-\r \x85\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\u{13430}-\u{1343f}\u{1bca0}-\u{1bca3}\u{1d159}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]*$/u;
 
-/** Whether nobody could see anything of a text. The server refuses such a message as `bad_text`. @param {string} text */
+/** Whether nothing of a text can be seen. The server refuses such a message as `bad_text`. @param {string} text */
 export function isBlank(text) {
   return BLANK.test(text);
 }
@@ -17,7 +17,7 @@ export function normalised(text) {
 }
 
 /** Longest text of a message, in bytes of UTF-8. */
-const TEXT_BYTES = 4096;
+export const TEXT_BYTES = 4096;
 
 /**
  * The error code with which the server would refuse this text; null if it would take it.

@@ -19,7 +19,7 @@ import { normalised } from "./text.js";
 
 /** @typedef {import("./machine.js").Event} Event */
 /** @typedef {import("./machine.js").Effect} Effect */
-/** @typedef {Exclude<Effect["do"], "probe" | "open" | "close" | "transmit" | "load">} Told what the app hears of: see `vectors/README.md` */
+/** @typedef {Exclude<Effect["do"], "probe" | "open" | "close" | "transmit" | "load">} Reported effects that the app can listen to: see `vectors/README.md` */
 
 const PROTOCOL = "trunkline.v1";
 /** Maximum time in ms for the answer to a probe. */
@@ -56,7 +56,7 @@ export class Client {
   /** Events wait while effects are carried out, so that a listener may call back. @type {Event[]} */
   #events = [];
   #busy = false;
-  /** @type {Map<string, Set<(told: any) => void>>} */
+  /** @type {Map<string, Set<(effect: any) => void>>} */
   #listeners = new Map();
 
   /** @param {Options} [options] */
@@ -87,9 +87,9 @@ export class Client {
   }
 
   /**
-   * @template {Told} K
+   * @template {Reported} K
    * @param {K} name an effect of the state machine
-   * @param {(told: Extract<Effect, {do: K}>) => void} listener
+   * @param {(effect: Extract<Effect, {do: K}>) => void} listener
    * @returns {() => void} ends it
    */
   on(name, listener) {
@@ -156,7 +156,7 @@ export class Client {
     this.#feed({ type: "history", room, limit, before });
   }
 
-  /** Call it at every key stroke; the server is told every 3 s. @param {string} room */
+  /** Call it at every key stroke; the client tells the server every 3 s at most. @param {string} room */
   typing(room) {
     this.#feed({ type: "typing", room });
   }

@@ -65,18 +65,18 @@ test("every string that scripts and pages use is in the tables", () => {
   for (const key of [...said, ...shown]) assert.ok(known(key), key);
 });
 
-test("the ids that the scripts look for are in the page", () => {
+test("every id that the scripts look for is in the page", () => {
   const ids = scripts.flatMap((name) => [...read(name).matchAll(/find\("([\w-]+)"/g)].map(([, id]) => id));
   assert.ok(ids.length > 15);
   for (const id of [...ids, "rooms", "people", "show-rooms", "show-people"]) assert.ok(page.includes(`id="${id}"`), id);
 });
 
-test("no markup from strings, no inline style, nothing that the content policy forbids", () => {
+test("scripts make no markup from strings, and pages hold nothing that the content policy forbids", () => {
   for (const name of scripts) assert.doesNotMatch(read(name), /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setAttribute\("(style|on)/, name);
   assert.doesNotMatch(page.replace(/`[^`\n]*`/g, ""), / style="| on\w+="/);
 });
 
-test("imports can be rewritten line by line, and assets are all named in the contract", () => {
+test("imports can be rewritten line by line, and the contract names every asset", () => {
   for (const name of scripts) {
     for (const line of read(name).split("\n").filter((each) => /^import\b|^export .* from/.test(each))) {
       const [, imported] = /^import \{ [\w, ]+ \} from "\.\/(\w+\.js)";$/.exec(line) ?? [];

@@ -97,7 +97,7 @@ async fn chat_works_without_any_single_facility() {
         }
         eve.find("#room-name").await.send_keys("kitchen\u{e007}").await.unwrap();
         eve.until("another room", "document.querySelector('h1').textContent === 'kitchen'").await;
-        assert_eq!(eve.complaints().await, [""; 0], "{fault}");
+        assert_eq!(eve.console_errors().await, [""; 0], "{fault}");
         eve.click("header form button").await;
         eve.until("the login page", "document.getElementById('name')").await;
         eve.page.clone().close().await.unwrap();
@@ -118,8 +118,10 @@ async fn messages_survive_a_reload_after_the_browser_closed_the_database() {
     ann.page.execute("for (const database of databases) database.close();", Vec::new()).await.unwrap();
     ann.say("written after that").await;
     ann.until_sees("it waits", async |ann| ann.unsent().await == ["written after that"]).await;
-    // Enough for the store; the page has no sign of it.
+    // Time for the store, which the page does not show.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    ann.reload().await;
+    ann.until("no server answers", "!document.getElementById('messages')").await;
     for name in site.names() {
         site.start_again(&name).await;
     }
@@ -170,7 +172,8 @@ async fn another_person_under_the_same_name_gets_neither_unsent_messages_nor_dra
     ann.until_sees("it waits", async |ann| ann.unsent().await == ["a secret"]).await;
     ann.write("a draft").await;
     let leave = "header form button";
-    ann.until_sees("what a logout discards", async |ann| ann.text(leave).await == "Log out, discard 1 unsent message").await;
+    ann.until_sees("what a logout discards", async |ann| ann.text(leave).await == "Log out, discard 1 unsent message")
+        .await;
     ann.picture("logout-unsent").await;
     ann.click(leave).await;
     ann.log_in("ann").await;
