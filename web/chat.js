@@ -55,7 +55,7 @@ const showLoss = logout({ say, unsent: () => unsent.size, hasDrafts: () => draft
 const showDraft = composer({ say, client, drafts, room: () => current.name, changed: showLoss });
 const showActive = active();
 const closeDrawers = drawers();
-const { news, looked } = notices();
+const { news, looked, hush } = notices();
 connection(client, say, (name) => name === current.name, carryOver);
 guardUnsent();
 beginLogin();
@@ -89,6 +89,7 @@ function carryOver() {
 /** Deletes what the browser keeps of this login. */
 async function forget() {
   client.disconnect();
+  hush();
   find("text", HTMLTextAreaElement).value = "";
   drafts.drop();
   roomStorage.removeItem(opened.key);
@@ -385,8 +386,8 @@ function drawers() {
 
 /**
  * Notifications, only if the reader asked for them, and the lines that screen readers read.
- * @returns {{news: (room: string, message: import("./machine.js").Message, how: import("./log.js").Circumstances) => void, looked: () => void}}
- *   `news`: a message has come; `looked`: the reader looks at the page
+ * @returns {{news: (room: string, message: import("./machine.js").Message, how: import("./log.js").Circumstances) => void,
+ *   looked: () => void, hush: () => void}} `news`: a message has come; `looked`: the reader looks at the page; `hush`: removes notifications
  */
 function notices() {
   const ask = find("notify");
@@ -431,6 +432,10 @@ function notices() {
       if (!unspoken.length) setTimeout(speak, SPOKEN_EVERY);
       unspoken.push(message);
     },
-    looked: mentions.seen,
+    looked() {
+      mentions.seen();
+      notifications.close();
+    },
+    hush: notifications.close,
   };
 }

@@ -1,6 +1,6 @@
 /** The field for messages, and the drafts in it. */
 
-import { find } from "./dom.js";
+import { element, find } from "./dom.js";
 import { growsByStyle, hasTouchKeyboard } from "./facilities.js";
 import { reason } from "./render.js";
 import { isBlank, refusal, startText, TEXT_BYTES } from "./text.js";
@@ -20,12 +20,20 @@ export function composer({ say, client, drafts, room, changed: draftsChanged }) 
   const error = find("text-error");
   const sends = [...form.querySelectorAll("button")];
   const grows = growsByStyle();
+  const size = element("span", "");
+  size.ariaHidden = "true";
   /** The room whose draft is in the field; null before the first. @type {string | null} */
   let held = null;
 
   const showState = () => {
     const tooLong = refusal(text.value) === "too_long";
-    error.textContent = tooLong ? say("composer.too_long", { bytes: new TextEncoder().encode(text.value).length, most: TEXT_BYTES }) : "";
+    if (tooLong) {
+      // The number changes with each key and is not read aloud; the sentence is, once.
+      size.textContent = say("composer.size", { bytes: new TextEncoder().encode(text.value).length, most: TEXT_BYTES });
+      if (!error.contains(size)) error.replaceChildren(say("composer.too_long"), " ", size);
+    } else {
+      error.textContent = "";
+    }
     text.ariaInvalid = String(tooLong);
     if (grows) return;
     text.style.height = "auto";

@@ -196,7 +196,14 @@ export function showPath(path) {
   attempted(() => history.pushState(null, "", path), undefined);
 }
 
-/** @typedef {{offered: () => boolean, granted: () => boolean, ask: () => Promise<void>, show: (title: string, options: NotificationOptions, clicked: () => void) => void}} Notifier */
+/**
+ * @typedef {object} Notifier
+ * @property {() => boolean} offered whether it makes sense to ask for permission
+ * @property {() => boolean} granted
+ * @property {() => Promise<void>} ask asks for permission
+ * @property {(title: string, options: NotificationOptions, clicked: () => void) => void} show
+ * @property {() => void} close removes what this page has shown
+ */
 
 /** System notifications. @returns {Notifier} */
 export function notifier() {
@@ -204,6 +211,12 @@ export function notifier() {
   // Chromium on Android has the constructor, and it throws: there, notifications need a service worker, which this page has not. Without
   // permission the constructor shows nothing elsewhere, so it can be tried.
   let works = "Notification" in globalThis;
+  /** @type {Notification[]} */
+  let open = [];
+  const close = () => {
+    for (const each of open) attempted(() => each.close(), undefined);
+    open = [];
+  };
   if (works && permission() !== "granted") works = attempted(() => (new globalThis.Notification(""), true), false);
   return {
     offered: () => works && permission() === "default",
@@ -218,14 +231,16 @@ export function notifier() {
     show(title, options, clicked) {
       try {
         const shown = new globalThis.Notification(title, options);
+        open.push(shown);
         shown.onclick = () => {
           attempted(() => window.focus(), undefined);
-          attempted(() => shown.close(), undefined);
+          close();
           clicked();
         };
       } catch {
         works = false;
       }
     },
+    close,
   };
 }

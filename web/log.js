@@ -217,7 +217,9 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
       fate.append(say("message.sent"));
       fate.title = pos;
     } else if (state === "pending") {
-      fate.append(say(code === undefined ? "message.pending" : "message.delayed"));
+      // "sending" only while there is a connection: the style sheet shows one of the two.
+      if (code === undefined) fate.append(element("span", "if-connected", say("message.pending")));
+      fate.append(element("span", code === undefined ? "if-disconnected" : "", say("message.delayed")));
     } else {
       fate.append(
         state === "unsure" ? say("message.unsure") : say("message.failed", { reason: reason(code ?? "", say) }),

@@ -1,5 +1,7 @@
 /** Which mentions become a system notification, and which messages are read aloud. Pure: the time comes with each call. */
 
+import { isolated } from "./text.js";
+
 /** Quiet time in ms after which collected mentions are shown, and the longest time that the first of them waits. */
 const QUIET_MS = 400;
 const WAIT_MOST_MS = 2_000;
@@ -69,7 +71,7 @@ export function mentionCollector() {
  */
 export function summary(mentions, say) {
   const [{ room, message }] = mentions.slice(-1);
-  if (mentions.length === 1) return { title: say("notify.title", { user: message.user, room }), body: shortened(message.text) };
+  if (mentions.length === 1) return { title: say("notify.title", { user: message.user, room }), body: isolated(shortened(message.text)) };
   const rooms = [...new Set(mentions.map((mention) => mention.room))];
   return { title: say("notify.many", { count: mentions.length }), body: rooms.join(say("names.separator")) };
 }
@@ -90,5 +92,5 @@ const SPOKEN_MOST = 3;
  */
 export function spoken(messages, say) {
   if (messages.length > SPOKEN_MOST) return [say("messages.unread", { count: messages.length })];
-  return messages.map(({ user, text }) => `${user}: ${shortened(text)}`);
+  return messages.map(({ user, text }) => `${isolated(user)}: ${isolated(shortened(text))}`);
 }

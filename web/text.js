@@ -35,7 +35,7 @@ const LINE_CHARACTERS = 80;
 
 /** Whether a text is so long that its beginning is shown first. @param {string} text */
 export function isFolded(text) {
-  const lines = text.split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / LINE_CHARACTERS)), 0);
+  const lines = text.split(/[\n\u2028\u2029]/).reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / LINE_CHARACTERS)), 0);
   return lines > FOLDED_LINES;
 }
 
@@ -97,8 +97,8 @@ function address(link, { www, mail }) {
 const UNSPACED = String.raw`\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}`;
 
 /**
- * Whether a text names the user: `@ann`, but not in `@annabel`, `@ann-marie`, `@ann.b`, `joe@ann` or a link. Compared in NFC and without regard to
- * case. Names consist of letters, marks, digits and `. _ - '`; a possessive `'s` is not part of a name.
+ * Whether a text names the user: `@ann`, but not in `@annabel`, `@ann-marie`, `@ann.b`, `joe@ann` or a link. Compared in normal form and without regard
+ * to case. Names consist of letters, marks, digits and `. _ - '`; a possessive `'s` is not part of a name.
  * @param {string} text @param {string} user
  */
 export function mentions(text, user) {
@@ -108,7 +108,8 @@ export function mentions(text, user) {
   const before = String.raw`(?<!(?![${UNSPACED}])${letter})`;
   const after = String.raw`(?!${spaced}|[.\-']+(?!(?<=')s(?!${letter}))${spaced})`;
   const mention = new RegExp(`${before}[@＠]${name.replaceAll(".", "\\.")}${after}`, "iu"); // names have no other special character
-  return pieces(text).some((piece) => piece.href === undefined && mention.test(piece.text.normalize("NFC").replaceAll("’", "'")));
+  // Names are kept in NFC; some keyboards and programs write compatibility forms.
+  return pieces(text).some(({ href, text: piece }) => href === undefined && ["NFC", "NFKC"].some((form) => mention.test(piece.normalize(form).replaceAll("’", "'"))));
 }
 
 /** Characters that change the direction of the text around them, and letters that are written from right to left. */

@@ -39,7 +39,7 @@ fn header(strings: &Strings, room: &Room, user: &UserName, login: &str) -> Marku
             button type="button" id="show-people" aria-expanded="false" aria-controls="people"
                 hidden {}
             form method="post" action="/logout" {
-                span id="user" data-login=(login) { (user) }
+                span id="user" dir="auto" data-login=(login) { (user) }
                 button type="submit" { (strings.get("logout")) }
             }
         }
@@ -84,7 +84,7 @@ fn conversation(strings: &Strings, room: &Room) -> Markup {
             form id="composer" {
                 label for="text" { (strings.get("composer.label")) }
                 textarea id="text" rows="1" placeholder=(strings.with("composer.hint", "room", room.as_str()))
-                    enterkeyhint="send" dir="auto" aria-describedby="text-error" autofocus {}
+                    enterkeyhint="send" dir="auto" autocomplete="off" aria-describedby="text-error" autofocus {}
                 button type="submit" disabled { (strings.get("composer.send")) }
                 p id="text-error" class="error" role="alert" {}
             }

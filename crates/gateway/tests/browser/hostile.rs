@@ -145,6 +145,12 @@ async fn draft_is_found_in_a_new_tab_and_gone_when_it_was_sent_there() {
     let site = Site::start(1).await;
     let ann = site.person("ann").await;
     ann.write("half a sent").await;
+    // Each page rotates the session's key; the login stays the same.
+    for _ in 0..3 {
+        ann.reload().await;
+        ann.until_connected().await;
+        ann.until("the draft", "document.getElementById('text').value === 'half a sent'").await;
+    }
     let here = ann.page.window().await.unwrap();
     let tab = ann.page.new_window(true).await.unwrap();
     ann.page.switch_to_window(tab.handle).await.unwrap();

@@ -5,5 +5,6 @@
 mod agreement;
 mod contract;
 mod cookie;
+mod login_id;
 mod redis;
 mod site;
