@@ -51,7 +51,7 @@ export function connection(client, say, shown, carryOver) {
   const showWaiting = (at) => {
     const text = element("span", "");
     const count = () => {
-      const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));
+      const seconds = Math.max(0, Math.ceil((at - client.now) / 1000));
       text.textContent = say("state.waiting", { seconds });
       if (seconds > 0) timer = setTimeout(count, 1_000);
     };
@@ -83,7 +83,7 @@ export function connection(client, say, shown, carryOver) {
         state.textContent = say("state.down");
         clearTimeout(timer);
         // Most reconnections are over before a reader could read about them.
-        if ((effect.retry_at ?? 0) - Date.now() > 700) showWaiting(effect.retry_at ?? 0);
+        if ((effect.retry_at ?? 0) - client.now > 700) showWaiting(effect.retry_at ?? 0);
         else if (banner.hidden) timer = setTimeout(() => show("warn", say("state.reconnecting")), 1_500);
         break;
       default:

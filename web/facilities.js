@@ -149,6 +149,11 @@ export function timeoutSignal(timeout_ms) {
   return attempted(() => AbortSignal.timeout(timeout_ms), undefined);
 }
 
+/** Time in ms that passes evenly, whatever happens to the device's clock. It may stand still while the device sleeps. */
+export function evenTime() {
+  return attempted(() => performance.now(), 0);
+}
+
 /** Whether this page is seen and has the keyboard. A window can be visible and unfocused. */
 export function hasFocus() {
   return attempted(() => !document.hidden && document.hasFocus(), !isHidden());

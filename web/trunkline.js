@@ -12,7 +12,7 @@
  */
 
 import { browserStore } from "./browserstore.js";
-import { attempted, randomId, timeoutSignal, webLocks } from "./facilities.js";
+import { attempted, evenTime, randomId, timeoutSignal, webLocks } from "./facilities.js";
 import { machine } from "./machine.js";
 import { MemoryStore, outbox } from "./store.js";
 import { normalised } from "./text.js";
@@ -40,6 +40,25 @@ const LONGEST_TIMER = 0x7fffffff;
  * @property {() => number} [now] milliseconds since the Unix epoch
  * @property {() => number} [random] from 0 up to, not including, 1
  */
+
+/**
+ * The time by the device's clock, except that it never decreases: where the clock was set back, the time goes on from there. Otherwise a pause of a second
+ * would last until the clock has caught up.
+ * @param {() => number} clock milliseconds since the Unix epoch
+ * @param {() => number} even milliseconds that pass evenly
+ */
+export function steadyClock(clock, even) {
+  let last = clock();
+  let lastEven = even();
+  let correction = 0;
+  return () => {
+    const [now, evenNow] = [clock(), even()];
+    if (now < last) correction += last - now + Math.max(0, Math.round(evenNow - lastEven));
+    last = now;
+    lastEven = evenNow;
+    return now + correction;
+  };
+}
 
 export class Client {
   #machine;
@@ -78,7 +97,7 @@ export class Client {
     this.#url = new URL(url);
     this.#fetch = fetch;
     this.#open = open;
-    this.#clock = now;
+    this.#clock = steadyClock(now, evenTime);
   }
 
   /** @returns {string | null} */
@@ -96,6 +115,11 @@ export class Client {
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners.add(listener));
     return () => void listeners.delete(listener);
+  }
+
+  /** The time in ms that `retry_at` of a state refers to: see `steadyClock`. */
+  get now() {
+    return this.#clock();
   }
 
   /** Connects, and reconnects from now on. While the client waits for the next attempt, it tries at once. */
