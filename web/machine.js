@@ -5,8 +5,10 @@
  * simulated world in the tests) passes the time with every event, carries out the effects in order, and sends `{"type":"tick"}` at `wake`. Every
  * rule of reconnecting, resuming and retrying can therefore be tested in microseconds.
  *
- * `vectors/README.md` names every event and effect; the vectors beside it pin what they do.
+ * The outbox is in `entries.js`, the types are in `effects.d.ts`. `vectors/README.md` names every event and effect; the vectors beside it pin what they do.
  */
+
+import { entryQueue } from "./entries.js";
 
 /** Bounds of the back-off in ms: full jitter under a ceiling that doubles from the first to the second. */
 const BACKOFF_FIRST = 500;
@@ -28,8 +30,6 @@ const PING_INTERVAL = 25_000;
 const CHECK_TIMEOUT = 3_000;
 /** A frame that comes later than this, in ms after the browser said "offline", cannot have been under way: the socket works. */
 const IN_FLIGHT = 2_000;
-/** Time in ms after which the server has forgotten message ids; a repetition could then make a second message. */
-const IDS_FORGOTTEN = 600_000;
 /** Minimum time in ms between two `typing` commands. Others show the notice for 5 s. */
 const TYPING_EVERY = 3_000;
 /** Number of positions that a room remembers, to show each message once. */
@@ -37,59 +37,13 @@ const SEEN_MOST = 1_024;
 /** The position before every message. */
 const ORIGIN = "0-0";
 
-/**
- * One message of the outbox. It belongs to a user and outlives the page.
- * `at` is the time of writing by the device's clock, raised where needed so that it orders the outbox; `tried` is the time of the first attempt,
- * null before it.
- * @typedef {{user: string, room: string, id: string, text: string, at: number, tried: number | null,
- *   state: "pending" | "failed" | "unsure" | "sent" | "discarded", code?: string, pos?: string}} Entry
- */
-/** @typedef {{pos: string, id: string, user: string, text: string, at: number}} Message */
-/** @typedef {Record<string, any> & {type: string}} Frame */
-
-/**
- * @typedef {{type: "connect"} | {type: "disconnect"} | {type: "tick"}
- *   | {type: "online"} | {type: "offline"} | {type: "visible"}
- *   | {type: "probed", socket: number, status: number, user?: string, login?: string, retry_after_ms?: number}
- *   | {type: "frame", socket: number, frame: Frame}
- *   | {type: "closed", socket: number, code: number}
- *   | {type: "join", room: string, recent?: number} | {type: "leave", room: string}
- *   | {type: "outbox", room: string, entries: Entry[]}
- *   | {type: "send", room: string, id: string, text: string, after?: number}
- *   | {type: "retry", room: string, id: string} | {type: "discard", room: string, id: string}
- *   | {type: "history", room: string, before?: string | null, limit?: number}
- *   | {type: "typing", room: string}} Event
- */
-/**
- * @typedef {{do: "state", state: "connecting" | "closed"}
- *   | {do: "state", state: "connected", user: string, instance: string}
- *   | {do: "state", state: "waiting" | "offline", cause: string, retry_at?: number, code?: number}
- *   | {do: "state", state: "ended" | "down", cause: string}} StateEffect
- */
-/**
- * @typedef {StateEffect
- *   | {do: "probe", socket: number} | {do: "open", socket: number} | {do: "close", socket: number}
- *   | {do: "transmit", socket: number, frame: Frame}
- *   | {do: "load", user: string, room: string} | {do: "entry", entry: Entry}
- *   | {do: "joined", room: string, head: string, resumed: boolean, gap: boolean}
- *   | {do: "caught_up", room: string, missed: number}
- *   | {do: "message", room: string, message: Message, own: boolean}
- *   | {do: "history", room: string, before: string | null, messages: Message[], more: boolean}
- *   | {do: "history_failed", room: string, before: string | null, code: string}
- *   | {do: "presence", room: string, count: number, here: string[] | null, came: string[], went: string[]}
- *   | {do: "typing", room: string, user: string}
- *   | {do: "refused", code: string, room?: string, detail?: string}} Effect
- */
-
-/**
- * `gone`: not subscribed on this socket. `joining`: `join` sent. `behind`: `joined` came, its `head` not yet. `live`: caught up.
- * @typedef {{
- *   name: string, recent: number, phase: "gone" | "joining" | "behind" | "live",
- *   last: string | null, head: string, resuming: boolean, missed: number, seen: Set<string>,
- *   loaded: boolean, sending: string | null, refusals: number, sendAt: number, rejoinAt: number | null,
- *   paging: {before: string | null} | null, typedAt: number, here: Set<string> | null,
- * }} Room
- */
+/** @typedef {import("./effects.js").Entry} Entry */
+/** @typedef {import("./effects.js").Message} Message */
+/** @typedef {import("./effects.js").Frame} Frame */
+/** @typedef {import("./effects.js").Event} Event */
+/** @typedef {import("./effects.js").StateEffect} StateEffect */
+/** @typedef {import("./effects.js").Effect} Effect */
+/** @typedef {import("./effects.js").Room} Room */
 
 /**
  * @param {{user?: string | null, login?: string | null, random?: () => number}} [options] `user`: the user of this machine; learned from the server
@@ -116,9 +70,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   let retry = null;
   /** @type {Map<string, Room>} */
   let rooms = new Map();
-  /** In the order of `at`. `doubt`: continuity broke since the first attempt, so the log may hold it unseen. @type {{entry: Entry, doubt: boolean}[]} */
-  let outbox = [];
-  let lastAt = 0;
+  const outbox = entryQueue({ now: () => now, user: () => me, roomOf: (name) => rooms.get(name), emit, transmit });
 
   /**
    * @param {number} at milliseconds since the Unix epoch
@@ -155,8 +107,8 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       }
     },
     visible: () => nudge(active !== null && now - active.heard >= active.silence * QUIET),
-    discard: ({ room, id }) => settle(room, id, { state: "discarded" }),
-    tick, probed, frame: received, closed, join: addRoom, leave: removeRoom, outbox: loaded, send, retry: again, history, typing,
+    discard: ({ room, id }) => outbox.settle(room, id, { state: "discarded" }),
+    tick, probed, frame: received, closed, join: addRoom, leave: removeRoom, outbox: outbox.loaded, send: outbox.send, retry: outbox.again, history, typing,
   };
 
   function attempt() {
@@ -345,7 +297,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     if (!active) return;
     for (const room of rooms.values()) {
       if (room.rejoinAt !== null && now >= room.rejoinAt) join(room);
-      flush(room);
+      outbox.flush(room);
     }
   }
 
@@ -368,7 +320,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       case "ping": return transmit({ type: "pong" });
       case "closing": active.handoverAt = now + (frame.reconnect_after_ms ?? 0); return;
       case "error": return refused(frame);
-      case "sent": return answered(frame.room, frame.id, { state: "sent", pos: frame.pos });
+      case "sent": return outbox.answered(frame.room, frame.id, { state: "sent", pos: frame.pos });
     }
     const room = rooms.get(frame.room);
     if (!room || room.phase === "gone") return;
@@ -392,15 +344,13 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     const room = rooms.get(name);
     const forNow = code === "unavailable" || code === "rate_limited";
     if (id !== undefined) {
-      if (!forNow) return answered(name, id, { state: "failed", code });
-      const item = find(name, id);
+      if (!forNow) return outbox.answered(name, id, { state: "failed", code });
       if (room && room.sending === id) {
         room.sending = null;
         room.sendAt = now + (after ?? jitter(room.refusals));
         room.refusals += 1;
       }
-      if (item) change(item, { state: "pending", code });
-      return;
+      return outbox.postponed(name, id, code);
     }
     if (room?.phase === "joining") { // commands take effect in order, so it is the `join` that is refused
       if (forNow) {
@@ -446,7 +396,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   /** Unsent entries stay in the store, for the next join. @param {string} name */
   function dropRoom(name) {
     rooms.delete(name);
-    outbox = outbox.filter((item) => item.entry.room !== name);
+    outbox.drop(name);
   }
 
   /** @param {Room} room */
@@ -479,7 +429,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       if (room.paging) pageFailed(room, "gap");
       // No message will follow if the room is empty or none was asked for.
       room.last = head === ORIGIN || room.recent === 0 ? head : null;
-      for (const item of outbox) if (item.entry.room === room.name && item.entry.tried !== null) item.doubt = true;
+      outbox.doubted(room.name);
     }
     emit({ do: "joined", room: room.name, head, resumed, gap });
     reached(room);
@@ -490,7 +440,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     if (room.phase !== "behind" || room.last !== room.head) return;
     room.phase = "live";
     emit({ do: "caught_up", room: room.name, missed: room.resuming ? room.missed : 0 });
-    flush(room);
+    outbox.flush(room);
   }
 
   /** @param {Room} room @param {Frame} frame */
@@ -501,10 +451,10 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     room.last = pos;
     room.missed += 1;
     const own = user === me;
-    if (own) settle(room.name, id, { state: "sent", pos });
+    if (own) outbox.settle(room.name, id, { state: "sent", pos });
     emit({ do: "message", room: room.name, message: { pos, id, user, text, at }, own });
     if (room.phase === "behind") reached(room);
-    else flush(room);
+    else outbox.flush(room);
   }
 
   /** The room, if the server has answered the `join`. @param {string} name */
@@ -526,9 +476,9 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   function page(room, { before = null, messages, more }) {
     if (!room.paging || room.paging.before !== before) return;
     room.paging = null;
-    for (const { user, id, pos } of messages) if (user === me) settle(room.name, id, { state: "sent", pos });
+    for (const { user, id, pos } of messages) if (user === me) outbox.settle(room.name, id, { state: "sent", pos });
     emit({ do: "history", room: room.name, before, messages, more });
-    flush(room);
+    outbox.flush(room);
   }
 
   /** @param {Room} room @param {string} code */
@@ -558,123 +508,6 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     transmit({ type: "typing", room: name });
   }
 
-  // ---------------------------------------------------------------- outbox
-
-  /** @param {string} room @param {string} id */
-  function find(room, id) {
-    return outbox.find(({ entry }) => entry.room === room && entry.id === id);
-  }
-
-  /**
-   * Entries of the store. Those that come with the first answer were written before any of this page, so they come first even if the device's clock
-   * was set back since: then the page's own entries get a later `at`.
-   * @param {{room: string, entries: Entry[]}} event
-   */
-  function loaded({ room: name, entries }) {
-    const room = rooms.get(name);
-    if (!room) return;
-    const own = outbox.filter(({ entry }) => entry.room === name);
-    let last = 0;
-    for (const entry of entries) {
-      if (entry.user !== me || entry.room !== name || find(name, entry.id)) continue;
-      // The first attempt was made before this page began, so what this page has seen does not show whether it succeeded.
-      put(entry, true);
-      last = Math.max(last, entry.at);
-    }
-    for (const item of room.loaded ? [] : own) {
-      if (item.entry.at <= last) change(item, { at: last + 1 });
-      last = Math.max(last, item.entry.at);
-    }
-    lastAt = Math.max(lastAt, last);
-    outbox.sort((a, b) => a.entry.at - b.entry.at);
-    room.loaded = true;
-    flush(room);
-  }
-
-  /** @param {Extract<Event, {type: "send"}>} event */
-  function send({ room: name, id, text, after = 0 }) {
-    const room = rooms.get(name);
-    if (!room || me === null) return emit({ do: "refused", code: "not_joined", room: name });
-    if (find(name, id)) return;
-    lastAt = Math.max(now, lastAt + 1, after + 1);
-    put({ user: me, room: name, id, text, at: lastAt, tried: null, state: "pending" }, false);
-    // A message ends the typing notice, so the next key stroke sends a new one.
-    room.typedAt = 0;
-    flush(room);
-  }
-
-  /** @param {Entry} entry not changed from here on, but replaced @param {boolean} doubt */
-  function put(entry, doubt) {
-    outbox.push({ entry, doubt });
-    emit({ do: "entry", entry });
-  }
-
-  /** Sends an entry again, whatever became of earlier attempts. @param {{room: string, id: string}} event */
-  function again({ room: name, id }) {
-    const item = find(name, id);
-    const room = rooms.get(name);
-    if (!item || !room || item.entry.state === "pending") return;
-    item.doubt = false;
-    change(item, { state: "pending", tried: null });
-    flush(room);
-  }
-
-  /** The first entry of the room that can be sent. @param {Room} room */
-  function next(room) {
-    if (!room.loaded || room.phase !== "live" || room.sending !== null) return undefined;
-    return outbox.find(({ entry }) => entry.room === room.name && entry.state === "pending");
-  }
-
-  /** Sends one entry at a time: otherwise, after an `unavailable`, a later message could overtake. @param {Room} room */
-  function flush(room) {
-    for (let item = next(room); item && room.sendAt <= now; item = next(room)) {
-      const { tried, id, text } = item.entry;
-      if (item.doubt && tried !== null && now - tried >= IDS_FORGOTTEN) {
-        change(item, { state: "unsure" });
-        continue;
-      }
-      if (tried === null) {
-        item.doubt = false;
-        change(item, { state: "pending", tried: now });
-      }
-      room.sending = id;
-      transmit({ type: "send", room: room.name, id, text });
-    }
-  }
-
-  /** The one answer to a `send`. @param {string} name @param {string} id @param {Partial<Entry>} outcome */
-  function answered(name, id, outcome) {
-    const room = rooms.get(name);
-    if (room?.sending === id) {
-      room.sending = null;
-      room.refusals = 0;
-    }
-    if (outcome.state === "failed") {
-      const item = find(name, id);
-      if (item) change(item, outcome);
-    } else {
-      settle(name, id, outcome);
-    }
-    if (room) flush(room);
-  }
-
-  /** @param {string} room @param {string} id @param {Partial<Entry>} outcome */
-  function settle(room, id, outcome) {
-    const item = find(room, id);
-    if (!item) return;
-    outbox = outbox.filter((other) => other !== item);
-    change(item, outcome);
-    const from = rooms.get(room);
-    if (from?.sending === id && outcome.state === "sent") from.sending = null;
-  }
-
-  /** @param {{entry: Entry}} item @param {Partial<Entry>} changes */
-  function change(item, changes) {
-    const { code, ...entry } = item.entry;
-    item.entry = { ...entry, ...changes };
-    emit({ do: "entry", entry: item.entry });
-  }
-
   /** @param {Effect} effect */
   function emit(effect) {
     out.push(effect);
@@ -691,7 +524,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
         times.push(active.heard + active.silence, active.handoverAt, active.checkEnd);
         for (const room of rooms.values()) {
           times.push(room.rejoinAt);
-          if (next(room)) times.push(room.sendAt);
+          if (outbox.next(room)) times.push(room.sendAt);
         }
       }
       const due = times.filter((time) => typeof time === "number");
