@@ -346,7 +346,8 @@ function active() {
     if (isHidden() || document.body.dataset.state !== "connected") return;
     try {
       const response = await fetch("/rooms", { headers: { accept: "application/json" }, signal: timeoutSignal(ACTIVE_EVERY) });
-      if (response.ok) ({ rooms: found } = await response.json());
+      const answer = response.ok ? await response.json() : null;
+      if (Array.isArray(answer?.rooms)) found = answer.rooms;
     } catch {
       // The list is a convenience: the page does without it.
     }

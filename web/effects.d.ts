@@ -15,7 +15,7 @@ export type Frame = Record<string, any> & { type: string };
 
 export type Event =
   | { type: "connect" } | { type: "disconnect" } | { type: "tick" }
-  | { type: "online" } | { type: "offline" } | { type: "visible" }
+  | { type: "online" } | { type: "offline" } | { type: "visible" } | { type: "unanswered"; socket: number }
   | { type: "probed"; socket: number; status: number; user?: string; login?: string; retry_after_ms?: number }
   | { type: "frame"; socket: number; frame: Frame }
   | { type: "closed"; socket: number; code: number }

@@ -106,6 +106,9 @@ export function machine({ user: me = null, login = null, random = Math.random } 
         emitWaiting(retry);
       }
     },
+    unanswered({ socket }) {
+      if (active?.socket === socket && active.checkEnd === null && !trial) check(active);
+    },
     visible: () => nudge(active !== null && now - active.heard >= active.silence * QUIET),
     discard: ({ room, id }) => outbox.settle(room, id, { state: "discarded" }),
     tick, probed, frame: received, closed, join: addRoom, leave: removeRoom, outbox: outbox.loaded, send: outbox.send, retry: outbox.again, history, typing,

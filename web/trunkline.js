@@ -24,6 +24,8 @@ import { normalised } from "./text.js";
 const PROTOCOL = "trunkline.v1";
 /** Maximum time in ms for the answer to a probe. */
 const PROBE_TIMEOUT = 10_000;
+/** Time in ms after which a socket that answers nothing to a message is checked. */
+const ANSWER_TIMEOUT = 10_000;
 /** Longest delay in ms that timers take. */
 const LONGEST_TIMER = 0x7fffffff;
 
@@ -72,6 +74,8 @@ export class Client {
   #sockets = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** By socket: runs while a message is unanswered. @type {Map<number, ReturnType<typeof setTimeout>>} */
+  #unanswered = new Map();
   /** Events wait while effects are carried out, so that a listener may call back. @type {Event[]} */
   #events = [];
   #busy = false;
@@ -211,7 +215,9 @@ export class Client {
     switch (effect.do) {
       case "probe": void this.#probe(effect.socket); return;
       case "open": return this.#connectSocket(effect.socket);
-      case "close": return attempted(() => this.#sockets.get(effect.socket)?.close(1000), undefined);
+      case "close":
+        this.#answered(effect.socket);
+        return attempted(() => this.#sockets.get(effect.socket)?.close(1000), undefined);
       case "transmit": return this.#transmit(effect);
       case "load": return this.#claim(effect.user, effect.room);
       case "entry":
@@ -264,12 +270,14 @@ export class Client {
     /** @param {number} code */
     const closed = (code) => {
       this.#sockets.delete(number);
+      this.#answered(number);
       this.#feed({ type: "closed", socket: number, code });
     };
     try {
       const socket = this.#open(address.href, PROTOCOL);
       this.#sockets.set(number, socket);
       socket.onmessage = ({ data }) => {
+        this.#answered(number);
         const frame = parsed(data);
         if (frame) this.#feed({ type: "frame", socket: number, frame });
       };
@@ -280,12 +288,21 @@ export class Client {
     }
   }
 
+  /** A frame has come, or none can come any more. @param {number} socket */
+  #answered(socket) {
+    clearTimeout(this.#unanswered.get(socket));
+    this.#unanswered.delete(socket);
+  }
+
   /** @param {Extract<Effect, {do: "transmit"}>} effect */
   #transmit({ socket, frame }) {
     const text = JSON.stringify(frame);
     const put = () => {
       const to = this.#sockets.get(socket);
-      if (to?.readyState === 1) attempted(() => to.send(text), undefined);
+      if (to?.readyState !== 1) return;
+      attempted(() => to.send(text), undefined);
+      if (frame.type !== "send" || this.#unanswered.has(socket)) return;
+      this.#unanswered.set(socket, setTimeout(() => this.#feed({ type: "unanswered", socket }), ANSWER_TIMEOUT));
     };
     // A message is stored before it is sent: after a crash, the next page must know that it may have been sent.
     if (frame.type === "send") void this.#outbox.written.then(put);
