@@ -1,14 +1,14 @@
 /** The chat page: `PAGE.md` is the contract with its HTML, `trunkline.js` the connection. */
 
+import { alerts } from "./alerts.js";
 import { browserStore } from "./browserstore.js";
 import { composer } from "./composer.js";
 import { connection } from "./connection.js";
 import { button, coloured, element, find, link, locale } from "./dom.js";
 import { carry, draftStore, takeCarried } from "./drafts.js";
-import { hasFocus, isHidden, keyValueStore, notifier, onResize, showPath, timeoutSignal } from "./facilities.js";
+import { hasFocus, isHidden, keyValueStore, onResize, showPath, timeoutSignal } from "./facilities.js";
 import { conversation } from "./log.js";
 import { logout } from "./logout.js";
-import { mentionCollector, spoken, summary } from "./notices.js";
 import { listed, speaker } from "./render.js";
 import { openRooms } from "./rooms.js";
 import { Client } from "./trunkline.js";
@@ -16,9 +16,9 @@ import { Client } from "./trunkline.js";
 /** Time in ms between two requests for the rooms where others are, and the maximum number of those that are shown. */
 const ACTIVE_EVERY = 30_000;
 const ACTIVE_MOST = 30;
-/** Time in ms for which new messages are collected before they are read aloud, and for which the text stays there. */
-const SPOKEN_EVERY = 1_000;
-const SPOKEN_KEPT = 10_000;
+
+/** Maximum time in ms by which the clock of this device can have been ahead: a year. */
+const LATEST_WRITTEN_MOST = 31_536_000_000;
 
 /**
  * A room that is open. Its `item` in the list holds the link `way` and the number `count`; `typists` are writing now; `here` is null where only the
@@ -55,7 +55,7 @@ const showLoss = logout({ say, unsent: () => unsent.size, hasDrafts: () => draft
 const showDraft = composer({ say, client, drafts, room: () => current.name, changed: showLoss });
 const showActive = active();
 const closeDrawers = drawers();
-const { news, looked, hush } = notices();
+const { news, looked, hush } = alerts({ say, go, isShown: (name) => name === current.name, isUnread: (name) => !!rooms.get(name)?.log.unread });
 connection(client, say, (name) => name === current.name, carryOver);
 guardUnsent();
 beginLogin();
@@ -77,7 +77,9 @@ function beginLogin() {
   }
   for (const entry of carried.entries) {
     opened.open(entry.room);
-    void store.put({ ...entry, login, owner: "carried" });
+    // Not sent by itself: the reader decides.
+    const state = entry.tried === null ? /** @type {const} */ ("failed") : "unsure";
+    void store.put({ ...entry, login, owner: "carried", state, code: "session_ended" });
   }
 }
 
@@ -100,7 +102,12 @@ async function forget() {
 function latestWritten() {
   const storage = keyValueStore("localStorage");
   const key = "trunkline:written";
-  return { get: () => Number(storage.getItem(key)) || 0, set: (/** @type {number} */ at) => storage.setItem(key, String(at)) };
+  const get = () => {
+    const at = Number(storage.getItem(key));
+    // A value from the far future is garbage.
+    return at < Date.now() + LATEST_WRITTEN_MOST ? at : 0;
+  };
+  return { get, set: (/** @type {number} */ at) => storage.setItem(key, String(at)) };
 }
 
 /** Says what this browser does not keep. @returns {(limit: "drafts" | "rooms" | "database" | "outbox") => void} */
@@ -383,60 +390,4 @@ function drawers() {
   document.addEventListener("keydown", (event) => event.key === "Escape" && close());
   find("log").addEventListener("pointerdown", close);
   return close;
-}
-
-/**
- * Notifications, only if the reader asked for them, and the lines that screen readers read.
- * @returns {{news: (room: string, message: import("./machine.js").Message, how: import("./log.js").Circumstances) => void,
- *   looked: () => void, hush: () => void}} `news`: a message has come; `looked`: the reader looks at the page; `hush`: removes notifications
- */
-function notices() {
-  const ask = find("notify");
-  const notifications = notifier();
-  const mentions = mentionCollector();
-  const region = find("news");
-  /** @type {import("./machine.js").Message[]} */
-  let unspoken = [];
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-
-  ask.hidden = !notifications.offered();
-  ask.onclick = async () => {
-    await notifications.ask();
-    ask.hidden = !notifications.offered();
-  };
-  const show = () => {
-    const due = mentions.due(Date.now(), (room) => !!rooms.get(room)?.log.unread);
-    const [latest] = due.slice(-1);
-    if (!latest) return;
-    // All tabs use one tag: the browser shows one notification, whichever of them show it.
-    const { title, body } = summary(due, say);
-    notifications.show(title, { body, tag: "trunkline:mentions", lang: locale }, () => go(latest.room));
-  };
-  const speak = () => {
-    const lines = spoken(unspoken, say).map((line) => element("p", "", line));
-    unspoken = [];
-    region.append(...lines);
-    setTimeout(() => lines.forEach((line) => line.remove()), SPOKEN_KEPT);
-  };
-
-  return {
-    news(room, message, { named, missed }) {
-      if (!missed) mentions.live(Date.now(), message.at);
-      if (named && notifications.granted() && !hasFocus()) {
-        mentions.add(Date.now(), { room, message }, missed);
-        clearTimeout(timer);
-        if (mentions.wake !== null) timer = setTimeout(show, Math.max(0, mentions.wake - Date.now()));
-      }
-      // What was missed is announced by its number: see `connection.js`.
-      if (missed || room !== current.name) return;
-      if (!unspoken.length) setTimeout(speak, SPOKEN_EVERY);
-      unspoken.push(message);
-    },
-    looked() {
-      mentions.seen();
-      notifications.close();
-    },
-    hush: notifications.close,
-  };
 }

@@ -95,6 +95,12 @@ async fn chat_works_without_any_single_facility() {
             )
             .await;
         }
+        if *fault == "all storage throws when it is touched" {
+            eve.resize(360, 740).await;
+            eve.picture("limits-narrow").await;
+            eve.resize(1280, 800).await;
+            eve.picture("limits").await;
+        }
         eve.find("#room-name").await.send_keys("kitchen\u{e007}").await.unwrap();
         eve.until("another room", "document.querySelector('h1').textContent === 'kitchen'").await;
         assert_eq!(eve.console_errors().await, [""; 0], "{fault}");
@@ -206,4 +212,24 @@ async fn nothing_is_left(person: &Person) {
     let stored: Vec<String> =
         person.ask("return [...Object.values(localStorage), ...Object.values(sessionStorage)]").await;
     assert!(stored.iter().all(|value| !value.contains("secret") && !value.contains("draft")), "{stored:?}");
+}
+
+#[tokio::test]
+async fn unsent_messages_of_an_ended_session_are_carried_over_by_the_reader_and_not_sent_by_themselves() {
+    let site = Site::start(1).await;
+    let until_repaired = format!("if (!sessionStorage.getItem('repaired')) {{ {NOTHING_IS_SENT} }}");
+    let ann = person_with(&site, "ann", &until_repaired).await;
+    ann.say("important").await;
+    ann.until_sees("it waits", async |ann| ann.unsent().await == ["important"]).await;
+    ann.page.execute("return fetch('/logout', { method: 'POST' }).then(() => true)", Vec::new()).await.unwrap();
+    ann.until("the session has ended", "document.querySelector('#connection[data-state=ended]')").await;
+    ann.page.execute("sessionStorage.setItem('repaired', '1')", Vec::new()).await.unwrap();
+    ann.click("#banner a").await;
+    ann.log_in("ann").await;
+    ann.until_sees("it is there", async |ann| ann.unsent().await == ["important"]).await;
+    ann.until("it asks", "document.querySelectorAll('#unsent button').length === 2").await;
+    ann.picture("carried-over").await;
+    assert_eq!(ann.texts().await, [""; 0]);
+    ann.click("#unsent button").await;
+    ann.until_texts(&["important"]).await;
 }
