@@ -66,6 +66,10 @@ export function composer({ say, client, drafts, room, changed: draftsChanged }) 
       error.textContent = reason(refused, say);
       return;
     }
+    if (!client.isIn(room())) {
+      error.textContent = reason("not_joined", say);
+      return;
+    }
     client.send(room(), text.value);
     text.value = "";
     changed();
@@ -85,7 +89,8 @@ export function composer({ say, client, drafts, room, changed: draftsChanged }) 
   return () => {
     const draft = drafts.read(room());
     // Text that was typed before the script had started stands in the field.
-    text.value = held === null ? startText(draft, text.value) : draft;
+    const wanted = held === null ? startText(draft, text.value) : draft;
+    if (text.value !== wanted) text.value = wanted;
     held = room();
     text.placeholder = say("composer.hint", { room: held });
     if (text.value === draft) showState();

@@ -519,6 +519,8 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   return {
     handle,
     get user() { return me; },
+    /** Whether the room was joined and not given up. Only then is a message accepted. @param {string} room */
+    isIn: (room) => rooms.has(room),
     /** When to send the next `tick`; null: only an event can change anything. @returns {number | null} */
     get wake() {
       /** @type {(number | null | undefined)[]} */

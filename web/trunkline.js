@@ -152,6 +152,11 @@ export class Client {
     this.#outbox.leave(room);
   }
 
+  /** Whether the room was joined and the server has not refused it: only then does `send` accept a message. @param {string} room */
+  isIn(room) {
+    return this.#machine.isIn(room);
+  }
+
   /**
    * Sends a message as soon as possible; `entry` effects report its state.
    * @param {string} room one that was joined

@@ -209,6 +209,14 @@ test("a listener may call back, may fail, and may end", async (context) => {
   assert.match(String(mock.calls[0].arguments[0]), /fault of the listener/);
 });
 
+test("a room that the server refuses for good takes no messages", async () => {
+  const { client, receives } = await joined();
+  client.join("secret");
+  assert.ok(client.isIn("secret"));
+  receives({ type: "error", code: "forbidden", room: "secret" });
+  assert.ok(!client.isIn("secret") && client.isIn("lobby"));
+});
+
 test("a text that the server would refuse is refused before it is sent", () => {
   assert.equal(refusal("hi\n\tthere"), null);
   assert.equal(refusal("hi\r\nthere"), null);
