@@ -102,6 +102,7 @@ const UNSPACED = String.raw`\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}`;
  * @param {string} text @param {string} user
  */
 export function mentions(text, user) {
+  if (!/[@＠]/.test(text)) return false;
   const name = user.normalize("NFC");
   const letter = String.raw`[\p{L}\p{M}\p{N}_]`;
   const spaced = new RegExp(`[${UNSPACED}]`, "u").test(name) ? letter : `(?![${UNSPACED}])${letter}`;

@@ -40,9 +40,7 @@ impl Sid {
     pub fn id(&self) -> String {
         format!("{:032x}", self.id)
     }
-}
 
-impl Sid {
     /// A digest that identifies the login to the user's own browser: the same from login to logout, different for every
     /// login. 32 hexadecimal digits. It reveals neither the name nor the id of the session.
     #[must_use]
