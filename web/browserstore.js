@@ -171,10 +171,14 @@ export class FallbackStore {
     });
   }
 
-  /** @param {(store: Store) => Promise<unknown>} call */
+  /** @param {(store: Store) => Promise<unknown>} call @returns {Promise<boolean[]>} which stores have done it; one that hangs does it when it answers again */
   async #tell(call) {
-    // A store that hangs does it when it answers again.
-    await Promise.allSettled(this.#stores.map((store) => (this.#hanging.has(store) ? void call(store).catch(() => {}) : this.#ask(store, () => call(store)))));
+    const done = this.#stores.map((store) => {
+      if (!this.#hanging.has(store)) return this.#ask(store, () => call(store));
+      void call(store).catch(() => {});
+      return Promise.reject(new NoAnswer("still hanging"));
+    });
+    return (await Promise.allSettled(done)).map(({ status }) => status === "fulfilled");
   }
 
   /** @param {string} login @param {string} room */
@@ -184,12 +188,14 @@ export class FallbackStore {
     for (const store of this.#stores) {
       if (this.#hanging.has(store)) continue;
       try {
-        for (const entry of (await this.#ask(store, () => store.list(login, room))).flatMap(sound)) found.set(entry.id, entry);
+        for (const entry of (await this.#ask(store, () => store.list(login, room))).filter(isStored)) found.set(entry.id, entry);
       } catch {
         // The other stores may hold something.
       }
     }
-    return [...found.values()];
+    const marks = [...found.values()].filter(({ state }) => state === "sent");
+    for (const mark of marks) void this.delete(mark);
+    return [...found.values()].filter(({ state }) => state !== "sent");
   }
 
   /** @param {Stored} entry */
@@ -207,18 +213,22 @@ export class FallbackStore {
   }
 
   /** @param {Stored} entry */
-  delete(entry) {
-    return this.#tell((store) => store.delete(entry));
+  async delete(entry) {
+    const done = await this.#tell((store) => store.delete(entry));
+    // A later page could find the entry in a store that has not deleted it, and send it again: a mark in the next store hides it.
+    for (const [index, store] of this.#stores.entries()) {
+      if (index > 0 && done.slice(0, index).includes(false)) await store.put({ ...entry, state: "sent" }).catch(() => {});
+    }
   }
 
   /** @param {string} login */
-  drop(login) {
-    return this.#tell((store) => store.drop(login));
+  async drop(login) {
+    await this.#tell((store) => store.drop(login));
   }
 
   /** @param {string} login */
-  retain(login) {
-    return this.#tell((store) => store.retain(login));
+  async retain(login) {
+    await this.#tell((store) => store.retain(login));
   }
 }
 
@@ -231,20 +241,21 @@ export function browserStore(fallenBack = () => {}) {
   return new FallbackStore([new IndexedDbStore(), other, new MemoryStore()], () => fallenBack(other.works()));
 }
 
-/** @param {string | null} text @returns {Stored[]} */
+/** @param {string | null} text @returns {Stored[]} the entry in the text, if it is one */
 function parsed(text) {
   try {
-    return sound(JSON.parse(text ?? ""));
+    const entry = JSON.parse(text ?? "");
+    return isStored(entry) ? [entry] : [];
   } catch {
     return [];
   }
 }
 
-/** The entry, if it is one: stores can hold what this page did not write. @param {any} entry @returns {Stored[]} */
-export function sound(entry) {
+/** Whether this is an entry, or a mark that it was sent: stores can hold what this page did not write. @param {any} entry @returns {entry is Stored} */
+export function isStored(entry) {
   const texts = ["login", "owner", "user", "room", "id", "text"].every((field) => typeof entry?.[field] === "string");
   const times = isTime(entry?.at) && (entry.tried === null || isTime(entry.tried));
-  return texts && times && ["pending", "failed", "unsure"].includes(entry.state) ? [entry] : [];
+  return texts && times && ["pending", "failed", "unsure", "sent"].includes(entry.state);
 }
 
 /** @param {unknown} at */
