@@ -16,6 +16,8 @@ import { Client } from "./trunkline.js";
 /** Time in ms between two requests for the rooms where others are, and the maximum number of those that are shown. */
 const ACTIVE_EVERY = 30_000;
 const ACTIVE_MOST = 30;
+/** Time in ms after connecting after which they are requested once more. */
+const ACTIVE_AGAIN = 5_000;
 
 /** Maximum time in ms by which the clock of this device can have been ahead: a year. */
 const LATEST_WRITTEN_MOST = 31_536_000_000;
@@ -360,7 +362,11 @@ function active() {
     }
     if (!links.contains(document.activeElement)) show();
   };
-  client.on("state", look);
+  client.on("state", ({ state }) => {
+    void look();
+    // Instances learn of each other's rooms a moment later.
+    if (state === "connected") setTimeout(look, ACTIVE_AGAIN);
+  });
   document.addEventListener("visibilitychange", look);
   setInterval(look, ACTIVE_EVERY);
   return show;
