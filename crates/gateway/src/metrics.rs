@@ -63,11 +63,8 @@ impl Metrics {
         let rooms = gauge("rooms", "Rooms with members on this instance");
         let users = gauge("users", "Users in rooms on this instance, counted once per room");
         let published = Family::default();
-        registry.register(
-            "sends",
-            "Sends by outcome: sent, repeated (a retry that was already logged) or unavailable",
-            published.clone(),
-        );
+        let sends_help = "Sends by outcome: sent, repeated (a retry that was already logged) or unavailable";
+        registry.register("sends", sends_help, published.clone());
         Self {
             registry,
             sockets,
