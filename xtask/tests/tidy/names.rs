@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{Tree, code};
 
 /// Type names that occur more than once because they name the same thing, with the reason.
-const SAME_THING: [(&str, &str); 2] = [
+const SAME_THING: [(&str, &str); 5] = [
     ("Gateway", "the gateway in its own process, and its handle in the testbed"),
+    ("InvariantResult", "chaos reads the checker's JSON"),
     ("Quantiles", "chaos reads the checker's JSON"),
+    ("TimelineSecond", "chaos reads the checker's JSON"),
+    ("UnknownUser", "chaos reads the checker's JSON"),
 ];
 
 /// Type names that are still defined more than once. To be emptied.
