@@ -7,8 +7,6 @@ use crate::tree::{Tree, code, module_folder};
 /// Crates without import cycles between files.
 const ACYCLIC: [&str; 3] = ["domain", "bus", "session"];
 
-
-
 /// Imports between the modules of one crate. Modules are paths such as `fanout::hub`; the root is empty.
 struct Modules {
     /// For each module, the modules that it imports from.

@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use trunkline_domain::{Position, follows};
 
 use super::{
-    RETAIN, Store, draft, expect_silence, expect_subscribed, fill, in_order, next_delivery, publish_one, read_page, ready, room,
-    within,
+    RETAIN, Store, draft, expect_silence, expect_subscribed, fill, in_order, next_delivery, publish_one, read_page,
+    ready, room, within,
 };
 use crate::{Bus, Delivery, Range, Subscriptions};
 

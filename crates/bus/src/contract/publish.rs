@@ -6,8 +6,8 @@ use tokio::time::sleep;
 use trunkline_domain::Position;
 
 use super::{
-    Call, RETAIN, Store, draft, draft_of, fill, finish, in_order, poll_once, positions, publish_one, read_page, ready, room,
-    within,
+    Call, RETAIN, Store, draft, draft_of, fill, finish, in_order, poll_once, positions, publish_one, read_page, ready,
+    room, within,
 };
 use crate::{Bus, Range, Receipt};
 

@@ -8,7 +8,7 @@ use actix_web::{
     rt, web,
 };
 use trunkline_bus::Bus;
-use trunkline_domain::{Event, Limits, MessageText, millis};
+use trunkline_domain::{Event, MessageText, WelcomeLimits, millis};
 use trunkline_session::{Principal, principal};
 
 use super::{
@@ -60,7 +60,7 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
         user: user.clone(),
         instance: state.config.instance.clone(),
         ping_interval_ms: millis(state.config.ping_interval),
-        limits: Limits { text_bytes: MessageText::MAX_BYTES, rooms: state.config.limits.rooms_per_socket },
+        limits: WelcomeLimits { text_bytes: MessageText::MAX_BYTES, rooms: state.config.limits.rooms_per_socket },
     };
     let identity = Identity { user, sid };
     let (connection, surplus) = ConnectionGuard::open(worker.0.clone(), identity, &welcome, permit);

@@ -25,7 +25,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-
 /// Time limit of one Redis command.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit of one name look-up. glibc asks the next name server after 5 s of silence (resolv.conf(5)), so this is
