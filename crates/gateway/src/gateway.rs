@@ -28,7 +28,10 @@ use crate::{
     drain::{DEADLINE, Drain, Phase},
     fanout::{self, Letter, Worker},
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
-    limits::rate::{Rate, RateTable},
+    limits::{
+        descriptors::ConnectionDescriptor,
+        rate::{Rate, RateTable},
+    },
     metrics::Metrics,
     policy::{Action, LoggedIn, Policy},
     socket, status,
@@ -146,8 +149,10 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     }
 
     /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): the kernel gives up connections whose peer takes
-    /// nothing for half a minute, which nothing else can while a response waits to be written.
-    pub fn on_connect(connection: &dyn Any, _: &mut Extensions) {
+    /// nothing for half a minute, which nothing else can while a response waits to be written. Also notes the descriptor
+    /// of the connection, by which sockets are refused before the process runs out of descriptors.
+    pub fn on_connect(connection: &dyn Any, data: &mut Extensions) {
+        ConnectionDescriptor::store(connection, data);
         if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>() {
             let patience = Some(Duration::from_secs(30));
             if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(patience) {
@@ -221,6 +226,10 @@ impl<B, P> Shared<B, P> {
 impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Shared<B, P> {
     fn accepts_sockets(&self) -> bool {
         self.drain.phase() != Phase::Closing
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     fn health(&self) -> Vec<Health> {

@@ -1,5 +1,7 @@
 //! The metrics of this instance, for Prometheus.
 
+use std::sync::LazyLock;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -14,6 +16,8 @@ pub(crate) struct Metrics {
     pub(crate) sockets: Gauge,
     /// Sockets opened since the start.
     pub(crate) opened: Counter,
+    /// Sockets refused because the process has no descriptors left for them.
+    pub(crate) refused_sockets: Counter,
     /// Refused commands of sockets.
     pub(crate) refused: Counter,
     /// Sends, by outcome.
@@ -30,6 +34,14 @@ pub(crate) struct Metrics {
     pub(crate) roster_reads: Counter,
     /// Events that did not fit into a worker's mailbox. The worker reads the affected rooms again.
     pub(crate) mailbox_overflows: Counter,
+}
+
+/// Log lines that the process dropped. Not a field of [`Metrics`], because a process has one log and can have several gateways.
+static LOG_LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// Adds to the metric `trunkline_log_lines_dropped_total`, for a program whose log writer drops lines.
+pub fn count_dropped_log_lines(count: u64) {
+    LOG_LINES_DROPPED.inc_by(count);
 }
 
 /// The outcome of a send.
@@ -49,6 +61,8 @@ impl Metrics {
             counter
         };
         let opened = counter("sockets_opened", "Sockets opened since the start");
+        let refused_sockets =
+            counter("sockets_refused", "Sockets refused because the process has no file descriptors left for them");
         let refused = counter("refusals", "Refused commands: rate limits, malformed frames, policy");
         let delivered = counter("deliveries", "Messages delivered to sockets");
         let log_reads = counter("log_reads", "Reads of room logs: rooms opened, gaps repaired, history pages");
@@ -62,6 +76,11 @@ impl Metrics {
         let sockets = gauge("sockets", "Open sockets");
         let rooms = gauge("rooms", "Rooms with members on this instance");
         let users = gauge("users", "Users in rooms on this instance, counted once per room");
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard error was not read fast enough",
+            LOG_LINES_DROPPED.clone(),
+        );
         let published = Family::default();
         registry.register(
             "sends",
@@ -72,6 +91,7 @@ impl Metrics {
             registry,
             sockets,
             opened,
+            refused_sockets,
             refused,
             published,
             delivered,

@@ -11,7 +11,7 @@ use actix_web::{App, dev::AppConfig, rt::net::TcpStream, web};
 use trunkline_bus::Bus;
 use trunkline_session::Sessions;
 
-use crate::{Gateway, http::not_found, policy::Policy, socket::take_over};
+use crate::{Gateway, http::not_found, limits::descriptors::connections_per_worker, policy::Policy, socket::take_over};
 
 /// Longest that a request's head may take to come.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -32,6 +32,7 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             App::new().configure(move |config| gateway.routes(config)).default_service(web::to(not_found))
         };
         let mut builder = Server::build().disable_signals().shutdown_timeout(SHUTDOWN);
+        builder = builder.max_concurrent_connections(connections_per_worker(&listener, workers)?);
         if let Some(workers) = workers {
             builder = builder.workers(workers);
         }

@@ -9,13 +9,22 @@ use trunkline_domain::{Room, UserName};
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
 use super::forwarded::RequestSource;
-use crate::{config::Config, limits::login::LoginLimiter, origin::Origin, policy::Denied};
+use crate::{
+    config::Config,
+    limits::{condition::Condition, login::LoginLimiter},
+    metrics::Metrics,
+    origin::Origin,
+    policy::Denied,
+};
 
 /// What pages and probes ask the gateway.
 pub(crate) trait GatewayView: Send + Sync + 'static {
     /// Returns whether new sockets are accepted. A draining instance accepts none once it has asked clients to
     /// reconnect elsewhere.
     fn accepts_sockets(&self) -> bool;
+
+    /// Returns the metrics of this instance.
+    fn metrics(&self) -> &Metrics;
 
     /// Returns the readiness checks of the drain and of the bus.
     fn health(&self) -> Vec<Health>;
@@ -47,13 +56,24 @@ pub(crate) struct HttpState<S> {
     pub(crate) sessions: S,
     pub(crate) gateway: Arc<dyn GatewayView>,
     pub(super) login_limiter: LoginLimiter,
+    /// Sockets are refused, because no descriptors are left for them.
+    pub(super) out_of_descriptors: Condition,
+    /// Browsers send cookies of the session cookie's name that another service has set.
+    pub(super) shared_cookie_name: Condition,
 }
 
 impl<S: Sessions> HttpState<S> {
     /// # Errors
     /// Returns [`InvalidSettings`] if the cookie name is invalid.
     pub(crate) fn new(config: Config, sessions: S, gateway: Arc<dyn GatewayView>) -> Result<Self, InvalidSettings> {
-        let state = Self { login_limiter: LoginLimiter::new(config.limits.login_rate), config, sessions, gateway };
+        let state = Self {
+            login_limiter: LoginLimiter::new(config.limits.login_rate),
+            out_of_descriptors: Condition::new(),
+            shared_cookie_name: Condition::new(),
+            config,
+            sessions,
+            gateway,
+        };
         state.try_middleware()?;
         Ok(state)
     }

@@ -34,6 +34,17 @@ pub(super) fn is_redis_url(url: &str) -> bool {
     ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
 }
 
+/// Parses the prefix of keys and channels in Redis. Braces would be a hash tag of Redis Cluster, and the characters of
+/// glob patterns would need escaping in ACL rules.
+pub(super) fn redis_prefix(prefix: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    if (1..=32).contains(&prefix.len()) && prefix.bytes().all(allowed) {
+        Ok(prefix.to_owned())
+    } else {
+        Err("1 to 32 characters of a-z, 0-9, '.', '_' and '-'".to_owned())
+    }
+}
+
 /// Parses an instance name.
 pub(super) fn instance(name: &str) -> Result<String, String> {
     let printable = !name.is_empty() && name.len() <= MAX_INSTANCE_BYTES && name.bytes().all(|b| b.is_ascii_graphic());
