@@ -24,7 +24,7 @@ mod status;
 pub use config::{Config, Limits};
 pub use gateway::Gateway;
 pub use http::not_found;
-pub use limits::descriptors::raise_open_file_limit;
+pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
 pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, Denied, LoggedIn, Policy};

@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
     Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisBus, RedisConfig,
 };
-use trunkline_gateway::{Config, Gateway};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
 use crate::settings::GatewaySettings;
@@ -142,7 +142,7 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     };
     let server =
         HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
-    Ok(server.workers(1).listen(listener)?.run())
+    Ok(server.workers(1).max_connections(MAX_ADMIN_CONNECTIONS).listen(listener)?.run())
 }
 
 /// SIGTERM and SIGINT, which both start the drain.

@@ -153,7 +153,10 @@ impl HttpError {
                 // The browser would repeat a POST as a GET.
                 _ => pages::unavailable(strings, Some("/")),
             }),
-            StatusCode::UNAUTHORIZED => self.page(pages::login(strings, &pages::LoginPage::default())),
+            StatusCode::UNAUTHORIZED => {
+                let next = (request.method() == Method::GET).then(|| request.path());
+                self.page(pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::default() }))
+            }
             StatusCode::FORBIDDEN if *self == Self::CrossSite => self.page(pages::cross_site(strings)),
             StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),
             _ => self.page(pages::not_found(strings)),

@@ -8,10 +8,10 @@ use trunkline_bus::{BusError, Health};
 use trunkline_domain::{Room, UserName};
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
-use super::forwarded::RequestSource;
+use super::{cross_site::own_origin, forwarded::RequestSource};
 use crate::{
     config::Config,
-    limits::{condition::Condition, login::LoginLimiter},
+    limits::{condition::RecentCondition, login::LoginLimiter},
     metrics::Metrics,
     origin::Origin,
     policy::Denied,
@@ -57,9 +57,9 @@ pub(crate) struct HttpState<S> {
     pub(crate) gateway: Arc<dyn GatewayView>,
     pub(super) login_limiter: LoginLimiter,
     /// Sockets are refused, because no descriptors are left for them.
-    pub(super) out_of_descriptors: Condition,
+    pub(super) out_of_descriptors: RecentCondition,
     /// Browsers send cookies of the session cookie's name that another service has set.
-    pub(super) shared_cookie_name: Condition,
+    pub(super) shared_cookie_name: RecentCondition,
 }
 
 impl<S: Sessions> HttpState<S> {
@@ -68,8 +68,8 @@ impl<S: Sessions> HttpState<S> {
     pub(crate) fn new(config: Config, sessions: S, gateway: Arc<dyn GatewayView>) -> Result<Self, InvalidSettings> {
         let state = Self {
             login_limiter: LoginLimiter::new(config.limits.login_rate),
-            out_of_descriptors: Condition::new(),
-            shared_cookie_name: Condition::new(),
+            out_of_descriptors: RecentCondition::new(),
+            shared_cookie_name: RecentCondition::new(),
             config,
             sessions,
             gateway,
@@ -93,6 +93,14 @@ impl<S> HttpState<S> {
     /// Returns the client that sent a request.
     pub(crate) fn source(&self, request: &HttpRequest) -> RequestSource {
         source(request.head(), &self.config.trusted_proxies)
+    }
+
+    /// Returns a public origin if the request was sent to an address that is none of them, where logins cannot work.
+    pub(super) fn origin_instead(&self, request: &HttpRequest) -> Option<Origin> {
+        let public = &self.config.public_origins;
+        // TLS may end at a proxy, so the scheme is not compared.
+        let is_public = |https| own_origin(request.headers(), https).is_some_and(|origin| public.contains(&origin));
+        if is_public(true) || is_public(false) { None } else { public.first().cloned() }
     }
 
     /// Returns whether the browser uses TLS, to this process or to a proxy.

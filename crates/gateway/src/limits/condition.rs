@@ -12,7 +12,7 @@ use super::rate::{Rate, RateState};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// For example: no descriptors are left.
-pub(crate) struct Condition {
+pub(crate) struct RecentCondition {
     started: Instant,
     state: Mutex<ConditionState>,
 }
@@ -23,7 +23,7 @@ struct ConditionState {
     log: RateState,
 }
 
-impl Condition {
+impl RecentCondition {
     pub(crate) fn new() -> Self {
         Self { started: Instant::now(), state: Mutex::default() }
     }

@@ -17,8 +17,10 @@ const MIN_RESERVE: u64 = 32;
 const MAX_RESERVE: u64 = 1024;
 /// Descriptors that a worker thread opens for its event loop.
 const PER_WORKER: u64 = 4;
-/// Descriptors that the process opens after its start, for Redis and the admin listener.
-const PER_PROCESS: u64 = 16;
+/// Connections that the admin listener accepts at once.
+pub const MAX_ADMIN_CONNECTIONS: usize = 16;
+/// Descriptors that the process opens after its start: the connections of the admin listener, and eight for Redis.
+const PER_PROCESS: u64 = MAX_ADMIN_CONNECTIONS as u64 + 8;
 
 /// The descriptor of a connection, kept in its connection data.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,9 @@ impl ConnectionDescriptor {
     }
 }
 
-/// Returns the maximum number of connections per worker of a listener that is about to start.
+/// Returns the maximum number of connections per worker of a listener that is about to start: all descriptors but those
+/// for Redis and the admin listener, so that idle connections cannot exhaust the rest either. More connections wait in
+/// the backlog.
 ///
 /// # Errors
 /// Returns an error that names the limit if it leaves no room for sockets.
@@ -50,8 +54,8 @@ pub(crate) fn connections_per_worker(listener: &std::net::TcpListener, workers: 
         None => thread::available_parallelism()?.get(),
     } as u64;
     let needed = u64::from(in_use) + workers * PER_WORKER + PER_PROCESS;
-    let free = limit().saturating_sub(needed);
-    if free <= reserve(limit()) {
+    let connections = limit().saturating_sub(needed);
+    if connections <= reserve(limit()) {
         let minimum = needed + MIN_RESERVE + 1;
         return Err(io::Error::other(format!(
             "the process may open {} files, which leaves none for sockets; raise the limit to at least {minimum}, better to \
@@ -59,7 +63,6 @@ pub(crate) fn connections_per_worker(listener: &std::net::TcpListener, workers: 
             limit()
         )));
     }
-    let connections = free - reserve(limit()) / 2;
     Ok(usize::try_from(connections / workers).unwrap_or(usize::MAX).max(1))
 }
 

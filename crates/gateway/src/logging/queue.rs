@@ -26,9 +26,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Accepts log lines from every thread without blocking. Clones share the queue.
 #[derive(Clone)]
-pub(super) struct LogQueue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<SharedLines>);
 
-struct Shared {
+struct SharedLines {
     lines: Mutex<QueuedLines>,
     /// Signals a change of `lines`.
     changed: Condvar,
@@ -52,7 +52,7 @@ impl LogQueue {
         // A duplicate, because `io::Stderr` holds a lock during a blocked write, and other users of it would wait for
         // the lock.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        let queue = Self(Arc::new(Shared { lines: Mutex::default(), changed: Condvar::new() }));
+        let queue = Self(Arc::new(SharedLines { lines: Mutex::default(), changed: Condvar::new() }));
         let writer = queue.clone();
         thread::Builder::new().name("log writer".to_owned()).spawn(move || writer.write_to(stderr))?;
         Ok(queue)
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn queue() -> LogQueue {
-        LogQueue(Arc::new(Shared { lines: Mutex::default(), changed: Condvar::new() }))
+        LogQueue(Arc::new(SharedLines { lines: Mutex::default(), changed: Condvar::new() }))
     }
 
     #[test]

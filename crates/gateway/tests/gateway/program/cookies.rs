@@ -83,6 +83,19 @@ fn marker_of_another_site_does_not_choose_the_attempt() {
 }
 
 #[test]
+fn login_under_an_address_that_is_not_public_names_the_public_one() {
+    let gateway = gateway().args(["--public-origin", "https://chat.example"]).start().unwrap();
+    let port = gateway.port().unwrap();
+    let own = format!("Origin: http://127.0.0.1:{port}");
+    let headers = [&b"Accept: text/html"[..], b"Content-Type: application/x-www-form-urlencoded", own.as_bytes()];
+    let page = request(port, "POST /login", &headers, "name=ann");
+    assert!(page.status() == 403 && page.0.contains("works only under https://chat.example."), "{page:?}");
+    // A Secure cookie that the browser drops, because the page came over http.
+    let page = load(port, "/?login=00f100f100f100f100f100f100f100f1", &[]);
+    assert!(page.0.contains("Open https://chat.example, allow cookies"), "{page:?}");
+}
+
+#[test]
 fn every_refusal_shown_to_a_person_names_a_way_on() {
     let (_gateway, port) = start();
     log_in(port, "ann");

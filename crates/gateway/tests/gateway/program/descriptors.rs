@@ -93,6 +93,21 @@ fn sockets_above_the_limit_are_refused_and_probes_still_answer() {
 }
 
 #[test]
+fn idle_connections_leave_descriptors_for_the_admin_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, _) = start(with_limits(&folder, 128, 128));
+    let idle: Vec<TcpStream> =
+        (0..200).map(|_| TcpStream::connect(("127.0.0.1", gateway.port().unwrap())).unwrap()).collect();
+    std::thread::sleep(SECOND);
+    let admin = gateway.admin_url().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(http_get(admin, path, 5 * SECOND).unwrap().status, 200, "{path}");
+    }
+    drop(idle);
+    assert_healthy(&gateway);
+}
+
+#[test]
 fn limit_without_room_for_sockets_is_an_error_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let error = Gateway::builder(with_limits(&folder, 48, 48)).start().unwrap_err().to_string();
