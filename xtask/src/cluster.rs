@@ -1,16 +1,16 @@
-//! `cargo xtask cluster N`: the whole product on one machine, to talk to and to break.
+//! `cargo xtask cluster N`: a complete deployment on one machine, for trying and breaking it.
 //!
-//! One thread decides: it takes events (typed commands, signals, answers of probes) from one channel, looks after the
-//! children between them, and tells what changed. Nothing is restarted unless somebody says so.
+//! One thread decides. It receives events (typed commands, signals, probe results) from one channel, checks the child
+//! processes in between, and reports changes. A process that ends is not restarted automatically.
 
 mod command;
-mod fleet;
 mod instance;
-mod live;
+mod instances;
+mod live_table;
 mod port;
-mod prepare;
 mod report;
 mod roll;
+mod servers;
 
 use std::{
     io,
@@ -22,107 +22,104 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use trunkline_testbed::{Console, StopSignal};
 
 use self::{
-    command::{Command, Target},
-    fleet::Fleet,
-    instance::Health,
-    live::{Figures, Live},
-    prepare::Ground,
-    report::ReportFile,
+    command::{ClusterCommand, CommandTarget},
+    instance::ProbeResult,
+    instances::Cluster,
+    live_table::{InstanceMetrics, LiveTable},
+    report::ClusterFile,
+    servers::ClusterServers,
 };
-use crate::{
-    console::Console,
-    error::{Error, Result},
-    stop::Stop,
-};
+use crate::error::{Result, XtaskError};
 
-/// How long all instances may take to be ready at first.
-const START: Duration = Duration::from_secs(60);
-/// How often the children are looked at.
-const TICK: Duration = Duration::from_millis(50);
+/// Maximum time until all instances are ready for the first time.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval between two checks of the child processes.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// How many gateways.
+pub(crate) struct ClusterArguments {
+    /// Number of gateways.
     #[arg(default_value_t = 3)]
     instances: usize,
-    /// Where people connect. Without a balancer: the port of gw-1, and gw-2 has the next.
+    /// Port for clients. Without a load balancer: the port of gw-1; gw-2 has the next port, and so on.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// A Redis that runs already; its data is left as it is. Else one is started, empty.
+    /// Use this running Redis and keep its data. Default: start an empty Redis.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// The balancer in front of the instances.
-    #[arg(long, value_enum, default_value_t = Balancer::Haproxy)]
-    lb: Balancer,
-    /// Build the gateway optimised.
+    /// Load balancer in front of the instances.
+    #[arg(long, value_enum, default_value_t = BalancerChoice::Haproxy)]
+    lb: BalancerChoice,
+    /// Build the gateway with optimisation.
     #[arg(long)]
     release: bool,
-    /// Another program than the workspace's gateway (our own tests).
+    /// Use this gateway program instead of building it.
     #[arg(long, value_name = "FILE", hide = true)]
     gateway: Option<PathBuf>,
-    /// Another folder than target/cluster (our own tests).
+    /// Use this folder instead of target/cluster.
     #[arg(long, value_name = "DIR", hide = true)]
     folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Balancer {
+pub(crate) enum BalancerChoice {
     /// HAProxy with deploy/haproxy.cfg.
     Haproxy,
-    /// None: clients choose an instance themselves.
+    /// None: each client chooses an instance itself.
     None,
 }
 
-/// What the cluster reacts to.
-pub(crate) enum Event {
+/// An event that the cluster handles.
+pub(crate) enum ClusterEvent {
     /// A line was typed.
     Typed(String),
     /// Ctrl-C or SIGTERM.
     Stop,
-    /// A probe's answer changed.
-    Health { number: usize, run: u32, health: Health },
-    /// What an instance says about itself; nothing when it does not answer.
-    Figures { name: String, figures: Option<Figures> },
+    /// The result of a probe has changed. `run` counts the processes of the instance.
+    Probed { number: usize, run: u32, result: ProbeResult },
+    /// Metrics of an instance, or `None` if it does not answer.
+    Metrics { name: String, metrics: Option<InstanceMetrics> },
 }
 
-pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
+pub(crate) fn run(arguments: &ClusterArguments, console: &Console) -> Result<()> {
     let (events, inbox) = mpsc::channel();
     let stop = {
         let events = events.clone();
-        Stop::on_signals(move || _ = events.send(Event::Stop))?
+        StopSignal::install(move || _ = events.send(ClusterEvent::Stop))?
     };
-    let ground = Ground::prepare(options, console, &console.steps(&stop))?;
-    let mut file = ReportFile::new(&ground.folder);
-    let mut fleet = Fleet::new(ground, options.port, console.clone(), events.clone());
-    fleet.grow(options.instances)?;
-    let mut live = Live::start(console, events.clone());
+    let servers = ClusterServers::start(arguments, console, &console.progress(&stop))?;
+    let mut file = ClusterFile::new(&servers.folder);
+    let mut cluster = Cluster::new(servers, arguments.port, console.clone(), events.clone());
+    cluster.grow(arguments.instances)?;
+    let mut live = LiveTable::start(console, events.clone());
     read_commands(events);
 
-    let deadline = Instant::now() + START;
+    let deadline = Instant::now() + START_TIMEOUT;
     let mut announced = false;
     loop {
-        match inbox.recv_timeout(TICK) {
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-            Ok(Event::Health { number, run, health }) => fleet.observe(number, run, health),
-            Ok(Event::Figures { name, figures }) => {
+        match inbox.recv_timeout(CHECK_INTERVAL) {
+            Ok(ClusterEvent::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(ClusterEvent::Probed { number, run, result }) => cluster.observe(number, run, result),
+            Ok(ClusterEvent::Metrics { name, metrics }) => {
                 if let Some(live) = &mut live {
-                    live.observe(&name, figures);
+                    live.observe(&name, metrics);
                 }
             }
-            Ok(Event::Typed(line)) => {
+            Ok(ClusterEvent::Typed(line)) => {
                 console.typed(&line);
                 match line.parse() {
-                    Ok(Command::Quit) => break,
-                    Ok(command) => obey(command, &mut fleet, console),
-                    Err(complaint) => console.say(&complaint),
+                    Ok(ClusterCommand::Quit) => break,
+                    Ok(command) => execute(command, &mut cluster, console),
+                    Err(message) => console.say(&message),
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let ended = fleet.tick();
-        let report = fleet.report();
+        let ended = cluster.tick();
+        let report = cluster.report();
         file.write(&report)?;
         if let Some(live) = &mut live {
             live.refresh(&report);
@@ -131,61 +128,62 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<()> {
             continue;
         }
         if let Some((name, ended, log)) = ended {
-            return Err(Error::InstanceFailed { name, ended, log });
+            return Err(XtaskError::InstanceFailed { name, end: ended, log });
         }
-        if fleet.all_serve() {
+        if cluster.all_serving() {
             announced = true;
-            fleet.talkative = true;
-            console.headline(&format!("ready: {}", fleet.url()));
+            cluster.reports_changes = true;
+            console.headline(&format!("ready: {}", cluster.url()));
             if live.is_none() {
                 console.say(&report.table());
             }
-            console.say("Type `help` for what can be done, `quit` or Ctrl-C to end everything.");
+            console.say("Type `help` for a list of commands, `quit` or Ctrl-C to end all processes.");
         } else if Instant::now() > deadline {
-            return Err(fleet.not_ready_error(START.as_secs()));
+            return Err(cluster.not_ready_error(START_TIMEOUT.as_secs()));
         }
     }
-    // All at once: nobody waits for drains. Dropping kills; the order does not matter to anybody.
+    // Dropping kills all processes without a drain, in any order.
     drop(live);
     drop(file);
-    drop(fleet);
-    console.say("everything has ended");
+    drop(cluster);
+    console.say("all processes have ended");
     Ok(())
 }
 
-fn obey(command: Command, fleet: &mut Fleet, console: &Console) {
+fn execute(command: ClusterCommand, cluster: &mut Cluster, console: &Console) {
     let done = match command {
-        Command::Kill(Target::Instance(number)) => fleet.kill(number),
-        Command::Kill(Target::Redis) => fleet.kill_redis(),
-        Command::Stop(number) => fleet.stop(number),
-        Command::Start(Target::Instance(number)) => fleet.start(number),
-        Command::Start(Target::Redis) => fleet.start_redis(),
-        Command::Roll => fleet.roll(),
-        Command::Scale(count) => fleet.scale(count),
-        Command::Open => {
-            open(fleet.url(), console);
+        ClusterCommand::Kill(CommandTarget::Instance(number)) => cluster.kill(number),
+        ClusterCommand::Kill(CommandTarget::Redis) => cluster.kill_redis(),
+        ClusterCommand::Stop(number) => cluster.stop(number),
+        ClusterCommand::Start(CommandTarget::Instance(number)) => cluster.start(number),
+        ClusterCommand::Start(CommandTarget::Redis) => cluster.start_redis(),
+        ClusterCommand::RollingRestart => cluster.roll(),
+        ClusterCommand::Scale(count) => cluster.scale(count),
+        ClusterCommand::Open => {
+            open(cluster.url(), console);
             Ok(())
         }
-        Command::Status => {
-            console.say(&fleet.report().table());
+        ClusterCommand::Status => {
+            console.say(&cluster.report().table());
             Ok(())
         }
-        Command::Help => {
+        ClusterCommand::Help => {
             console.say(command::HELP);
             Ok(())
         }
-        Command::Quit | Command::Nothing => Ok(()),
+        ClusterCommand::Quit | ClusterCommand::Nothing => Ok(()),
     };
     if let Err(e) = done {
         console.say(&e.to_string());
     }
 }
 
-/// Passes on what is typed. The end of standard input ends nothing: the cluster may run without a terminal.
-fn read_commands(events: Sender<Event>) {
+/// Sends typed lines as events. The cluster continues after the end of standard input, because it may run without a
+/// terminal.
+fn read_commands(events: Sender<ClusterEvent>) {
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
-            if events.send(Event::Typed(line)).is_err() {
+            if events.send(ClusterEvent::Typed(line)).is_err() {
                 break;
             }
         }
@@ -200,6 +198,6 @@ fn open(url: &str, console: &Console) {
         Ok(mut child) => {
             thread::spawn(move || child.wait());
         }
-        Err(_) => console.say(&format!("no browser could be opened from here; the chat is at {url}")),
+        Err(_) => console.say(&format!("cannot open a browser; the chat is at {url}")),
     }
 }

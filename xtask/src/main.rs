@@ -1,62 +1,61 @@
-//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`,
-//! `cargo xtask bench`.
+//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`, `cargo xtask bench`.
+//!
+//! `cluster` and `test` are implemented here. `chaos` and `bench` are programs of their own, which this one builds and
+//! then becomes, so that `cargo xtask cluster 3` on a fresh clone compiles neither.
 
-mod bench;
-mod cargo;
-mod chaos;
 mod cluster;
-mod console;
 mod error;
-mod html;
-mod stop;
+mod external;
 mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use trunkline_testbed::Console;
 
-use crate::{console::Console, error::Error};
+use crate::{error::XtaskError, external::ExternalArguments};
 
 /// Development commands of Trunkline.
 ///
-/// Redis and HAProxy are found on PATH or under target/tools, or unpacked there from Debian's packages. Where none of
-/// this helps, `cargo xtask-docker` is the same command with one more way: containers, by the engine that DOCKER_HOST
-/// names or that listens at the usual socket.
+/// Redis and HAProxy are taken from PATH or from target/tools, or else unpacked there from Debian packages. If no package
+/// can be had, `cargo xtask-docker` is the same command with one more source: containers, run by the engine that
+/// DOCKER_HOST names or that listens at the default socket.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", max_term_width = 100)]
-struct Arguments {
+struct XtaskCommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Run N gateways over one Redis behind one balancer, on this machine.
-    Cluster(cluster::Options),
-    /// Run all checks and tests; what is missing on this machine is fetched first.
+enum XtaskCommand {
+    /// Run N gateways with one Redis and one load balancer on this machine.
+    Cluster(cluster::ClusterArguments),
+    /// Run all checks and tests, after installing what this machine lacks.
     #[command(alias = "ci")]
-    Test(test::Options),
-    /// Break everything that can break, in real processes, while clients write and read, and judge what they saw.
-    Chaos(chaos::Options),
-    /// Measure Trunkline beside the floor and its peers, and write a report.
-    Bench(bench::Options),
+    Test(test::TestArguments),
+    /// Inject every fault into real processes while clients send and receive, and check what they saw.
+    #[command(disable_help_flag = true)]
+    Chaos(ExternalArguments),
+    /// Measure Trunkline beside a minimal server and other servers, and write a report.
+    #[command(disable_help_flag = true)]
+    Bench(ExternalArguments),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
     let console = Console::new();
-    let result = match arguments.command {
-        Command::Cluster(options) => cluster::run(&options, &console).map(|()| ExitCode::SUCCESS),
-        Command::Test(options) => test::run(&options, &console),
-        Command::Chaos(options) => chaos::run(&options, &console),
-        Command::Bench(options) => bench::run(&options, &console),
+    let result = match XtaskCommandLine::parse().command {
+        XtaskCommand::Cluster(arguments) => cluster::run(&arguments, &console).map(|()| ExitCode::SUCCESS),
+        XtaskCommand::Test(arguments) => test::run(&arguments, &console),
+        XtaskCommand::Chaos(arguments) => external::become_chaos(&arguments),
+        XtaskCommand::Bench(arguments) => external::become_bench(&arguments),
     };
     match result {
         Ok(code) => code,
-        // Asked to end while preparing: as asked.
-        Err(Error::Stopped) => ExitCode::from(130),
-        Err(e) => {
-            console.error(&e.to_string());
+        // A signal arrived during preparation. 128 + SIGINT, as shells report it.
+        Err(XtaskError::Stopped) => ExitCode::from(130),
+        Err(error) => {
+            console.error(&error.to_string());
             ExitCode::FAILURE
         }
     }

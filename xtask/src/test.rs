@@ -1,94 +1,101 @@
-//! `cargo xtask test`: everything that has to hold, in one command, with one line at the end.
+//! `cargo xtask test`: all checks and tests in one command, with a one-line summary at the end.
 //!
-//! A step that fails does not keep the next from running: one run shows all that is wrong. What a machine lacks is
-//! fetched first (see the testbed); what cannot be fetched is said, and counts as failed only where a test needs it.
+//! If a step fails, the next step still runs, so one run shows all failures. Programs that the machine lacks are
+//! installed first (see the testbed). A program that cannot be installed is reported; it counts as a failure only if a
+//! test needs it.
 
 mod browser;
+mod counts;
 mod runner;
-mod tally;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Instant,
 };
 
 use clap::{Args, ValueEnum};
-use trunkline_testbed::{Browser, Tool, Toolbox, docker_answers, project_root};
+use trunkline_testbed::{
+    Browser, Console, Progress, StopSignal, TestbedError, Tool, Toolbox, cargo, docker_answers, project_root,
+};
 
 use self::{
-    browser::browser_tests,
-    runner::Runner,
-    tally::{Format, Tally},
+    browser::packages_with_browser_tests,
+    counts::{OutputFormat, TestCounts},
+    runner::CommandRunner,
 };
-use crate::{cargo, chaos, console::Console, error::Result, stop::Stop};
+use crate::{
+    error::{Result, XtaskError},
+    external,
+};
 
 /// Whether this is `cargo xtask-docker`.
-const IN_DOCKER: bool = cfg!(feature = "testcontainers");
+const DOCKER_ALLOWED: bool = cfg!(feature = "testcontainers");
+/// Oldest major version of Node that runs the tests of the web client.
+const MIN_NODE_VERSION: u32 = 20;
 
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct TestArguments {
     /// Leave out the tests that drive a browser.
     #[arg(long)]
     no_browser: bool,
     /// Leave out the faults in real processes.
     #[arg(long)]
     no_chaos: bool,
-    /// Only these steps.
+    /// Run only these steps.
     #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Step>,
+    only: Vec<SuiteStep>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Step {
-    /// rustfmt has nothing to change.
+enum SuiteStep {
+    /// Formatting, by rustfmt.
     Format,
-    /// clippy has nothing to say.
+    /// Lints, by clippy.
     Lint,
     /// Unit, property, contract and integration tests.
     Rust,
-    /// `cargo xtask chaos --quick`, and `--mutants`: every fault, and that the checker would notice.
+    /// `cargo xtask chaos --quick` and `cargo xtask chaos --mutants`.
     Chaos,
     /// Examples in the documentation.
     Doctest,
     /// Links in the documentation.
     Docs,
-    /// The web client's tests, under Node.
+    /// The web client's tests, with Node.
     Javascript,
     /// Licences and sources of dependencies.
     Deny,
-    /// Redis and HAProxy in Docker, where an engine answers.
+    /// Redis and HAProxy in Docker, if an engine answers.
     Docker,
     /// Tests that drive a browser.
     Browser,
 }
 
-/// What became of a step.
-enum Outcome {
-    Ran(Tally),
-    /// Why not. Counts as one that was skipped.
+enum StepResult {
+    Ran(TestCounts),
+    /// The reason. Counts as one skipped test.
     LeftOut(String),
 }
 
-pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
-    let stop = Stop::on_signals(|| ())?;
-    let suite = Suite { no_browser: options.no_browser, no_chaos: options.no_chaos, console, stop: &stop };
-    let chosen = |step: &&Step| options.only.is_empty() || options.only.contains(step);
-    let mut total = Tally::default();
+pub(crate) fn run(arguments: &TestArguments, console: &Console) -> Result<ExitCode> {
+    let stop = StopSignal::install(|| ())?;
+    let suite = TestSuite { arguments, console, stop: &stop };
+    let selected = |step: &&SuiteStep| arguments.only.is_empty() || arguments.only.contains(step);
+    let mut total = TestCounts::default();
     let mut lines = Vec::new();
-    for step in Step::value_variants().iter().filter(chosen) {
+    for step in SuiteStep::value_variants().iter().filter(selected) {
         let name = step.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         console.headline(&format!("--- {name}"));
         let started = Instant::now();
         let result = match suite.run(*step)? {
-            Outcome::Ran(tally) => {
-                total += tally;
-                let verdict = if tally.failed == 0 { "ok    " } else { "FAILED" };
-                format!("{verdict} {:>4} s  {}", started.elapsed().as_secs(), tally.detail())
+            StepResult::Ran(counts) => {
+                total += counts;
+                let verdict = if counts.failed == 0 { "ok    " } else { "FAILED" };
+                format!("{verdict} {:>4} s  {}", started.elapsed().as_secs(), counts.detail())
             }
-            Outcome::LeftOut(why) => {
-                total += Tally::SKIPPED;
-                format!("left out: {why}")
+            StepResult::LeftOut(reason) => {
+                total += TestCounts::SKIPPED;
+                format!("left out: {reason}")
             }
         };
         lines.push(format!("{name:<10}  {}", result.trim_end()));
@@ -99,113 +106,116 @@ pub(crate) fn run(options: &Options, console: &Console) -> Result<ExitCode> {
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-struct Suite<'a> {
-    no_browser: bool,
-    no_chaos: bool,
+struct TestSuite<'a> {
+    arguments: &'a TestArguments,
     console: &'a Console,
-    stop: &'a Stop,
+    stop: &'a StopSignal,
 }
 
-impl Suite<'_> {
-    fn run(&self, step: Step) -> Result<Outcome> {
+impl TestSuite<'_> {
+    fn run(&self, step: SuiteStep) -> Result<StepResult> {
         let cargo = |args: &[&str]| {
-            let mut command = cargo::command();
+            let mut command = cargo();
             command.args(args);
             command
         };
         match step {
-            Step::Format => self.check(cargo(&["fmt", "--all", "--check"])),
-            Step::Lint => {
+            SuiteStep::Format => self.check(cargo(&["fmt", "--all", "--check"])),
+            SuiteStep::Lint => {
                 self.lint(cargo(&["clippy", "--workspace", "--all-targets", "--features", "trunkline-gateway/bench"]))
             }
-            Step::Rust => self.rust_tests(),
-            Step::Chaos => self.chaos(),
-            Step::Doctest => self.tests(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]), Format::CargoTest),
-            Step::Docs => {
+            SuiteStep::Rust => self.rust_tests(),
+            SuiteStep::Chaos => self.chaos(),
+            SuiteStep::Doctest => {
+                self.tests(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]), OutputFormat::CargoTest)
+            }
+            SuiteStep::Docs => {
                 let mut command = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
                 command.env("RUSTDOCFLAGS", "-D warnings");
                 self.check(command)
             }
-            Step::Javascript => self.javascript_tests(),
-            Step::Deny => self.deny(cargo(&["deny", "check", "bans", "licenses", "sources"])),
-            Step::Docker => self.docker_tests(),
-            Step::Browser => self.browser_tests(),
+            SuiteStep::Javascript => self.javascript_tests(),
+            SuiteStep::Deny => self.deny(cargo(&["deny", "check", "bans", "licenses", "sources"])),
+            SuiteStep::Docker => self.docker_tests(),
+            SuiteStep::Browser => self.browser_tests(),
         }
     }
 
-    fn lint(&self, mut clippy: Command) -> Result<Outcome> {
-        // `--all-targets` passes over targets that are not tested by default.
-        if !browser_tests()?.is_empty() {
+    fn lint(&self, mut clippy: Command) -> Result<StepResult> {
+        // `--all-targets` does not include targets with `test = false`.
+        if !packages_with_browser_tests()?.is_empty() {
             clippy.args(["--test", browser::TARGET]);
         }
         clippy.args(["--", "-D", "warnings"]);
         self.check(clippy)
     }
 
-    fn rust_tests(&self) -> Result<Outcome> {
-        let missing = self.fetch(|steps| {
+    fn rust_tests(&self) -> Result<StepResult> {
+        let missing = self.install(|progress| {
             let toolbox = Toolbox::project();
-            let found = toolbox.get(Tool::Redis, steps).and_then(|_| toolbox.get(Tool::HaProxy, steps).map(drop));
+            let found = toolbox.get(Tool::Redis, progress).and_then(|_| toolbox.get(Tool::HaProxy, progress).map(drop));
             match found {
-                // Each test takes them from there.
-                Err(trunkline_testbed::Error::NotFound { .. }) if IN_DOCKER && docker_answers().is_ok() => Ok(()),
+                // Each test starts containers itself.
+                Err(TestbedError::NotFound { .. }) if DOCKER_ALLOWED && docker_answers().is_ok() => Ok(()),
                 other => other,
             }
         })?;
-        let mut command = cargo::command();
+        let mut command = cargo();
         let format = if has_nextest() {
             command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"]);
             command.arg("-E").arg(format!("not binary({})", browser::TARGET));
-            Format::Nextest
+            OutputFormat::Nextest
         } else {
-            self.console.say("cargo-nextest is not installed: `cargo test` does as well, more slowly");
+            self.console.say("cargo-nextest is not installed; `cargo test` runs the same tests more slowly");
             command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"]);
-            Format::CargoTest
+            OutputFormat::CargoTest
         };
-        if IN_DOCKER {
+        if DOCKER_ALLOWED {
             command.args(["--features", "trunkline-testbed/testcontainers"]);
         }
-        let tally = self.runner().run(command, format)?;
-        Ok(Outcome::Ran(tally + missing))
+        let counts = self.runner().run(command, format)?;
+        Ok(StepResult::Ran(counts + missing))
     }
 
-    fn chaos(&self) -> Result<Outcome> {
-        if self.no_chaos {
-            return Ok(Outcome::LeftOut("--no-chaos".to_owned()));
+    fn chaos(&self) -> Result<StepResult> {
+        if self.arguments.no_chaos {
+            return Ok(StepResult::LeftOut("--no-chaos".to_owned()));
         }
-        let options = chaos::Options::quick();
-        let (passed, failed) = chaos::carry_out(&options, self.console, self.stop)?.tally();
-        let (noticed, unnoticed) = chaos::try_mutants(&options, self.console, self.stop)?;
-        Ok(Outcome::Ran(Tally { passed: passed + noticed, failed: failed + unnoticed, skipped: 0 }))
+        let run = |flag| {
+            let mut command = external::chaos();
+            command.arg(flag);
+            self.runner().run(command, OutputFormat::Chaos)
+        };
+        Ok(StepResult::Ran(run("--quick")? + run("--mutants")?))
     }
 
-    /// They need a big client library, which only a machine with an engine builds: it is linted here, too.
-    fn docker_tests(&self) -> Result<Outcome> {
+    /// These tests need Testcontainers, which is compiled only if an engine answers, so they are also linted here.
+    fn docker_tests(&self) -> Result<StepResult> {
         const TARGET: [&str; 6] =
             ["--package", "trunkline-testbed", "--features", "testcontainers", "--test", "docker"];
-        if let Err(why) = docker_answers() {
-            return Ok(Outcome::LeftOut(why));
+        if let Err(reason) = docker_answers() {
+            return Ok(StepResult::LeftOut(reason));
         }
-        let mut clippy = cargo::command();
+        let mut clippy = cargo();
         clippy.arg("clippy").args(TARGET).args(["--lib", "--", "-D", "warnings"]);
-        let lint = self.runner().run(clippy, Format::None)?;
+        let lint = self.runner().run(clippy, OutputFormat::None)?;
         let (mut command, format) = test_runner();
         command.args(TARGET);
-        Ok(Outcome::Ran(self.runner().run(command, format)? + lint))
+        Ok(StepResult::Ran(self.runner().run(command, format)? + lint))
     }
 
-    fn browser_tests(&self) -> Result<Outcome> {
-        if self.no_browser {
-            return Ok(Outcome::LeftOut("--no-browser".to_owned()));
+    fn browser_tests(&self) -> Result<StepResult> {
+        if self.arguments.no_browser {
+            return Ok(StepResult::LeftOut("--no-browser".to_owned()));
         }
-        let packages = browser_tests()?;
+        let packages = packages_with_browser_tests()?;
         if packages.is_empty() {
-            return Ok(Outcome::LeftOut(format!("no package has a test target named `{}`", browser::TARGET)));
+            return Ok(StepResult::LeftOut(format!("no package has a test target named `{}`", browser::TARGET)));
         }
-        let missing = self.fetch(|steps| Browser::get(steps).map(drop))?;
+        let missing = self.install(|progress| Browser::get(progress).map(drop))?;
         if missing.failed > 0 {
-            self.console.error("without a browser these tests cannot run; `--no-browser` leaves them out");
-            return Ok(Outcome::Ran(missing));
+            self.console.error("these tests need a browser; `--no-browser` leaves them out");
+            return Ok(StepResult::Ran(missing));
         }
         let (mut command, format) = test_runner();
         command.args(["--test", browser::TARGET]);
@@ -213,73 +223,72 @@ impl Suite<'_> {
         self.tests(command, format)
     }
 
-    fn javascript_tests(&self) -> Result<Outcome> {
+    fn javascript_tests(&self) -> Result<StepResult> {
         let Some(version) = version_of("node", &["--version"]) else {
-            return Ok(Outcome::LeftOut("Node is not installed".to_owned()));
+            return Ok(StepResult::LeftOut("Node is not installed".to_owned()));
         };
         let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major.is_none_or(|major| major < 20) {
-            return Ok(Outcome::LeftOut(format!("Node {version} is too old: 20 or later")));
+        if major.is_none_or(|major| major < MIN_NODE_VERSION) {
+            return Ok(StepResult::LeftOut(format!(
+                "Node {version} is too old: {MIN_NODE_VERSION} or later is needed"
+            )));
         }
         let root = project_root();
         let mut files = Vec::new();
         find_test_files(&root.join("web"), &mut files);
         if files.is_empty() {
-            return Ok(Outcome::LeftOut("no `web/**/*.test.js`".to_owned()));
+            return Ok(StepResult::LeftOut("there is no `web/**/*.test.js`".to_owned()));
         }
         let mut node = Command::new("node");
         node.args(["--test", "--test-reporter=spec"]).args(files).current_dir(root);
-        self.tests(node, Format::Node)
+        self.tests(node, OutputFormat::Node)
     }
 
-    fn deny(&self, command: Command) -> Result<Outcome> {
+    fn deny(&self, command: Command) -> Result<StepResult> {
         if version_of("cargo-deny", &["--version"]).is_none() {
-            return Ok(Outcome::LeftOut("cargo-deny is not installed".to_owned()));
+            return Ok(StepResult::LeftOut("cargo-deny is not installed".to_owned()));
         }
         if !project_root().join("deny.toml").exists() {
-            return Ok(Outcome::LeftOut("there is no deny.toml".to_owned()));
+            return Ok(StepResult::LeftOut("there is no deny.toml".to_owned()));
         }
         self.check(command)
     }
 
-    fn tests(&self, command: Command, format: Format) -> Result<Outcome> {
-        self.runner().run(command, format).map(Outcome::Ran)
+    fn tests(&self, command: Command, format: OutputFormat) -> Result<StepResult> {
+        self.runner().run(command, format).map(StepResult::Ran)
     }
 
-    /// A command that succeeds or not, and counts nothing.
-    fn check(&self, command: Command) -> Result<Outcome> {
-        self.tests(command, Format::None)
+    /// Runs a command whose exit code is its only result.
+    fn check(&self, command: Command) -> Result<StepResult> {
+        self.tests(command, OutputFormat::None)
     }
 
-    /// Gets programs; one that cannot be had is told, and counts as a failure.
-    fn fetch(
-        &self,
-        get: impl FnOnce(&dyn trunkline_testbed::Progress) -> trunkline_testbed::Result<()>,
-    ) -> Result<Tally> {
-        match get(&self.console.steps(self.stop)).map_err(crate::error::Error::from) {
-            Ok(()) => Ok(Tally::default()),
-            Err(stopped @ crate::error::Error::Stopped) => Err(stopped),
-            Err(e) => {
-                self.console.error(&e.to_string());
-                Ok(Tally::FAILURE)
+    /// Installs programs. A program that cannot be installed is reported and counts as one failure.
+    fn install(&self, get: impl FnOnce(&dyn Progress) -> trunkline_testbed::Result<()>) -> Result<TestCounts> {
+        match get(&self.console.progress(self.stop)).map_err(XtaskError::from) {
+            Ok(()) => Ok(TestCounts::default()),
+            Err(stopped @ XtaskError::Stopped) => Err(stopped),
+            Err(error) => {
+                self.console.error(&error.to_string());
+                Ok(TestCounts::FAILURE)
             }
         }
     }
 
-    fn runner(&self) -> Runner<'_> {
-        Runner { console: self.console, stop: self.stop }
+    fn runner(&self) -> CommandRunner<'_> {
+        CommandRunner { console: self.console, stop: self.stop }
     }
 }
 
-/// Runs tests that are named next.
-fn test_runner() -> (Command, Format) {
-    let mut command = cargo::command();
+/// A command that runs tests, without the arguments that select them.
+fn test_runner() -> (Command, OutputFormat) {
+    let mut command = cargo();
     let format = if has_nextest() {
         command.args(["nextest", "run", "--no-fail-fast"]);
-        Format::Nextest
+        OutputFormat::Nextest
     } else {
         command.args(["test", "--no-fail-fast"]);
-        Format::CargoTest
+        OutputFormat::CargoTest
     };
     (command, format)
 }
@@ -288,13 +297,13 @@ fn has_nextest() -> bool {
     version_of("cargo-nextest", &["nextest", "--version"]).is_some()
 }
 
-/// What a program says its version is, if it is there.
+/// What a program prints as its version, or `None` if it is not installed.
 fn version_of(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn find_test_files(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
+fn find_test_files(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
     entries.sort();
     for path in entries {

@@ -1,4 +1,4 @@
-//! How each server is spoken to. Pure: bytes to send, and what received bytes mean.
+//! The protocols of the servers. Pure: bytes to send, and the meaning of received bytes.
 
 use crate::{
     frame::{self, BINARY, TEXT},
@@ -6,86 +6,86 @@ use crate::{
     stamp::Stamp,
 };
 
-/// A protocol of ours or of a peer.
+/// A protocol of Trunkline, the floor or a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Dialect {
-    /// `trunkline-bench floor`
+    /// The protocol of `trunkline-bench floor`
     Floor,
-    /// `docs/PROTOCOL.md`
+    /// The protocol of docs/PROTOCOL.md
     Trunkline,
-    /// Engine.IO 4 and Socket.IO 5 over WebSocket at once: events `join` and `send`, each acknowledged, and `message`
+    /// Engine.IO 4 and Socket.IO 5 over WebSocket: events `join` and `send`, both acknowledged, and `message`
     #[value(alias = "socketioxide")]
     Socketio,
-    /// nginx's nchan: WebSocket at `/sub/ROOM`, publishing by `POST /pub/ROOM`
+    /// nchan: WebSocket at `/sub/ROOM`, and `POST /pub/ROOM` to publish
     Nchan,
     /// The NATS client protocol over WebSocket
     Nats,
 }
 
-/// How Socket.IO acknowledges a join.
+/// Beginning of Socket.IO's acknowledgement of a join.
 const JOINED: &str = "430[";
 
-/// What a socket is for.
+/// The purpose of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Gets the room's messages.
+pub(crate) enum SocketRole {
+    /// Receives the room's messages.
     Member,
-    /// Only writes.
+    /// Sends only.
     Writer,
 }
 
-/// A socket that is to be opened.
+/// Parameters of a socket that is to be opened.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seat<'a> {
-    pub(crate) role: Role,
+pub(crate) struct ConnectParameters<'a> {
+    pub(crate) role: SocketRole,
     pub(crate) room: &'a str,
-    /// `Host` of its requests.
+    /// Value of the `Host` header field.
     pub(crate) host: &'a str,
-    /// `Cookie` of its handshake, empty for none.
+    /// Value of the `Cookie` header field of the handshake. Empty without a session.
     pub(crate) cookie: &'a str,
-    /// The last message that it saw, where the protocol knows places.
+    /// Position of the last message that it received, in protocols that have positions.
     pub(crate) after: Option<&'a str>,
 }
 
-/// Something to say, and what must be heard until the next is said.
+/// Bytes to send, and the reply to wait for before the next step.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    pub(crate) say: Vec<u8>,
-    pub(crate) until: Until,
-    /// It is said again if that takes long.
-    pub(crate) again: bool,
+pub(crate) struct HandshakeStep {
+    pub(crate) send: Vec<u8>,
+    pub(crate) reply: AwaitedReply,
+    /// Whether the bytes are sent again if the reply takes long.
+    pub(crate) repeat: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// The answer 101.
+pub(crate) enum AwaitedReply {
+    /// Status 101.
     Switched,
-    /// A frame that contains this.
-    Heard(&'static str),
+    /// A frame that contains this text.
+    Frame(&'static str),
 }
 
-/// What a frame without a message means.
+/// The meaning of a frame that contains no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Note {
-    /// A message was taken.
+pub(crate) enum FrameMeaning {
+    /// A sent message was accepted.
     Acknowledged,
-    /// Something was not.
+    /// A sent message was refused.
     Refused,
-    /// To be answered with [`Dialect::pong`].
+    /// Must be answered with [`Dialect::pong`].
     Ping,
-    /// Presence and the like.
+    /// Presence and other events.
     Other,
 }
 
-impl Step {
-    fn new(say: Vec<u8>, until: Until) -> Self {
-        Self { say, until, again: false }
+impl HandshakeStep {
+    fn new(send: Vec<u8>, reply: AwaitedReply) -> Self {
+        Self { send, reply, repeat: false }
     }
 }
 
 impl Dialect {
-    /// Whether those who write are members of the room. If not, each room has writers beside its members.
+    /// Whether members of a room send messages. If not, each room has separate writers.
     pub(crate) fn members_write(self) -> bool {
         matches!(self, Self::Trunkline | Self::Socketio)
     }
@@ -95,7 +95,7 @@ impl Dialect {
         !matches!(self, Self::Floor | Self::Nats)
     }
 
-    /// The request that starts a session for a user, on a connection that stays open; nothing where there are no sessions.
+    /// The request that starts a session for a user on a persistent connection, or `None` without sessions.
     pub(crate) fn login(self, host: &str, user: &str) -> Option<Vec<u8>> {
         match self {
             Self::Trunkline => {
@@ -112,38 +112,39 @@ impl Dialect {
         }
     }
 
-    /// What opens a socket, until the server is ready for a join.
-    pub(crate) fn opening(self, seat: Seat<'_>) -> Vec<Step> {
-        let Seat { role, room, host, cookie, .. } = seat;
+    /// The steps that open a socket, up to where it can join.
+    pub(crate) fn opening(self, parameters: ConnectParameters<'_>) -> Vec<HandshakeStep> {
+        let ConnectParameters { role, room, host, cookie, .. } = parameters;
         let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
-        let upgrade = |path: &str, fields: &str| Step::new(http::upgrade(path, host, fields), Until::Switched);
+        let upgrade =
+            |path: &str, fields: &str| HandshakeStep::new(http::upgrade(path, host, fields), AwaitedReply::Switched);
         match self {
             Self::Floor => {
-                let path = if role == Role::Writer { "pub" } else { "sub" };
+                let path = if role == SocketRole::Writer { "pub" } else { "sub" };
                 vec![upgrade(&format!("/{path}?room={room}"), "")]
             }
             Self::Trunkline => vec![
                 upgrade("/ws", &format!("Sec-WebSocket-Protocol: trunkline.v1\r\n{cookie}")),
-                Step::new(Vec::new(), Until::Heard(r#""type":"welcome""#)),
+                HandshakeStep::new(Vec::new(), AwaitedReply::Frame(r#""type":"welcome""#)),
             ],
             Self::Socketio => vec![
                 upgrade("/socket.io/?EIO=4&transport=websocket", &cookie),
-                Step::new(Vec::new(), Until::Heard(r#"0{"sid""#)),
+                HandshakeStep::new(Vec::new(), AwaitedReply::Frame(r#"0{"sid""#)),
                 self.step("40", r#"40{"sid""#),
             ],
-            Self::Nchan if role == Role::Writer => Vec::new(),
+            Self::Nchan if role == SocketRole::Writer => Vec::new(),
             Self::Nchan => vec![upgrade(&format!("/sub/{room}"), "")],
             Self::Nats => vec![
                 upgrade("/", ""),
-                Step::new(Vec::new(), Until::Heard("INFO ")),
+                HandshakeStep::new(Vec::new(), AwaitedReply::Frame("INFO ")),
                 self.step("CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n", "PONG"),
             ],
         }
     }
 
-    /// What joins the room; nothing where opening did.
-    pub(crate) fn joining(self, seat: Seat<'_>) -> Option<Step> {
-        let Seat { role, room, after, .. } = seat;
+    /// The step that joins the room, or `None` if opening does.
+    pub(crate) fn joining(self, parameters: ConnectParameters<'_>) -> Option<HandshakeStep> {
+        let ConnectParameters { role, room, after, .. } = parameters;
         match (self, role) {
             (Self::Trunkline, _) => {
                 let after = after.map(|after| format!(r#","after":"{after}""#)).unwrap_or_default();
@@ -151,21 +152,21 @@ impl Dialect {
                 Some(self.step(&join, r#""type":"joined""#))
             }
             (Self::Socketio, _) => {
-                // socketioxide drops what comes before its handlers stand, which is after it has let the socket in.
-                Some(Step { again: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
+                // socketioxide drops events that arrive before its handlers are registered, which happens after the connect reply.
+                Some(HandshakeStep { repeat: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
             }
-            (Self::Nats, Role::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
-            (Self::Nats, Role::Writer) | (Self::Floor | Self::Nchan, _) => None,
+            (Self::Nats, SocketRole::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
+            (Self::Nats, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
         }
     }
 
-    fn step(self, say: &str, until: &'static str) -> Step {
+    fn step(self, text: &str, reply: &'static str) -> HandshakeStep {
         let mut bytes = Vec::new();
-        frame::from_client(&mut bytes, self.opcode(), say.as_bytes());
-        Step::new(bytes, Until::Heard(until))
+        frame::from_client(&mut bytes, self.opcode(), text.as_bytes());
+        HandshakeStep::new(bytes, AwaitedReply::Frame(reply))
     }
 
-    /// Appends what publishes a message.
+    /// Appends the bytes that send a message.
     pub(crate) fn publish(self, out: &mut Vec<u8>, room: &str, stamp: Stamp) {
         let text = stamp.text();
         // A stamp is ASCII.
@@ -180,34 +181,40 @@ impl Dialect {
                 return out.extend(text);
             }
             Self::Trunkline => format!(r#"{{"type":"send","room":"{room}","id":"{number:08x}","text":"{shown}"}}"#),
-            // A join has the number 0.
+            // The acknowledgement id 0 belongs to the join.
             Self::Socketio => format!(r#"42{}["send","{room}","{shown}"]"#, u64::from(number) + 1),
             Self::Nats => format!("PUB {room} {}\r\n{shown}\r\n", text.len()),
         };
         frame::from_client(out, self.opcode(), payload.as_bytes());
     }
 
-    /// What a whole frame means, messages aside.
-    pub(crate) fn note(self, payload: &[u8]) -> Note {
-        let pairs: &[(&str, Note)] = match self {
+    /// The meaning of a complete frame, except for messages in it.
+    pub(crate) fn meaning(self, payload: &[u8]) -> FrameMeaning {
+        let pairs: &[(&str, FrameMeaning)] = match self {
             Self::Floor | Self::Nchan => &[],
             Self::Trunkline => &[
-                (r#"{"type":"sent""#, Note::Acknowledged),
-                (r#"{"type":"ping""#, Note::Ping),
-                (r#"{"type":"error""#, Note::Refused),
+                (r#"{"type":"sent""#, FrameMeaning::Acknowledged),
+                (r#"{"type":"ping""#, FrameMeaning::Ping),
+                (r#"{"type":"error""#, FrameMeaning::Refused),
             ],
-            // Packets: 2 is Engine.IO's ping; 43 is Socket.IO's ack, 44 its refusal of a connection.
-            Self::Socketio => {
-                &[(JOINED, Note::Other), ("43", Note::Acknowledged), ("2", Note::Ping), ("44", Note::Refused)]
-            }
-            // A frame is a piece of the stream of commands.
-            Self::Nats if payload.ends_with(b"PING\r\n") => &[("", Note::Ping)],
-            Self::Nats => &[("-ERR", Note::Refused)],
+            // Packet types: 2 is Engine.IO's ping; 43 is Socket.IO's acknowledgement, 44 a refused connection.
+            Self::Socketio => &[
+                (JOINED, FrameMeaning::Other),
+                ("43", FrameMeaning::Acknowledged),
+                ("2", FrameMeaning::Ping),
+                ("44", FrameMeaning::Refused),
+            ],
+            // A frame contains a part of the stream of commands.
+            Self::Nats if payload.ends_with(b"PING\r\n") => &[("", FrameMeaning::Ping)],
+            Self::Nats => &[("-ERR", FrameMeaning::Refused)],
         };
-        pairs.iter().find(|(start, _)| payload.starts_with(start.as_bytes())).map_or(Note::Other, |(_, note)| *note)
+        pairs
+            .iter()
+            .find(|(start, _)| payload.starts_with(start.as_bytes()))
+            .map_or(FrameMeaning::Other, |(_, meaning)| *meaning)
     }
 
-    /// The frame that answers a [`Note::Ping`].
+    /// Appends the answer to a [`FrameMeaning::Ping`].
     pub(crate) fn pong(self, out: &mut Vec<u8>) {
         let payload: &[u8] = match self {
             Self::Trunkline => br#"{"type":"pong"}"#,
@@ -222,8 +229,8 @@ impl Dialect {
         if self == Self::Nats { BINARY } else { TEXT }
     }
 
-    /// The place in the room's log that a frame tells: of a message, or of the head at a join.
-    pub(crate) fn place(self, payload: &[u8]) -> Option<&str> {
+    /// The log position in a frame: that of a message, or the head in the reply to a join.
+    pub(crate) fn position(self, payload: &[u8]) -> Option<&str> {
         let start = match self {
             Self::Trunkline if payload.starts_with(br#"{"type":"message""#) => r#""pos":""#,
             Self::Trunkline if payload.starts_with(br#"{"type":"joined""#) => r#""head":""#,
@@ -238,76 +245,81 @@ impl Dialect {
 mod tests {
     use super::*;
     use crate::{
-        frame::{Part, Walker, unmasked},
-        stamp::Marks,
+        frame::{FramePart, FrameReader, unmasked},
+        stamp::StampFinder,
     };
 
-    const SEAT: Seat<'_> =
-        Seat { role: Role::Member, room: "bench-0", host: "127.0.0.1:1", cookie: "a=b", after: Some("7-8") };
+    const PARAMETERS: ConnectParameters<'_> = ConnectParameters {
+        role: SocketRole::Member,
+        room: "bench-0",
+        host: "127.0.0.1:1",
+        cookie: "a=b",
+        after: Some("7-8"),
+    };
 
     fn texts(mut bytes: &[u8]) -> Vec<String> {
-        let (mut walker, mut texts) = (Walker::new(4096), Vec::new());
-        while let Some(Part::Whole { mask, payload, .. }) = walker.next(&mut bytes) {
+        let (mut reader, mut texts) = (FrameReader::new(4096), Vec::new());
+        while let Some(FramePart::Whole { mask, payload, .. }) = reader.next(&mut bytes) {
             texts.push(String::from_utf8(unmasked(payload, mask.unwrap()).collect()).unwrap());
         }
         texts
     }
 
     #[test]
-    fn the_cookie_goes_with_the_handshake() {
+    fn handshake_carries_the_cookie() {
         for dialect in [Dialect::Trunkline, Dialect::Socketio] {
-            let steps = dialect.opening(SEAT);
-            let text = String::from_utf8_lossy(&steps[0].say).into_owned();
+            let steps = dialect.opening(PARAMETERS);
+            let text = String::from_utf8_lossy(&steps[0].send).into_owned();
             assert!(text.contains("\r\nCookie: a=b\r\n") && text.ends_with("\r\n\r\n"), "{text}");
-            let steps = dialect.opening(Seat { cookie: "", ..SEAT });
-            assert!(!String::from_utf8_lossy(&steps[0].say).contains("Cookie"));
+            let steps = dialect.opening(ConnectParameters { cookie: "", ..PARAMETERS });
+            assert!(!String::from_utf8_lossy(&steps[0].send).contains("Cookie"));
         }
     }
 
     #[test]
-    fn a_join_resumes_where_there_are_places() {
-        let join = Dialect::Trunkline.joining(SEAT).unwrap();
-        assert_eq!(texts(&join.say), [r#"{"type":"join","room":"bench-0","recent":0,"after":"7-8"}"#]);
-        let join = Dialect::Socketio.joining(SEAT).unwrap();
-        assert_eq!(texts(&join.say), [r#"420["join","bench-0"]"#]);
+    fn join_carries_the_position_in_protocols_that_have_one() {
+        let join = Dialect::Trunkline.joining(PARAMETERS).unwrap();
+        assert_eq!(texts(&join.send), [r#"{"type":"join","room":"bench-0","recent":0,"after":"7-8"}"#]);
+        let join = Dialect::Socketio.joining(PARAMETERS).unwrap();
+        assert_eq!(texts(&join.send), [r#"420["join","bench-0"]"#]);
         let joined = br#"{"type":"joined","room":"lobby","resumed":true,"head":"7-8"}"#;
-        assert_eq!(Dialect::Trunkline.place(joined), Some("7-8"));
+        assert_eq!(Dialect::Trunkline.position(joined), Some("7-8"));
         let message = br#"{"type":"message","pos":"7-9","room":"lobby","id":"5f","user":"bob","text":"hi","at":1}"#;
-        assert_eq!(Dialect::Trunkline.place(message), Some("7-9"));
+        assert_eq!(Dialect::Trunkline.position(message), Some("7-9"));
     }
 
     #[test]
-    fn a_message_carries_its_stamp() {
+    fn message_carries_its_stamp() {
         let stamp = Stamp { number: 3, intended: 5 };
         for dialect in [Dialect::Floor, Dialect::Trunkline, Dialect::Socketio, Dialect::Nats] {
             let mut out = Vec::new();
             dialect.publish(&mut out, "bench-0", stamp);
             let [text] = &texts(&out)[..] else { panic!("one frame") };
-            assert_eq!(Marks::new().find(text.as_bytes()).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
+            assert_eq!(StampFinder::new().find(text.as_bytes()).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
         }
         let mut out = Vec::new();
         Dialect::Nchan.publish(&mut out, "bench-0", stamp);
-        let head = http::Head::parse(&out).unwrap();
+        let head = http::HttpHead::parse(&out).unwrap();
         assert_eq!((head.first_line(), head.length_with_body()), ("POST /pub/bench-0 HTTP/1.1", out.len()));
     }
 
     #[test]
-    fn frames_that_are_no_messages_are_told_apart() {
+    fn frames_without_messages_are_classified() {
         use Dialect::{Nats, Socketio, Trunkline};
-        let notes: [(Dialect, &str, Note); 10] = [
-            (Trunkline, r#"{"type":"ping"}"#, Note::Ping),
-            (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, Note::Acknowledged),
-            (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, Note::Other),
-            (Trunkline, r#"{"type":"error","code":"rate_limited"}"#, Note::Refused),
-            (Socketio, "2", Note::Ping),
-            (Socketio, r#"4317[{"ok":true}]"#, Note::Acknowledged),
-            (Socketio, r#"430["joined"]"#, Note::Other),
-            (Socketio, r#"42["presence",3]"#, Note::Other),
-            (Nats, "PING\r\n", Note::Ping),
-            (Nats, "-ERR 'Slow Consumer'\r\n", Note::Refused),
+        let meanings: [(Dialect, &str, FrameMeaning); 10] = [
+            (Trunkline, r#"{"type":"ping"}"#, FrameMeaning::Ping),
+            (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, FrameMeaning::Acknowledged),
+            (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, FrameMeaning::Other),
+            (Trunkline, r#"{"type":"error","code":"rate_limited"}"#, FrameMeaning::Refused),
+            (Socketio, "2", FrameMeaning::Ping),
+            (Socketio, r#"4317[{"ok":true}]"#, FrameMeaning::Acknowledged),
+            (Socketio, r#"430["joined"]"#, FrameMeaning::Other),
+            (Socketio, r#"42["presence",3]"#, FrameMeaning::Other),
+            (Nats, "PING\r\n", FrameMeaning::Ping),
+            (Nats, "-ERR 'Slow Consumer'\r\n", FrameMeaning::Refused),
         ];
-        for (dialect, frame, note) in notes {
-            assert_eq!(dialect.note(frame.as_bytes()), note, "{frame}");
+        for (dialect, frame, meaning) in meanings {
+            assert_eq!(dialect.meaning(frame.as_bytes()), meaning, "{frame}");
             let mut out = Vec::new();
             dialect.pong(&mut out);
             assert_eq!(texts(&out).len(), 1);

@@ -1,50 +1,85 @@
-//! Why nothing could be measured.
+//! The error type of this crate.
 
 use std::io;
 
-/// What stopped the floor or the load.
+use trunkline_chaos::ChaosError;
+use trunkline_testbed::TestbedError;
+
+/// Result with [`BenchError`].
+pub type Result<T, E = BenchError> = std::result::Result<T, E>;
+
+/// Why the floor, the load or the comparison ended early.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Correct the arguments.
+#[non_exhaustive]
+pub enum BenchError {
+    /// The arguments contradict each other. Correct them.
     #[error("{0}")]
     Usage(String),
-    /// The server refuses, closes, or is silent.
+    /// The server refuses or closes connections, or does not answer.
     #[error("{0}")]
     Server(String),
-    /// Use fewer sockets, or raise the limit of open files.
+    /// The limit of open files is too low. Use fewer sockets or raise the limit.
     #[error("{sockets} sockets do not fit: this process may open {most} files")]
     Files {
-        /// How many were asked for.
+        /// Number of sockets that were asked for.
         sockets: usize,
         /// The limit.
         most: u64,
     },
-    /// The process is not there, or belongs to somebody else.
-    #[error("cannot read what process {pid} uses")]
+    /// The process does not exist, or belongs to another user.
+    #[error("cannot read the CPU time and memory of process {pid}")]
     Process {
-        /// Which.
+        /// The process id.
         pid: u32,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The kernel refuses what cannot be done without.
+    /// A system call failed.
     #[error("{doing}")]
     Kernel {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
+    /// A server or a program could not be started, controlled or built.
+    #[error(transparent)]
+    Testbed(TestbedError),
+    /// One measurement failed. The comparison continues with the next one.
+    #[error("{0}")]
+    Measurement(String),
+    /// Ctrl-C or SIGTERM.
+    #[error("stopped")]
+    Stopped,
 }
 
-impl Error {
+impl From<TestbedError> for BenchError {
+    fn from(error: TestbedError) -> Self {
+        match error {
+            TestbedError::Cancelled => Self::Stopped,
+            other => Self::Testbed(other),
+        }
+    }
+}
+
+impl From<ChaosError> for BenchError {
+    fn from(error: ChaosError) -> Self {
+        match error {
+            ChaosError::Testbed(error) => error.into(),
+            ChaosError::Stopped => Self::Stopped,
+            other => Self::Measurement(other.to_string()),
+        }
+    }
+}
+
+impl BenchError {
     pub(crate) fn kernel(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Kernel { doing, source }
     }
 
-    /// The error and its causes in one line.
+    /// The error and its causes on one line, separated by colons.
     #[must_use]
     pub fn chain(&self) -> String {
         let first: &dyn std::error::Error = self;

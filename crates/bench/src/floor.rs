@@ -1,7 +1,8 @@
-//! The floor: the least that a server can do for a message and still be one. What it costs is what the kernel costs.
+//! The floor: a minimal server, whose cost is mostly that of the kernel.
 //!
-//! One thread, one epoll loop, no Redis, no sessions, no history. A message is framed once and written to every subscriber
-//! of its room: one `write` each, or, *batched*, everything that came in a turn of the loop in one `write` each.
+//! One thread with one epoll loop, without Redis, sessions or history. It encodes a message once and writes it to every
+//! subscriber of its room: one `write` per message and subscriber, or, if *batched*, one `write` per subscriber for all
+//! messages that arrived in one iteration of the loop.
 
 use std::{
     collections::HashMap,
@@ -12,85 +13,85 @@ use std::{
 use slab::Slab;
 
 use crate::{
-    Error,
-    frame::{self, Part, TEXT, Walker},
-    http::{self, Head},
-    poll::{Event, Poll},
-    socket::{flush, give, make_room, take},
+    BenchError,
+    frame::{self, FramePart, FrameReader, TEXT},
+    http::{self, HttpHead},
+    poll::{Poll, SocketEvent},
+    socket::{flush, raise_file_limit, read, write},
 };
 
-/// Longest message, in bytes of text; a writer that sends a longer one is cut.
-const MESSAGE_MOST: usize = 16 * 1024;
-/// Most bytes that wait for a subscriber; one that lets more gather is cut.
-const PENDING_MOST: usize = 4 << 20;
-/// Bytes that one read takes.
-const READ: usize = 64 * 1024;
+/// Maximum length of a message's text in bytes. Writers of longer messages are disconnected.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// Maximum number of unsent bytes per subscriber. Subscribers with more are disconnected.
+const MAX_PENDING_BYTES: usize = 4 << 20;
+/// Size of the read buffer in bytes.
+const READ_BYTES: usize = 64 * 1024;
 const LISTENER: u64 = u64::MAX - 1;
 
-/// What `trunkline-bench floor` is told.
+/// Flags of `trunkline-bench floor`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Settings {
-    /// Address and port to serve on; port 0 picks a free one
+pub struct FloorArguments {
+    /// Address and port to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Write everything that came in a turn of the loop at once
+    /// Write all messages of one loop iteration with one call per subscriber
     #[arg(long)]
     batched: bool,
 }
 
-/// Serves until the process is ended.
+/// Serves until the process is killed.
 ///
 /// # Errors
-/// [`Error::Kernel`] where listening or epoll fails.
-pub fn serve(settings: &Settings) -> Result<(), Error> {
-    make_room(0)?;
-    let listener = TcpListener::bind(settings.listen).map_err(Error::kernel("cannot listen"))?;
-    let address = listener.local_addr().map_err(Error::kernel("cannot listen"))?;
-    let mut floor = Floor::new(listener, settings.batched).map_err(Error::kernel("cannot start"))?;
+/// Returns [`BenchError::Kernel`] if listening or epoll fails.
+pub fn serve(arguments: &FloorArguments) -> Result<(), BenchError> {
+    raise_file_limit(0)?;
+    let listener = TcpListener::bind(arguments.listen).map_err(BenchError::kernel("cannot listen"))?;
+    let address = listener.local_addr().map_err(BenchError::kernel("cannot listen"))?;
+    let mut floor = FloorServer::new(listener, arguments.batched).map_err(BenchError::kernel("cannot start"))?;
     println!("listening on http://{address}");
     loop {
-        floor.turn().map_err(Error::kernel("the loop failed"))?;
+        floor.turn().map_err(BenchError::kernel("the event loop failed"))?;
     }
 }
 
 #[derive(Debug)]
-struct Floor {
+struct FloorServer {
     poll: Poll,
     listener: TcpListener,
     batched: bool,
-    events: Vec<Event>,
+    events: Vec<SocketEvent>,
     buffer: Box<[u8]>,
-    peers: Slab<Peer>,
+    sockets: Slab<FloorSocket>,
     names: HashMap<String, usize>,
-    rooms: Vec<Room>,
-    /// Rooms with frames of this turn.
+    rooms: Vec<FloorRoom>,
+    /// Rooms with frames of this iteration.
     busy: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
-struct Room {
+struct FloorRoom {
     subscribers: Vec<usize>,
-    /// Frames of this turn, and where each ends.
+    /// Frames of this iteration, and the end of each in bytes.
     frames: Vec<u8>,
     ends: Vec<usize>,
 }
 
 #[derive(Debug)]
-struct Peer {
+struct FloorSocket {
     stream: TcpStream,
-    state: State,
+    state: FloorSocketState,
 }
 
 #[derive(Debug)]
-enum State {
-    /// The head of its request, as far as it has come.
-    Greeting(Vec<u8>),
-    /// Its room, and what its socket did not take.
+enum FloorSocketState {
+    /// The received part of the handshake request.
+    Handshake(Vec<u8>),
+    /// Index of its room, and bytes that the socket did not accept.
     Subscriber(usize, Vec<u8>),
-    Writer(usize, Box<Walker>),
+    Writer(usize, Box<FrameReader>),
 }
 
-impl Floor {
+impl FloorServer {
     fn new(listener: TcpListener, batched: bool) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let poll = Poll::new()?;
@@ -100,15 +101,15 @@ impl Floor {
             listener,
             batched,
             events: Vec::new(),
-            buffer: vec![0; READ].into(),
-            peers: Slab::new(),
+            buffer: vec![0; READ_BYTES].into(),
+            sockets: Slab::new(),
             names: HashMap::new(),
             rooms: Vec::new(),
             busy: Vec::new(),
         })
     }
 
-    /// Waits for events and does what they ask for.
+    /// One iteration: waits for events and handles them.
     fn turn(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.poll.wait(&mut events, None)?;
@@ -116,17 +117,17 @@ impl Floor {
             match event.token {
                 LISTENER => self.accept()?,
                 token => {
-                    let peer = token as usize;
-                    // An event of this turn may be older than the end of its peer.
-                    if self.peers.contains(peer) && self.serve(peer, event.ending).is_err() {
-                        self.end(peer);
+                    let socket = token as usize;
+                    // The socket may have been closed by an earlier event of this iteration.
+                    if self.sockets.contains(socket) && self.serve(socket, event.ending).is_err() {
+                        self.end(socket);
                     }
                 }
             }
         }
         self.events = events;
         while let Some(room) = self.busy.pop() {
-            let Room { frames, ends, .. } = &mut self.rooms[room];
+            let FloorRoom { frames, ends, .. } = &mut self.rooms[room];
             let (frames, mut ends) = (std::mem::take(frames), std::mem::take(ends));
             if self.batched {
                 ends.drain(..ends.len() - 1);
@@ -146,9 +147,9 @@ impl Floor {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    let entry = self.peers.vacant_entry();
+                    let entry = self.sockets.vacant_entry();
                     self.poll.add(&stream, entry.key() as u64)?;
-                    entry.insert(Peer { stream, state: State::Greeting(Vec::new()) });
+                    entry.insert(FloorSocket { stream, state: FloorSocketState::Handshake(Vec::new()) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -156,26 +157,26 @@ impl Floor {
         }
     }
 
-    /// Reads what is there; an error means that the peer is of no more use.
+    /// Reads and handles all available bytes. After an error the socket must be closed.
     fn serve(&mut self, index: usize, ending: bool) -> io::Result<()> {
-        if let Peer { stream, state: State::Subscriber(_, unsent) } = &mut self.peers[index] {
+        if let FloorSocket { stream, state: FloorSocketState::Subscriber(_, unsent) } = &mut self.sockets[index] {
             flush(stream, unsent)?;
         }
         loop {
-            let Peer { stream, state } = &mut self.peers[index];
-            let length = take(stream, &mut self.buffer)?;
+            let FloorSocket { stream, state } = &mut self.sockets[index];
+            let length = read(stream, &mut self.buffer)?;
             let mut bytes = &self.buffer[..length];
             match state {
-                State::Greeting(head) => {
+                FloorSocketState::Handshake(head) => {
                     head.extend(bytes);
                     self.greet(index)?;
                 }
-                State::Subscriber(..) => {}
-                State::Writer(room, walker) => {
-                    let Room { frames, ends, .. } = &mut self.rooms[*room];
-                    while let Some(part) = walker.next(&mut bytes) {
+                FloorSocketState::Subscriber(..) => {}
+                FloorSocketState::Writer(room, reader) => {
+                    let FloorRoom { frames, ends, .. } = &mut self.rooms[*room];
+                    while let Some(part) = reader.next(&mut bytes) {
                         match part {
-                            Part::Whole { opcode: TEXT, mask: Some(mask), payload } => {
+                            FramePart::Whole { opcode: TEXT, mask: Some(mask), payload } => {
                                 if ends.is_empty() {
                                     self.busy.push(*room);
                                 }
@@ -187,17 +188,19 @@ impl Floor {
                     }
                 }
             }
-            if length == 0 || length < READ && !ending {
+            if length == 0 || length < READ_BYTES && !ending {
                 return Ok(());
             }
         }
     }
 
-    /// Answers the handshake once it is whole.
+    /// Answers the handshake once the request is complete.
     fn greet(&mut self, index: usize) -> io::Result<()> {
-        let Peer { stream, state: State::Greeting(bytes) } = &mut self.peers[index] else { return Ok(()) };
-        let Some(head) = Head::parse(bytes) else {
-            return if bytes.len() > http::HEAD_MOST { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) };
+        let FloorSocket { stream, state: FloorSocketState::Handshake(bytes) } = &mut self.sockets[index] else {
+            return Ok(());
+        };
+        let Some(head) = HttpHead::parse(bytes) else {
+            return if bytes.len() > http::MAX_HEAD_BYTES { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) };
         };
         let target = head.first_line().split(' ').nth(1).and_then(|target| target.split_once("?room="));
         let key = head.field("sec-websocket-key").next();
@@ -211,16 +214,16 @@ impl Floor {
         );
         let writes = path == "/pub";
         let room = *self.names.entry(name.to_owned()).or_insert_with(|| {
-            self.rooms.push(Room::default());
+            self.rooms.push(FloorRoom::default());
             self.rooms.len() - 1
         });
-        // Nothing was written to this socket yet, so its buffer takes two hundred bytes.
+        // The send buffer is empty, so it accepts the whole answer.
         stream.write_all(answer.as_bytes())?;
-        self.peers[index].state = if writes {
-            State::Writer(room, Box::new(Walker::new(MESSAGE_MOST)))
+        self.sockets[index].state = if writes {
+            FloorSocketState::Writer(room, Box::new(FrameReader::new(MAX_MESSAGE_BYTES)))
         } else {
             self.rooms[room].subscribers.push(index);
-            State::Subscriber(room, Vec::new())
+            FloorSocketState::Subscriber(room, Vec::new())
         };
         Ok(())
     }
@@ -229,8 +232,11 @@ impl Floor {
     fn write(&mut self, room: usize, bytes: &[u8]) {
         let mut broken = Vec::new();
         for index in &self.rooms[room].subscribers {
-            let Peer { stream, state: State::Subscriber(_, unsent) } = &mut self.peers[*index] else { continue };
-            if give(stream, unsent, bytes).is_err() || unsent.len() > PENDING_MOST {
+            let FloorSocket { stream, state: FloorSocketState::Subscriber(_, unsent) } = &mut self.sockets[*index]
+            else {
+                continue;
+            };
+            if write(stream, unsent, bytes).is_err() || unsent.len() > MAX_PENDING_BYTES {
                 broken.push(*index);
             }
         }
@@ -238,8 +244,8 @@ impl Floor {
     }
 
     fn end(&mut self, index: usize) {
-        let peer = self.peers.remove(index);
-        if let State::Subscriber(room, _) = peer.state {
+        let socket = self.sockets.remove(index);
+        if let FloorSocketState::Subscriber(room, _) = socket.state {
             self.rooms[room].subscribers.retain(|one| *one != index);
         }
     }

@@ -1,6 +1,7 @@
-//! WebSocket frames (RFC 6455 section 5.2), read as they come and written by hand.
+//! WebSocket frames (RFC 6455 section 5.2): an incremental reader and a writer.
 //!
-//! Nobody here sends fragmented messages, so a frame is a message. A continuation frame is read like any other.
+//! No server of the benchmark sends fragmented messages, so each frame is one message. Continuation frames are read like
+//! other frames.
 
 /// Opcodes of RFC 6455 section 11.8.
 pub(crate) const TEXT: u8 = 1;
@@ -9,52 +10,52 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-/// Longest header: two bytes, eight of length, four of mask.
-const HEADER_MOST: usize = 14;
-/// The key that our clients mask with. One key for all is allowed to be guessed: nothing here protects a cache
-/// (section 10.3). It is not zero, because some servers skip the work then.
-const KEY: [u8; 4] = [0x5a, 0xc3, 0x69, 0x96];
+/// Maximum length of a header in bytes: 2, plus 8 for the length, plus 4 for the mask.
+const MAX_HEADER_BYTES: usize = 14;
+/// The masking key of all clients. A constant key is sufficient, because there is no proxy cache to protect (section 10.3).
+/// It is not zero, because some servers skip unmasking then.
+const MASKING_KEY: [u8; 4] = [0x5a, 0xc3, 0x69, 0x96];
 
-/// Reads frames out of a stream that is cut anywhere.
+/// Reads frames from a stream that is split at arbitrary bytes.
 ///
-/// Holds no more than a header and one frame of at most `whole` bytes; what is longer is passed on in pieces.
+/// Buffers at most one header and one frame of `max_whole` bytes. Longer frames are returned in pieces.
 #[derive(Debug)]
-pub(crate) struct Walker {
-    whole: usize,
-    /// What is there of a header that was cut.
-    header: [u8; HEADER_MOST],
+pub(crate) struct FrameReader {
+    max_whole: usize,
+    /// The received part of an incomplete header.
+    header: [u8; MAX_HEADER_BYTES],
     header_length: u8,
-    current: Option<Header>,
-    /// Payload bytes of `current` that are still to come.
+    current: Option<FrameHeader>,
+    /// Payload bytes of `current` that have not been received.
     left: u64,
-    /// What is there of a payload that was cut.
+    /// The received part of an incomplete payload.
     stash: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Header {
+struct FrameHeader {
     opcode: u8,
     mask: Option<[u8; 4]>,
     length: u64,
 }
 
-/// What the walker passes on.
+/// A complete frame or a piece of one.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Part<'a> {
-    /// A frame, still masked if it was.
+pub(crate) enum FramePart<'a> {
+    /// A complete frame. The payload is still masked.
     Whole { opcode: u8, mask: Option<[u8; 4]>, payload: &'a [u8] },
-    /// Some bytes of a frame that is longer than the walker holds. `first`: the frame begins with them.
+    /// A piece of a frame that is longer than the reader buffers. `first` marks its first piece.
     Piece { first: bool, payload: &'a [u8] },
 }
 
-impl Walker {
-    /// Frames of at most `whole` bytes of payload are passed on in one.
-    pub(crate) fn new(whole: usize) -> Self {
-        Self { whole, header: [0; HEADER_MOST], header_length: 0, current: None, left: 0, stash: Vec::new() }
+impl FrameReader {
+    /// Returns frames of at most `max_whole` payload bytes as one part.
+    pub(crate) fn new(max_whole: usize) -> Self {
+        Self { max_whole, header: [0; MAX_HEADER_BYTES], header_length: 0, current: None, left: 0, stash: Vec::new() }
     }
 
-    /// Takes bytes from the front of `bytes`, until something can be passed on or they are used up.
-    pub(crate) fn next<'s, 'b: 's>(&'s mut self, bytes: &mut &'b [u8]) -> Option<Part<'s>> {
+    /// Consumes bytes from the front of `bytes` and returns the next part, or `None` if more bytes are needed.
+    pub(crate) fn next<'s, 'b: 's>(&'s mut self, bytes: &mut &'b [u8]) -> Option<FramePart<'s>> {
         let header = match self.current {
             Some(header) => header,
             None => {
@@ -64,8 +65,8 @@ impl Walker {
                 *self.current.insert(header)
             }
         };
-        let Header { opcode, mask, length } = header;
-        // A frame that is held fits into `whole`, and what is there into memory.
+        let FrameHeader { opcode, mask, length } = header;
+        // A buffered frame fits into `max_whole`, and the available bytes fit into memory.
         let take = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         let (taken, rest) = bytes.split_at(take);
         if take == 0 && self.left > 0 {
@@ -78,17 +79,17 @@ impl Walker {
         if ended {
             self.current = None;
         }
-        if length > self.whole as u64 {
-            return Some(Part::Piece { first, payload: taken });
+        if length > self.max_whole as u64 {
+            return Some(FramePart::Piece { first, payload: taken });
         }
         if first && ended {
-            return Some(Part::Whole { opcode, mask, payload: taken });
+            return Some(FramePart::Whole { opcode, mask, payload: taken });
         }
         self.stash.extend_from_slice(taken);
-        ended.then_some(Part::Whole { opcode, mask, payload: &self.stash })
+        ended.then_some(FramePart::Whole { opcode, mask, payload: &self.stash })
     }
 
-    fn header(&mut self, bytes: &mut &[u8]) -> Option<Header> {
+    fn header(&mut self, bytes: &mut &[u8]) -> Option<FrameHeader> {
         if self.header_length == 0
             && let Some((header, length)) = parse(bytes)
         {
@@ -97,7 +98,7 @@ impl Walker {
         }
         while let [first, rest @ ..] = *bytes {
             *bytes = rest;
-            // `parse` knows every header by its 14th byte at the latest.
+            // `parse` recognizes every header after at most 14 bytes.
             self.header[usize::from(self.header_length)] = *first;
             self.header_length += 1;
             if let Some((header, _)) = parse(&self.header[..usize::from(self.header_length)]) {
@@ -109,8 +110,8 @@ impl Walker {
     }
 }
 
-/// The header that `bytes` begin with, and its length; nothing where it is cut.
-fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
+/// The header at the beginning of `bytes` and its length, or `None` if it is incomplete.
+fn parse(bytes: &[u8]) -> Option<(FrameHeader, usize)> {
     let [first, second, ..] = *bytes else { return None };
     let (mut end, length) = match second & 0x7f {
         126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
@@ -124,23 +125,23 @@ fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
             Some(*bytes.get(end - 4..)?.first_chunk()?)
         }
     };
-    Some((Header { opcode: first & 0x0f, mask, length }, end))
+    Some((FrameHeader { opcode: first & 0x0f, mask, length }, end))
 }
 
-/// Appends a frame of a client, masked.
+/// Appends a masked frame of a client.
 pub(crate) fn from_client(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     header(out, opcode, 0x80, payload.len());
-    out.extend_from_slice(&KEY);
-    out.extend(unmasked(payload, KEY));
+    out.extend_from_slice(&MASKING_KEY);
+    out.extend(unmasked(payload, MASKING_KEY));
 }
 
-/// Appends a frame of a server.
+/// Appends an unmasked frame of a server.
 pub(crate) fn from_server(out: &mut Vec<u8>, opcode: u8, payload: impl ExactSizeIterator<Item = u8>) {
     header(out, opcode, 0, payload.len());
     out.extend(payload);
 }
 
-/// A payload without its mask, or with it.
+/// Applies the mask to a payload, which also removes it.
 pub(crate) fn unmasked(payload: &[u8], mask: [u8; 4]) -> impl ExactSizeIterator<Item = u8> {
     payload.iter().enumerate().map(move |(index, byte)| byte ^ mask[index % 4])
 }
@@ -166,17 +167,17 @@ mod tests {
 
     use super::*;
 
-    /// What comes out when `stream` is read in chunks of `cut` bytes: opcodes and payloads, pieces put together.
+    /// The frames of `stream` when it is read in chunks of `cut` bytes: opcodes and payloads, with pieces joined.
     fn walk(stream: &[u8], cut: usize, whole: usize) -> Vec<(Option<u8>, Vec<u8>)> {
-        let (mut walker, mut seen) = (Walker::new(whole), Vec::new());
+        let (mut reader, mut seen) = (FrameReader::new(whole), Vec::new());
         for mut chunk in stream.chunks(cut) {
-            while let Some(part) = walker.next(&mut chunk) {
+            while let Some(part) = reader.next(&mut chunk) {
                 match part {
-                    Part::Whole { opcode, mask, payload } => {
+                    FramePart::Whole { opcode, mask, payload } => {
                         seen.push((Some(opcode), unmasked(payload, mask.unwrap_or_default()).collect()));
                     }
-                    Part::Piece { first: true, payload } => seen.push((None, payload.to_vec())),
-                    Part::Piece { payload, .. } => seen.last_mut().unwrap().1.extend(payload),
+                    FramePart::Piece { first: true, payload } => seen.push((None, payload.to_vec())),
+                    FramePart::Piece { payload, .. } => seen.last_mut().unwrap().1.extend(payload),
                 }
             }
         }
@@ -185,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn wherever_the_stream_is_cut_the_frames_come_out(
+        fn frames_are_read_wherever_the_stream_is_split(
             lengths in proptest::collection::vec(prop_oneof![0_usize..200, 65_530_usize..65_540], 1..6),
             cut in 1_usize..300,
             masked in any::<bool>(),
@@ -204,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn long_frames_come_in_pieces_and_short_ones_whole(cut in 1_usize..300, long in 101_usize..1000) {
+        fn long_frames_are_returned_in_pieces_and_short_frames_whole(cut in 1_usize..300, long in 101_usize..1000) {
             let mut stream = Vec::new();
             from_server(&mut stream, PING, [7; 100].into_iter());
             from_server(&mut stream, BINARY, vec![8; long].into_iter());

@@ -1,23 +1,23 @@
-//! As much of HTTP/1.1 (RFC 9112) as handshakes, logins and publishing by POST need.
+//! The parts of HTTP/1.1 (RFC 9112) for handshakes, logins and publishing by POST.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
-/// Longest head that is taken, in bytes.
-pub(crate) const HEAD_MOST: usize = 16 * 1024;
-/// `Sec-WebSocket-Key` of all our handshakes: the example of RFC 6455 section 1.3.
+/// Maximum length of a head in bytes.
+pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// `Sec-WebSocket-Key` of all handshakes: the example of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// The first line and the fields of a request or an answer.
+/// The first line and the header fields of a request or an answer.
 #[derive(Debug)]
-pub(crate) struct Head<'a> {
+pub(crate) struct HttpHead<'a> {
     text: &'a str,
-    /// Bytes until behind the empty line.
+    /// Length in bytes, including the empty line.
     pub(crate) length: usize,
 }
 
-impl<'a> Head<'a> {
-    /// The head that `bytes` begin with; nothing where it is cut, or no text.
+impl<'a> HttpHead<'a> {
+    /// The head at the beginning of `bytes`, or `None` if it is incomplete or not UTF-8.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
         Some(Self { text: std::str::from_utf8(&bytes[..end]).ok()?, length: end + 4 })
@@ -27,30 +27,30 @@ impl<'a> Head<'a> {
         self.text.lines().next().unwrap_or_default()
     }
 
-    /// The status of an answer; 0 where it is none.
+    /// Status code of an answer, or 0 if there is none.
     pub(crate) fn status(&self) -> u16 {
         self.first_line().split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
     }
 
-    /// The values of a field.
+    /// All values of a header field.
     pub(crate) fn field(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let fields = self.text.lines().skip(1).filter_map(|line| line.split_once(':'));
         fields.filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// Bytes of head and body together. Without `Content-Length`, the body is taken to be empty.
+    /// Length of head and body in bytes. Without `Content-Length` the body is assumed to be empty.
     pub(crate) fn length_with_body(&self) -> usize {
         self.length + self.field("content-length").next().and_then(|length| length.parse().ok()).unwrap_or(0)
     }
 
-    /// `Set-Cookie` without its attributes, as a `Cookie` field has it.
+    /// The value of a `Cookie` field with all cookies of the `Set-Cookie` fields.
     pub(crate) fn cookies(&self) -> String {
         let pairs: Vec<_> = self.field("set-cookie").filter_map(|cookie| cookie.split(';').next()).collect();
         pairs.join("; ")
     }
 }
 
-/// The request that opens a socket. `fields` are whole lines with their ends.
+/// The request that opens a socket. `fields` are complete header lines.
 pub(crate) fn upgrade(path: &str, host: &str, fields: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -69,16 +69,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_read() {
+    fn answer_head_and_cookies_are_parsed() {
         let bytes =
             b"HTTP/1.1 303 See Other\r\nset-cookie: a=1; Path=/\r\nContent-Length: 5\r\nSet-Cookie:b=2\r\n\r\nhello";
-        let head = Head::parse(bytes).unwrap();
+        let head = HttpHead::parse(bytes).unwrap();
         assert_eq!((head.status(), head.cookies().as_str(), head.length_with_body()), (303, "a=1; b=2", bytes.len()));
-        assert!(Head::parse(&bytes[..60]).is_none());
+        assert!(HttpHead::parse(&bytes[..60]).is_none());
     }
 
     #[test]
-    fn the_example_of_the_standard_is_accepted() {
+    fn accept_value_matches_the_example_of_rfc_6455() {
         assert_eq!(accept(KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

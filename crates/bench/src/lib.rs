@@ -1,10 +1,13 @@
-//! The yardstick and the load of `cargo xtask bench`.
+//! Benchmarks of Trunkline, a minimal server and other servers.
 //!
-//! [`floor`] is the least server there can be; [`load`] opens sockets to it, to Trunkline or to a peer, makes it deliver,
-//! and counts what came, how late, and what CPU time and memory the servers spent on it. Both are a thread each and an
-//! epoll loop, because they share the machine with what they measure. Linux only: the facts come from its `/proc`.
+//! [`floor`] is a server that does nothing but fan messages out, and so measures the cost of the kernel. [`load`] opens
+//! sockets to the floor, to Trunkline or to a peer, sends messages, and measures deliveries, latencies, and the CPU time and
+//! memory of the servers. Both run one thread with one epoll loop, because they share the machine with the servers that they
+//! measure. [`compare`] starts all servers, runs the load against each, and writes the report of `cargo xtask bench`.
+//! Linux only: CPU time and memory come from `/proc`.
 #![cfg(target_os = "linux")]
 
+pub mod compare;
 mod dialect;
 mod error;
 pub mod floor;
@@ -15,4 +18,4 @@ mod poll;
 mod socket;
 mod stamp;
 
-pub use error::Error;
+pub use error::{BenchError, Result};

@@ -1,32 +1,35 @@
-//! `trunkline-bench`: what `cargo xtask bench` starts beside the servers that it compares.
+//! `trunkline-bench`: the program behind `cargo xtask bench`, and the floor and the load generator that it starts.
 
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     use clap::Parser;
-    use trunkline_bench::{floor, load};
+    use trunkline_bench::{BenchError, compare, floor, load};
+    use trunkline_testbed::Console;
 
     #[derive(Debug, Parser)]
-    #[command(
-        name = "trunkline-bench",
-        version,
-        about = "The floor, and the load generator for it, Trunkline and its peers"
-    )]
-    #[command(after_help = "Exit code: 0 measured, 1 not, 2 wrong usage.")]
-    enum Command {
-        /// Serve as the floor: the least that a server can do for a message
-        Floor(floor::Settings),
-        /// Open sockets, make messages, and print what came of them as one JSON object
-        Load(load::Settings),
+    #[command(name = "trunkline-bench", version, about = "Benchmarks of Trunkline, a minimal server and other servers")]
+    #[command(after_help = "Exit code: 0 measured, 1 not measured, 2 wrong usage, 130 stopped by a signal.")]
+    #[command(max_term_width = 100)]
+    enum BenchCommand {
+        /// Serve as the floor: a minimal server that only fans messages out
+        Floor(floor::FloorArguments),
+        /// Open sockets, send messages, and print the measurements as one JSON object
+        Load(load::LoadArguments),
+        /// Measure Trunkline beside the floor and its peers, and write a report
+        #[command(override_usage = "cargo xtask bench [OPTIONS]")]
+        Compare(compare::CompareArguments),
     }
 
-    let result = match Command::parse() {
-        Command::Floor(settings) => floor::serve(&settings),
-        Command::Load(settings) => load::run(&settings).map(|report| println!("{}", report.json())),
+    let result = match BenchCommand::parse() {
+        BenchCommand::Floor(arguments) => floor::serve(&arguments),
+        BenchCommand::Load(arguments) => load::run(&arguments).map(|report| println!("{}", report.json())),
+        BenchCommand::Compare(arguments) => compare::run(&arguments, &Console::new()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(BenchError::Stopped) => ExitCode::from(130),
         Err(error) => {
             eprintln!("trunkline-bench: {}", error.chain());
             ExitCode::FAILURE

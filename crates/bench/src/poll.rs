@@ -1,4 +1,4 @@
-//! epoll(7) with a timer: a thin shell over the kernel's interface.
+//! epoll(7) with a timer.
 
 use std::{
     io,
@@ -12,25 +12,25 @@ use rustix::{
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
 
-/// Most events that one wake-up takes.
-pub(crate) const EVENTS: usize = 256;
+/// Maximum number of events per wait.
+pub(crate) const MAX_EVENTS: usize = 256;
 /// Token of the timer.
 const TIMER: u64 = u64::MAX;
 const ZERO: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Which source something happened at, and what.
+/// An event of a socket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
+pub(crate) struct SocketEvent {
     pub(crate) token: u64,
-    /// There may be more to read than one short read tells: the peer has closed, or the source is broken.
+    /// The peer has closed the connection, or the socket has failed. There may be more bytes than a short read returns.
     pub(crate) ending: bool,
 }
 
-/// Waits for many sources. Edge-triggered: a source is told of once for each change, so it must be read until a read is
-/// short or would block (epoll(7), questions and answers).
+/// Waits for events of many sockets. Edge-triggered: each change is reported once, so a socket must be read until a read
+/// is short or would block (epoll(7), "Questions and answers").
 pub(crate) struct Poll {
     epoll: OwnedFd,
-    /// Finer than epoll's milliseconds.
+    /// A timer with a finer resolution than epoll's milliseconds.
     timer: OwnedFd,
     armed: Option<Instant>,
     happened: Vec<epoll::Event>,
@@ -47,22 +47,22 @@ impl Poll {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
-        Ok(Self { epoll, timer, armed: None, happened: Vec::with_capacity(EVENTS) })
+        Ok(Self { epoll, timer, armed: None, happened: Vec::with_capacity(MAX_EVENTS) })
     }
 
-    /// Watches a source until it is closed.
+    /// Watches a socket until it is closed.
     pub(crate) fn add(&self, source: impl AsFd, token: u64) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         Ok(epoll::add(&self.epoll, source, EventData::new_u64(token), flags)?)
     }
 
-    /// Waits until something happens, or until then. `events` is filled anew.
-    pub(crate) fn wait(&mut self, events: &mut Vec<Event>, until: Option<Instant>) -> io::Result<()> {
+    /// Waits for events until `until` at the latest. Replaces the content of `events`.
+    pub(crate) fn wait(&mut self, events: &mut Vec<SocketEvent>, until: Option<Instant>) -> io::Result<()> {
         let mut timeout = None;
         if let Some(until) = until.filter(|until| self.armed != Some(*until)) {
             let left = until.saturating_duration_since(Instant::now());
             match Timespec::try_from(left) {
-                // Zero would disarm the timer.
+                // A zero timeout would disarm the timer.
                 Ok(left) if left != ZERO => {
                     let once = Itimerspec { it_interval: ZERO, it_value: left };
                     timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
@@ -82,7 +82,7 @@ impl Poll {
             if token == TIMER {
                 self.armed = None;
             } else {
-                events.push(Event {
+                events.push(SocketEvent {
                     token,
                     ending: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
                 });

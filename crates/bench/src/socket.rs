@@ -1,4 +1,4 @@
-//! Sockets that never wait, and how many there may be.
+//! Non-blocking socket I/O, and the limit of open files.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -7,16 +7,16 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::Error;
+use crate::BenchError;
 
-/// File descriptors beside the sockets.
-const OTHERS: u64 = 64;
+/// Number of file descriptors in addition to the sockets.
+const OTHER_FILES: u64 = 64;
 
-/// Writes bytes, after those that were not taken before. What the socket does not take is left in `unsent`.
+/// Writes `unsent` and then `bytes`. Bytes that the kernel does not accept remain in `unsent`.
 ///
 /// # Errors
-/// Those of the socket, which is of no more use then.
-pub(crate) fn give(mut stream: &TcpStream, unsent: &mut Vec<u8>, mut bytes: &[u8]) -> io::Result<()> {
+/// Returns the socket's error. The socket must be closed then.
+pub(crate) fn write(mut stream: &TcpStream, unsent: &mut Vec<u8>, mut bytes: &[u8]) -> io::Result<()> {
     if unsent.is_empty() {
         bytes = &bytes[written(stream.write(bytes))?..];
     }
@@ -24,10 +24,10 @@ pub(crate) fn give(mut stream: &TcpStream, unsent: &mut Vec<u8>, mut bytes: &[u8
     Ok(())
 }
 
-/// Writes what was not taken before.
+/// Writes `unsent`. Bytes that the kernel does not accept remain.
 ///
 /// # Errors
-/// As for [`give`].
+/// See [`write`].
 pub(crate) fn flush(mut stream: &TcpStream, unsent: &mut Vec<u8>) -> io::Result<()> {
     if !unsent.is_empty() {
         let taken = written(stream.write(unsent))?;
@@ -36,11 +36,11 @@ pub(crate) fn flush(mut stream: &TcpStream, unsent: &mut Vec<u8>) -> io::Result<
     Ok(())
 }
 
-/// Bytes that are there now: none where nothing has come.
+/// Reads the available bytes. Returns 0 if there are none.
 ///
 /// # Errors
-/// Those of the socket, and `UnexpectedEof` where the peer has closed.
-pub(crate) fn take(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+/// Returns the socket's error, or `UnexpectedEof` if the peer has closed the connection.
+pub(crate) fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     match stream.read(buffer) {
         Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
         other => written(other),
@@ -54,16 +54,16 @@ fn written(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Lets this process open as many files as the system allows it.
+/// Raises the limit of open files of this process to its maximum.
 ///
 /// # Errors
-/// [`Error::Files`] where that is too few for so many sockets.
-pub(crate) fn make_room(sockets: usize) -> Result<(), Error> {
+/// Returns [`BenchError::Files`] if the maximum is too low for this number of sockets.
+pub(crate) fn raise_file_limit(sockets: usize) -> Result<(), BenchError> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // A refusal shows below.
+    // A failure shows in the check below.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     match getrlimit(Resource::Nofile).current {
-        Some(most) if most < sockets as u64 + OTHERS => Err(Error::Files { sockets, most }),
+        Some(most) if most < sockets as u64 + OTHER_FILES => Err(BenchError::Files { sockets, most }),
         _ => Ok(()),
     }
 }

@@ -1,30 +1,30 @@
-//! The text of a message: a mark that no envelope contains, the message's number and its intended send time.
+//! The text of a message: a mark that no protocol contains, the message's number, and its intended send time.
 //!
-//! Every dialect wraps the text differently, and all are counted by the same search for the mark.
+//! Protocols wrap the text differently; all deliveries are counted by searching for the mark.
 
 use memchr::memmem::Finder;
 
-/// Nothing else that a server sends contains it. Its first byte stands nowhere else in a text, see [`Scanner`].
+/// No other part of a server's bytes contains the mark. Its first byte occurs only once in a text; see [`StampScanner`].
 const MARK: &[u8; 7] = b"~bench:";
-/// Digits of the number (32 bits) and of the time (64 bits), sixteen letters from `a`.
+/// Number of digits: 32 bits of number and 64 bits of time, as 4-bit letters from `a`.
 const DIGITS: usize = 8 + 16;
-const STAMP: usize = MARK.len() + DIGITS;
-/// Bytes of a text.
-pub(crate) const TEXT: usize = 100;
+const STAMP_BYTES: usize = MARK.len() + DIGITS;
+/// Length of a text in bytes.
+pub(crate) const TEXT_BYTES: usize = 100;
 
-/// Which message it is, and when it should have been sent.
+/// Number and intended send time of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Counted from 0 over the whole run.
     pub(crate) number: u32,
-    /// Nanoseconds since the run began.
+    /// In ns since the start of the run.
     pub(crate) intended: u64,
 }
 
 impl Stamp {
-    /// The text of the message: plain ASCII that needs no escaping in JSON.
-    pub(crate) fn text(self) -> [u8; TEXT] {
-        let mut text = [b'x'; TEXT];
+    /// The text of the message: ASCII that needs no escaping in JSON.
+    pub(crate) fn text(self) -> [u8; TEXT_BYTES] {
+        let mut text = [b'x'; TEXT_BYTES];
         text[..MARK.len()].copy_from_slice(MARK);
         let digits = (0..8).rev().map(|at| self.number >> (4 * at) & 15);
         let digits = digits.map(u64::from).chain((0..16).rev().map(|at| self.intended >> (4 * at) & 15));
@@ -42,16 +42,16 @@ impl Stamp {
     }
 }
 
-/// Finds stamps in what is read.
+/// Finds stamps in bytes.
 #[derive(Debug)]
-pub(crate) struct Marks(Finder<'static>);
+pub(crate) struct StampFinder(Finder<'static>);
 
-impl Marks {
+impl StampFinder {
     pub(crate) fn new() -> Self {
         Self(Finder::new(MARK))
     }
 
-    /// All whole stamps, with where they begin.
+    /// All complete stamps with their offsets.
     pub(crate) fn find(&self, bytes: &[u8]) -> impl Iterator<Item = (usize, Stamp)> {
         let mut from = 0;
         std::iter::from_fn(move || {
@@ -63,32 +63,32 @@ impl Marks {
     }
 }
 
-/// Finds stamps in bytes that come in pieces, also those that are cut.
+/// Finds stamps in bytes that arrive in pieces, including stamps that are split.
 #[derive(Debug, Default)]
-pub(crate) struct Scanner {
-    /// The end of what was read, from the first byte of a mark on, if a stamp may have begun there.
+pub(crate) struct StampScanner {
+    /// The end of the previous bytes, beginning with the first byte of a mark, if a stamp may have begun there.
     rest: Vec<u8>,
 }
 
-impl Scanner {
+impl StampScanner {
     /// Calls `each` for every stamp that ends in this piece.
-    pub(crate) fn scan(&mut self, marks: &Marks, piece: &[u8], mut each: impl FnMut(Stamp)) {
+    pub(crate) fn scan(&mut self, marks: &StampFinder, piece: &[u8], mut each: impl FnMut(Stamp)) {
         if !self.rest.is_empty() {
             let begun = self.rest.len();
-            self.rest.extend_from_slice(&piece[..piece.len().min(STAMP)]);
+            self.rest.extend_from_slice(&piece[..piece.len().min(STAMP_BYTES)]);
             marks.find(&self.rest).filter(|(at, _)| *at < begun).for_each(|(_, stamp)| each(stamp));
-            if self.rest.len() < STAMP {
-                // The piece was shorter than what was missing. Whatever is in it stands in `rest`, too.
+            if self.rest.len() < STAMP_BYTES {
+                // The piece is shorter than the missing part of the stamp, and `rest` contains all of it.
                 return self.keep();
             }
             self.rest.clear();
         }
         marks.find(piece).for_each(|(_, stamp)| each(stamp));
-        self.rest.extend_from_slice(&piece[piece.len().saturating_sub(STAMP - 1)..]);
+        self.rest.extend_from_slice(&piece[piece.len().saturating_sub(STAMP_BYTES - 1)..]);
         self.keep();
     }
 
-    /// Forgets what cannot be the beginning of a stamp.
+    /// Drops bytes that cannot be the beginning of a stamp.
     fn keep(&mut self) {
         match memchr::memrchr(MARK[0], &self.rest) {
             Some(at) => drop(self.rest.drain(..at)),
@@ -104,17 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_has_a_hundred_plain_bytes_and_gives_its_stamp_back() {
+    fn text_has_100_plain_bytes_and_contains_its_stamp() {
         let stamp = Stamp { number: 0xdead_beef, intended: u64::MAX - 5 };
         let text = stamp.text();
         assert!(text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"' && *byte != b'\\'));
         assert_eq!(text.iter().filter(|byte| **byte == MARK[0]).count(), 1);
-        assert_eq!(Marks::new().find(&text).collect::<Vec<_>>(), [(0, stamp)]);
+        assert_eq!(StampFinder::new().find(&text).collect::<Vec<_>>(), [(0, stamp)]);
     }
 
     proptest! {
         #[test]
-        fn wherever_the_bytes_are_cut_each_stamp_is_found_once(
+        fn each_stamp_is_found_once_wherever_the_bytes_are_split(
             numbers in proptest::collection::vec((any::<u32>(), any::<u64>(), 0_usize..50), 0..8),
             cut in 1_usize..400,
         ) {
@@ -124,7 +124,7 @@ mod tests {
                 bytes.extend(stamp.text());
                 bytes.extend(std::iter::repeat_n(b'~', *gap));
             }
-            let (marks, mut scanner, mut seen) = (Marks::new(), Scanner::default(), Vec::new());
+            let (marks, mut scanner, mut seen) = (StampFinder::new(), StampScanner::default(), Vec::new());
             bytes.chunks(cut).for_each(|piece| scanner.scan(&marks, piece, |stamp| seen.push(stamp)));
             prop_assert_eq!(seen, wanted);
         }

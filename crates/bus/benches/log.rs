@@ -1,4 +1,4 @@
-//! `cargo bench -p trunkline-bus`: what appending to a log in memory costs, and reading a page of it.
+//! `cargo bench -p trunkline-bus`: cost of an append to a log in memory, and of reading a page of it.
 
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use trunkline_bus::{Log, Range};
@@ -20,11 +20,11 @@ fn entry(offset: u64) -> Entry {
     Entry { prev: Position::new(EPOCH, offset), message: Message { pos, id, user, text, at: EPOCH } }
 }
 
-/// A log at its bound: each entry that comes lets the oldest go.
+/// A log at its bound: each append drops the oldest entry.
 fn full() -> Log {
     let mut log = Log::new(1000, 1 << 20);
     for offset in 0..1000 {
-        let Ok(()) = log.append(entry(offset)) else { unreachable!("each follows the last") };
+        let Ok(()) = log.append(entry(offset)) else { unreachable!("each entry follows the head") };
     }
     log
 }

@@ -1,4 +1,4 @@
-//! The trait that the gateway is written against.
+//! The trait against which the gateway is written.
 
 use std::future::Future;
 
@@ -10,117 +10,163 @@ use crate::BusError;
 
 /// Room logs that several gateways share.
 ///
-/// An implementation keeps, for every room, a log of entries with positions that grow by the rules of
-/// [`Position`], bounded by count and by age. The contract suite (feature `contract`) says the rest in tests.
+/// An implementation keeps one log per room, whose positions grow as [`Position`] describes, bounded by number and age of
+/// the entries. The contract suite (feature `contract`) specifies the rest as tests.
+///
+/// ```
+/// use trunkline_bus::{Bus, Delivery, LocalBus, LocalConfig, Range, Subscriptions};
+/// use trunkline_domain::{Draft, Position, Room, follows};
+///
+/// # async fn example(bus: impl Bus) -> Result<(), Box<dyn std::error::Error>> {
+/// let lobby: Room = "lobby".parse()?;
+/// let (subscriptions, mut deliveries) = bus.open();
+/// subscriptions.subscribe(&lobby);
+/// let draft = Draft { id: "m1".parse()?, user: "ann".parse()?, text: "hello".parse()? };
+/// bus.publish(&lobby, draft).await?;
+///
+/// let mut head = Position::ORIGIN;
+/// while head == Position::ORIGIN {
+///     match deliveries.recv().await.ok_or("the bus ended")? {
+///         // From here on entries are delivered; earlier ones are in the log.
+///         Delivery::Subscribed(room) => head = bus.read(&room, Range::After(head, 100)).await?.head,
+///         Delivery::Entry(_, entry) if follows(entry.prev, head) => head = entry.message.pos,
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(head, bus.heads(&[lobby]).await?[0]);
+/// # Ok(())
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// #     example(LocalBus::new(LocalConfig::default())).await
+/// # }
+/// ```
 pub trait Bus: Clone + Send + Sync + 'static {
-    /// What [`open`](Self::open) gives to say which rooms are of interest.
+    /// The handle that [`open`](Self::open) returns.
     type Subscriptions: Subscriptions;
 
-    /// Appends a message, or finds the one that this user already sent under this id within the last ten minutes.
-    /// `Ok` means that the log holds it. Calls are carried out in the order in which their futures are first polled; so
-    /// one that was polled is to be polled on or dropped, for others may wait behind it.
+    /// Appends a message, or finds the one that this user sent under the same id within the last ten minutes. `Ok` means
+    /// that the log contains it.
+    ///
+    /// Calls are executed in the order in which their futures are first polled. Later calls may wait for an earlier one,
+    /// so a future that was polled must be polled to completion or dropped.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and [`Timeout`](crate::ErrorKind::Timeout) are indeterminate: the
-    /// message may or may not stand, and a retry with the same id is safe.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Timeout`](crate::ErrorKind::Timeout): the message may or may not
+    ///   have been appended. Retry with the same id.
+    /// - [`Rejected`](crate::ErrorKind::Rejected): the message was not appended. A retry succeeds once the log accepts
+    ///   writes again.
     fn publish(&self, room: &Room, draft: Draft) -> impl Future<Output = Result<Receipt, BusError>> + Send;
 
     /// Reads part of a room's log.
     ///
     /// # Errors
-    /// Where the log cannot be read now.
+    /// The log cannot be read now. Retry later.
     fn read(&self, room: &Room, range: Range) -> impl Future<Output = Result<Page, BusError>> + Send;
 
-    /// Where the logs of `rooms` end, in the same order; [`Position::ORIGIN`] for an empty one.
+    /// The head of each room's log, in the order of `rooms`; [`Position::ORIGIN`] for an empty log.
     ///
     /// # Errors
-    /// Where the logs cannot be read now.
+    /// The logs cannot be read now. Retry later.
     fn heads(&self, rooms: &[Room]) -> impl Future<Output = Result<Vec<Position>, BusError>> + Send;
 
-    /// Tells every gateway with interest in `room` something that is not logged and may be lost (typing and the like).
+    /// Delivers `bytes` to every process subscribed to `room`, as [`Delivery::Ephemeral`]. They are not logged and may be
+    /// lost (typing and the like).
     ///
     /// # Errors
-    /// Where it was certainly not told.
+    /// The event may or may not have been delivered. Dropping it is right.
     fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Pushes the expiry of the logs of `rooms` back to the full retention: somebody is there.
+    /// Postpones the expiry of the logs of `rooms` to the full retention time from now, because the rooms are in use.
     ///
     /// # Errors
-    /// Where it was not done; the next time serves as well.
+    /// Some expiries were not postponed. Call it again before the retention time has passed.
     fn refresh_expiry(&self, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Starts listening; called once per process. Never fails and never waits for the log to be there: while it cannot
-    /// be reached, nothing comes, [`health`](Self::health) says so, and the listener goes on trying.
+    /// Starts a subscription. A process calls it once.
     ///
-    /// The stream is bounded and loss is a value in it: each [`Delivery::Subscribed`] says "from here on you hear
-    /// everything, read what came before". A consumer that does not keep up slows the bus down, never breaks it.
+    /// It never fails and does not wait for the log to be reachable: while the log is unreachable nothing is delivered,
+    /// [`health`](Self::health) says so, and the bus keeps trying. The channel is bounded, and loss is reported in it: each
+    /// [`Delivery::Subscribed`] means "everything from now on is delivered; read what came before". A slow consumer slows
+    /// the bus down or causes further `Subscribed`, and never loses deliveries silently.
     fn open(&self) -> (Self::Subscriptions, mpsc::Receiver<Delivery>);
 
-    /// What readiness depends on, each check with its state.
+    /// The checks on which readiness depends, with their states.
     fn health(&self) -> Vec<Health>;
 }
 
-/// Which rooms a process wants to hear of. Cheap to clone; never blocks. Dropping the last one stops the listener.
+/// The rooms of which a process receives deliveries. Cheap to clone; the methods never block. Dropping the last clone ends
+/// the subscription.
 pub trait Subscriptions: Clone + Send + Sync + 'static {
-    /// Asks for the room's deliveries; [`Delivery::Subscribed`] follows, once, and again whenever some may have been
-    /// lost. Asking again for a room already asked for changes nothing.
+    /// Subscribes to the room. [`Delivery::Subscribed`] follows once, and again whenever deliveries may have been lost. A
+    /// second call for the same room changes nothing.
     fn subscribe(&self, room: &Room);
 
-    /// No more deliveries of the room; some may be under way still.
+    /// Unsubscribes from the room. A few of its deliveries may still arrive.
     fn unsubscribe(&self, room: &Room);
 }
 
-/// One thing heard.
+/// What a subscribed process receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// From now on everything appended to the room is heard; whatever came before must be read from the log.
+    /// Everything appended to the room from now on is delivered; read what came before from the log.
     Subscribed(Room),
     /// An entry was appended.
     Entry(Room, Entry),
-    /// Somebody whispered.
+    /// An ephemeral event was published.
     Ephemeral(Room, Bytes),
-    /// Somebody came or went, or a lease ran out; see [`Presence`](crate::Presence).
+    /// The presence of the room changed; see [`PresenceStore`](crate::PresenceStore).
     Presence(Room, PresenceChange),
 }
 
-/// The answer to a publish.
+impl Delivery {
+    /// The room that it is about.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        match self {
+            Self::Subscribed(room) | Self::Entry(room, _) | Self::Ephemeral(room, _) | Self::Presence(room, _) => room,
+        }
+    }
+}
+
+/// The result of a successful publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Where the message stands.
+    /// Position of the message in the log.
     pub pos: Position,
-    /// Whether an earlier attempt had already put it there.
+    /// Whether an earlier call had already appended it.
     pub repeated: bool,
 }
 
-/// Which part of a log.
+/// A part of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Range {
-    /// The entries that follow this position, oldest first, at most `limit`.
+    /// The first `limit` entries after this position.
     After(Position, usize),
-    /// The last `limit` entries before this position, which need not exist; order decides.
+    /// The last `limit` entries before this position. No entry needs to exist at the position; order decides.
     Before(Position, usize),
     /// The last `limit` entries.
     Latest(usize),
 }
 
-/// Part of a log, oldest first.
+/// A part of a log as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The entries. Fewer than asked for only where `more` is false.
+    /// The entries, oldest first. Fewer than `limit` only if `more` is false.
     pub entries: Vec<Entry>,
-    /// For [`Range::After`]: whether it is proven that nothing is missing between the position and the entries (or, with
-    /// no entries, that the position is the head). Where it is not, `entries` is empty. True for the other ranges.
+    /// For [`Range::After`]: whether it is proven that no entry is missing between the position and the entries (or,
+    /// without entries, that the position is the head). If not, `entries` is empty. True for the other ranges.
     pub follows: bool,
-    /// Whether the log holds more in the direction of reading: newer ones for `After`, older ones otherwise.
+    /// Whether the log contains more in the direction of reading: newer entries for `After`, older ones otherwise.
     pub more: bool,
-    /// Where the log ended at the time of reading, never before the page's last entry.
+    /// Head of the log when it was read; never before the last entry of the page.
     pub head: Position,
 }
 
-/// One thing that readiness depends on.
+/// A check on which readiness depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Its name in the answer of `/readyz`.
+    /// Its name in the response of `/readyz`.
     pub check: &'static str,
     /// `Ok`, or what is wrong, without secrets.
     pub state: Result<(), String>,

@@ -1,19 +1,19 @@
-//! What can go wrong between a gateway and its logs.
+//! Errors of a [`Bus`](crate::Bus).
 
 use std::{error::Error, fmt};
 
 /// What the caller can do about a [`BusError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The log cannot be reached. A write was perhaps made.
+    /// The log cannot be reached. A write may have been applied; retry with the same id.
     Unavailable,
-    /// No answer in time. A write was perhaps made.
+    /// There was no reply in time. A write may have been applied; retry with the same id.
     Timeout,
-    /// The log answered that it will not do this now (out of memory, disk full, read-only). Nothing was written.
+    /// The log refuses the operation for now (out of memory, disk full, read-only, no permission). Nothing was written.
     Rejected,
 }
 
-/// A failed operation of a [`Bus`](crate::Bus). The source says more, for the log and not for clients.
+/// A failed operation of a [`Bus`](crate::Bus). Its source is for the log of the gateway, not for clients.
 #[derive(Debug)]
 pub struct BusError {
     kind: ErrorKind,
@@ -21,7 +21,7 @@ pub struct BusError {
 }
 
 impl BusError {
-    /// An error of `kind`, with what caused it.
+    /// An error of `kind`, with its cause.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind, source: Some(source.into()) }
     }
@@ -43,7 +43,7 @@ impl fmt::Display for BusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             ErrorKind::Unavailable => "the log cannot be reached",
-            ErrorKind::Timeout => "the log did not answer in time",
+            ErrorKind::Timeout => "the log did not reply in time",
             ErrorKind::Rejected => "the log refused the operation",
         })
     }

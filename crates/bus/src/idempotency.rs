@@ -1,17 +1,18 @@
-//! Which messages were sent lately: what makes a retry harmless.
+//! Message ids that were used recently: they make a retry harmless.
 
 use std::{collections::HashMap, mem};
 
 use trunkline_domain::{MessageId, Millis, Position, UserName};
 
-/// The ids that users gave their messages in one room, and where those messages stand. An id is remembered for at
-/// least ten minutes and less than twenty.
+/// The ids of the messages that users sent to one room, with their positions. An id is remembered for at least ten minutes
+/// and less than twenty.
 ///
-/// Two buckets, one for the current ten minutes and one for those before, which are forgotten whole: so forgetting
-/// costs nothing. Bounded by what a room can be sent in twenty minutes, about 150 bytes an id.
+/// There are two buckets, one for the current ten minutes and one for the ten minutes before. A bucket is dropped as a
+/// whole, so expiry costs no scan. Memory is bounded by the number of messages sent to the room in twenty minutes, about
+/// 150 bytes per id.
 #[derive(Clone, Debug, Default)]
 pub struct IdempotencyCache {
-    /// Which ten minutes `current` is for, counted from the Unix epoch.
+    /// Number of the current bucket, counted from the Unix epoch.
     number: u64,
     current: Bucket,
     previous: Bucket,
@@ -20,25 +21,25 @@ pub struct IdempotencyCache {
 type Bucket = HashMap<(UserName, MessageId), Position>;
 
 impl IdempotencyCache {
-    /// How long a bucket takes ids, in milliseconds.
+    /// Time covered by one bucket, in milliseconds.
     pub const BUCKET: Millis = 10 * 60 * 1000;
 
-    /// Where the message that `user` sent as `id` stands, if that is remembered at `now`.
+    /// Position of the message that `user` sent as `id`, if it is remembered at `now`.
     pub fn find(&mut self, now: Millis, user: &UserName, id: &MessageId) -> Option<Position> {
-        self.turn(now);
-        // Cheap: names are shared, and ids are short.
+        self.rotate(now);
+        // A clone of a name shares its text, and an id has at most 64 bytes.
         let key = (user.clone(), id.clone());
         self.current.get(&key).or_else(|| self.previous.get(&key)).copied()
     }
 
-    /// Remembers that `user` sent `id` at `now`, and where it stands.
+    /// Remembers that `user` sent `id` at `now`, and its position.
     pub fn insert(&mut self, now: Millis, user: UserName, id: MessageId, pos: Position) {
-        self.turn(now);
+        self.rotate(now);
         self.current.insert((user, id), pos);
     }
 
-    /// Forgets what is old at `now`. A clock that went back changes nothing.
-    fn turn(&mut self, now: Millis) {
+    /// Drops the buckets that are expired at `now`. A clock that was set back changes nothing.
+    fn rotate(&mut self, now: Millis) {
         let number = now / Self::BUCKET;
         if number <= self.number {
             return;
@@ -56,19 +57,19 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The naive model: every send with its time, searched backwards.
+        /// The model is a map of each id to its last send.
         #[test]
-        fn remembers_ten_minutes_and_forgets_after_twenty(
+        fn ids_are_remembered_for_ten_minutes_and_forgotten_after_twenty(
             sends in prop::collection::vec((0_u64..400_000, 0_usize..5), 1..60),
         ) {
             let user: UserName = "ann".parse().unwrap();
-            let mut remembered = IdempotencyCache::default();
+            let mut cache = IdempotencyCache::default();
             let mut sent: HashMap<usize, (Millis, Position)> = HashMap::new();
             let mut now = 1_700_000_000_000;
             for (offset, (pause, id)) in (1..).zip(sends) {
                 now += pause;
                 let name: MessageId = format!("m{id}").parse().unwrap();
-                let found = remembered.find(now, &user, &name);
+                let found = cache.find(now, &user, &name);
                 match sent.get(&id) {
                     Some((at, pos)) if now - at < IdempotencyCache::BUCKET => prop_assert_eq!(found, Some(*pos)),
                     Some((at, _)) if now - at >= 2 * IdempotencyCache::BUCKET => prop_assert_eq!(found, None),
@@ -77,7 +78,7 @@ mod tests {
                 }
                 if found.is_none() {
                     let pos = Position::new(1, offset);
-                    remembered.insert(now, user.clone(), name, pos);
+                    cache.insert(now, user.clone(), name, pos);
                     sent.insert(id, (now, pos));
                 }
             }
@@ -85,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_belong_to_their_user() {
+    fn ids_are_scoped_to_their_user() {
         let (ann, bob): (UserName, UserName) = ("ann".parse().unwrap(), "bob".parse().unwrap());
         let id: MessageId = "1".parse().unwrap();
-        let mut remembered = IdempotencyCache::default();
-        remembered.insert(5, ann.clone(), id.clone(), Position::new(1, 1));
-        assert_eq!(remembered.find(5, &bob, &id), None);
-        assert_eq!(remembered.find(4, &ann, &id), Some(Position::new(1, 1)));
+        let mut cache = IdempotencyCache::default();
+        cache.insert(5, ann.clone(), id.clone(), Position::new(1, 1));
+        assert_eq!(cache.find(5, &bob, &id), None);
+        assert_eq!(cache.find(4, &ann, &id), Some(Position::new(1, 1)));
     }
 }

@@ -1,4 +1,4 @@
-//! One room's log in memory: a ring of the latest entries.
+//! One room's log in memory: its latest entries.
 
 use std::collections::VecDeque;
 
@@ -6,49 +6,49 @@ use trunkline_domain::{Entry, Position, follows};
 
 use crate::{Page, Range};
 
-/// The latest entries of one room, oldest first, without a hole: each one's `prev` is the one before it.
+/// The latest entries of one room, oldest first and contiguous: the `prev` of each is the position of the one before it.
 ///
-/// Bounded by count and by bytes: appending beyond a bound drops the oldest. The newest always stays, so the head is
-/// known as long as anything was ever appended.
+/// Bounded by number and bytes: an append beyond a bound drops the oldest entries. The newest entry always stays, so the
+/// head is known once anything was appended.
 #[derive(Clone, Debug)]
 pub struct Log {
     entries: VecDeque<Entry>,
     /// Sum of [`weight`] over `entries`.
     bytes: usize,
-    most_entries: usize,
-    most_bytes: usize,
+    max_entries: usize,
+    max_bytes: usize,
 }
 
-/// The entry's `prev` is not the log's head: something is missing between them, or it was appended already.
+/// The `prev` of the entry is not the head of the log: entries are missing between them, or it was appended already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the entry follows {prev}, but the log ends at {head}: read what is missing first")]
+#[error("the entry follows {prev}, but the log ends at {head}")]
 pub struct NotContiguous {
-    /// What the entry follows.
+    /// The position before the entry.
     pub prev: Position,
-    /// Where the log ends.
+    /// Head of the log.
     pub head: Position,
 }
 
-/// What an entry costs in memory, about: its strings, their counters and itself.
+/// Approximate memory of an entry, in bytes: the struct and its strings.
 fn weight(entry: &Entry) -> usize {
     let message = &entry.message;
     size_of::<Entry>() + message.text.as_str().len() + message.id.as_str().len() + message.user.as_str().len()
 }
 
 impl Log {
-    /// An empty log that keeps at most `most_entries` and `most_bytes`, and at least one entry.
+    /// An empty log that retains at max `max_entries` and `max_bytes`, and at least one entry.
     #[must_use]
-    pub fn new(most_entries: usize, most_bytes: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, most_entries, most_bytes }
+    pub fn new(max_entries: usize, max_bytes: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, max_entries, max_bytes }
     }
 
-    /// Where the log ends; [`Position::ORIGIN`] while it is empty.
+    /// Position of the newest entry; [`Position::ORIGIN`] if the log is empty.
     #[must_use]
     pub fn head(&self) -> Position {
         self.entries.back().map_or(Position::ORIGIN, |entry| entry.message.pos)
     }
 
-    /// How many entries it holds.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -60,23 +60,24 @@ impl Log {
         self.entries.is_empty()
     }
 
-    /// Appends an entry and drops old ones beyond the bounds.
+    /// Appends an entry, and drops the oldest entries beyond the bounds.
     ///
     /// # Errors
-    /// [`NotContiguous`], and nothing changes. An empty log takes any first entry: what came before it is not retained.
+    /// [`NotContiguous`] if the entry does not follow the head; the log is unchanged. Read the missing entries first. An
+    /// empty log accepts any entry, because it retains nothing before it.
     pub fn append(&mut self, entry: Entry) -> Result<(), NotContiguous> {
         if !self.entries.is_empty() && !follows(entry.prev, self.head()) {
             return Err(NotContiguous { prev: entry.prev, head: self.head() });
         }
         self.bytes += weight(&entry);
         self.entries.push_back(entry);
-        while self.entries.len() > 1 && (self.entries.len() > self.most_entries || self.bytes > self.most_bytes) {
+        while self.entries.len() > 1 && (self.entries.len() > self.max_entries || self.bytes > self.max_bytes) {
             self.bytes -= self.entries.pop_front().as_ref().map_or(0, weight);
         }
         Ok(())
     }
 
-    /// Reads part of it.
+    /// Reads a part of the log.
     #[must_use]
     pub fn read(&self, range: Range) -> Page {
         let total = self.entries.len();
@@ -102,18 +103,18 @@ impl Log {
         }
     }
 
-    /// Whether everything after `after` is here.
+    /// Whether it is proven that the log contains every entry after `after`.
     fn continues(&self, after: Position) -> bool {
         let at = self.entries.partition_point(|entry| entry.message.pos < after);
-        proves(after, self.entries.get(at).map(|entry| (entry.prev, entry.message.pos)))
+        proves_continuity(after, self.entries.get(at).map(|entry| (entry.prev, entry.message.pos)))
     }
 }
 
-/// Whether a log that holds `first` (its `prev` and its position) as the first entry at or after `after` holds
-/// everything that follows `after`: when that entry *is* `after`, or when it says that it follows `after`. A log
-/// without such an entry proves it only to a reader who has seen nothing: it may have come back shorter.
+/// Whether a log provably contains every entry after `after`, where `first` is the `prev` and the position of its first
+/// entry at or after `after`: it does if that entry is at `after`, or if its `prev` is `after`. Without such an entry
+/// nothing is proven unless `after` is the origin: the log may have lost its newest entries.
 #[must_use]
-pub(crate) fn proves(after: Position, first: Option<(Position, Position)>) -> bool {
+pub(crate) fn proves_continuity(after: Position, first: Option<(Position, Position)>) -> bool {
     first.map_or(after == Position::ORIGIN, |(prev, pos)| pos == after || follows(prev, after))
 }
 
@@ -135,7 +136,7 @@ mod tests {
         Entry { prev, message }
     }
 
-    /// A chain of positions: each step either counts up or starts a new epoch.
+    /// Contiguous entries; each step says whether a new epoch starts.
     fn chain(steps: &[bool]) -> Vec<Entry> {
         let mut head = Position::ORIGIN;
         let step = |&new_epoch: &bool| {
@@ -148,7 +149,7 @@ mod tests {
         steps.iter().map(step).collect()
     }
 
-    /// The naive model: filter a vector, and prove `after` by looking for it.
+    /// A naive model: filters a vector, and proves `after` by searching for it.
     fn model(all: &[Entry], kept: usize, range: Range) -> Page {
         let kept = &all[all.len() - kept..];
         let head = all.last().map_or(Position::ORIGIN, |e| e.message.pos);
@@ -184,28 +185,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_the_model_reads(
+        fn page_equals_page_of_the_model(
             steps in prop::collection::vec(prop::bool::weighted(0.2), 0..30),
-            most in 1_usize..20,
+            max in 1_usize..20,
             ranges in prop::collection::vec(ranges(), 1..20),
         ) {
             let all = chain(&steps);
-            let mut log = Log::new(most, usize::MAX);
+            let mut log = Log::new(max, usize::MAX);
             for entry in &all {
                 log.append(entry.clone()).unwrap();
             }
-            prop_assert_eq!(log.len(), all.len().min(most));
+            prop_assert_eq!(log.len(), all.len().min(max));
             for range in ranges.into_iter().chain(all.iter().map(|e| Range::After(e.message.pos, 3))) {
                 prop_assert_eq!(log.read(range), model(&all, log.len(), range), "{:?}", range);
             }
         }
 
         #[test]
-        fn bytes_are_bounded_and_the_newest_stays(count in 1_usize..50, most in 0_usize..5000) {
-            let mut log = Log::new(usize::MAX, most);
+        fn bytes_are_bounded_and_the_newest_entry_stays(count in 1_usize..50, max in 0_usize..5000) {
+            let mut log = Log::new(usize::MAX, max);
             for entry in chain(&vec![false; count]) {
                 log.append(entry).unwrap();
-                prop_assert!(log.bytes <= most || log.len() == 1);
+                prop_assert!(log.bytes <= max || log.len() == 1);
                 prop_assert_eq!(log.bytes, log.entries.iter().map(weight).sum::<usize>());
             }
             prop_assert_eq!(log.head(), Position::new(5, count as u64));
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_what_follows() {
+    fn append_accepts_only_the_next_entry() {
         let all = chain(&[false, false, false]);
         let mut log = Log::new(10, usize::MAX);
         log.append(all[0].clone()).unwrap();

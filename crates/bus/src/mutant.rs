@@ -1,78 +1,76 @@
-//! Faults of our own: what shows that the delivery checker notices them.
+//! Deliberate faults (mutants) that the delivery checker must notice.
 //!
-//! Each switches off one thing that the promise rests on. They are there only in a build with the feature `mutants`,
-//! which no release build takes; there the variable `TRUNKLINE_MUTANT` names those that are on, divided by commas. In
-//! every other build [`is_on`] is `false` at compile time, and nothing of them is left.
+//! Each mutant disables one mechanism on which the delivery guarantees rest. They exist only in builds with the feature
+//! `mutants`, which no release build enables; there the environment variable `TRUNKLINE_MUTANT` names the active ones,
+//! separated by commas. `cargo xtask chaos --mutants` runs them. In all other builds [`is_on`] is `false` at compile time
+//! and [`redis_bus`] is [`RedisBus::new`](crate::RedisBus::new).
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
-compile_error!("the feature `mutants` breaks the promise on purpose: it is not for release builds");
+compile_error!("the feature `mutants` breaks delivery guarantees on purpose and must not be in a release build");
 
-/// What can be switched off, and one thing that can be made worse.
+/// A mechanism that can be disabled; or, for `Lossy`, a fault that the others must repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// `lossy`: every 50th entry that is heard gets lost, as pub/sub may lose it. Not against the promise: repaired.
+    /// `lossy`: every 50th delivered entry is lost, as pub/sub may lose it. The gateway must repair this.
     Lossy,
-    /// `repair`: a jump in a room's positions is taken as if nothing were missing.
+    /// `repair`: a gap in a room's positions is ignored.
     Repair,
-    /// `resync`: after a lost subscription rooms are not read again, and what was missed meanwhile is passed over.
+    /// `resync`: after a lost subscription, rooms are not announced again, so what was missed meanwhile is not read.
     Resync,
-    /// `dedupe`: ids of messages are not looked up before appending.
+    /// `dedupe`: message ids are not looked up before an append.
     Dedupe,
-    /// `epoch`: every run of Redis is taken for the same, so that a failover goes on in the old epoch.
+    /// `epoch`: every run of Redis counts as the same generation, so the epoch continues after a failover.
     Epoch,
-    /// `catch-up`: a cursor that is behind jumps to the head, and says that it resumed.
+    /// `catch-up`: a cursor that is behind jumps to the head and reports that it resumed.
     CatchUp,
 }
 
-/// Whether that one is on.
+/// Whether the mutant is active.
 #[cfg(not(feature = "mutants"))]
 #[must_use]
 pub const fn is_on(_: Mutant) -> bool {
     false
 }
 
-#[cfg(feature = "mutants")]
-pub use on::is_on;
-
-/// Whether the entry that was just heard is to be lost.
-pub(crate) fn loses_entry() -> bool {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    static HEARD: AtomicU32 = AtomicU32::new(0);
-    is_on(Mutant::Lossy) && HEARD.fetch_add(1, Ordering::Relaxed) % 50 == 49
-}
-
-/// Whether the consumer is not told that the room is subscribed, because it was told so once before.
-#[cfg(not(feature = "mutants"))]
-pub(crate) const fn hides_announcement(_: &trunkline_domain::Room) -> bool {
-    false
+/// A bus over Redis.
+///
+/// # Errors
+/// As [`RedisBus::new`](crate::RedisBus::new).
+#[cfg(all(feature = "redis", not(feature = "mutants")))]
+pub fn redis_bus(config: crate::RedisConfig) -> Result<crate::RedisBus, crate::InvalidRedisUrl> {
+    crate::RedisBus::new(config)
 }
 
 #[cfg(feature = "mutants")]
-pub(crate) use on::hides_announcement;
+pub use faulty::is_on;
+#[cfg(all(feature = "redis", feature = "mutants"))]
+pub use faulty::{FaultyBus, redis_bus};
 
 #[cfg(feature = "mutants")]
-mod on {
+mod faulty {
     use std::{
         collections::HashSet,
-        sync::{Mutex, OnceLock, PoisonError},
+        sync::{
+            OnceLock,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
     };
 
-    use trunkline_domain::Room;
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+    use trunkline_domain::{Draft, Entry, InstanceId, MessageId, Position, PresenceSnapshot, Room, UserName};
 
     use super::Mutant;
+    use crate::{
+        Bus, BusError, Delivery, Health, InstanceRegistry, InstanceReport, Lease, LeaseStatus, Page, PresenceStore,
+        Range, Receipt,
+    };
 
-    /// Whether the consumer is not told that the room is subscribed, because it was told so once before.
-    pub(crate) fn hides_announcement(room: &Room) -> bool {
-        static TOLD: OnceLock<Mutex<HashSet<Room>>> = OnceLock::new();
-        let mut told = TOLD.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        is_on(Mutant::Resync) && !told.insert(room.clone())
-    }
-
-    /// Whether that one is on.
+    /// Whether the mutant is active.
     #[must_use]
     pub fn is_on(mutant: Mutant) -> bool {
-        static ON: OnceLock<String> = OnceLock::new();
+        static ACTIVE: OnceLock<String> = OnceLock::new();
         let name = match mutant {
             Mutant::Lossy => "lossy",
             Mutant::Repair => "repair",
@@ -81,6 +79,158 @@ mod on {
             Mutant::Epoch => "epoch",
             Mutant::CatchUp => "catch-up",
         };
-        ON.get_or_init(|| std::env::var("TRUNKLINE_MUTANT").unwrap_or_default()).split(',').any(|one| one == name)
+        let active = ACTIVE.get_or_init(|| std::env::var("TRUNKLINE_MUTANT").unwrap_or_default());
+        active.split(',').any(|one| one == name)
+    }
+
+    /// A bus over Redis with the active mutants.
+    ///
+    /// # Errors
+    /// As [`RedisBus::new`](crate::RedisBus::new).
+    #[cfg(feature = "redis")]
+    pub fn redis_bus(config: crate::RedisConfig) -> Result<FaultyBus<crate::RedisBus>, crate::InvalidRedisUrl> {
+        let connect = if is_on(Mutant::Epoch) { crate::RedisBus::without_generations } else { crate::RedisBus::new };
+        connect(config).map(FaultyBus)
+    }
+
+    /// Wraps a bus, and applies the mutants `lossy`, `resync` and `dedupe` to what passes.
+    #[derive(Clone, Debug)]
+    pub struct FaultyBus<B>(B);
+
+    /// Joins a message id and the number that makes it unique.
+    const UNIQUE: &str = "--";
+
+    /// With `dedupe`, makes the id of each attempt unique, so that no earlier attempt is found.
+    fn unique(id: MessageId) -> MessageId {
+        static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+        if !is_on(Mutant::Dedupe) {
+            return id;
+        }
+        let attempt = u64::from(std::process::id()) << 32 | u64::from(ATTEMPTS.fetch_add(1, Ordering::Relaxed));
+        // Fails for an id that is too long for the suffix.
+        format!("{id}{UNIQUE}{attempt:x}").parse().unwrap_or(id)
+    }
+
+    /// Gives an entry the id under which its message was sent.
+    fn restore_id(entry: &mut Entry) {
+        if is_on(Mutant::Dedupe)
+            && let Some((id, _)) = entry.message.id.as_str().rsplit_once(UNIQUE)
+            && let Ok(id) = id.parse()
+        {
+            entry.message.id = id;
+        }
+    }
+
+    /// Forwards deliveries, except those that `lossy` and `resync` drop.
+    async fn forward(mut deliveries: mpsc::Receiver<Delivery>, forwarded: mpsc::Sender<Delivery>) {
+        let mut announced: HashSet<Room> = HashSet::new();
+        let mut entries = 0_u32;
+        while let Some(mut delivery) = deliveries.recv().await {
+            match &mut delivery {
+                Delivery::Subscribed(room) if is_on(Mutant::Resync) && !announced.insert(room.clone()) => continue,
+                Delivery::Entry(_, entry) => {
+                    restore_id(entry);
+                    entries = entries.wrapping_add(1);
+                    if is_on(Mutant::Lossy) && entries.is_multiple_of(50) {
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            if forwarded.send(delivery).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    impl<B: Bus> Bus for FaultyBus<B> {
+        type Subscriptions = B::Subscriptions;
+
+        async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
+            self.0.publish(room, Draft { id: unique(draft.id), ..draft }).await
+        }
+
+        async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
+            let mut page = self.0.read(room, range).await?;
+            page.entries.iter_mut().for_each(restore_id);
+            Ok(page)
+        }
+
+        async fn heads(&self, rooms: &[Room]) -> Result<Vec<Position>, BusError> {
+            self.0.heads(rooms).await
+        }
+
+        async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
+            self.0.publish_ephemeral(room, bytes).await
+        }
+
+        async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
+            self.0.refresh_expiry(rooms).await
+        }
+
+        fn open(&self) -> (Self::Subscriptions, mpsc::Receiver<Delivery>) {
+            let (subscriptions, deliveries) = self.0.open();
+            let (forwarded, receiver) = mpsc::channel(64);
+            tokio::spawn(forward(deliveries, forwarded));
+            (subscriptions, receiver)
+        }
+
+        fn health(&self) -> Vec<Health> {
+            self.0.health()
+        }
+    }
+
+    impl<B: PresenceStore> PresenceStore for FaultyBus<B> {
+        async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+            self.0.replace(room, instance, users).await
+        }
+
+        async fn update(
+            &self,
+            room: &Room,
+            instance: InstanceId,
+            joined: &[UserName],
+            left: &[UserName],
+        ) -> Result<Lease, BusError> {
+            self.0.update(room, instance, joined, left).await
+        }
+
+        async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<LeaseStatus>, BusError> {
+            self.0.check(instance, rooms).await
+        }
+
+        async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {
+            self.0.expire(instance, rooms).await
+        }
+
+        async fn snapshot(&self, room: &Room) -> Result<PresenceSnapshot, BusError> {
+            self.0.snapshot(room).await
+        }
+
+        async fn set_room_counts(&self, counts: &[(Room, usize)]) -> Result<(), BusError> {
+            self.0.set_room_counts(counts).await
+        }
+
+        async fn room_counts(&self) -> Result<Vec<(Room, usize)>, BusError> {
+            self.0.room_counts().await
+        }
+    }
+
+    impl<B: InstanceRegistry> InstanceRegistry for FaultyBus<B> {
+        fn lease(&self) -> Duration {
+            self.0.lease()
+        }
+
+        async fn heartbeat(&self, instance: InstanceId) -> Result<Vec<InstanceId>, BusError> {
+            self.0.heartbeat(instance).await
+        }
+
+        async fn report(&self, instance: InstanceId, text: &str) -> Result<(), BusError> {
+            self.0.report(instance, text).await
+        }
+
+        async fn reports(&self) -> Result<Vec<InstanceReport>, BusError> {
+            self.0.reports().await
+        }
     }
 }

@@ -8,8 +8,8 @@ use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName};
 
 use crate::BusError;
 
-/// How long the presence of an instance that was killed remains visible, unless configured.
-pub(crate) const LEASE: Duration = Duration::from_secs(15);
+/// How long the presence of a killed instance remains visible, unless configured otherwise.
+pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
 /// Which users are in a room, and at which instance; shared by all instances.
 ///
@@ -20,6 +20,24 @@ pub(crate) const LEASE: Duration = Duration::from_secs(15);
 ///
 /// Calls are executed in the order in which their futures are first polled. A failed call may have been executed;
 /// [`replace`](Self::replace) restores a known state in every case.
+///
+/// ```
+/// use trunkline_bus::{Lease, LocalBus, LocalConfig, PresenceStore};
+/// use trunkline_domain::{InstanceId, Room};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = LocalBus::new(LocalConfig::default());
+/// let (lobby, instance): (Room, _) = ("lobby".parse()?, InstanceId(1));
+/// store.replace(&lobby, instance, &["ann".parse()?]).await?;
+/// assert_eq!(store.update(&lobby, instance, &["bob".parse()?], &[]).await?, Lease::Held);
+/// // Another instance found this one dead.
+/// store.expire(instance, &[lobby.clone()]).await?;
+/// assert_eq!(store.update(&lobby, instance, &["cai".parse()?], &[]).await?, Lease::Lost);
+/// assert!(store.snapshot(&lobby).await?.instances.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 pub trait PresenceStore: Clone + Send + Sync + 'static {
     /// Sets the users of `instance` in `room`, in place of the users set before, and takes the lease. An empty list gives
     /// the lease up.
@@ -77,7 +95,7 @@ pub trait PresenceStore: Clone + Send + Sync + 'static {
     /// The change may have been applied.
     fn set_room_counts(&self, counts: &[(Room, usize)]) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Every room that has users, with their version, in no particular order.
+    /// Every room that has users, with that number, in no particular order.
     ///
     /// # Errors
     /// The list cannot be read now.

@@ -15,7 +15,7 @@ pub enum Error {
         doing: String,
         /// What came of it.
         #[source]
-        source: trunkline_client::Error,
+        source: trunkline_client::ClientError,
     },
     /// A file of the checker cannot be read or written.
     #[error("{}", path.display())]

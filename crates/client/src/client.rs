@@ -1,4 +1,4 @@
-//! The driver: carries out what the core decides.
+//! The driver: carries out the effects of [`ClientCore`] over HTTP and WebSockets.
 
 use std::{
     collections::VecDeque,
@@ -6,146 +6,167 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
 };
 
 use futures_util::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message as Frame;
-use trunkline_domain::{Event, MessageId, MessageText, Millis, Position, Room, UserName, millis};
+use trunkline_domain::{Event, MessageId, MessageText, Position, Room, UserName};
 
 use crate::{
-    Core, Dice, Effect, Entry, Input, MessageFrame, Notice, Observer, Passed, Probed, Session, SocketId, Wire,
-    socket::{self, Socket},
+    ClientCore, ClientEffect, ClientEvent, ClientInput, ClientSession, JitterSource, MessageFrame, MessageSummary,
+    OutboxEntry, SessionProbe, SocketId, WireEvent, WireObserver,
+    clock::WallClock,
+    socket::{self, ClientSocket},
 };
 
-/// RFC 6455 section 7.1.5: closed without a close frame.
-const ABNORMAL: u16 = 1006;
+/// RFC 6455 section 7.1.5: the socket closed without a close frame.
+const ABNORMAL_CLOSURE: u16 = 1006;
 /// RFC 6455 section 7.1.5: a close frame without a code.
-const NO_CODE: u16 = 1005;
+const NO_STATUS: u16 = 1005;
 
-/// A client: stays connected, resumes, sends what waits. It does so only while [`Client::next`] is awaited; there is no
-/// task behind it, and who stops awaiting is soon a slow reader.
+/// A client that stays connected, resumes after a reconnect, and sends its outbox.
 ///
-/// Bounds: a socket reads into 4 KiB (more while a larger frame comes, 1 MiB at most) and holds at most 256 KiB unsent;
-/// notices that one frame caused are handed out before the next frame is read.
-pub struct Client<O: Observer = ()> {
-    session: Session,
-    core: Core,
-    clock: Clock,
+/// It works only while [`next`](Self::next) is awaited; there is no background task. An application that stops awaiting
+/// it reads too slowly and is disconnected by the server.
+///
+/// Memory per socket: a read buffer of 4 KiB, which grows to at most 1 MiB while a larger frame arrives, and at most
+/// 256 KiB of unsent data. All events of one frame are returned before the next frame is read.
+///
+/// ```no_run
+/// # use trunkline_client::{Client, ClientEvent, ClientSession, ClientState};
+/// # async fn run(session: ClientSession, user: trunkline_domain::UserName) {
+/// let mut client = Client::new(session, user);
+/// loop {
+///     tokio::select! {
+///         event = client.next() => match event {
+///             ClientEvent::State(ClientState::Ended(reason)) => break println!("log in again: {reason:?}"),
+///             event => println!("{event:?}"),
+///         },
+///         _ = tokio::signal::ctrl_c() => break,
+///     }
+/// }
+/// client.close().await;
+/// # }
+/// ```
+pub struct Client<O: WireObserver = ()> {
+    session: ClientSession,
+    core: ClientCore,
+    clock: WallClock,
     observer: O,
-    stored: Vec<Entry>,
-    /// The names that the core knows, so that message frames need not make new ones.
+    /// Entries given to [`Client::restore`] whose rooms are not joined yet.
+    restored: Vec<OutboxEntry>,
+    /// The joined rooms, so that `message` frames need no new `Room` values.
     rooms: Vec<Room>,
-    attempt: Option<(SocketId, Attempt)>,
-    /// One, or two while one is handed over.
-    sockets: Vec<(SocketId, Socket)>,
+    attempt: Option<(SocketId, AttemptStep)>,
+    /// One socket; two during a hand-over.
+    sockets: Vec<(SocketId, ClientSocket)>,
     timer: Pin<Box<Sleep>>,
-    notices: VecDeque<Notice>,
+    events: VecDeque<ClientEvent>,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What an attempt waits for.
-enum Attempt {
-    Probing(Work<Probed>),
-    Opening(Work<Result<Socket, Option<u16>>>),
+/// The step of a connection attempt that is under way.
+enum AttemptStep {
+    Probing(BoxFuture<SessionProbe>),
+    Opening(BoxFuture<Result<ClientSocket, Option<u16>>>),
 }
 
-impl<O: Observer> fmt::Debug for Client<O> {
+impl<O: WireObserver> fmt::Debug for Client<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("session", &self.session).field("core", &self.core).finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// A client with this session, connecting as soon as it is awaited.
+    /// A client of `user` with this session. It starts to connect when it is first awaited.
     #[must_use]
-    pub fn new(session: Session, user: UserName) -> Self {
-        Self::observed(session, user, ())
+    pub fn new(session: ClientSession, user: UserName) -> Self {
+        Self::with_observer(session, user, ())
     }
 }
 
-impl<O: Observer> Client<O> {
-    /// The same, with an observer of its wire.
+impl<O: WireObserver> Client<O> {
+    /// A client whose traffic is observed.
     #[must_use]
-    pub fn observed(session: Session, user: UserName, observer: O) -> Self {
-        Self::with_dice(session, user, observer, Box::new(rand::random::<f64>))
+    pub fn with_observer(session: ClientSession, user: UserName, observer: O) -> Self {
+        Self::with_jitter(session, user, observer, JitterSource::from_seed(rand::random()))
     }
 
-    /// The same, with the randomness of its back-off given.
+    /// A client with a given source of back-off jitter.
     #[must_use]
-    pub fn with_dice(session: Session, user: UserName, observer: O, dice: Dice) -> Self {
+    pub fn with_jitter(session: ClientSession, user: UserName, observer: O, jitter: JitterSource) -> Self {
         let mut client = Self {
             session,
-            core: Core::new(Some(user), dice),
-            clock: Clock::new(),
+            core: ClientCore::new(Some(user), jitter),
+            clock: WallClock::new(),
             observer,
-            stored: Vec::new(),
+            restored: Vec::new(),
             rooms: Vec::new(),
             attempt: None,
             sockets: Vec::new(),
             timer: Box::pin(sleep_until(Instant::now())),
-            notices: VecDeque::new(),
+            events: VecDeque::new(),
         };
-        client.tell(Input::Connect);
+        client.handle(ClientInput::Connect);
         client
     }
 
-    /// Takes over what an earlier process left unsent, as its [`Notice::Entry`] told. To be called before the rooms of
-    /// the entries are joined.
-    pub fn restore(&mut self, entries: impl IntoIterator<Item = Entry>) {
-        self.stored.extend(entries);
+    /// Restores outbox entries that an earlier process stored on [`ClientEvent::Outbox`]. Call it before joining their
+    /// rooms.
+    pub fn restore(&mut self, entries: impl IntoIterator<Item = OutboxEntry>) {
+        self.restored.extend(entries);
     }
 
-    /// Be in `room` from now on; first up to `recent` (0 to 200) of its latest messages come.
+    /// Joins `room` and stays in it across reconnects. Up to `recent` (0 to 200) of its latest messages arrive first.
     pub fn join(&mut self, room: Room, recent: usize) {
         if !self.rooms.contains(&room) {
             self.rooms.push(room.clone());
         }
-        self.tell(Input::Join { room, recent });
+        self.handle(ClientInput::Join { room, recent });
     }
 
-    /// Be in `room` no more. What is unsent there is given back by no one: keep the entries.
+    /// Leaves `room`. The client forgets the room's outbox entries; store them to restore them later.
     pub fn leave(&mut self, room: &Room) {
         self.rooms.retain(|known| known != room);
-        self.tell(Input::Leave { room: room.clone() });
+        self.handle(ClientInput::Leave { room: room.clone() });
     }
 
-    /// Sends `text` into a joined room; [`Notice::Entry`] tells what becomes of it.
+    /// Adds a message to the outbox of a joined room. [`ClientEvent::Outbox`] reports its state.
     pub fn send(&mut self, room: Room, id: MessageId, text: MessageText) {
-        self.tell(Input::Send { room, id, text });
+        self.handle(ClientInput::Send { room, id, text });
     }
 
-    /// Sends an entry that is failed or unsure again.
+    /// Sends a failed or uncertain outbox entry again.
     pub fn retry(&mut self, room: Room, id: MessageId) {
-        self.tell(Input::Retry { room, id });
+        self.handle(ClientInput::Retry { room, id });
     }
 
-    /// Gives an entry up.
+    /// Removes an entry from the outbox. If it was sent already, the server may have logged it.
     pub fn discard(&mut self, room: Room, id: MessageId) {
-        self.tell(Input::Discard { room, id });
+        self.handle(ClientInput::Discard { room, id });
     }
 
-    /// Asks for one page of at most `limit` (1 to 200) messages older than `before`; `None`: the latest.
+    /// Requests a page of at most `limit` (1 to 200) messages before a position; `None` requests the latest ones.
     pub fn history(&mut self, room: Room, before: Option<Position>, limit: usize) {
-        self.tell(Input::History { room, before, limit });
+        self.handle(ClientInput::History { room, before, limit });
     }
 
-    /// Tells the room that the user types; at most every three seconds something is sent.
+    /// Reports that the user is typing. Sends at most one frame per room every three seconds.
     pub fn typing(&mut self, room: Room) {
-        self.tell(Input::Typing { room });
+        self.handle(ClientInput::Typing { room });
     }
 
-    /// Any other input: [`Input::Online`], [`Input::Connect`] after an end, and so on.
-    pub fn tell(&mut self, input: Input) {
+    /// Handles any input, for example [`ClientInput::Online`], or [`ClientInput::Connect`] after the client has ended.
+    pub fn handle(&mut self, input: ClientInput) {
         self.core.handle(self.clock.now(), input);
-        self.carry_out();
+        self.run_effects();
     }
 
-    /// What waits to be sent, was refused, or needs a decision.
-    pub fn unsettled(&self) -> impl ExactSizeIterator<Item = &Entry> {
-        self.core.unsettled()
+    /// The outbox: pending, failed and uncertain entries.
+    pub fn outbox(&self) -> impl ExactSizeIterator<Item = &OutboxEntry> {
+        self.core.outbox()
     }
 
     /// The observer.
@@ -155,23 +176,24 @@ impl<O: Observer> Client<O> {
 
     /// The session.
     #[must_use]
-    pub fn session(&self) -> &Session {
+    pub fn session(&self) -> &ClientSession {
         &self.session
     }
 
-    /// The next notice. Never ends: after [`State::Ended`](crate::State::Ended) it waits for [`Input::Connect`].
+    /// Waits for the next event. After [`ClientState::Ended`](crate::ClientState::Ended) there is none until
+    /// [`ClientInput::Connect`].
     ///
-    /// Cancel safe: dropping the future loses nothing, so that it can stand in a `select!`.
-    pub async fn next(&mut self) -> Notice {
+    /// Cancel safe: a dropped future loses no event.
+    pub async fn next(&mut self) -> ClientEvent {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// [`Client::next`] for those who poll.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Notice> {
+    /// The poll function behind [`next`](Self::next).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent> {
         loop {
-            self.carry_out();
-            if let Some(notice) = self.notices.pop_front() {
-                return Poll::Ready(notice);
+            self.run_effects();
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(event);
             }
             let progress = [self.poll_attempt(cx), self.poll_sockets(cx), self.poll_timer(cx)];
             if progress.iter().all(Poll::is_pending) {
@@ -180,37 +202,37 @@ impl<O: Observer> Client<O> {
         }
     }
 
-    /// Disconnects in order: the server sees close code 1000. Takes two seconds at most.
+    /// Closes the socket with code 1000 and returns the observer. Takes at most two seconds per socket.
     pub async fn close(mut self) -> O {
         for (socket, stream) in std::mem::take(&mut self.sockets) {
-            self.observer.saw(Wire::GaveUp(socket));
-            socket::part(stream).await;
+            self.observer.observe(WireEvent::Abandoned(socket));
+            socket::close(stream).await;
         }
         self.observer
     }
 
-    fn carry_out(&mut self) {
-        while let Some(effect) = self.core.effect() {
+    fn run_effects(&mut self) {
+        while let Some(effect) = self.core.poll_effect() {
             match effect {
-                Effect::Tell(notice) => self.notices.push_back(notice),
-                Effect::Probe { socket } => {
+                ClientEffect::Emit(event) => self.events.push_back(event),
+                ClientEffect::Probe { socket } => {
                     let session = self.session.clone();
                     let probing = Box::pin(async move { session.probe().await });
-                    self.attempt = Some((socket, Attempt::Probing(probing)));
+                    self.attempt = Some((socket, AttemptStep::Probing(probing)));
                 }
-                Effect::Open { socket } => {
+                ClientEffect::Open { socket } => {
                     let session = self.session.clone();
                     let opening = Box::pin(async move { socket::open(&session).await });
-                    self.attempt = Some((socket, Attempt::Opening(opening)));
+                    self.attempt = Some((socket, AttemptStep::Opening(opening)));
                 }
-                Effect::Close { socket } => self.give_up(socket),
-                Effect::Transmit { socket, command } => {
-                    self.observer.saw(Wire::Sent(socket, &command));
+                ClientEffect::Close { socket } => self.abandon(socket),
+                ClientEffect::Transmit { socket, command } => {
+                    self.observer.observe(WireEvent::Sent(socket, &command));
                     self.transmit(socket, Frame::text(command.encode()));
                 }
-                Effect::Load { room, .. } => {
-                    let entries = self.stored.extract_if(.., |entry| entry.room == room).collect();
-                    self.core.handle(self.clock.now(), Input::Outbox { room, entries });
+                ClientEffect::Load { room, .. } => {
+                    let entries = self.restored.extract_if(.., |entry| entry.room == room).collect();
+                    self.core.handle(self.clock.now(), ClientInput::Outbox { room, entries });
                 }
             }
         }
@@ -218,47 +240,48 @@ impl<O: Observer> Client<O> {
 
     fn transmit(&mut self, socket: SocketId, frame: Frame) {
         let Some((_, stream)) = self.sockets.iter_mut().find(|(id, _)| *id == socket) else { return };
-        // With a write buffer of 0 this writes at once; what the peer does not take is flushed when it does.
+        // The write buffer size is 0, so this writes at once. The rest is flushed when the socket is writable.
         if Pin::new(stream).start_send(frame).is_err() {
-            self.gone(socket, ABNORMAL);
+            self.closed(socket, ABNORMAL_CLOSURE);
         }
     }
 
-    fn give_up(&mut self, socket: SocketId) {
+    /// Closes a socket in the background.
+    fn abandon(&mut self, socket: SocketId) {
         self.attempt.take_if(|(id, _)| *id == socket);
         if let Some(at) = self.sockets.iter().position(|(id, _)| *id == socket) {
-            self.observer.saw(Wire::GaveUp(socket));
-            tokio::spawn(socket::part(self.sockets.swap_remove(at).1));
+            self.observer.observe(WireEvent::Abandoned(socket));
+            tokio::spawn(socket::close(self.sockets.swap_remove(at).1));
         }
     }
 
-    /// The socket has closed.
-    fn gone(&mut self, socket: SocketId, code: u16) {
+    /// Handles the end of a socket.
+    fn closed(&mut self, socket: SocketId, code: u16) {
         if let Some(at) = self.sockets.iter().position(|(id, _)| *id == socket) {
             self.sockets.swap_remove(at);
-            self.observer.saw(Wire::Closed(socket, code));
-            self.core.handle(self.clock.now(), Input::Closed { socket, code });
+            self.observer.observe(WireEvent::Closed(socket, code));
+            self.core.handle(self.clock.now(), ClientInput::Closed { socket, code });
         }
     }
 
     fn poll_attempt(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((socket, attempt)) = &mut self.attempt else { return Poll::Pending };
+        let Some((socket, step)) = &mut self.attempt else { return Poll::Pending };
         let socket = *socket;
-        let input = match attempt {
-            Attempt::Probing(probing) => {
-                let answer = ready!(probing.as_mut().poll(cx));
-                self.observer.saw(Wire::Probed(&answer));
-                Some(Input::Probed { socket, answer })
+        let input = match step {
+            AttemptStep::Probing(probing) => {
+                let result = ready!(probing.as_mut().poll(cx));
+                self.observer.observe(WireEvent::Probed(&result));
+                Some(ClientInput::Probed { socket, result })
             }
-            Attempt::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+            AttemptStep::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                 Ok(stream) => {
-                    self.observer.saw(Wire::Opened(socket));
+                    self.observer.observe(WireEvent::Opened(socket));
                     self.sockets.push((socket, stream));
                     None
                 }
                 Err(status) => {
-                    self.observer.saw(Wire::Rejected(socket, status));
-                    Some(Input::Closed { socket, code: ABNORMAL })
+                    self.observer.observe(WireEvent::Rejected(socket, status));
+                    Some(ClientInput::Closed { socket, code: ABNORMAL_CLOSURE })
                 }
             },
         };
@@ -269,14 +292,14 @@ impl<O: Observer> Client<O> {
         Poll::Ready(())
     }
 
-    /// Reads at most one frame of each socket.
+    /// Reads at most one frame per socket.
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut progress = Poll::Pending;
         let mut index = 0;
         while let Some((socket, stream)) = self.sockets.get_mut(index) {
             let socket = *socket;
             if let Poll::Ready(Err(_)) = Pin::new(&mut *stream).poll_ready(cx) {
-                self.gone(socket, ABNORMAL);
+                self.closed(socket, ABNORMAL_CLOSURE);
                 return Poll::Ready(());
             }
             let Poll::Ready(frame) = Pin::new(stream).poll_next(cx) else {
@@ -285,15 +308,15 @@ impl<O: Observer> Client<O> {
             };
             progress = Poll::Ready(());
             match frame {
-                Some(Ok(Frame::Text(text))) => self.text(socket, text.as_str()),
+                Some(Ok(Frame::Text(text))) => self.text_frame(socket, text.as_str()),
                 Some(Ok(Frame::Close(frame))) => {
-                    self.gone(socket, frame.map_or(NO_CODE, |frame| frame.code.into()));
+                    self.closed(socket, frame.map_or(NO_STATUS, |frame| frame.code.into()));
                     return progress;
                 }
-                // The library answers pings of RFC 6455; gateways send no binary frames.
+                // tungstenite answers pings of RFC 6455. Gateways send no binary frames.
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => {
-                    self.gone(socket, ABNORMAL);
+                    self.closed(socket, ABNORMAL_CLOSURE);
                     return progress;
                 }
             }
@@ -302,77 +325,57 @@ impl<O: Observer> Client<O> {
         progress
     }
 
-    fn text(&mut self, socket: SocketId, text: &str) {
-        if O::TAKES_MESSAGES
-            && let Some(frame) = MessageFrame::parse(text)
+    fn text_frame(&mut self, socket: SocketId, text: &str) {
+        if O::CONSUMES_MESSAGES
+            && let Some(frame) = MessageFrame::decode(text)
         {
-            return self.pass(socket, frame);
+            return self.message_frame(socket, frame);
         }
         match Event::decode(text) {
             Ok(event) => {
-                if O::TAKES_MESSAGES
-                    && let Some(frame) = MessageFrame::of(&event)
+                if O::CONSUMES_MESSAGES
+                    && let Some(frame) = MessageFrame::from_event(&event)
                 {
-                    return self.pass(socket, frame);
+                    return self.message_frame(socket, frame);
                 }
-                self.observer.saw(Wire::Frame(socket, &event));
-                self.core.handle(self.clock.now(), Input::Frame { socket, event });
+                self.observer.observe(WireEvent::Frame(socket, &event));
+                self.core.handle(self.clock.now(), ClientInput::Frame { socket, event });
             }
             Err(_) => {
-                self.observer.saw(Wire::Unreadable(socket, text));
-                // It is a sign of life all the same.
-                self.core.handle(self.clock.now(), Input::Frame { socket, event: Event::Unknown });
+                self.observer.observe(WireEvent::Unreadable(socket, text));
+                // Any frame proves that the server is alive.
+                self.core.handle(self.clock.now(), ClientInput::Frame { socket, event: Event::Unknown });
             }
         }
     }
 
-    fn pass(&mut self, socket: SocketId, frame: MessageFrame<'_>) {
+    /// Hands a `message` frame to the observer, and its summary to the state machine.
+    fn message_frame(&mut self, socket: SocketId, frame: MessageFrame<'_>) {
         let room = self.rooms.iter().find(|room| room.as_str() == frame.room).cloned();
         let own = self.core.user().is_some_and(|user| user.as_str() == frame.user);
         let own = if own { frame.id.parse().ok() } else { None };
         let pos = frame.pos;
-        self.observer.saw(Wire::Message(socket, frame));
+        self.observer.observe(WireEvent::Message(socket, frame));
         if let Some(room) = room {
-            let passed = Passed { room, pos, own };
-            self.core.handle(self.clock.now(), Input::Passed { socket, passed });
+            let message = MessageSummary { room, pos, own };
+            self.core.handle(self.clock.now(), ClientInput::MessageSeen { socket, message });
         }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(wake) = self.core.wake() else { return Poll::Pending };
+        let Some(tick) = self.core.next_tick() else { return Poll::Pending };
         let now = self.clock.now();
-        if wake <= now {
-            self.core.handle(now, Input::Tick);
+        if tick <= now {
+            self.core.handle(now, ClientInput::Tick);
             return Poll::Ready(());
         }
-        // A later wake does not move the timer: with every frame the silence ends later, and moving is not free.
-        let due = self.clock.instant(wake);
+        // Every frame postpones the tick. The timer is not moved for that, since moving it costs more than expiring
+        // early.
+        let due = self.clock.instant(tick);
         if due < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(due);
         }
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(())
-    }
-}
-
-/// Wall-clock milliseconds that never go back.
-struct Clock {
-    since: Instant,
-    epoch: Duration,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { since: Instant::now(), epoch }
-    }
-
-    fn now(&self) -> Millis {
-        millis(self.epoch + self.since.elapsed())
-    }
-
-    /// When that millisecond has begun.
-    fn instant(&self, at: Millis) -> Instant {
-        self.since + Duration::from_millis(at).saturating_sub(self.epoch)
     }
 }

@@ -1,34 +1,34 @@
-//! What can go wrong before a client runs; a running one deals with failures by itself.
+//! Errors before a client runs. A running client handles failures itself and reports them as events.
 
 use std::{io, time::Duration};
 
-/// Why a login or the set-up of a client failed.
+/// Why a login, a logout or the parsing of a URL failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Correct the address.
-    #[error("{address:?} is not the address of a gateway: {reason}")]
-    Address {
-        /// What was given.
-        address: String,
+pub enum ClientError {
+    /// The URL cannot be used. Correct it.
+    #[error("{url:?} is not the URL of a gateway: {reason}")]
+    InvalidUrl {
+        /// The URL.
+        url: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Try again later: nobody answers there, or the connection broke.
+    /// The gateway did not answer, or the connection failed. Try again later.
     #[error("the gateway cannot be reached")]
     Unreachable(#[from] io::Error),
-    /// Something else than a Trunkline gateway answers there.
+    /// The server is not a Trunkline gateway.
     #[error("not a Trunkline gateway: {0}")]
-    Foreign(&'static str),
-    /// The gateway refused; where `retry_after` is given, it may not after that time.
+    NotAGateway(&'static str),
+    /// The gateway refused. If `retry_after` is given, try again after that time.
     #[error("refused with {status} {code}: {detail}")]
     Refused {
-        /// HTTP status: 400 bad name, 409 name taken, 429 too many logins, 503 unavailable.
+        /// HTTP status: 400 invalid name, 409 name taken, 429 too many logins, 503 unavailable.
         status: u16,
-        /// Why, for programs; empty if the answer has none.
+        /// The error code. Empty if the response has none.
         code: String,
-        /// Why, for people; empty if the answer has none.
+        /// The explanation for people. Empty if the response has none.
         detail: String,
-        /// When to try again.
+        /// The time of `Retry-After`.
         retry_after: Option<Duration>,
     },
 }

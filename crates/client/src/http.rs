@@ -1,178 +1,166 @@
-//! As much of HTTP/1.1 (RFC 9112) as login and probe need: one request, one bounded answer, one connection.
+//! One HTTP/1.1 request per connection, for login, logout and the session probe.
 
-use std::{fmt::Write as _, io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request,
+    client::conn::http1,
+    header::{self, HeaderMap, HeaderName},
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::Site;
+use crate::GatewayUrl;
 
-/// Largest answer taken, head and body together; a gateway's are far below 64 KiB, and so is any balancer's error page.
-const ANSWER_MOST: usize = 256 * 1024;
-/// Most header fields of an answer.
-const FIELDS_MOST: usize = 64;
+/// Maximum size of a response body, in bytes. The bodies of gateways and the error pages of load balancers are far
+/// smaller. hyper itself bounds the head at about 400 KiB and 100 fields.
+const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// An answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+/// A complete response.
+#[derive(Debug)]
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
-    /// Names in lower case.
-    fields: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
-impl Answer {
-    /// The values of all fields of this name, given in lower case.
-    pub(crate) fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+impl HttpResponse {
+    /// The values of all fields of this name that are visible ASCII.
+    pub(crate) fn fields(&self, name: HeaderName) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
     }
 
-    /// `Retry-After` in its form of seconds (RFC 9110 section 10.2.3), which is the one that gateways send.
+    /// `Retry-After` in seconds (RFC 9110 section 10.2.3), the form that gateways send.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.fields("retry-after").next()?.trim().parse().ok().map(Duration::from_secs)
+        self.fields(header::RETRY_AFTER).next()?.trim().parse().ok().map(Duration::from_secs)
     }
 }
 
-/// Sends one request and reads its answer. Without a time limit of its own.
+/// Sends one request on a new connection and returns the response. Has no time limit: drop the future to cancel.
+///
+/// # Errors
+/// Errors of the connection; [`io::ErrorKind::InvalidData`] if the response is not HTTP/1.1 or too large.
 pub(crate) async fn exchange(
-    site: &Site,
-    method: &str,
+    url: &GatewayUrl,
+    method: Method,
     path: &str,
-    fields: &[(&str, &str)],
-    body: &[u8],
-) -> io::Result<Answer> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", site.authority());
-    if !body.is_empty() {
-        let _ = write!(head, "Content-Length: {}\r\n", body.len());
-    }
+    fields: &[(HeaderName, &str)],
+    body: impl Into<Bytes>,
+) -> io::Result<HttpResponse> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, url.authority())
+        .header(header::CONNECTION, "close");
     for (name, value) in fields {
-        let _ = write!(head, "{name}: {value}\r\n");
+        request = request.header(name, *value);
     }
-    head.push_str("\r\n");
-    let mut stream = site.connect().await?;
-    stream.write_all(&[head.as_bytes(), body].concat()).await?;
-    let mut bytes = Vec::with_capacity(2048);
-    loop {
-        let ended = stream.read_buf(&mut bytes).await? == 0;
-        if let Some(answer) = parse(&bytes, ended)? {
-            return Ok(answer);
-        }
-        if ended {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if bytes.len() > ANSWER_MOST {
-            return Err(broken("the answer is larger than 256 KiB"));
-        }
+    let request = request.body(Full::new(body.into())).map_err(io::Error::other)?;
+    send(url.connect().await?, request).await
+}
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> io::Result<HttpResponse> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(invalid)?;
+    let exchange = pin!(async move {
+        let (head, body) = sender.send_request(request).await.map_err(invalid)?.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(invalid)?.to_bytes();
+        Ok(HttpResponse { status: head.status.as_u16(), headers: head.headers, body })
+    });
+    // The connection moves the bytes. It can end before the exchange has read the rest of the body.
+    match select(exchange, connection).await {
+        Either::Left((response, _)) => response,
+        Either::Right((_, exchange)) => exchange.await,
     }
 }
 
-/// The answer that `bytes` hold, if it is whole; `ended`: no more bytes will come.
-fn parse(bytes: &[u8], ended: bool) -> io::Result<Option<Answer>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MOST];
-    let mut head = httparse::Response::new(&mut fields);
-    let status = head.parse(bytes).map_err(|_| broken("the answer is not HTTP"))?;
-    let httparse::Status::Complete(length) = status else { return Ok(None) };
-    let status = head.code.unwrap_or_default();
-    if status < 200 {
-        // An interim answer (RFC 9110 section 15.2): the real one follows.
-        return parse(&bytes[length..], ended);
-    }
-    let fields: Vec<_> = head
-        .headers
-        .iter()
-        .map(|field| (field.name.to_ascii_lowercase(), String::from_utf8_lossy(field.value).into_owned()))
-        .collect();
-    let mut answer = Answer { status, fields, body: Vec::new() };
-    let Some(body) = whole_body(&answer, &bytes[length..], ended)? else { return Ok(None) };
-    answer.body = body;
-    Ok(Some(answer))
-}
-
-/// RFC 9112 section 6.3: no body, chunks, a declared length, or all until the end.
-fn whole_body(head: &Answer, bytes: &[u8], ended: bool) -> io::Result<Option<Vec<u8>>> {
-    if matches!(head.status, 204 | 304) {
-        return Ok(Some(Vec::new()));
-    }
-    if head.fields("transfer-encoding").any(|coding| coding.eq_ignore_ascii_case("chunked")) {
-        return unchunk(bytes);
-    }
-    match head.fields("content-length").next().map(str::parse::<usize>) {
-        Some(Ok(length)) => Ok(bytes.get(..length).map(<[u8]>::to_vec)),
-        Some(Err(_)) => Err(broken("the answer declares no readable length")),
-        None => Ok(ended.then(|| bytes.to_vec())),
-    }
-}
-
-/// RFC 9112 section 7.1; `None` before the last chunk has come.
-fn unchunk(mut bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let mut body = Vec::new();
-    loop {
-        let size = httparse::parse_chunk_size(bytes).map_err(|_| broken("a chunk has no readable size"))?;
-        let httparse::Status::Complete((start, size)) = size else { return Ok(None) };
-        let size = usize::try_from(size).map_err(|_| broken("a chunk is too large"))?;
-        if size == 0 {
-            return Ok(Some(body));
-        }
-        let Some(chunk) = bytes.get(start..).and_then(|rest| rest.get(..size)) else { return Ok(None) };
-        body.extend_from_slice(chunk);
-        let Some(rest) = bytes.get(start + size + 2..) else { return Ok(None) };
-        bytes = rest;
-    }
-}
-
-fn broken(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
 
-    fn whole(text: &str) -> Answer {
-        parse(text.as_bytes(), false).unwrap().unwrap()
+    /// Sends a request to a server that answers with these pieces and closes the connection.
+    async fn response(pieces: &[&[u8]]) -> io::Result<HttpResponse> {
+        let (client, mut server) = duplex(64 * 1024);
+        let request = Request::get("/session").header("host", "gateway").body(Full::default()).unwrap();
+        let serve = async {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                server.read_buf(&mut request).await.unwrap();
+            }
+            for piece in pieces {
+                // An error means that the client has seen enough.
+                let _ = server.write_all(piece).await;
+                tokio::task::yield_now().await;
+            }
+            drop(server);
+        };
+        tokio::join!(send(client, request), serve).0
     }
 
-    #[test]
-    fn bodies_end_where_they_should() {
-        assert_eq!(whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").body, b"hi");
-        assert_eq!(
-            whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\n\r\n").body,
-            b"hi!"
-        );
-        assert_eq!(whole("HTTP/1.1 204 No Content\r\n\r\n").body, b"");
-        assert_eq!(whole("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").status, 401);
-        let open = b"HTTP/1.0 503 Service Unavailable\r\nCache-Control: no-cache\r\n\r\n<html>";
-        assert_eq!(parse(open, false).unwrap(), None);
-        assert_eq!(parse(open, true).unwrap().unwrap().body, b"<html>");
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
-    #[test]
-    fn fields_are_found_whatever_their_case() {
-        let answer = whole(
+    async fn whole(text: &str) -> HttpResponse {
+        response(&[text.as_bytes()]).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn bodies_end_where_rfc_9112_says() {
+        assert_eq!(whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!").await.body, "hi");
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\n\r\n";
+        assert_eq!(whole(chunked).await.body, "hi!");
+        assert_eq!(whole("HTTP/1.1 204 No Content\r\n\r\n").await.body, "");
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(whole(interim).await.status, 401);
+        let until_end = "HTTP/1.0 503 Service Unavailable\r\nCache-Control: no-cache\r\n\r\n<html>";
+        assert_eq!(whole(until_end).await.body, "<html>");
+        let cut_off = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi";
+        assert_eq!(response(&[cut_off.as_bytes()]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn too_large_responses_are_refused() {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MAX_BODY_BYTES + 1);
+        let body = vec![b'x'; MAX_BODY_BYTES + 1];
+        assert_eq!(response(&[head.as_bytes(), &body]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn field_names_ignore_case() {
+        let response = whole(
             "HTTP/1.1 429 No\r\nRETRY-AFTER: 3\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 0\r\n\r\n",
-        );
-        assert_eq!(answer.retry_after(), Some(Duration::from_secs(3)));
-        assert_eq!(answer.fields("set-cookie").collect::<Vec<_>>(), ["a=1", "b=2"]);
+        )
+        .await;
+        assert_eq!(response.retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(response.fields(header::SET_COOKIE).collect::<Vec<_>>(), ["a=1", "b=2"]);
     }
 
     proptest! {
         #[test]
-        fn no_answer_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), ended: bool) {
-            let _ = parse(&bytes, ended);
-            let chunked = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &bytes[..]].concat();
-            let _ = parse(&chunked, ended);
+        fn no_response_causes_a_panic_or_a_hang(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = run(response(&[&bytes]));
+            let _ = run(response(&[b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &bytes]));
         }
 
         #[test]
-        fn an_answer_is_the_same_however_it_is_cut(body in "[a-z]{0,60}", at in 0usize..100) {
-            let text = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len().max(1));
-            let text = if body.is_empty() { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned() } else { text };
-            let cut = at.min(text.len() - 1);
-            if let Some(early) = parse(&text.as_bytes()[..cut], false).unwrap() {
-                prop_assert_eq!(early.body, body.as_bytes());
-            }
-            prop_assert_eq!(whole(&text).body, body.as_bytes());
+        fn response_does_not_depend_on_how_it_is_split(body in "[a-z]{0,60}", at in 0usize..100) {
+            let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n{body}\r\n", body.len()) };
+            let text = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
+            let (first, rest) = text.as_bytes().split_at(at.min(text.len() - 1));
+            prop_assert_eq!(run(response(&[first, rest])).unwrap().body, body.as_bytes());
         }
     }
 }

@@ -1,57 +1,58 @@
-//! Client for Trunkline gateways: it reconnects for ever, resumes where it was, shows each message once, and sends what
-//! waits in its outbox at most once, whatever happens to connections and gateways.
+//! Client for Trunkline gateways. It reconnects and resumes by itself, emits each message once and in order, and sends
+//! the messages of its outbox until the server acknowledges them.
 //!
 //! ```no_run
-//! use trunkline_client::{Client, Notice, Session, Site, new_id};
+//! use trunkline_client::{Client, ClientEvent, ClientSession, GatewayUrl, new_id};
 //!
-//! # async fn talk() -> Result<(), Box<dyn std::error::Error>> {
-//! let site: Site = "http://127.0.0.1:8080".parse()?;
-//! let (session, user) = Session::login(&site, "ann").await?;
+//! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
+//! let url: GatewayUrl = "http://127.0.0.1:8080".parse()?;
+//! let (session, user) = ClientSession::login(&url, "ann").await?;
 //! let mut client = Client::new(session, user);
 //! client.join("lobby".parse()?, 50);
 //! client.send("lobby".parse()?, new_id(), "hello".parse()?);
 //! loop {
 //!     match client.next().await {
-//!         Notice::Message { message, .. } => println!("{}: {}", message.user, message.text.as_str()),
-//!         Notice::Joined { gap: true, .. } => println!("(messages may be missing here)"),
-//!         Notice::State(state) => eprintln!("{state:?}"),
+//!         ClientEvent::Message { message, .. } => println!("{}: {}", message.user, message.text.as_str()),
+//!         ClientEvent::Joined { gap: true, .. } => println!("(messages may be missing here)"),
+//!         ClientEvent::State(state) => eprintln!("{state:?}"),
 //!         _ => {}
 //!     }
 //! }
 //! # }
 //! ```
 //!
-//! All decisions are made by [`Core`], which does no I/O and is pinned by the same test vectors as the browser's
-//! client. [`Client`] drives it over a socket. An [`Observer`] sees the wire itself: what measures or judges a
-//! deployment uses it.
+//! [`ClientCore`] makes all decisions, without I/O. The same test vectors pin it and the browser's client. [`Client`]
+//! drives it over a socket. A [`WireObserver`] sees the traffic itself; programs that measure or verify a deployment use
+//! it.
 //!
 //! # Features
-//! `tls`: `https://` and `wss://`, with the certificates that the system trusts.
+//! `tls`: `https://` and `wss://`, with the operating system's trusted certificates.
 
 mod client;
+mod clock;
 mod core;
 mod error;
 mod http;
 mod observer;
 mod session;
-mod site;
 mod socket;
 #[cfg(feature = "tls")]
 mod tls;
+mod url;
 
 pub use client::Client;
 pub use core::{
-    Cause, Core, Dice, Effect, End, Entry, EntryState, Input, Notice, PageFailure, Passed, Probed, SocketId, State,
+    ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, HistoryFailure,
+    JitterSource, MessageSummary, OutboxEntry, OutboxEntryState, SessionProbe, SocketId,
 };
-pub use error::Error;
-pub use observer::{MessageFrame, Observer, Wire};
-pub use session::Session;
-pub use site::Site;
+pub use error::ClientError;
+pub use observer::{MessageFrame, WireEvent, WireObserver};
+pub use session::ClientSession;
+pub use url::GatewayUrl;
 
-/// A new message id: 128 random bits.
+/// A new message id: 128 random bits as 32 hexadecimal digits.
 #[must_use]
 pub fn new_id() -> trunkline_domain::MessageId {
     let id = format!("{:032x}", rand::random::<u128>());
-    // 32 hexadecimal digits are always an id.
-    id.parse().unwrap_or_else(|_| unreachable!("{id} is a valid message id"))
+    id.parse().unwrap_or_else(|_| unreachable!("32 hexadecimal digits are a valid message id: {id}"))
 }

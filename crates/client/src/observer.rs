@@ -1,78 +1,81 @@
-//! What went over the wire, for programs that measure or judge a server.
+//! Observation of a client's traffic, for programs that measure or verify a server.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use trunkline_domain::{Command, Event, Millis, Position};
 
-use crate::{Probed, SocketId};
+use crate::{SessionProbe, SocketId};
 
-/// Sees everything that a client does on the wire, before the client acts on it. The unit type sees nothing.
-pub trait Observer {
-    /// Whether `message` frames are for the observer alone: they are then parsed without being copied or checked, seen as
-    /// [`Wire::Message`], and never become a notice. What reads thousands of messages a second wants this.
-    const TAKES_MESSAGES: bool = false;
+/// Observes everything that a client sends and receives. The unit type ignores it.
+pub trait WireObserver {
+    /// Whether `message` frames go to the observer only. They are then parsed without copying or validating their
+    /// content, observed as [`WireEvent::Message`], and cause no [`ClientEvent::Message`](crate::ClientEvent::Message).
+    /// Meant for programs that receive thousands of messages per second.
+    const CONSUMES_MESSAGES: bool = false;
 
-    /// One thing that happened on the wire.
-    fn saw(&mut self, wire: Wire<'_>);
+    /// Called before the client reacts to the event.
+    fn observe(&mut self, event: WireEvent<'_>);
 }
 
-impl Observer for () {
-    fn saw(&mut self, _: Wire<'_>) {}
+impl WireObserver for () {
+    fn observe(&mut self, _: WireEvent<'_>) {}
 }
 
-/// Something that happened on the wire.
+/// An event between a client and its server.
 #[derive(Debug)]
-pub enum Wire<'a> {
-    /// `GET /session` was answered, or not.
-    Probed(&'a Probed),
-    /// The handshake of an attempt succeeded.
+pub enum WireEvent<'a> {
+    /// The request `GET /session` ended.
+    Probed(&'a SessionProbe),
+    /// The WebSocket handshake succeeded.
     Opened(SocketId),
-    /// The handshake failed: with that HTTP status, or without any.
+    /// The WebSocket handshake failed with this HTTP status, or without a response.
     Rejected(SocketId, Option<u16>),
-    /// A frame was handed to the socket.
+    /// The client sent a frame.
     Sent(SocketId, &'a Command),
-    /// A `message` frame came; only with [`Observer::TAKES_MESSAGES`].
+    /// A `message` frame arrived. Only with [`WireObserver::CONSUMES_MESSAGES`].
     Message(SocketId, MessageFrame<'a>),
-    /// Any other frame came.
+    /// Another frame arrived.
     Frame(SocketId, &'a Event),
-    /// A frame came that no gateway sends.
+    /// A frame arrived that is not part of the protocol.
     Unreadable(SocketId, &'a str),
-    /// The server closed the socket with this code, or it went without a close frame: 1006.
+    /// The server closed the socket with this code; 1006 if there was no close frame.
     Closed(SocketId, u16),
-    /// The client gave the socket up.
-    GaveUp(SocketId),
+    /// The client closed the socket.
+    Abandoned(SocketId),
 }
 
-/// A `message` frame as it came: nothing is checked but its shape.
+/// The content of a `message` frame. Only its shape has been checked.
 #[derive(Debug, Deserialize)]
 pub struct MessageFrame<'a> {
-    /// Where it stands.
+    /// The position in the room's log.
     pub pos: Position,
-    /// Its room.
+    /// The room.
     #[serde(borrow)]
     pub room: Cow<'a, str>,
-    /// Its id.
+    /// The message id.
     #[serde(borrow)]
     pub id: Cow<'a, str>,
-    /// Who wrote it.
+    /// The sender.
     #[serde(borrow)]
     pub user: Cow<'a, str>,
-    /// What.
+    /// The text.
     #[serde(borrow)]
     pub text: Cow<'a, str>,
-    /// When the log took it.
+    /// When the message was logged, in ms since the Unix epoch.
     pub at: Millis,
 }
 
 impl<'a> MessageFrame<'a> {
-    /// The frame, if it is a `message` frame as gateways write them: with its type in front.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+    /// Decodes a `message` frame in the form that gateways write, with `type` as the first field. Returns `None` for
+    /// all other texts, which [`Event::decode`] may be able to decode. Borrows the strings that contain no escapes.
+    #[must_use]
+    pub fn decode(text: &'a str) -> Option<Self> {
         if text.starts_with(r#"{"type":"message","#) { serde_json::from_str(text).ok() } else { None }
     }
 
-    /// The same of a frame that was read in full.
-    pub(crate) fn of(event: &'a Event) -> Option<Self> {
+    /// The content of a decoded event, if it is a message.
+    pub(crate) fn from_event(event: &'a Event) -> Option<Self> {
         let Event::Message { room, message } = event else { return None };
         Some(Self {
             pos: message.pos,

@@ -1,4 +1,4 @@
-//! Who the gateway takes us for: login, probe, and the cookies that both set.
+//! A login session: login, probe, logout, and the cookies that all responses may replace.
 
 use std::{
     fmt,
@@ -6,141 +6,146 @@ use std::{
     time::Duration,
 };
 
+use hyper::{
+    Method,
+    header::{ACCEPT, CONTENT_TYPE, COOKIE, SET_COOKIE},
+};
 use serde::Deserialize;
 use tokio::time::timeout;
 use trunkline_domain::{UserName, millis};
 
 use crate::{
-    Error, Probed, Site,
-    http::{Answer, exchange},
+    ClientError, GatewayUrl, SessionProbe,
+    http::{HttpResponse, exchange},
 };
 
-/// How long a login may take.
+/// Time limit of a login.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A session with a gateway: its cookies, which every answer may replace. Clones share them, as the tabs of a browser do.
+const JSON: &str = "application/json";
+
+/// A login session at a gateway: its URL and cookies. Clones share the cookies, like the tabs of a browser.
 #[derive(Clone)]
-pub struct Session {
-    site: Site,
-    cookies: Arc<Mutex<Cookies>>,
+pub struct ClientSession {
+    url: GatewayUrl,
+    cookies: Arc<Mutex<CookieJar>>,
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for ClientSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Cookies are secrets.
-        f.debug_struct("Session").field("site", &self.site).finish_non_exhaustive()
+        // Without the cookies, which are secrets.
+        f.debug_struct("ClientSession").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
-impl Session {
-    /// Logs in as `name`; the user is what the gateway made of it.
+/// The body of a successful response to `POST /login` and `GET /session`.
+#[derive(Deserialize)]
+struct UserBody {
+    user: UserName,
+}
+
+impl ClientSession {
+    /// Logs in under `name`. Returns the session and the user name in the form that the gateway uses.
     ///
     /// # Errors
-    /// [`Error::Refused`] where the gateway does not take the name, [`Error::Unreachable`] after ten seconds at the
-    /// latest, [`Error::Foreign`] where something else answers.
-    pub async fn login(site: &Site, name: &str) -> Result<(Self, UserName), Error> {
-        #[derive(Deserialize)]
-        struct LoggedIn {
-            user: UserName,
-        }
-        let session = Self { site: site.clone(), cookies: Arc::default() };
+    /// - [`ClientError::Refused`] if the gateway refuses the name.
+    /// - [`ClientError::Unreachable`] if the connection fails or the login takes longer than ten seconds.
+    /// - [`ClientError::NotAGateway`] if the response is not that of a gateway.
+    pub async fn login(url: &GatewayUrl, name: &str) -> Result<(Self, UserName), ClientError> {
+        let session = Self { url: url.clone(), cookies: Arc::default() };
         let body = serde_json::json!({ "name": name }).to_string();
-        let fields = [("Content-Type", "application/json"), ("Accept", "application/json")];
-        let answer = exchange(site, "POST", "/login", &fields, body.as_bytes());
-        let answer =
-            timeout(LOGIN_TIMEOUT, answer).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        session.keep_cookies(&answer);
-        if answer.status != 200 {
-            return Err(refusal(&answer));
+        let fields = [(CONTENT_TYPE, JSON), (ACCEPT, JSON)];
+        let response = exchange(url, Method::POST, "/login", &fields, body);
+        let response = timeout(LOGIN_TIMEOUT, response)
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        session.update_cookies(response.fields(SET_COOKIE));
+        if response.status != 200 {
+            return Err(refusal(&response));
         }
-        let LoggedIn { user } =
-            serde_json::from_slice(&answer.body).map_err(|_| Error::Foreign("its answer to a login names no user"))?;
+        let UserBody { user } = serde_json::from_slice(&response.body)
+            .map_err(|_| ClientError::NotAGateway("its response to a login contains no user"))?;
         if session.cookie_header().is_none() {
-            return Err(Error::Foreign("its answer to a login sets no cookie"));
+            return Err(ClientError::NotAGateway("its response to a login sets no cookie"));
         }
         Ok((session, user))
     }
 
-    /// Ends the session and, with it, every socket of it.
+    /// Ends the session and all its sockets. Has no time limit.
     ///
     /// # Errors
-    /// As [`Session::login`].
-    pub async fn logout(&self) -> Result<(), Error> {
+    /// As [`login`](Self::login).
+    pub async fn logout(&self) -> Result<(), ClientError> {
         let cookie = self.cookie_header().unwrap_or_default();
-        let fields = [("Accept", "application/json"), ("Content-Type", "application/json"), ("Cookie", &*cookie)];
-        let answer = exchange(&self.site, "POST", "/logout", &fields, b"{}").await?;
-        self.keep_cookies(&answer);
-        if matches!(answer.status, 200..=399) { Ok(()) } else { Err(refusal(&answer)) }
+        let fields = [(ACCEPT, JSON), (CONTENT_TYPE, JSON), (COOKIE, &*cookie)];
+        let response = exchange(&self.url, Method::POST, "/logout", &fields, "{}").await?;
+        self.update_cookies(response.fields(SET_COOKIE));
+        if matches!(response.status, 200..=399) { Ok(()) } else { Err(refusal(&response)) }
     }
 
-    /// The same session at another address of the deployment, as at one gateway itself instead of the balancer. Cookies
-    /// stay shared.
+    /// The same session at another URL of the deployment, for example at one gateway instead of the load balancer. The
+    /// cookies stay shared.
     #[must_use]
-    pub fn at(&self, site: Site) -> Self {
-        Self { site, cookies: self.cookies.clone() }
+    pub fn at(&self, url: GatewayUrl) -> Self {
+        Self { url, cookies: self.cookies.clone() }
     }
 
-    /// Where the session is.
+    /// The URL of the gateway.
     #[must_use]
-    pub fn site(&self) -> &Site {
-        &self.site
+    pub fn url(&self) -> &GatewayUrl {
+        &self.url
     }
 
-    /// Asks whether the session is still good, which extends it.
-    pub async fn probe(&self) -> Probed {
-        #[derive(Deserialize)]
-        struct LoggedIn {
-            user: UserName,
-        }
+    /// Checks whether the session is valid, which also extends it. Has no time limit.
+    pub async fn probe(&self) -> SessionProbe {
         let cookie = self.cookie_header().unwrap_or_default();
-        let fields = [("Accept", "application/json"), ("Cookie", &*cookie)];
-        let Ok(answer) = exchange(&self.site, "GET", "/session", &fields, b"").await else {
-            return Probed::Unreachable(0);
+        let fields = [(ACCEPT, JSON), (COOKIE, &*cookie)];
+        let Ok(response) = exchange(&self.url, Method::GET, "/session", &fields, "").await else {
+            return SessionProbe::Unreachable(0);
         };
-        self.keep_cookies(&answer);
-        let after = answer.retry_after().map_or(0, millis);
-        match (answer.status, serde_json::from_slice(&answer.body)) {
-            (200, Ok(LoggedIn { user })) => Probed::LoggedIn(user),
-            (401, _) => Probed::NotLoggedIn,
-            (503, _) => Probed::Unavailable(after),
-            _ => Probed::Unreachable(after),
+        self.update_cookies(response.fields(SET_COOKIE));
+        let retry_after = response.retry_after().map_or(0, millis);
+        match (response.status, serde_json::from_slice(&response.body)) {
+            (200, Ok(UserBody { user })) => SessionProbe::LoggedIn(user),
+            (401, _) => SessionProbe::NotLoggedIn,
+            (503, _) => SessionProbe::Unavailable(retry_after),
+            _ => SessionProbe::Unreachable(retry_after),
         }
     }
 
-    /// The `Cookie` header of the next request, if there is any cookie.
+    /// The value of the `Cookie` header for the next request, or `None` without cookies.
     #[must_use]
     pub fn cookie_header(&self) -> Option<String> {
         self.cookies.lock().unwrap_or_else(PoisonError::into_inner).header()
     }
 
-    fn keep_cookies(&self, answer: &Answer) {
-        self.keep(answer.fields("set-cookie"));
-    }
-
-    /// Takes over what `Set-Cookie` headers say.
-    pub(crate) fn keep<'a>(&self, headers: impl Iterator<Item = &'a str>) {
+    /// Applies the values of `Set-Cookie` headers.
+    pub(crate) fn update_cookies<'a>(&self, headers: impl Iterator<Item = &'a str>) {
         let mut cookies = self.cookies.lock().unwrap_or_else(PoisonError::into_inner);
         headers.for_each(|header| cookies.set(header));
     }
 }
 
-fn refusal(answer: &Answer) -> Error {
+fn refusal(response: &HttpResponse) -> ClientError {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Body {
         code: String,
         detail: String,
     }
-    let Body { code, detail } = serde_json::from_slice(&answer.body).unwrap_or_default();
-    Error::Refused { status: answer.status, code, detail, retry_after: answer.retry_after() }
+    let Body { code, detail } = serde_json::from_slice(&response.body).unwrap_or_default();
+    ClientError::Refused { status: response.status, code, detail, retry_after: response.retry_after() }
 }
 
-/// The cookies of one host whose paths are all `/`.
+/// The cookies of one host, all with the path `/`.
+///
+/// Parsed here, because the `cookie` crate would bring `time` and four more crates for one split and one comparison.
 #[derive(Default)]
-struct Cookies(Vec<(String, String)>);
+struct CookieJar(Vec<(String, String)>);
 
-impl Cookies {
-    /// RFC 6265 section 5.2, as far as one host and one path need it: a new value replaces, an expired one deletes.
+impl CookieJar {
+    /// The part of RFC 6265 section 5.2 that one host and one path need: a new value replaces the old one, and a
+    /// Max-Age of 0 or less deletes the cookie.
     fn set(&mut self, header: &str) {
         let mut parts = header.split(';');
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
@@ -166,8 +171,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cookie_is_kept_replaced_and_deleted() {
-        let mut cookies = Cookies::default();
+    fn cookies_are_kept_replaced_and_deleted() {
+        let mut cookies = CookieJar::default();
         assert_eq!(cookies.header(), None);
         cookies.set("jsessionid=abc=; Path=/; HttpOnly; Max-Age=28800");
         cookies.set("lb=1");

@@ -1,4 +1,4 @@
-//! TLS with the certificates that the system trusts.
+//! TLS with the operating system's trusted certificates.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto::ring},
 };
 
-/// One a process: reading the system's certificates takes milliseconds.
+/// The TLS connector of the process. Reading the trusted certificates takes some ms, so it happens once.
 pub(crate) fn connector() -> TlsConnector {
     static CONNECTOR: OnceLock<TlsConnector> = OnceLock::new();
     CONNECTOR.get_or_init(make).clone()
@@ -15,12 +15,12 @@ pub(crate) fn connector() -> TlsConnector {
 
 fn make() -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    // A certificate that cannot be read is one that signs nothing: the handshake will say so.
+    // Certificates that cannot be read are left out. If one was needed, the handshake fails and names the issuer.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = builder
         .with_safe_default_protocol_versions()
-        // The provider is ring's own default, which has suites for both versions.
+        // Fails only if the provider has no cipher suite for a version; ring has suites for both.
         .unwrap_or_else(|error| unreachable!("ring supports TLS 1.2 and 1.3: {error}"))
         .with_root_certificates(roots)
         .with_no_client_auth();

@@ -1,4 +1,4 @@
-//! `cargo bench -p trunkline-domain`: what a frame costs to read and to write.
+//! `cargo bench -p trunkline-domain`: cost of decoding and encoding frames.
 
 use divan::{AllocProfiler, Bencher, black_box};
 use trunkline_domain::{Command, Entry, Event, Message, Position};

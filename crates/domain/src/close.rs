@@ -1,42 +1,43 @@
-//! WebSocket close codes and what a client does on each.
+//! WebSocket close codes, and what a client does on each.
 
-/// Why a socket is closed. Codes below 3000 are those of RFC 6455 section 7.4.1; 4400 and up are ours.
+/// Why a socket is closed. Codes below 3000 are defined by RFC 6455 section 7.4.1; codes from 4000 on are private (section
+/// 7.4.2) and Trunkline's own. See "Close codes" in `docs/PROTOCOL.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseCode {
-    /// 1000: closed on purpose.
+    /// 1000: the purpose of the connection is fulfilled.
     Normal,
-    /// 1001: the other side goes away.
+    /// 1001: the other side is going away.
     GoingAway,
-    /// 1002: the bytes break RFC 6455.
+    /// 1002: the bytes violate RFC 6455.
     Protocol,
-    /// 1003: a binary frame came.
+    /// 1003: a binary frame was received.
     Unsupported,
     /// 1007: a text frame was not UTF-8.
     InvalidUtf8,
-    /// 1008: repeated bad frames or refusals.
+    /// 1008: too many malformed or refused frames.
     Policy,
-    /// 1009: a frame or message over the size limit.
+    /// 1009: a frame or message exceeds the size limit.
     TooBig,
-    /// 1012: this instance drains or restarts.
+    /// 1012: this instance drains or restarts (IANA registry of close codes).
     Restart,
     /// 4401: the session ended.
     SessionEnded,
-    /// 4408: no sign of life in time.
+    /// 4408: the client sent nothing in time.
     Unresponsive,
-    /// 4409: too many sockets of this user; the oldest goes.
+    /// 4409: the user has too many sockets; the oldest one is closed.
     TooManySockets,
 }
 
 /// What a client does after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// Come back with full-jitter back-off.
+    /// Reconnect with exponential back-off and full jitter.
     WithBackoff,
-    /// Come back after the `reconnect_after_ms` of the `closing` frame.
+    /// Reconnect after the `reconnect_after_ms` of the `closing` frame.
     WhenTold,
-    /// Stay away: show the login page.
+    /// Do not reconnect; show the login page.
     LoginFirst,
-    /// Stay away until the person asks.
+    /// Do not reconnect until the user asks for it.
     OnRequest,
 }
 
@@ -74,13 +75,14 @@ impl CloseCode {
         }
     }
 
-    /// The code with this number, if it is one that Trunkline uses.
+    /// The code with this number. `None` if Trunkline does not use it.
     #[must_use]
     pub fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.code() == code)
     }
 
-    /// What a client does that did not close the socket itself.
+    /// What a client does that did not close the socket itself. A code that is not listed here is handled as
+    /// [`WithBackoff`](Reconnect::WithBackoff).
     #[must_use]
     pub const fn reconnect(self) -> Reconnect {
         match self {

@@ -1,65 +1,65 @@
-//! What a client asks: the frames from client to server, and how a bad one is refused.
+//! Frames from client to server, and refusals. See "Frames" in `docs/PROTOCOL.md`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{InvalidText, MessageId, MessageText, Position, Room};
 
-/// One frame from a client.
+/// A frame from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Subscribe to a room.
     Join {
-        /// Which.
+        /// The room.
         room: Room,
-        /// Where to begin.
+        /// Where the subscription starts.
         from: JoinFrom,
     },
-    /// Unsubscribe; cancels a join that is under way.
+    /// Unsubscribe from a room; cancels a join that is under way.
     Leave {
-        /// Which room.
+        /// The room.
         room: Room,
     },
-    /// Publish; the same id at every retry.
+    /// Publish a message. Retries use the same id.
     Send {
-        /// Where to.
+        /// The room.
         room: Room,
-        /// The client's id of the message.
+        /// The id that the client chose for the message.
         id: MessageId,
         /// The text.
         text: MessageText,
     },
-    /// One page of older messages.
+    /// Request a page of older messages.
     History {
-        /// Of which room.
+        /// The room.
         room: Room,
-        /// Older than this; it need not exist, order decides. `None`: the latest.
+        /// Only messages before this position; no message needs to exist at it. `None`: the latest messages.
         before: Option<Position>,
-        /// At most this many, 1 to 200.
+        /// Maximum number of messages, 1 to 200.
         limit: usize,
     },
     /// The user is typing.
     Typing {
-        /// In which room.
+        /// The room.
         room: Room,
     },
-    /// The answer to a ping.
+    /// The response to a ping.
     Pong,
 }
 
-/// Where a subscription begins.
+/// Where a subscription starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinFrom {
-    /// Everything after this position, if that can be proven to be everything.
+    /// Start after this position, if the log proves that no message is missing.
     pub after: Option<Position>,
-    /// How many of the latest messages come first where `after` is absent or not proven; 0 to 200.
+    /// Number of latest messages to start with if `after` is absent or not proven, 0 to 200.
     pub recent: usize,
 }
 
 impl JoinFrom {
-    /// Most messages that `recent` may ask for.
+    /// Maximum value of `recent`.
     pub const MAX_RECENT: usize = 200;
-    /// What `recent` is where it is left out.
+    /// Value of `recent` if the frame omits it.
     pub const DEFAULT_RECENT: usize = 50;
 }
 
@@ -67,71 +67,71 @@ impl JoinFrom {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// No JSON object, or a field of the wrong type.
+    /// The frame is not a JSON object, or a field has the wrong type.
     BadFrame,
-    /// A `type` that this gateway does not know.
+    /// This gateway does not know the `type`.
     UnknownType,
-    /// No valid room name.
+    /// The room name is invalid.
     BadRoom,
-    /// No valid message id.
+    /// The message id is invalid.
     BadId,
-    /// A blank text or one with control characters.
+    /// The text is blank or contains control characters.
     BadText,
-    /// A text over 4096 bytes.
+    /// The text exceeds 4,096 bytes.
     TooLong,
     /// The socket has not joined the room.
     NotJoined,
-    /// The socket is in as many rooms as it may be.
+    /// The socket has joined the maximum number of rooms.
     TooManyRooms,
-    /// The policy says no.
+    /// The policy forbids the command.
     Forbidden,
-    /// Too many in too short a time; `retry_after_ms` says when to come back.
+    /// Too many commands; retry after `retry_after_ms`.
     RateLimited,
-    /// The log did not answer in time: the message may or may not stand. Keep it and retry with the same id.
+    /// The log did not confirm the message, which may or may not have been appended. Retry with the same id.
     Unavailable,
 }
 
 impl ErrorCode {
-    /// Whether the attempt certainly wrote nothing.
+    /// Whether it is certain that nothing was appended.
     #[must_use]
     pub const fn is_definite(self) -> bool {
         !matches!(self, Self::Unavailable)
     }
 }
 
-/// A command that was refused: the content of an `error` frame.
+/// Why a command was refused: the content of an `error` frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Why, for programs.
+    /// The reason, for programs.
     pub code: ErrorCode,
-    /// Why and what to do, for people.
+    /// The reason and what to do, for people.
     pub detail: String,
-    /// The room, where the command named one.
+    /// The room, if the command named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
-    /// The message id, where the command named one.
+    /// The message id, if the command named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// When to try again.
+    /// Milliseconds after which to retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Refusal {
-    /// A refusal that names neither room nor id.
+    /// A refusal without room and id.
     #[must_use]
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), room: None, id: None, retry_after_ms: None }
     }
 
-    /// The same about `room`.
+    /// Adds the room.
     #[must_use]
     pub fn in_room(mut self, room: &Room) -> Self {
         self.room = Some(room.to_string());
         self
     }
 
-    /// The same about the message `id`.
+    /// Adds the message id.
     #[must_use]
     pub fn of(mut self, id: &MessageId) -> Self {
         self.id = Some(id.to_string());
@@ -140,14 +140,14 @@ impl Refusal {
 }
 
 impl Command {
-    /// Reads one text frame. Unknown fields are ignored.
+    /// Decodes a text frame. Unknown fields are ignored.
     ///
     /// # Errors
-    /// The refusal to answer with; it repeats `room` and `id` where the frame had usable ones.
+    /// The refusal to send to the client. It repeats `room` and `id` if the frame contains them as strings of valid length.
     pub fn decode(text: &str) -> Result<Self, Refusal> {
         let fields = match serde_json::from_str(text) {
             Ok(Value::Object(map)) => Fields(map),
-            Ok(_) => return Err(Refusal::new(ErrorCode::BadFrame, "a frame is one JSON object with a type")),
+            Ok(_) => return Err(Refusal::new(ErrorCode::BadFrame, "a frame is a JSON object with a type")),
             Err(error) => return Err(Refusal::new(ErrorCode::BadFrame, format!("not JSON: {error}"))),
         };
         fields.command().map_err(|refusal| Refusal {
@@ -157,7 +157,7 @@ impl Command {
         })
     }
 
-    /// Writes the frame; what a client sends.
+    /// Encodes the frame, as a client does.
     #[must_use]
     pub fn encode(&self) -> String {
         let value = match self {
@@ -180,7 +180,7 @@ impl Command {
     }
 }
 
-/// The fields of a frame that is known to be an object.
+/// The fields of a frame.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -212,7 +212,7 @@ impl Fields {
         }
     }
 
-    /// A field that must be there, as text.
+    /// A required string.
     fn text(&self, name: &str) -> Result<&str, Refusal> {
         match self.0.get(name) {
             Some(Value::String(text)) => Ok(text),
@@ -236,7 +236,7 @@ impl Fields {
         })
     }
 
-    /// A position that may be left out.
+    /// An optional position.
     fn position(&self, name: &str) -> Result<Option<Position>, Refusal> {
         if matches!(self.0.get(name), None | Some(Value::Null)) {
             return Ok(None);
@@ -245,19 +245,19 @@ impl Fields {
         position.map(Some).map_err(|e| Refusal::new(ErrorCode::BadFrame, format!("{name}: {e}")))
     }
 
-    /// A whole number that may be left out.
-    fn count(&self, name: &str, least: usize, most: usize, default: usize) -> Result<usize, Refusal> {
+    /// An optional integer in a range.
+    fn count(&self, name: &str, min: usize, max: usize, default: usize) -> Result<usize, Refusal> {
         let number = match self.0.get(name) {
             None | Some(Value::Null) => return Ok(default),
             Some(value) => value.as_u64().and_then(|n| usize::try_from(n).ok()),
         };
-        number.filter(|n| (least..=most).contains(n)).ok_or_else(|| {
-            Refusal::new(ErrorCode::BadFrame, format!("{name} must be a whole number from {least} to {most}"))
+        number.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
+            Refusal::new(ErrorCode::BadFrame, format!("{name} must be a whole number from {min} to {max}"))
         })
     }
 
-    /// What the answer may repeat of a field: short text only, so that a refusal cannot be made to carry a flood.
-    fn echo(&self, name: &str, most: usize) -> Option<String> {
-        self.0.get(name)?.as_str().filter(|text| text.len() <= most).map(str::to_owned)
+    /// The field as the refusal repeats it: a short string only, so that a client cannot make the gateway send much.
+    fn echo(&self, name: &str, max_bytes: usize) -> Option<String> {
+        self.0.get(name)?.as_str().filter(|text| text.len() <= max_bytes).map(str::to_owned)
     }
 }

@@ -1,132 +1,133 @@
-//! What a gateway tells: the frames from server to client.
+//! Frames from server to client. See "Frames" in `docs/PROTOCOL.md`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Message, MessageId, Position, Refusal, Room, UserName};
 
-/// One frame to a client.
+/// A frame to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// First frame of every socket.
+    /// The first frame on every socket.
     Welcome {
-        /// Who the session says you are.
+        /// The user of the session.
         user: UserName,
-        /// The instance that serves this socket.
+        /// Name of the instance that serves the socket.
         instance: String,
-        /// How often it pings, in milliseconds.
+        /// Time between pings, in milliseconds.
         ping_interval_ms: u64,
-        /// What a client must keep to.
+        /// Limits for the client.
         limits: Limits,
     },
-    /// The answer to a join, before any of the room's messages; unasked, with `resumed` false, when continuity breaks.
+    /// The response to a join, before the room's first message. Also sent, with `resumed` false, when the gateway cannot prove
+    /// that no message is missing.
     Joined {
-        /// Which room.
+        /// The room.
         room: Room,
-        /// Whether everything after the asked position follows.
+        /// Whether every message after the requested position follows.
         resumed: bool,
-        /// Where the log ends now.
+        /// Current head of the log.
         head: Position,
     },
     /// A message of a joined room.
     Message {
-        /// Which room.
+        /// The room.
         room: Room,
         /// The message.
         #[serde(flatten)]
         message: Message,
     },
-    /// The answer to a leave, the room's last frame.
+    /// The response to a leave; the last frame of the room.
     Left {
-        /// Which room.
+        /// The room.
         room: Room,
     },
-    /// The log holds the message with this id.
+    /// The acknowledgement of a send: the log contains the message.
     Sent {
-        /// Which room.
+        /// The room.
         room: Room,
-        /// The client's id.
+        /// The id that the client chose.
         id: MessageId,
-        /// The place it got, the same at every retry.
+        /// Position of the message; the same for every retry.
         pos: Position,
     },
-    /// Who is here: the whole state (`here`, or the bare count above 500 users), or a change (`came`, `went`).
+    /// The users in a room: the state (`here`, or only the count above 500 users) or a change (`came`, `went`).
     Presence {
-        /// Which room.
+        /// The room.
         room: Room,
-        /// How many users are here now.
+        /// Number of users.
         count: usize,
-        /// Everybody who is here.
+        /// All users.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         here: Option<Vec<UserName>>,
-        /// Who came since the last frame.
+        /// Users that joined since the last frame.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         came: Option<Vec<UserName>>,
-        /// Who went since the last frame.
+        /// Users that left since the last frame.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         went: Option<Vec<UserName>>,
     },
-    /// Somebody is typing; shown for five seconds.
+    /// A user is typing; clients show it for 5 s.
     Typing {
-        /// In which room.
+        /// The room.
         room: Room,
-        /// Who.
+        /// The user.
         user: UserName,
     },
     /// A page of older messages, oldest first.
     History {
-        /// Of which room.
+        /// The room.
         room: Room,
-        /// What the request named.
+        /// The position in the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<Position>,
         /// The messages.
         messages: Vec<Message>,
-        /// Whether there are older ones.
+        /// Whether the log contains older messages.
         more: bool,
     },
     /// A command was refused.
     Error(Refusal),
-    /// The server will close this socket, not before `reconnect_after_ms`.
+    /// The server will close the socket.
     Closing {
-        /// Why, for programs: `drain`.
+        /// The reason, for programs: `drain`.
         reason: String,
-        /// When to come back, in milliseconds from now.
+        /// When to reconnect, in milliseconds from now.
         reconnect_after_ms: u64,
     },
-    /// Are you there?
+    /// Requests a pong.
     Ping,
-    /// A type that this client does not know; to be ignored.
+    /// A type that this client does not know. Ignore it.
     #[serde(other, skip_serializing)]
     Unknown,
 }
 
-/// What a client must keep to, as the welcome says it.
+/// Limits for the client, as the `welcome` frame states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Longest text, in bytes of UTF-8.
+    /// Maximum length of a text, in bytes of UTF-8.
     pub text_bytes: usize,
-    /// Most rooms on one socket.
+    /// Maximum number of rooms per socket.
     pub rooms: usize,
 }
 
-/// A frame that no version of this protocol sends.
+/// The text is not a frame of this protocol.
 #[derive(Debug, thiserror::Error)]
 #[error("not a server frame: {0}")]
 pub struct DecodeError(#[from] serde_json::Error);
 
 impl Event {
-    /// Writes the frame.
+    /// Encodes the frame.
     #[must_use]
     pub fn encode(&self) -> String {
-        // Strings, numbers and vectors of them always serialise; `Unknown` is never made for sending.
+        // Cannot fail: strings, numbers and vectors always serialise, and `Unknown` is never sent.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads a frame, as a client does.
+    /// Decodes a frame, as a client does. An unknown type decodes to [`Event::Unknown`].
     ///
     /// # Errors
-    /// Where the text is no JSON object with the fields of its type. An unknown type is [`Event::Unknown`], no error.
+    /// [`DecodeError`] if the text is not a JSON object with the fields of its type.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
         Ok(serde_json::from_str(text)?)
     }

@@ -1,4 +1,4 @@
-//! Messages: what a person writes, and what a room's log holds.
+//! Messages as users send them, and as a room's log contains them.
 
 use std::{fmt, str::FromStr};
 
@@ -59,13 +59,14 @@ impl<'de> Deserialize<'de> for MessageText {
     }
 }
 
-/// The client's own id of a message: 1 to 64 of `[A-Za-z0-9_-]`, scoped to room and user, the same at every retry.
+/// The id that a client chooses for a message: 1 to 64 characters of `[A-Za-z0-9_-]`. Scoped to room and user; the same for
+/// every retry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct MessageId(Box<str>);
 
 impl MessageId {
-    /// Longest id, in bytes.
+    /// Maximum length, in bytes.
     pub const MAX_BYTES: usize = 64;
 
     /// The id as text.
@@ -75,7 +76,7 @@ impl MessageId {
     }
 }
 
-/// The text is no message id.
+/// The text is not a message id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message id is 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")]
 pub struct InvalidId;
@@ -106,36 +107,36 @@ impl<'de> Deserialize<'de> for MessageId {
     }
 }
 
-/// A message on its way to the log: everything but its place and time.
+/// A message that is to be appended: without position and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// The client's id; with the user it makes a retry recognisable.
+    /// The id that the client chose. Together with the user it identifies a retry.
     pub id: MessageId,
-    /// Who writes, as the session says.
+    /// The author: the user of the session.
     pub user: UserName,
-    /// What is written.
+    /// The text.
     pub text: MessageText,
 }
 
 /// A message in a room's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Its place.
+    /// Its position.
     pub pos: Position,
-    /// The writer's id for it.
+    /// The id that its author chose.
     pub id: MessageId,
-    /// Who wrote it.
+    /// The author.
     pub user: UserName,
-    /// What was written.
+    /// The text.
     pub text: MessageText,
-    /// When the log took it, by the clock of the log's keeper.
+    /// When it was appended, by the clock of the store (Redis, or this process).
     pub at: Millis,
 }
 
-/// A message with its link to the one before: what makes continuity provable.
+/// A message and the position before it, which makes continuity provable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The position that the log's head had before this entry; [`Position::ORIGIN`] in an empty log.
+    /// Head of the log before this entry; [`Position::ORIGIN`] if the log was empty.
     pub prev: Position,
     /// The message.
     pub message: Message,

@@ -1,4 +1,4 @@
-//! User names: which are allowed, and when two look the same.
+//! User names: which are valid, and which look alike.
 
 use std::{
     fmt,
@@ -11,20 +11,20 @@ use precis_profiles::UsernameCasePreserved;
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_security::{MixedScript, confusable_detection::skeleton};
 
-/// A name that people can hold: RFC 8265 `UsernameCasePreserved`, 1 to 32 characters, of one script, not reserved.
-/// Kept in the enforced form, so that equal names are equal bytes. Cheap to clone.
+/// A user name: RFC 8265 `UsernameCasePreserved`, 1 to 32 characters, of one script, not reserved. Stored in the enforced
+/// form, so equal names are equal bytes. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UserName(Arc<str>);
 
-/// Names that would let a person pass for the service, by their looks: whatever looks like one of them is reserved too.
+/// Skeletons of the names with which a user could pose as the service. A name with the same skeleton is reserved too.
 static RESERVED: LazyLock<[String; 9]> = LazyLock::new(|| {
     ["admin", "administrator", "moderator", "operator", "root", "server", "support", "system", "trunkline"]
-        .map(looks_of)
+        .map(folded_skeleton)
 });
 
 impl UserName {
-    /// Longest name, in characters.
+    /// Maximum length, in characters.
     pub const MAX_CHARS: usize = 32;
 
     /// The name as text.
@@ -33,37 +33,37 @@ impl UserName {
         &self.0
     }
 
-    /// What the name looks like: two names with equal skeletons can be taken for each other, so only one of them
-    /// may be held at a time. Case-mapped skeleton of UTS 39 section 4; not for showing.
+    /// The case-folded skeleton of the name (UTS 39 section 4). Two names with equal skeletons look alike, so only one of them
+    /// may be in use at a time. Not for display.
     #[must_use]
     pub fn skeleton(&self) -> String {
-        looks_of(&self.0)
+        folded_skeleton(&self.0)
     }
 }
 
-fn looks_of(name: &str) -> String {
+fn folded_skeleton(name: &str) -> String {
     skeleton(&name.to_lowercase()).collect::<String>().to_lowercase()
 }
 
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// Nothing was given.
+    /// The name is empty.
     #[error("a name is needed")]
     Empty,
-    /// Over [`UserName::MAX_CHARS`].
+    /// Longer than [`UserName::MAX_CHARS`].
     #[error("a name has at most 32 characters")]
     TooLong,
     /// A character other than letters, digits and `.`, `_`, `-`, `'`.
     #[error("a name is made of letters, digits and . _ - ' without spaces")]
     Characters,
-    /// No letter and no digit in it.
+    /// Contains neither a letter nor a digit.
     #[error("a name needs a letter or a digit")]
     NoLetter,
-    /// Letters of several scripts, which could imitate another name.
+    /// Letters of several scripts, which can imitate another name.
     #[error("the letters of a name belong to one script")]
     MixedScripts,
-    /// A name of the service's own, or one that looks like it.
+    /// Reserved for the service, or looks like a reserved name.
     #[error("this name is reserved")]
     Reserved,
 }
@@ -76,7 +76,8 @@ impl FromStr for UserName {
         if text.is_empty() {
             return Err(InvalidName::Empty);
         }
-        // Judged before the profile runs, so that a huge input costs nothing; normalising can only shorten below.
+        // Checked before the profile runs, so that a huge input costs nothing. Normalisation shortens no longer input to the
+        // maximum.
         if text.chars().nth(4 * Self::MAX_CHARS).is_some() {
             return Err(InvalidName::TooLong);
         }
@@ -84,13 +85,13 @@ impl FromStr for UserName {
         if name.chars().count() > Self::MAX_CHARS {
             Err(InvalidName::TooLong)
         } else if name.chars().any(|c| c.is_ascii_punctuation() && !"._-'".contains(c)) {
-            // RFC 8265 lets all visible ASCII pass; what could be taken for markup or an address is not wanted in names.
+            // RFC 8265 permits all visible ASCII. Characters of markup and of addresses are excluded here.
             Err(InvalidName::Characters)
         } else if !name.chars().any(char::is_alphanumeric) {
             Err(InvalidName::NoLetter)
         } else if !name.as_ref().is_single_script() {
             Err(InvalidName::MixedScripts)
-        } else if RESERVED.contains(&looks_of(&name)) {
+        } else if RESERVED.contains(&folded_skeleton(&name)) {
             Err(InvalidName::Reserved)
         } else {
             Ok(Self(name.into()))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Room(Arc<str>);
 
 impl Room {
-    /// Longest name, in bytes.
+    /// Maximum length, in bytes.
     pub const MAX_BYTES: usize = 64;
 
     /// The name as text.
@@ -20,7 +20,7 @@ impl Room {
     }
 }
 
-/// The text is no room name.
+/// The text is not a room name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a room name is 1 to 64 characters of a-z, 0-9, '.', '_' and '-', and starts with a letter or digit")]
 pub struct InvalidRoom;

@@ -17,7 +17,7 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisBus, RedisConfig,
+    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, mutant,
 };
 use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
@@ -79,7 +79,7 @@ async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(),
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
             let sessions = RedisSessions::in_redis(url.reveal(), &settings.redis_prefix, config.lifetimes)?;
-            serve(RedisBus::new(redis)?, sessions, config, settings, public, admin).await
+            serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
             tracing::info!(

@@ -1,59 +1,71 @@
-//! What a place that keeps sessions must be able to do.
+//! What a database must provide to store sessions.
 
 use std::{future::Future, time::Duration};
 
 use trunkline_domain::UserName;
 
-use crate::{Digest, Endings, KeyChange, Salt, SessionError, Sid};
+use crate::{KeyChange, SecretDigest, SecretSalt, SessionError, SessionEvents, Sid};
 
-/// A place that keeps sessions: each operation in one step, whoever else is at it, by one clock.
+/// A database that stores sessions. Implement it, and [`BackendSessions`](crate::BackendSessions) makes a session store
+/// of it; [`Keyring`](crate::Keyring) decides which keys are valid.
 ///
-/// Implement it for another database, and [`Store`](crate::Store) makes it a session store; [`Keyring`](crate::Keyring)
-/// decides about keys. Expiry is the backend's duty: what is past [`Lifetimes`](crate::Lifetimes) is not there. Every
-/// operation ends in bounded time; every error is [`SessionError::Unavailable`].
-pub trait Backend: Clone + Send + Sync + 'static {
-    /// Makes a session without a key, and claims its user's name ([`Sid::name_tag`]) for it, both for
-    /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM). False, and nothing is made, where the name is held.
+/// - Each operation is atomic, on all instances together.
+/// - One clock decides about expiry: a session past its [`Lifetimes`](crate::Lifetimes) does not exist.
+/// - Every operation ends in bounded time, and every error is [`SessionError::Unavailable`].
+pub trait SessionBackend: Clone + Send + Sync + 'static {
+    /// Creates a session without a key and claims its user's name ([`Sid::name_tag`]) for it. Both expire after
+    /// [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT). Returns false and creates nothing if another
+    /// session holds the name.
     fn claim(&self, sid: Sid, user: &UserName) -> impl Future<Output = Result<bool, SessionError>> + Send;
 
-    /// Gives a session without a key its first one, and a life of [`Lifetimes::idle`](crate::Lifetimes::idle), but at
-    /// most [`Lifetimes::UNCONFIRMED`](crate::Lifetimes::UNCONFIRMED). False if it is gone or has a key.
-    fn issue(&self, sid: Sid, key: Digest, state: &str) -> impl Future<Output = Result<bool, SessionError>> + Send;
+    /// Gives a session its first key. It expires after [`Lifetimes::idle`](crate::Lifetimes::idle), or
+    /// [`Lifetimes::FIRST_USE_TIMEOUT`](crate::Lifetimes::FIRST_USE_TIMEOUT) if that is shorter. Returns false if the
+    /// session is gone or has a key.
+    fn issue(
+        &self,
+        sid: Sid,
+        key: SecretDigest,
+        state: &str,
+    ) -> impl Future<Output = Result<bool, SessionError>> + Send;
 
-    /// Looks a session up by a good key, and extends its life as [`touch`](Self::touch) does, with the same
-    /// restriction.
-    fn find(&self, sid: Sid, key: Digest) -> impl Future<Output = Result<Option<Found>, SessionError>> + Send;
+    /// Looks up a session by a valid key and extends it as [`touch`](Self::touch) does, with the same restriction.
+    fn find(
+        &self,
+        sid: Sid,
+        key: SecretDigest,
+    ) -> impl Future<Output = Result<Option<SessionRecord>, SessionError>> + Send;
 
-    /// Replaces the state, extends the life and changes the keys of a session: the salts that lead from the key
-    /// presented to the one that its bearer gets. `None`, and nothing is done, if the session is gone or the key not
-    /// good.
+    /// Replaces the state of a session, extends it and changes its keys. Returns the salts that derive the key for the
+    /// cookie from the presented key, in this order. Returns `None` and does nothing if the session is gone or the
+    /// key is not valid.
     fn change(
         &self,
         sid: Sid,
-        key: Digest,
+        key: SecretDigest,
         change: KeyChange,
         state: &str,
-    ) -> impl Future<Output = Result<Option<Vec<Salt>>, SessionError>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<SecretSalt>>, SessionError>> + Send;
 
-    /// Extends the life of a session and of its claim: what is left of its absolute limit. `None` if it is gone. Works
-    /// as long as the backend can read; where it cannot write, nothing is extended.
+    /// Extends a session and its claim. Returns the time left until the absolute limit, or `None` if the session is
+    /// gone. Works as long as the database can be read; while it cannot be written, nothing is extended.
     fn touch(&self, sid: Sid) -> impl Future<Output = Result<Option<Duration>, SessionError>> + Send;
 
-    /// Ends a session, frees its name, and tells everybody if it was there.
+    /// Ends a session, frees its name and, if it existed, sends [`SessionEvent::Ended`](crate::SessionEvent::Ended) to
+    /// all instances.
     fn end(&self, sid: Sid) -> impl Future<Output = Result<(), SessionError>> + Send;
 
-    /// A receiver of the endings from now on.
-    fn endings(&self) -> Endings;
+    /// A receiver of the events from now on.
+    fn events(&self) -> SessionEvents;
 
-    /// Whether the backend answers.
+    /// Returns `Ok` if the database answers.
     fn health(&self) -> impl Future<Output = Result<(), SessionError>> + Send;
 }
 
-/// A session that was looked up.
+/// A session as [`SessionBackend::find`] returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Whose it is.
+pub struct SessionRecord {
+    /// The logged-in user.
     pub user: UserName,
-    /// As last given to [`Backend::issue`] or [`Backend::change`].
+    /// The state last given to [`SessionBackend::issue`] or [`SessionBackend::change`].
     pub state: String,
 }

@@ -1,4 +1,4 @@
-//! The session cookie.
+//! The session cookie and its signature.
 
 use std::fmt;
 
@@ -13,27 +13,29 @@ use actix_web::{
 
 use crate::{InvalidSettings, Lifetimes, Sessions};
 
-/// What session cookies are signed with. The same on all instances.
+/// The keys that sign session cookies. Must be the same on all instances.
 ///
-/// To replace a secret without logging anybody out: start all instances with the new one after the old one, so that all
-/// of them accept it; then with the new one first; and after [`Lifetimes::max`] without the old one.
+/// To replace a secret without ending sessions, restart all instances three times: with the new secret after the old
+/// one, so that all of them accept it; with the new one first, so that it signs; and, [`Lifetimes::max`] later, without
+/// the old one.
 #[derive(Clone)]
 pub struct SecretKeys {
-    /// Signs; the only one that actix-session's middleware knows.
+    /// Signs cookies. actix-session's middleware knows only this one.
     signing: Key,
-    /// Accepted by [`resign`](SecretKeys::resign).
+    /// Accepted by [`sign_again`](SecretKeys::sign_again).
     others: Vec<Key>,
 }
 
 impl SecretKeys {
-    /// Fewest bytes of a secret.
+    /// Minimum length of a secret, in bytes.
     pub const MIN_BYTES: usize = 64;
 
-    /// Derives the keys from secrets, of which the first signs. The others are accepted where [`resign`](Self::resign)
-    /// is called.
+    /// Derives the keys from secrets. The first one signs; the others are accepted where
+    /// [`sign_again`](Self::sign_again) is called.
     ///
     /// # Errors
-    /// [`ShortSecret`](InvalidSettings::ShortSecret), [`NoSecret`](InvalidSettings::NoSecret).
+    /// - [`ShortSecret`](InvalidSettings::ShortSecret) if a secret is shorter than [`MIN_BYTES`](Self::MIN_BYTES).
+    /// - [`NoSecret`](InvalidSettings::NoSecret) if there is none.
     pub fn new<T: AsRef<[u8]>>(secrets: impl IntoIterator<Item = T>) -> Result<Self, InvalidSettings> {
         let mut keys = Vec::new();
         for secret in secrets {
@@ -47,36 +49,40 @@ impl SecretKeys {
         Ok(Self { signing: keys.next().ok_or(InvalidSettings::NoSecret)?, others: keys.collect() })
     }
 
-    /// A random one: for a process that runs alone, whose sessions end with it.
+    /// A random key, for a process that runs alone and whose sessions end with it.
     #[must_use]
     pub fn random() -> Self {
         Self { signing: Key::derive_from(&rand::random::<[u8; 64]>()), others: Vec::new() }
     }
 
-    /// Signs the cookie of this name in a request's headers with the first key, where another of the keys signed it:
-    /// the session middleware, which knows one key only, then accepts it. Call it in front of that middleware for each
+    /// Signs the session cookie in a request's headers with the first key if another one of the keys has signed it, so
+    /// that the session middleware, which knows only the first key, accepts it. Call it before that middleware for each
     /// request. The browser gets the new signature with the next `Set-Cookie`.
     ///
-    /// Nothing changes where the first key signed it, where none did, and where there are several cookies of the name.
-    pub fn resign(&self, headers: &mut HeaderMap, name: &str) {
+    /// Changes nothing if the first key or none of the keys has signed the cookie, or if several cookies have its
+    /// name.
+    pub fn sign_again(&self, headers: &mut HeaderMap, name: &str) {
         if self.others.is_empty() {
             return;
         }
-        let named = |pair: &str| pair.split('=').next().is_some_and(|key| key.trim() == name);
-        let lines = headers.get_all(COOKIE).filter_map(|line| line.to_str().ok());
-        let mut pairs: Vec<&str> = lines.flat_map(|line| line.split(';').map(str::trim)).collect();
-        let mut ours = pairs.iter_mut().filter(|pair| named(pair));
-        let (Some(ours), None) = (ours.next(), ours.next()) else { return };
-        let Some(signed) = self.signed_anew(ours, name) else { return };
-        *ours = &signed;
-        let line = pairs.join("; ");
-        if let Ok(line) = HeaderValue::from_str(&line) {
+        // As bytes: other cookies of the host may be in any encoding.
+        let is_session = |pair: &&mut &[u8]| {
+            pair.split(|b| *b == b'=').next().is_some_and(|key| key.trim_ascii() == name.as_bytes())
+        };
+        let lines = headers.get_all(COOKIE).map(HeaderValue::as_bytes);
+        let mut pairs: Vec<&[u8]> = lines.flat_map(|line| line.split(|b| *b == b';').map(<[u8]>::trim_ascii)).collect();
+        let mut session = pairs.iter_mut().filter(is_session);
+        let (Some(session), None) = (session.next(), session.next()) else { return };
+        let signed = str::from_utf8(session).ok().and_then(|pair| self.with_first_signature(pair, name));
+        let Some(signed) = signed else { return };
+        *session = signed.as_bytes();
+        if let Ok(line) = HeaderValue::from_bytes(&pairs.join(&b"; "[..])) {
             headers.insert(COOKIE, line);
         }
     }
 
-    /// `name=value` with the first key's signature in place of that of another.
-    fn signed_anew(&self, pair: &str, name: &str) -> Option<String> {
+    /// `name=value` with the first key's signature in place of another key's.
+    fn with_first_signature(&self, pair: &str, name: &str) -> Option<String> {
         let mut received = CookieJar::new();
         received.add_original(Cookie::parse_encoded(pair).ok()?.into_owned());
         if received.signed(&self.signing).get(name).is_some() {
@@ -95,12 +101,13 @@ impl fmt::Debug for SecretKeys {
     }
 }
 
-/// How the session cookie looks. Besides: HttpOnly, SameSite=Lax, Path=/, no Domain (so that no other host gets it).
+/// Settings of the session cookie. It is always HttpOnly and SameSite=Lax with Path=/ and without a Domain, so browsers
+/// send it to no other host.
 #[derive(Clone, Debug)]
 pub struct CookieSettings {
-    /// Its name: `jsessionid` unless set, on which many routers key their affinity.
+    /// The name, by default `jsessionid`, which many load balancers use for session affinity.
     pub name: String,
-    /// Whether browsers send it over https only: true where the public origin is https.
+    /// The Secure attribute: browsers send the cookie over https only. True if the public origin is https.
     pub secure: bool,
 }
 
@@ -112,12 +119,12 @@ impl Default for CookieSettings {
 
 /// actix-session's middleware over `sessions`.
 ///
-/// The browser keeps the cookie for [`Lifetimes::max`] (Max-Age), so that a closed browser comes back as the same
-/// person, and a tab whose socket keeps the session alive does not lose the cookie meanwhile; when a session ends is
-/// for the store to say. The cookie is signed, not encrypted: it holds nothing to hide from its owner.
+/// The cookie's Max-Age is [`Lifetimes::max`]: a session outlasts a restart of the browser, and a tab whose socket keeps
+/// the session alive does not lose the cookie. The store decides when the session ends. The cookie is signed, not
+/// encrypted: it contains nothing to hide from its owner.
 ///
 /// # Errors
-/// [`CookieName`](InvalidSettings::CookieName).
+/// [`CookieName`](InvalidSettings::CookieName) if the name is not a token.
 pub fn middleware<S: Sessions>(
     sessions: S,
     keys: &SecretKeys,

@@ -1,47 +1,47 @@
-//! What can go wrong, by what the caller can do about it.
+//! Errors, by what the caller can do about them.
 
 use std::error::Error;
 
 /// A failed operation on sessions.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// Another live session holds this name, or one that looks like it: choose another (409).
-    #[error("the name is held by another session")]
+    /// Another session holds this name or one that looks like it. Choose another name (409).
+    #[error("another session holds the name")]
     Taken,
-    /// The session is gone for certain: log in again (401).
+    /// The session does not exist any more. Log in again (401).
     #[error("the session has ended")]
     Ended,
-    /// The store cannot be reached, did not answer in time or refused; nobody's session has changed for that, but a
-    /// write was perhaps made. Try again later (503). The source is for the log, holds no secret, and is not for
-    /// clients.
+    /// The store cannot be reached, did not answer in time or refused. A write may have been applied. Try again later
+    /// (503). The source is meant for logs, not for clients, and contains no secret.
     #[error("the session store is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl SessionError {
-    /// [`Unavailable`](Self::Unavailable), because of `source`.
+    /// [`Unavailable`](Self::Unavailable) with `source` as its cause.
     pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(source.into())
     }
 }
 
-/// A setting that cannot work. Only at start, hence not part of [`SessionError`].
+/// A setting that cannot work. Occurs only at start.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// No Redis URL, or one that needs what was not compiled in (TLS). The message never repeats it: it may hold a
-    /// password.
+    /// Not a Redis URL, or one that needs TLS, which is not compiled in. The message does not repeat the URL, which
+    /// may contain a password.
     #[error("not a usable Redis URL: {0}")]
     Url(String),
-    /// Letters, digits, `:`, `_`, `-` and `.` only; above all no braces, which Redis Cluster takes for a hash tag.
-    #[error("a key prefix is made of letters, digits, ':', '_', '-' and '.'")]
+    /// The key prefix is empty or contains other characters than letters, digits, `:`, `_`, `-` and `.`. Braces would
+    /// be a hash tag in Redis Cluster.
+    #[error("a key prefix consists of letters, digits, ':', '_', '-' and '.'")]
     Prefix,
-    /// Fewer than [`SecretKeys::MIN_BYTES`](crate::SecretKeys::MIN_BYTES) bytes.
-    #[error("a secret for signing cookies needs at least 64 bytes, this one has {0}")]
+    /// A secret with fewer than [`SecretKeys::MIN_BYTES`](crate::SecretKeys::MIN_BYTES) bytes.
+    #[error("a secret for signing cookies needs at least 64 bytes; this one has {0}")]
     ShortSecret(usize),
-    /// No secret at all.
-    #[error("a secret for signing cookies is needed")]
+    /// The list of secrets is empty.
+    #[error("at least one secret for signing cookies is required")]
     NoSecret,
-    /// RFC 6265 section 4.1.1: a cookie name is an RFC 2616 token.
-    #[error("a cookie name is made of letters, digits and !#$%&'*+-.^_`|~")]
+    /// Not a token of RFC 2616, which RFC 6265 section 4.1.1 requires of a cookie name.
+    #[error("a cookie name consists of letters, digits and !#$%&'*+-.^_`|~")]
     CookieName,
 }

@@ -1,19 +1,17 @@
-//! Who is logged in.
+//! Login sessions that all instances of a gateway share.
 //!
-//! A login claims a name and starts a session; the browser gets a key for it in a signed cookie, and every page load
-//! replaces that key. Any instance knows the session, by the store that they share: [`RedisSessions`], or
-//! [`MemorySessions`] for a gateway that runs alone.
+//! A login claims a name and creates a session; the browser gets a key for it in a signed cookie, and every page load
+//! replaces the key. All instances use one session store: [`RedisSessions`], or [`MemorySessions`] for a gateway that
+//! runs alone.
 //!
-//! - A session has an identity ([`Sid`]) that lasts from login to its end and is no secret. Sockets hold on to it.
-//! - A cookie holds `<sid>.<secret>`, signed. Stores know only a digest of the secret: what is read from Redis makes no
-//!   cookie, even for somebody who has the signing key.
-//! - Keys [rotate] without logging anybody out: ten tabs restored at once, an answer lost with the gateway that
-//!   was to give
-//!   it, a reload in the middle of it all.
-//! - Nobody can take a name that looks like one in use.
-//! - A session ends by logout or revocation ([`Sessions::end`], heard on every instance through [`Sessions::endings`]),
-//!   by
-//!   [idling](Lifetimes::idle), or at its [absolute limit](Lifetimes::max).
+//! - A session has an id ([`Sid`]) that stays the same until it ends and is not secret. Sockets refer to it.
+//! - The cookie contains `<sid>.<secret>`, signed. Stores keep only a digest of the secret, so a copy of Redis's data
+//!   yields no valid cookie, even with the signing key.
+//! - Keys [rotate] without ending sessions: ten tabs restored at once, a response that is lost with its gateway and a
+//!   reload at any moment all stay logged in ([`Keyring`]).
+//! - While a session lives, no other one can claim its name or a name that looks like it.
+//! - A session ends by logout or revocation ([`Sessions::end`], which notifies all instances through
+//!   [`Sessions::events`]), after [`Lifetimes::idle`] without use, or at its absolute limit [`Lifetimes::max`].
 //!
 //! ```
 //! use actix_session::Session;
@@ -24,7 +22,7 @@
 //!     rotate(&session);
 //!     match principal(&session) {
 //!         Some(principal) => HttpResponse::Ok().body(format!("hello {}", principal.user)),
-//!         None => HttpResponse::Ok().body("who are you?"),
+//!         None => HttpResponse::Unauthorized().body("please log in"),
 //!     }
 //! }
 //!
@@ -41,31 +39,37 @@
 //! # }
 //! ```
 
+mod attempt;
 mod backend;
+mod backend_sessions;
 mod cookie;
-mod endings;
 mod error;
+mod events;
+mod failure;
+mod hex;
 mod keyring;
 mod lifetimes;
 mod login;
-mod marks;
 mod memory;
-mod observe;
 mod redis;
+mod secret;
 mod sessions;
 mod sid;
-mod store;
+mod state;
 
-pub use backend::{Backend, Found};
+pub use attempt::LoginAttempt;
+pub use backend::{SessionBackend, SessionRecord};
+pub use backend_sessions::BackendSessions;
 pub use cookie::{CookieSettings, SecretKeys, middleware};
-pub use endings::{Ending, Endings};
 pub use error::{InvalidSettings, SessionError};
+pub use events::{SessionEvent, SessionEvents};
+pub use failure::{SessionFailure, with_failure};
+pub use hex::InvalidHex;
 pub use keyring::{KeyChange, Keyring};
 pub use lifetimes::Lifetimes;
 pub use login::{login, logout, principal, rotate, touch_cookie};
-pub use memory::{Memory, MemorySessions};
-pub use observe::{Failure, observed};
-pub use redis::{Redis, RedisSessions};
+pub use memory::{MemoryBackend, MemorySessions};
+pub use redis::{RedisBackend, RedisSessions};
+pub use secret::{SecretDigest, SecretSalt};
 pub use sessions::{Principal, Sessions};
-pub use sid::{Attempt, Digest, InvalidHex, InvalidSid, Salt, Sid};
-pub use store::Store;
+pub use sid::{InvalidSid, Sid};

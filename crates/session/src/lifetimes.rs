@@ -1,37 +1,37 @@
-//! How long things last.
+//! Session and key lifetimes.
 
 use std::time::Duration;
 
-/// How long sessions and keys last. The same on all instances.
+/// Lifetimes of sessions and keys. Must be the same on all instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// A session ends after this time without use. Every request with a good
-    /// key is use, and so is a [`touch`](crate::Sessions::touch), by which sockets keep their session alive.
+    /// Time without use after which a session ends. Every request with a valid key is use, and so is
+    /// [`touch`](crate::Sessions::touch), with which sockets keep their session alive.
     pub idle: Duration,
-    /// A session ends this long after login, used or not.
+    /// Absolute limit: time after login at which a session ends, used or not.
     pub max: Duration,
-    /// How long a superseded key stays good after a newer one was presented: longer than any request or answer is on
-    /// its way.
+    /// How long a superseded key stays valid after a newer one was presented. Must be longer than any request or
+    /// response is on its way.
     pub grace: Duration,
 }
 
 impl Lifetimes {
-    /// Between the claim of a name and the answer to the login that carries the first key. A login that fails in
-    /// between frees the name after this time.
-    pub const CLAIM: Duration = Duration::from_secs(30);
+    /// Maximum time between the claim of a name and its first key. A login that fails in between blocks the name for
+    /// this long.
+    pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Until a first key must have been presented, if [`idle`](Self::idle) is longer. If the answer to a login gets
-    /// lost, nobody holds its key, and the name is free again after this time.
-    pub const UNCONFIRMED: Duration = Duration::from_secs(5 * 60);
+    /// Maximum time until the first key is presented, if [`idle`](Self::idle) is longer. If the response to a login is
+    /// lost, no client holds its key, and the name is free again after this time.
+    pub const FIRST_USE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-    /// How long a session lasts that nobody has used yet.
-    pub(crate) fn unconfirmed(&self) -> Duration {
-        self.idle.min(self.max).min(Self::UNCONFIRMED)
+    /// Lifetime of a session whose first key has not been presented.
+    pub(crate) fn before_first_use(&self) -> Duration {
+        self.idle.min(self.max).min(Self::FIRST_USE_TIMEOUT)
     }
 }
 
 impl Default for Lifetimes {
-    /// 30 minutes, 8 hours, 10 seconds.
+    /// Idle 30 minutes, absolute limit 8 hours, grace 10 seconds.
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(30 * 60),

@@ -1,68 +1,67 @@
-//! What handlers do with a session.
+//! What request handlers do with a session.
 
 use actix_session::Session;
 use serde::Serialize;
 use trunkline_domain::UserName;
 
 use crate::{
-    Attempt, Principal, SessionError, Sessions,
-    marks::{MARK, Mark, SID, USER},
+    LoginAttempt, Principal, SessionError, Sessions,
+    state::{KEY_REQUEST, KeyRequest, SID, USER},
 };
 
-/// Who is logged in. Read it before a socket is answered with 101: afterwards there is no session.
+/// The logged-in user of a request, or `None`. Call it before a WebSocket handshake is answered with 101: afterwards
+/// the request has no session.
 #[must_use]
 pub fn principal(session: &Session) -> Option<Principal> {
     Some(Principal { sid: session.get(SID).ok()??, user: session.get(USER).ok()?? })
 }
 
-/// Logs `user` in. The answer to this request brings a key that nobody had before (against session fixation), all
-/// earlier ones are void.
+/// Logs `user` in. The response to this request carries a new key, and all earlier keys become invalid. This prevents
+/// session fixation.
 ///
-/// Whoever is logged in under this very name keeps the session and its sockets. Whoever is logged in as somebody else
-/// changes over: the old session ends with its sockets as soon as it is certain that the new name can be had; if it
-/// cannot, the old one goes on.
-///
-/// A request that repeats an `attempt` whose answer never came back, so that it brings no key, is not kept out by the session
-/// that the first one began: that ends, and a new one begins.
+/// - A request that is already logged in as `user` keeps its session and its sockets.
+/// - A request that is logged in under another name changes over: the old session and its sockets end once the new
+///   name is claimed. If that fails, the old session goes on.
+/// - A request that repeats an `attempt` and carries no key replaces the session that the first request created.
 ///
 /// # Errors
-/// [`Taken`](SessionError::Taken): another live session holds the name or one that looks like it.
-/// [`Unavailable`](SessionError::Unavailable): try again; a name that was claimed by then is free again after
-/// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM).
+/// - [`Taken`](SessionError::Taken) if another session holds the name or one that looks like it: choose another name.
+/// - [`Unavailable`](SessionError::Unavailable): try again. A name that was claimed is free after
+///   [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT).
 pub async fn login(
     session: &Session,
     sessions: &impl Sessions,
     user: &UserName,
-    attempt: Option<Attempt>,
+    attempt: Option<LoginAttempt>,
 ) -> Result<Principal, SessionError> {
-    let held = principal(session);
-    if let Some(held) = &held {
-        if held.user == *user {
-            if sessions.touch(&held.sid).await?.is_some() {
-                put(session, MARK, Mark::Renew)?;
-                return Ok(held.clone());
+    let current = principal(session);
+    if let Some(current) = &current {
+        if current.user == *user {
+            if sessions.touch(&current.sid).await?.is_some() {
+                insert(session, KEY_REQUEST, KeyRequest::Renew)?;
+                return Ok(current.clone());
             }
-        } else if held.user.skeleton() == user.skeleton() {
-            // From `ann` to `Ann`: one claim, so the old session has to give it up first.
-            sessions.end(&held.sid).await?;
+        } else if current.user.skeleton() == user.skeleton() {
+            // From `ann` to `Ann`: both need the same claim, so the old session releases it first.
+            sessions.end(&current.sid).await?;
         }
     }
     let sid = sessions.claim(user, attempt).await?;
-    if let Some(held) = held {
-        sessions.end(&held.sid).await?;
-        // The middleware then deletes what belongs to the old key and saves the rest as new.
+    if let Some(current) = current {
+        sessions.end(&current.sid).await?;
+        // Makes the middleware delete the old key's session and save this state as a new one.
         session.renew();
     }
     session.clear();
-    put(session, SID, sid)?;
-    put(session, USER, user)?;
+    insert(session, SID, sid)?;
+    insert(session, USER, user)?;
     Ok(Principal { sid, user: user.clone() })
 }
 
-/// Ends the session, with all its sockets on all instances, and removes the cookie. Nothing happens without a session.
+/// Ends the session with its sockets on all instances, and removes the cookie. Does nothing without a session.
 ///
 /// # Errors
-/// [`Unavailable`](SessionError::Unavailable): the session goes on, as far as is known; try again.
+/// [`Unavailable`](SessionError::Unavailable): the session may go on; try again.
 pub async fn logout(session: &Session, sessions: &impl Sessions) -> Result<(), SessionError> {
     if let Some(principal) = principal(session) {
         sessions.end(&principal.sid).await?;
@@ -71,31 +70,33 @@ pub async fn logout(session: &Session, sessions: &impl Sessions) -> Result<(), S
     Ok(())
 }
 
-/// Gives the answer to this request a new key: for page loads. The key presented stays good until the new one was
-/// presented, and [`Lifetimes::grace`](crate::Lifetimes::grace) longer; whoever presents it meanwhile gets the same new
-/// one. Sockets do not notice.
+/// Sends a new key with the response to this request. Meant for page loads. Does nothing without a session.
 ///
-/// Where the store cannot do it, the page is served under the old key, and other changes of the state in the same
-/// request are lost: do not combine them. Nothing happens without a session.
+/// The presented key stays valid until the new one is presented, and [`Lifetimes::grace`](crate::Lifetimes::grace)
+/// longer; meanwhile its bearers get the same new key. Sockets are not affected.
+///
+/// If the store cannot rotate the key, the page is served with the old one, and other changes of the state in the same
+/// request are lost. Do not combine them.
 pub fn rotate(session: &Session) {
-    mark(session, Mark::Rotate);
+    request_key(session, KeyRequest::Rotate);
 }
 
-/// Sets the cookie again, so that the browser keeps it for another full time: for `GET /session`. The key
-/// does not change, but whoever presents a superseded one gets the newest. Otherwise as [`rotate`].
+/// Sends the cookie again, so that the browser keeps it for another full Max-Age. Meant for `GET /session`.
+///
+/// The key does not change; the bearer of a superseded key gets the newest one. Otherwise the same as [`rotate`].
 pub fn touch_cookie(session: &Session) {
-    mark(session, Mark::Keep);
+    request_key(session, KeyRequest::Keep);
 }
 
-fn mark(session: &Session, mark: Mark) {
+fn request_key(session: &Session, request: KeyRequest) {
     if principal(session).is_some()
-        && let Err(error) = put(session, MARK, mark)
+        && let Err(error) = insert(session, KEY_REQUEST, request)
     {
-        tracing::error!(error = &error as &dyn std::error::Error, "session not marked");
+        tracing::error!(error = &error as &dyn std::error::Error, "session cookie not sent again");
     }
 }
 
-/// `Session::insert`; the other ways to change a session do not make the middleware store it.
-fn put(session: &Session, entry: &str, value: impl Serialize) -> Result<(), SessionError> {
+/// `Session::insert`. actix-session does not save the state after a change by other methods.
+fn insert(session: &Session, entry: &str, value: impl Serialize) -> Result<(), SessionError> {
     session.insert(entry, value).map_err(SessionError::unavailable)
 }

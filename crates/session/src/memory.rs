@@ -1,4 +1,4 @@
-//! Sessions in this process, for a gateway that runs alone.
+//! A session store in memory, for a gateway that runs alone.
 
 use std::{
     collections::HashMap,
@@ -10,140 +10,143 @@ use tokio::{sync::broadcast, time::Instant};
 use trunkline_domain::{Millis, UserName, millis};
 
 use crate::{
-    Backend, Digest, Ending, Endings, Found, KeyChange, Lifetimes, Salt, SessionError, Sid, Store, endings,
-    keyring::Keyring,
+    BackendSessions, KeyChange, Keyring, Lifetimes, SecretDigest, SecretSalt, SessionBackend, SessionError,
+    SessionEvent, SessionEvents, SessionRecord, Sid, events::EVENT_BUFFER,
 };
 
-/// Sessions in this process. They end with it.
-pub type MemorySessions = Store<Memory>;
+/// A session store in this process's memory. Its sessions end with the process.
+pub type MemorySessions = BackendSessions<MemoryBackend>;
 
 impl MemorySessions {
     /// An empty store.
     #[must_use]
     pub fn in_memory(lifetimes: Lifetimes) -> Self {
-        Self::new(Memory(Arc::new(Shared {
+        Self::new(MemoryBackend(Arc::new(MemoryState {
             lifetimes,
             started: Instant::now(),
-            records: Mutex::default(),
-            endings: broadcast::channel(endings::BACKLOG).0,
+            table: Mutex::default(),
+            events: broadcast::channel(EVENT_BUFFER).0,
         })))
     }
 }
 
-/// The backend of [`MemorySessions`]: at most [`Memory::CAPACITY`] sessions, beyond which logins are
-/// [`Unavailable`](SessionError::Unavailable).
+/// The backend of [`MemorySessions`]. It holds at most [`CAPACITY`](Self::CAPACITY) sessions; beyond that, logins fail
+/// with [`Unavailable`](SessionError::Unavailable).
 #[derive(Clone, Debug)]
-pub struct Memory(Arc<Shared>);
+pub struct MemoryBackend(Arc<MemoryState>);
 
-impl Memory {
-    /// How many sessions can live at a time; each takes about a kilobyte.
+impl MemoryBackend {
+    /// Maximum number of sessions. Each takes about 1 KiB.
     pub const CAPACITY: usize = 100_000;
 }
 
 #[derive(Debug)]
-struct Shared {
+struct MemoryState {
     lifetimes: Lifetimes,
     started: Instant,
-    records: Mutex<Records>,
-    endings: broadcast::Sender<Ending>,
+    table: Mutex<SessionTable>,
+    events: broadcast::Sender<SessionEvent>,
 }
 
 #[derive(Debug, Default)]
-struct Records {
-    sessions: HashMap<Sid, Record>,
-    /// By [`Sid::name_tag`]: who holds the name.
+struct SessionTable {
+    sessions: HashMap<Sid, SessionRow>,
+    /// The session that holds each name, by [`Sid::name_tag`].
     names: HashMap<String, Sid>,
-    /// At how many sessions the expired ones are swept out next.
+    /// Number of sessions at which expired ones are removed next.
     sweep_at: usize,
 }
 
 #[derive(Debug)]
-struct Record {
+struct SessionRow {
     user: UserName,
     created: Millis,
     expires: Millis,
-    /// None until the first key is issued.
+    /// `None` until the first key is issued.
     keys: Option<Keyring>,
     state: String,
 }
 
-impl Records {
-    /// A session that lives.
-    fn live(&mut self, sid: Sid, now: Millis) -> Option<&mut Record> {
-        self.sessions.get_mut(&sid).filter(|record| now < record.expires)
+impl SessionTable {
+    /// The session, unless it is gone or has expired.
+    fn live(&mut self, sid: Sid, now: Millis) -> Option<&mut SessionRow> {
+        self.sessions.get_mut(&sid).filter(|session| now < session.expires)
     }
 
-    fn remove(&mut self, sid: Sid) -> Option<Record> {
-        let record = self.sessions.remove(&sid)?;
+    fn remove(&mut self, sid: Sid) -> Option<SessionRow> {
+        let session = self.sessions.remove(&sid)?;
         if self.names.get(&sid.name_tag()) == Some(&sid) {
             self.names.remove(&sid.name_tag());
         }
-        Some(record)
+        Some(session)
     }
 
-    /// Forgets expired sessions, whenever their number has doubled since the last time.
+    /// Removes expired sessions whenever the number of sessions has doubled since the last time.
     fn sweep(&mut self, now: Millis) {
-        if self.sessions.len() >= self.sweep_at.clamp(64, Memory::CAPACITY) {
-            self.sessions.retain(|_, record| now < record.expires);
+        if self.sessions.len() >= self.sweep_at.clamp(64, MemoryBackend::CAPACITY) {
+            self.sessions.retain(|_, session| now < session.expires);
             self.names.retain(|_, sid| self.sessions.contains_key(sid));
             self.sweep_at = self.sessions.len() * 2;
         }
     }
 }
 
-impl Record {
+impl SessionRow {
     /// Counts as use.
     fn extend(&mut self, lifetimes: &Lifetimes, now: Millis) {
         self.expires = (now + millis(lifetimes.idle)).min(self.created + millis(lifetimes.max));
     }
 }
 
-impl Shared {
-    /// The records and the time.
-    fn lock(&self) -> (MutexGuard<'_, Records>, Millis) {
-        // No operation panics half-way, so what a panicking thread left is whole.
-        (self.records.lock().unwrap_or_else(PoisonError::into_inner), millis(self.started.elapsed()))
+impl MemoryState {
+    /// The table, and the time in ms since the store was created.
+    fn lock(&self) -> (MutexGuard<'_, SessionTable>, Millis) {
+        // No operation panics between two changes of the table, so a poisoned lock guards consistent data.
+        (self.table.lock().unwrap_or_else(PoisonError::into_inner), millis(self.started.elapsed()))
     }
 }
 
-impl Backend for Memory {
+impl SessionBackend for MemoryBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
-        let (mut records, now) = self.0.lock();
-        if let Some(holder) = records.names.get(&sid.name_tag()).copied() {
-            if records.live(holder, now).is_some() {
+        let (mut table, now) = self.0.lock();
+        if let Some(holder) = table.names.get(&sid.name_tag()).copied() {
+            if table.live(holder, now).is_some() {
                 return Ok(false);
             }
-            records.remove(holder);
+            table.remove(holder);
         }
-        records.sweep(now);
-        if records.sessions.len() >= Self::CAPACITY {
-            return Err(SessionError::unavailable("too many sessions"));
+        table.sweep(now);
+        if table.sessions.len() >= Self::CAPACITY {
+            return Err(SessionError::unavailable(format!(
+                "the store holds its maximum of {} sessions",
+                Self::CAPACITY
+            )));
         }
-        let expires = now + millis(Lifetimes::CLAIM);
-        let record = Record { user: user.clone(), created: now, expires, keys: None, state: String::new() };
-        records.sessions.insert(sid, record);
-        records.names.insert(sid.name_tag(), sid);
+        let expires = now + millis(Lifetimes::CLAIM_TIMEOUT);
+        let session = SessionRow { user: user.clone(), created: now, expires, keys: None, state: String::new() };
+        table.sessions.insert(sid, session);
+        table.names.insert(sid.name_tag(), sid);
         Ok(true)
     }
 
-    async fn issue(&self, sid: Sid, key: Digest, state: &str) -> Result<bool, SessionError> {
-        let (mut records, now) = self.0.lock();
-        let Some(record) = records.live(sid, now).filter(|record| record.keys.is_none()) else { return Ok(false) };
-        record.keys = Some(Keyring::new(key));
-        state.clone_into(&mut record.state);
-        record.expires = now + millis(self.0.lifetimes.unconfirmed());
+    async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
+        let (mut table, now) = self.0.lock();
+        let Some(session) = table.live(sid, now).filter(|session| session.keys.is_none()) else { return Ok(false) };
+        session.keys = Some(Keyring::new(key));
+        state.clone_into(&mut session.state);
+        session.expires = now + millis(self.0.lifetimes.before_first_use());
         Ok(true)
     }
 
-    async fn find(&self, sid: Sid, key: Digest) -> Result<Option<Found>, SessionError> {
-        let (mut records, now) = self.0.lock();
+    async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
+        let (mut table, now) = self.0.lock();
         let lifetimes = &self.0.lifetimes;
-        let found = records.live(sid, now).and_then(|record| {
-            if !record.keys.as_mut()?.present(key, now, millis(lifetimes.grace)) {
+        let found = table.live(sid, now).and_then(|session| {
+            if !session.keys.as_mut()?.present(key, now, millis(lifetimes.grace)) {
                 return None;
             }
-            record.extend(lifetimes, now);
-            Some(Found { user: record.user.clone(), state: record.state.clone() })
+            session.extend(lifetimes, now);
+            Some(SessionRecord { user: session.user.clone(), state: session.state.clone() })
         });
         Ok(found)
     }
@@ -151,39 +154,39 @@ impl Backend for Memory {
     async fn change(
         &self,
         sid: Sid,
-        key: Digest,
+        key: SecretDigest,
         change: KeyChange,
         state: &str,
-    ) -> Result<Option<Vec<Salt>>, SessionError> {
-        let (mut records, now) = self.0.lock();
+    ) -> Result<Option<Vec<SecretSalt>>, SessionError> {
+        let (mut table, now) = self.0.lock();
         let grace = millis(self.0.lifetimes.grace);
-        Ok(records.live(sid, now).and_then(|record| {
-            let salts = record.keys.as_mut()?.change(key, change, now, grace)?;
-            state.clone_into(&mut record.state);
-            record.extend(&self.0.lifetimes, now);
+        Ok(table.live(sid, now).and_then(|session| {
+            let salts = session.keys.as_mut()?.change(key, change, now, grace)?;
+            state.clone_into(&mut session.state);
+            session.extend(&self.0.lifetimes, now);
             Some(salts)
         }))
     }
 
     async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
-        let (mut records, now) = self.0.lock();
-        Ok(records.live(sid, now).map(|record| {
-            record.extend(&self.0.lifetimes, now);
-            Duration::from_millis((record.created + millis(self.0.lifetimes.max)).saturating_sub(now))
+        let (mut table, now) = self.0.lock();
+        Ok(table.live(sid, now).map(|session| {
+            session.extend(&self.0.lifetimes, now);
+            Duration::from_millis((session.created + millis(self.0.lifetimes.max)).saturating_sub(now))
         }))
     }
 
     async fn end(&self, sid: Sid) -> Result<(), SessionError> {
-        let (mut records, _) = self.0.lock();
-        if records.remove(sid).is_some() {
-            // Nobody listens: then nobody needs to know.
-            let _ = self.0.endings.send(Ending::Of(sid));
+        let (mut table, _) = self.0.lock();
+        if table.remove(sid).is_some() {
+            // An error means that there is no receiver.
+            let _ = self.0.events.send(SessionEvent::Ended(sid));
         }
         Ok(())
     }
 
-    fn endings(&self) -> Endings {
-        Endings::new(self.0.endings.subscribe())
+    fn events(&self) -> SessionEvents {
+        SessionEvents::new(self.0.events.subscribe())
     }
 
     async fn health(&self) -> Result<(), SessionError> {

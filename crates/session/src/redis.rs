@@ -1,13 +1,15 @@
-//! Sessions in Redis, which every instance knows.
+//! A session store in Redis, shared by all instances.
 //!
 //! A session is a hash `<prefix>:s:{<name tag>}:<id>` with the fields `user`, `created` (ms), `keys` (see
-//! `keyring.lua`) and `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that holds the sid.
-//! Both share a hash tag and an expiry, so that one script changes both, on Redis Cluster too. Redis's clock counts.
+//! `keyring.lua`) and `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that contains the
+//! [`Sid`]. Both have the same hash tag and expiry, so one script changes both, on Redis Cluster too. All times are
+//! Redis's own.
 //!
-//! Besides `EVALSHA`, `SCRIPT LOAD`, `PING` and what connecting takes, the user needs `GET`, `SET`, `DEL`, `HGET`,
-//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `TIME` and `UNWATCH`, on keys `<prefix>:s:*` and `<prefix>:n:*`, and
-//! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`.
+//! The Redis user needs `EVALSHA`, `SCRIPT LOAD`, `PING` and the commands of connecting; `GET`, `SET`, `DEL`, `HGET`,
+//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT` and `TIME` on the keys `<prefix>:s:*` and `<prefix>:n:*`; `PUBLISH` and
+//! `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0.
 
+mod connect;
 mod link;
 mod listener;
 
@@ -21,36 +23,44 @@ use ::redis::Script;
 use tokio::sync::broadcast;
 use trunkline_domain::{UserName, millis};
 
-use self::{link::Link, listener::Listener};
+use self::{link::RedisConnections, listener::EventListener};
 use crate::{
-    Backend, Digest, Ending, Endings, Found, InvalidSettings, KeyChange, Lifetimes, Salt, SessionError, Sid, Store,
-    endings,
+    BackendSessions, InvalidSettings, KeyChange, Lifetimes, SecretDigest, SecretSalt, SessionBackend, SessionError,
+    SessionEvent, SessionEvents, SessionRecord, Sid, events::EVENT_BUFFER,
 };
 
-/// Sessions in Redis 6.2 or later, or Valkey.
+/// Time limit of one Redis command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A session store in Redis 6.2 or later, or Valkey.
 ///
-/// Look-up and [`touch`](crate::Sessions::touch) share one connection; login, logout and rotation take one from a pool
-/// of eight, behind which they wait for a second at most. Every operation ends within three seconds. While Redis is
-/// away operations are [`Unavailable`](SessionError::Unavailable), and the first one after it is back connects again.
-pub type RedisSessions = Store<Redis>;
+/// Look-ups and [`touch`](crate::Sessions::touch) share one connection. Login, logout and key rotation each take a
+/// connection from a pool of eight and wait at most 1 s for one. Every operation ends within 3 s. A connection on which
+/// a command timed out is replaced. While Redis cannot be reached, operations fail with
+/// [`Unavailable`](SessionError::Unavailable), and each connects again, at most once per 200 ms.
+pub type RedisSessions = BackendSessions<RedisBackend>;
 
 impl RedisSessions {
-    /// Sessions in the Redis at `url` (`redis://[user[:password]@]host[:port][/db]`), under keys that begin with
-    /// `prefix`, `tl` by convention. Does not connect: it does not matter whether Redis is there yet.
+    /// A store in the Redis at `url` (`redis://[user[:password]@]host[:port][/database]`).
+    ///
+    /// All keys and channels begin with `prefix`, by convention `tl`. Deployments that share a Redis need different
+    /// prefixes or databases. Does not connect: Redis need not be reachable yet.
     ///
     /// # Errors
-    /// [`Url`](InvalidSettings::Url), [`Prefix`](InvalidSettings::Prefix).
+    /// - [`Url`](InvalidSettings::Url) if the URL cannot be used.
+    /// - [`Prefix`](InvalidSettings::Prefix) if the prefix is empty or contains other characters than letters, digits,
+    ///   `:`, `_`, `-` and `.`.
     pub fn in_redis(url: &str, prefix: &str, lifetimes: Lifetimes) -> Result<Self, InvalidSettings> {
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-' | b'.');
         if prefix.is_empty() || !prefix.bytes().all(fits) {
             return Err(InvalidSettings::Prefix);
         }
-        Ok(Self::new(Redis(Arc::new(Shared {
+        Ok(Self::new(RedisBackend(Arc::new(RedisState {
             prefix: prefix.to_owned(),
             lifetimes,
-            link: Link::new(url)?,
-            scripts: Scripts::default(),
-            endings: broadcast::channel(endings::BACKLOG).0,
+            connections: RedisConnections::new(url)?,
+            scripts: SessionScripts::default(),
+            events: broadcast::channel(EVENT_BUFFER).0,
             listener: Mutex::default(),
         }))))
     }
@@ -58,58 +68,63 @@ impl RedisSessions {
 
 /// The backend of [`RedisSessions`].
 #[derive(Clone)]
-pub struct Redis(Arc<Shared>);
+pub struct RedisBackend(Arc<RedisState>);
 
-struct Shared {
+struct RedisState {
     prefix: String,
     lifetimes: Lifetimes,
-    link: Link,
-    scripts: Scripts,
-    endings: broadcast::Sender<Ending>,
-    /// Started by the first who wants to hear; ends with the last handle.
-    listener: Mutex<Option<Listener>>,
+    connections: RedisConnections,
+    scripts: SessionScripts,
+    events: broadcast::Sender<SessionEvent>,
+    /// Started by the first call of [`SessionBackend::events`], stopped with the last clone of the store.
+    listener: Mutex<Option<EventListener>>,
 }
 
-impl Shared {
-    fn session(&self, sid: Sid) -> String {
+impl RedisState {
+    fn session_key(&self, sid: Sid) -> String {
         format!("{}:s:{{{}}}:{}", self.prefix, sid.name_tag(), sid.id())
     }
 
-    fn name(&self, sid: Sid) -> String {
+    fn name_key(&self, sid: Sid) -> String {
         format!("{}:n:{{{}}}", self.prefix, sid.name_tag())
     }
 
+    /// The channel on which sids of ended sessions are published. Pub/sub ignores databases
+    /// (<https://redis.io/docs/latest/develop/pubsub/#database--scoping>), so the name contains the database.
     fn channel(&self) -> String {
-        format!("{}:ended", self.prefix)
+        match self.connections.database() {
+            0 => format!("{}:ended", self.prefix),
+            database => format!("{}:ended:{database}", self.prefix),
+        }
     }
 }
 
-impl fmt::Debug for Redis {
+impl fmt::Debug for RedisBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password.
-        f.debug_struct("Redis").field("prefix", &self.0.prefix).finish_non_exhaustive()
+        // Without the URL, which may contain a password.
+        f.debug_struct("RedisBackend").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }
 }
 
-struct Scripts {
+struct SessionScripts {
     claim: Script,
     issue: Script,
     find: Script,
     change: Script,
     touch: Script,
     end: Script,
-    /// Answers, and shows that scripts may be run.
+    /// Proves that Redis answers and that scripts may be run.
     health: Script,
 }
 
-/// A script with the functions of `keyring.lua` in front.
+/// A script that begins with the functions of `keyring.lua`.
 macro_rules! script {
     ($name:literal) => {
         Script::new(concat!(include_str!("redis/keyring.lua"), include_str!($name)))
     };
 }
 
-impl Default for Scripts {
+impl Default for SessionScripts {
     fn default() -> Self {
         Self {
             claim: script!("redis/claim.lua"),
@@ -123,83 +138,83 @@ impl Default for Scripts {
     }
 }
 
-impl Backend for Redis {
+impl SessionBackend for RedisBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
         let shared = &*self.0;
-        let mut claim = shared.scripts.claim.key(shared.session(sid));
-        claim.key(shared.name(sid)).arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM));
-        shared.link.on_pool(&claim).await
+        let mut claim = shared.scripts.claim.key(shared.session_key(sid));
+        claim.key(shared.name_key(sid)).arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM_TIMEOUT));
+        shared.connections.on_pool(&claim).await
     }
 
-    async fn issue(&self, sid: Sid, key: Digest, state: &str) -> Result<bool, SessionError> {
+    async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
         let shared = &*self.0;
-        let mut issue = shared.scripts.issue.key(shared.session(sid));
-        issue.key(shared.name(sid)).arg(key.to_string()).arg(state);
-        issue.arg(millis(shared.lifetimes.unconfirmed())).arg(millis(shared.lifetimes.max));
-        shared.link.on_pool(&issue).await
+        let mut issue = shared.scripts.issue.key(shared.session_key(sid));
+        issue.key(shared.name_key(sid)).arg(key.to_string()).arg(state);
+        issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
+        shared.connections.on_pool(&issue).await
     }
 
-    async fn find(&self, sid: Sid, key: Digest) -> Result<Option<Found>, SessionError> {
+    async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
         let shared = &*self.0;
-        let mut find = shared.scripts.find.key(shared.session(sid));
-        find.key(shared.name(sid)).arg(key.to_string());
+        let mut find = shared.scripts.find.key(shared.session_key(sid));
+        find.key(shared.name_key(sid)).arg(key.to_string());
         find.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let found: Option<(String, String)> = shared.link.on_shared(&find).await?;
-        found
-            .map(|(user, state)| Ok(Found { user: user.parse().map_err(SessionError::unavailable)?, state }))
+        let record: Option<(String, String)> = shared.connections.on_shared(&find).await?;
+        record
+            .map(|(user, state)| Ok(SessionRecord { user: user.parse().map_err(SessionError::unavailable)?, state }))
             .transpose()
     }
 
     async fn change(
         &self,
         sid: Sid,
-        key: Digest,
+        key: SecretDigest,
         change: KeyChange,
         state: &str,
-    ) -> Result<Option<Vec<Salt>>, SessionError> {
+    ) -> Result<Option<Vec<SecretSalt>>, SessionError> {
         let shared = &*self.0;
         let (what, digest, salt) = match change {
             KeyChange::Keep => ("keep", String::new(), String::new()),
             KeyChange::Rotate { digest, salt } => ("rotate", digest.to_string(), salt.to_string()),
             KeyChange::Renew { digest } => ("renew", digest.to_string(), String::new()),
         };
-        let mut change = shared.scripts.change.key(shared.session(sid));
-        change.key(shared.name(sid)).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
+        let mut change = shared.scripts.change.key(shared.session_key(sid));
+        change.key(shared.name_key(sid)).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
         change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let salts: Option<Vec<String>> = shared.link.on_pool(&change).await?;
+        let salts: Option<Vec<String>> = shared.connections.on_pool(&change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
         salts.map(|salts| salts.into_iter().map(parse).collect()).transpose()
     }
 
     async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
         let shared = &*self.0;
-        let mut touch = shared.scripts.touch.key(shared.session(sid));
-        touch.key(shared.name(sid)).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
-        let left: Option<u64> = shared.link.on_shared(&touch).await?;
+        let mut touch = shared.scripts.touch.key(shared.session_key(sid));
+        touch.key(shared.name_key(sid)).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
+        let left: Option<u64> = shared.connections.on_shared(&touch).await?;
         Ok(left.map(Duration::from_millis))
     }
 
     async fn end(&self, sid: Sid) -> Result<(), SessionError> {
         let shared = &*self.0;
-        let mut end = shared.scripts.end.key(shared.session(sid));
-        end.key(shared.name(sid)).arg(sid.to_string()).arg(shared.channel());
-        shared.link.on_pool::<bool>(&end).await.map(|_| ())
+        let mut end = shared.scripts.end.key(shared.session_key(sid));
+        end.key(shared.name_key(sid)).arg(sid.to_string()).arg(shared.channel());
+        shared.connections.on_pool::<bool>(&end).await.map(|_| ())
     }
 
-    fn endings(&self) -> Endings {
+    fn events(&self) -> SessionEvents {
         let shared = &*self.0;
-        let endings = Endings::new(shared.endings.subscribe());
+        let events = SessionEvents::new(shared.events.subscribe());
         let mut listener = shared.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        // A runtime that ends takes the listener with it: the next to call has one that lives.
-        if !listener.as_ref().is_some_and(Listener::lives) {
-            let client = shared.link.client().clone();
-            *listener = Some(Listener::start(client, shared.channel(), shared.endings.clone()));
+        // The listener ends with the runtime on which it was started; the next call starts another one.
+        if !listener.as_ref().is_some_and(EventListener::is_running) {
+            let connector = shared.connections.connector();
+            *listener = Some(EventListener::start(connector, shared.channel(), shared.events.clone()));
         }
-        endings
+        events
     }
 
     async fn health(&self) -> Result<(), SessionError> {
         let health = self.0.scripts.health.prepare_invoke();
-        self.0.link.on_shared::<()>(&health).await
+        self.0.connections.on_shared::<()>(&health).await
     }
 }

@@ -1,13 +1,13 @@
-//! What the gateway needs of sessions.
+//! The interface between the gateway and a session store.
 
 use std::{future::Future, time::Duration};
 
 use actix_session::storage::SessionStore;
 use trunkline_domain::UserName;
 
-use crate::{Attempt, Endings, SessionError, Sid};
+use crate::{LoginAttempt, SessionError, SessionEvents, Sid};
 
-/// Who is logged in, in which session.
+/// The authenticated user of a request, and the session that proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The session.
@@ -16,44 +16,71 @@ pub struct Principal {
     pub user: UserName,
 }
 
-/// Sessions that several gateways share: the store behind actix-session's middleware, name claims and revocation.
+/// A session store that several gateways share: the store behind actix-session's middleware, name claims and
+/// revocation. Clones are cheap and share everything. All operations end in bounded time.
 ///
-/// Cheap to clone; clones share everything. All operations end in bounded time.
+/// Handlers use [`login`](crate::login()), [`logout`](crate::logout()) and [`rotate`](crate::rotate), which need the
+/// request's [`Session`](actix_session::Session). The gateway's sockets use the store itself:
+///
+/// ```
+/// use trunkline_session::{Lifetimes, MemorySessions, SessionEvent, Sessions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sessions = MemorySessions::in_memory(Lifetimes::default());
+/// let mut events = sessions.events();
+///
+/// let sid = sessions.claim(&"ann".parse()?, None).await?;
+/// assert!(sessions.claim(&"Ann".parse()?, None).await.is_err(), "the names look alike");
+///
+/// // While a socket of the session is open:
+/// assert!(sessions.touch(&sid).await?.is_some());
+///
+/// sessions.end(&sid).await?;
+/// assert_eq!(events.next().await, Some(SessionEvent::Ended(sid)));
+/// assert!(sessions.touch(&sid).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
-    /// Starts a session of `user`, and claims the name and all that look like it in the same step. It gets its key when
-    /// the middleware saves it ([`login`](crate::login()) sees to that), within
-    /// [`Lifetimes::CLAIM`](crate::Lifetimes::CLAIM). A session that the same `attempt` began ends for it, up to twice.
+    /// Creates a session of `user` and claims the name, and all names that look like it, in one atomic step. The
+    /// session gets its key when the middleware saves it, for which [`login`](crate::login()) arranges, within
+    /// [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT). A session that the same `attempt` created before
+    /// is ended first, up to two times.
     ///
     /// # Errors
-    /// [`Taken`](SessionError::Taken) while another live session holds the name,
-    /// [`Unavailable`](SessionError::Unavailable).
+    /// - [`Taken`](SessionError::Taken) if another session holds the name: choose another one.
+    /// - [`Unavailable`](SessionError::Unavailable): try again. A name that was claimed is free after
+    ///   [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT).
     fn claim(
         &self,
         user: &UserName,
-        attempt: Option<Attempt>,
+        attempt: Option<LoginAttempt>,
     ) -> impl Future<Output = Result<Sid, SessionError>> + Send;
 
-    /// Counts as use of a session: puts its idle expiry off, and that of its name, never beyond the absolute limit.
-    /// Answers how long it can still last at most; `None` if it is gone for certain.
+    /// Counts as use of a session: postpones its idle expiry and that of its name, up to the absolute limit. Returns
+    /// the time left until that limit, or `None` if the session is gone.
     ///
     /// # Errors
-    /// [`Unavailable`](SessionError::Unavailable): nothing is known, so nothing follows from it.
+    /// [`Unavailable`](SessionError::Unavailable): the session may or may not exist; keep its sockets and try again.
     fn touch(&self, sid: &Sid) -> impl Future<Output = Result<Option<Duration>, SessionError>> + Send;
 
-    /// Ends a session with all its keys, frees its name, and tells every instance. Fine if it has ended already.
+    /// Ends a session with all its keys, frees its name and notifies every instance. Succeeds if the session has
+    /// already ended.
     ///
     /// # Errors
-    /// [`Unavailable`](SessionError::Unavailable): it may or may not have ended; try again.
+    /// [`Unavailable`](SessionError::Unavailable): the session may or may not have ended; try again.
     fn end(&self, sid: &Sid) -> impl Future<Output = Result<(), SessionError>> + Send;
 
-    /// A receiver of the sessions that are [ended](Self::end) from now on, on any instance. Call it inside a Tokio
-    /// runtime: it may start a task there, one for all receivers, that listens until the last clone of the store is
-    /// dropped.
-    fn endings(&self) -> Endings;
+    /// A receiver of the sessions that any instance [ends](Self::end) from now on.
+    ///
+    /// Call it inside a Tokio runtime. It may start a task there, one for all receivers, which runs until the last
+    /// clone of the store is dropped.
+    fn events(&self) -> SessionEvents;
 
-    /// Whether the store answers, for readiness.
+    /// Returns `Ok` if the store answers. For readiness checks.
     ///
     /// # Errors
-    /// [`Unavailable`](SessionError::Unavailable), whose source says why.
+    /// [`Unavailable`](SessionError::Unavailable), whose source names the step that failed and the host.
     fn health(&self) -> impl Future<Output = Result<(), SessionError>> + Send;
 }

@@ -1,5 +1,5 @@
-//! Debian's packages without root and without touching the system: lists and packages are downloaded into folders of
-//! our own, and the packages are unpacked, not installed.
+//! Debian packages without root privileges and without changes to the system: package lists and packages are downloaded
+//! to private folders, and packages are unpacked instead of installed.
 
 use std::{
     collections::BTreeSet,
@@ -12,19 +12,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Error, Progress, Result, error::Doing, tools::find_on};
+use crate::{IoContext, Progress, Result, TestbedError, tools::find_on};
 
-/// Lists younger than this are used as they are.
-const LISTS_STAY_FRESH: Duration = Duration::from_secs(60 * 60);
+/// Maximum age of the package lists. Younger lists are not downloaded again.
+const MAX_LIST_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// Whether this is Debian or one of its kin.
+/// Whether the tools of Debian, Ubuntu and their derivatives are on `PATH`.
 pub(crate) fn is_available() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     ["apt-get", "dpkg-deb", "dpkg-query"].iter().all(|name| find_on(&path, name).is_some())
 }
 
-/// Unpacks `packages` and those of their libraries that the system lacks to `target`, unless `done` says, once the lock
-/// is held, that another process was faster. `target` appears complete or not at all.
+/// Unpacks `packages`, and the libraries that they need and the system lacks, to `target`. Does nothing if `done` returns
+/// true once the lock is held: another process was faster. `target` appears complete or not at all.
 pub(crate) fn unpack(
     tools: &Path,
     target: &Path,
@@ -32,26 +32,26 @@ pub(crate) fn unpack(
     progress: &dyn Progress,
     done: impl Fn() -> bool,
 ) -> Result<()> {
-    fs::create_dir_all(tools).on("cannot create", tools)?;
+    fs::create_dir_all(tools).on_path("cannot create", tools)?;
     let _lock = lock(&tools.join("lock"), progress)?;
     if done() {
         return Ok(());
     }
-    let apt = Apt::new(tools.join("apt"), progress)?;
+    let apt = PrivateApt::new(tools.join("apt"), progress)?;
     apt.update()?;
-    let staging = tempfile::tempdir_in(tools).on("cannot create a folder in", tools)?;
+    let staging = tempfile::tempdir_in(tools).on_path("cannot create a folder in", tools)?;
     let root = staging.path().join("root");
     for package in apt.download_with_libraries(packages, staging.path())? {
         apt.run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&root))?;
     }
     if target.exists() {
-        // It was there and did not run.
-        fs::remove_dir_all(target).on("cannot remove", target)?;
+        // An earlier copy that does not run.
+        fs::remove_dir_all(target).on_path("cannot remove", target)?;
     }
-    fs::rename(&root, target).on("cannot create", target)
+    fs::rename(&root, target).on_path("cannot create", target)
 }
 
-/// Installs packages for the whole system. Only for root.
+/// Installs packages for the whole system. Needs root.
 pub(crate) fn install(packages: &[&str], progress: &dyn Progress) -> Result<()> {
     progress.step(&format!("installing {} (apt-get)", packages.join(" ")));
     run(Command::new("apt-get").arg("update"), progress)?;
@@ -61,39 +61,39 @@ pub(crate) fn install(packages: &[&str], progress: &dyn Progress) -> Result<()> 
     run(&mut command, progress).map(drop)
 }
 
-/// Waits for the lock; it is released when the file is closed.
+/// Waits for the lock. Dropping the file releases it.
 fn lock(path: &Path, progress: &dyn Progress) -> Result<File> {
-    let file = File::create(path).on("cannot create", path)?;
-    let mut told = false;
+    let file = File::create(path).on_path("cannot create", path)?;
+    let mut reported = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if progress.cancelled() => return Err(Error::Cancelled),
+            Err(TryLockError::WouldBlock) if progress.cancelled() => return Err(TestbedError::Cancelled),
             Err(TryLockError::WouldBlock) => {
-                if !told {
-                    progress.step("waiting for another process that unpacks tools");
-                    told = true;
+                if !reported {
+                    progress.step("waiting for another process that unpacks programs");
+                    reported = true;
                 }
                 thread::sleep(Duration::from_millis(100));
             }
-            Err(TryLockError::Error(e)) => return Err(e).on("cannot lock", path),
+            Err(TryLockError::Error(e)) => return Err(e).on_path("cannot lock", path),
         }
     }
 }
 
-/// An `apt-get` whose state is in a folder of ours.
-struct Apt<'a> {
+/// `apt-get` with lists and caches in a private folder.
+struct PrivateApt<'a> {
     folder: PathBuf,
     progress: &'a dyn Progress,
 }
 
-impl<'a> Apt<'a> {
+impl<'a> PrivateApt<'a> {
     fn new(folder: PathBuf, progress: &'a dyn Progress) -> Result<Self> {
         for part in ["lists/partial", "cache/archives/partial"] {
             let part = folder.join(part);
-            fs::create_dir_all(&part).on("cannot create", &part)?;
+            fs::create_dir_all(&part).on_path("cannot create", &part)?;
         }
-        // Read after the system's settings, whose hooks would clean the system's cache or tell the desktop.
+        // apt reads this file after the system's settings, whose hooks would clean the system's cache or notify the desktop.
         let settings = format!(
             "Dir::State::Lists \"{0}/lists\";\n\
              Dir::Cache \"{0}/cache\";\n\
@@ -107,24 +107,24 @@ impl<'a> Apt<'a> {
             folder.display()
         );
         let file = folder.join("apt.conf");
-        fs::write(&file, settings).on("cannot write", &file)?;
+        fs::write(&file, settings).on_path("cannot write", &file)?;
         Ok(Self { folder, progress })
     }
 
-    /// Gets the lists of packages.
+    /// Downloads the package lists, unless they are fresh.
     fn update(&self) -> Result<()> {
         let stamp = self.folder.join("updated");
         let age =
             fs::metadata(&stamp).and_then(|m| m.modified()).ok().and_then(|t| SystemTime::now().duration_since(t).ok());
-        if age.is_some_and(|age| age < LISTS_STAY_FRESH) {
+        if age.is_some_and(|age| age < MAX_LIST_AGE) {
             return Ok(());
         }
-        self.progress.step("reading Debian's package lists (apt-get update, privately)");
+        self.progress.step("downloading package lists (apt-get update in a private folder)");
         self.run(self.apt_get().arg("update"))?;
-        fs::write(&stamp, "").on("cannot write", &stamp)
+        fs::write(&stamp, "").on_path("cannot write", &stamp)
     }
 
-    /// Downloads packages, the libraries they depend on, the libraries of those, and so on, less what is installed.
+    /// Downloads packages and, recursively, the libraries that they depend on and that are not installed.
     fn download_with_libraries(&self, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
         let mut wanted: BTreeSet<String> = packages.iter().map(|&name| name.to_owned()).collect();
         let mut known = wanted.clone();
@@ -135,9 +135,9 @@ impl<'a> Apt<'a> {
             }
             self.progress.step(&format!("downloading {}", Vec::from_iter(wanted.iter().map(String::as_str)).join(" ")));
             let folder = folder.join(round.to_string());
-            fs::create_dir(&folder).on("cannot create", &folder)?;
+            fs::create_dir(&folder).on_path("cannot create", &folder)?;
             self.run(self.apt_get().arg("download").args(&wanted).current_dir(&folder))?;
-            let entries = fs::read_dir(&folder).on("cannot read", &folder)?;
+            let entries = fs::read_dir(&folder).on_path("cannot read", &folder)?;
             let new: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
             wanted.clear();
             for package in &new {
@@ -170,8 +170,8 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// The libraries that a `Depends` field names. Programs are left out (an unpacked server needs no `adduser`), and of
-/// alternatives the first is taken.
+/// The libraries in a `Depends` field. Other packages are left out, because an unpacked server does not need `adduser` and
+/// the like. Of alternatives, the first is used.
 fn libraries(depends: &str) -> impl Iterator<Item = &str> {
     let name = |entry: &'_ str| entry.trim_start().find([' ', '(', ':', '|', '\n']);
     depends
@@ -183,22 +183,22 @@ fn libraries(depends: &str) -> impl Iterator<Item = &str> {
         .filter(|name| name.starts_with("lib"))
 }
 
-/// Runs a helper to its end; its output is the result, or the error.
+/// Runs a program until it exits and returns its standard output, or an error with the end of its output.
 fn run(command: &mut Command, progress: &dyn Progress) -> Result<String> {
     let shown = || format!("{command:?}").replace('"', "");
     let name = shown();
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
+    let mut child = command.spawn().on_path("cannot run", command.get_program().as_ref())?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (out, err) = (thread::spawn(move || read(out)), thread::spawn(move || read(err)));
     let status = loop {
-        if let Some(status) = child.try_wait().doing("cannot wait for a process")? {
+        if let Some(status) = child.try_wait().context("cannot wait for a process")? {
             break status;
         }
         if progress.cancelled() {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Error::Cancelled);
+            return Err(TestbedError::Cancelled);
         }
         thread::sleep(Duration::from_millis(20));
     };
@@ -209,7 +209,7 @@ fn run(command: &mut Command, progress: &dyn Progress) -> Result<String> {
     let text = if err.trim().is_empty() { out } else { err };
     let last: Vec<_> = text.trim().lines().rev().take(5).collect();
     let detail = last.into_iter().rev().collect::<Vec<_>>().join("; ");
-    Err(Error::Command { command: name, detail })
+    Err(TestbedError::Command { command: name, detail })
 }
 
 fn read(pipe: Option<impl Read>) -> String {
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_of_a_depends_field() {
+    fn depends_field_is_reduced_to_libraries() {
         let field = "redis-tools (= 5:7.0), adduser, libc6 (>= 2.34), libssl3:any, libfoo1|libbar2, liblzf1\n";
         assert_eq!(libraries(field).collect::<Vec<_>>(), ["libc6", "libssl3", "libfoo1", "liblzf1"]);
     }

@@ -1,4 +1,4 @@
-//! Chromium, driven through WebDriver.
+//! Chromium, controlled through WebDriver.
 
 use std::{
     env,
@@ -10,15 +10,16 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Error, LineSink, Process, Progress, Result, Silent, apt, error::Doing, http_get, ports, process::poll,
+    IoContext, LineSink, NoProgress, Process, Progress, Result, TestbedError, apt, http_get, ports, process::poll,
     tools::find_on,
 };
 
-const START: Duration = Duration::from_secs(30);
+/// Maximum time until the driver answers.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const DRIVERS: [&str; 2] = ["chromedriver", "chromium-driver"];
 
-/// A browser and its driver.
+/// Paths of a browser and its driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Browser {
     /// Chromium, or Chrome.
@@ -28,8 +29,12 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// The ones on `PATH`. Where they are missing and this is root on Debian or Ubuntu (a container, a build
-    /// machine), they are installed; else the error says exactly what is missing.
+    /// Finds browser and driver on `PATH`. If they are missing and this process is root on Debian or Ubuntu (a container
+    /// or a build machine), installs them.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::NotFound`] with the missing programs and the commands that install them, and
+    /// [`TestbedError::Cancelled`] if `progress` asks to stop.
     pub fn get(progress: &dyn Progress) -> Result<Self> {
         let missing = match Self::installed() {
             Ok(found) => return Ok(found),
@@ -39,7 +44,7 @@ impl Browser {
         if rustix::process::geteuid().is_root() && apt::is_available() {
             match apt::install(&["chromium", "chromium-driver"], progress) {
                 Ok(()) => return Self::installed().map_err(|_| not_found(tried)),
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(TestbedError::Cancelled) => return Err(TestbedError::Cancelled),
                 Err(e) => tried += &format!("{e}\n"),
             }
         }
@@ -58,47 +63,53 @@ impl Browser {
     }
 }
 
-fn not_found(tried: String) -> Error {
+fn not_found(tried: String) -> TestbedError {
     let install = "  sudo apt install chromium chromium-driver\n  sudo dnf install chromium chromedriver\n  \
                    brew install --cask chromium chromedriver";
-    Error::NotFound { what: "A browser for the tests", tried, install: install.to_owned() }
+    TestbedError::NotFound { what: "A browser for the tests", tried, install: install.to_owned() }
 }
 
-/// A running `chromedriver`; it and the browsers it opened end on drop.
+/// A running `chromedriver`. The driver and the browsers that it opened end on drop.
 #[derive(Debug)]
 pub struct ChromeDriver {
     process: Process,
     port: u16,
     browser: PathBuf,
-    /// Profiles, and whatever else the browsers write.
+    /// Profiles and other files of the browsers.
     folder: TempDir,
 }
 
 impl ChromeDriver {
-    /// Finds (or, as root on Debian, installs) browser and driver, and starts the driver.
+    /// Finds or installs browser and driver, and starts the driver.
+    ///
+    /// # Errors
+    /// See [`Browser::get`]. Returns [`TestbedError::Start`] if the driver does not answer within 30 s.
     pub fn start() -> Result<Self> {
-        Self::start_with(&Silent, None)
+        Self::start_with(&NoProgress, None)
     }
 
-    /// As [`Self::start`], telling what it does and passing on what the driver prints.
+    /// As [`Self::start`], with reports to `progress` and the driver's output to `log`.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
     pub fn start_with(progress: &dyn Progress, log: Option<LineSink>) -> Result<Self> {
         let Browser { browser, driver } = Browser::get(progress)?;
-        let folder = tempfile::Builder::new().prefix("testbed-browser-").tempdir().doing("cannot create a folder")?;
+        let folder = tempfile::Builder::new().prefix("testbed-browser-").tempdir().context("cannot create a folder")?;
         let port = ports::free_port()?;
         let mut command = Command::new(driver);
         command.arg(format!("--port={port}")).env("TMPDIR", folder.path()).env("HOME", folder.path());
         let mut process = Process::spawn("chromedriver", command, log)?;
-        let ready = poll(START, || match process.ended() {
+        let ready = poll(START_TIMEOUT, || match process.ended() {
             Some(ended) => Err(process.start_error(ended.to_string())),
             None => Ok(http_get(port, "/status", Duration::from_secs(1)).ok().filter(|answer| answer.status == 200)),
         })?;
         match ready {
             Some(_) => Ok(Self { process, port, browser, folder }),
-            None => Err(process.start_error(format!("not ready after {} s", START.as_secs()))),
+            None => Err(process.start_error(format!("not ready after {} s", START_TIMEOUT.as_secs()))),
         }
     }
 
-    /// Where WebDriver clients connect.
+    /// The URL for WebDriver clients.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -108,18 +119,17 @@ impl ChromeDriver {
         self.port
     }
 
-    /// The driver's process.
+    /// Process id of the driver.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Where the driver's browsers keep their profiles; gone on drop.
+    /// Folder of the browsers' profiles. Removed on drop.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Capabilities of a headless session, as the JSON that WebDriver clients take as `alwaysMatch`; each session has
-    /// a new, empty profile.
+    /// Capabilities of a headless session, as the JSON value of `alwaysMatch`. Each session gets a new, empty profile.
     pub fn capabilities(&self) -> String {
         let args: Vec<_> = browser_args().map(|arg| format!("\"{arg}\"")).collect();
         let binary = self.browser.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
@@ -131,7 +141,7 @@ impl ChromeDriver {
 }
 
 fn browser_args() -> impl Iterator<Item = &'static str> {
-    // Nothing that looks up hosts outside, nothing that needs a desktop or much shared memory.
+    // No connections to other hosts, no desktop, little shared memory.
     let always = [
         "--headless=new",
         "--disable-gpu",
@@ -143,6 +153,6 @@ fn browser_args() -> impl Iterator<Item = &'static str> {
         "--disable-sync",
         "--window-size=1280,800",
     ];
-    // Chromium refuses its own sandbox to root.
+    // Chromium does not start its sandbox as root.
     always.into_iter().chain(rustix::process::geteuid().is_root().then_some("--no-sandbox"))
 }

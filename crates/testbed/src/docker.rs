@@ -1,7 +1,7 @@
-//! Servers in Docker, by Testcontainers: the last resort, for machines with an engine and none of the programs.
+//! Servers in Docker, through Testcontainers: for machines with an engine and without the programs.
 //!
-//! Containers are named `trunkline-…` and removed on drop, their volumes with them. A process that is killed cannot do
-//! that: `docker rm -fv $(docker ps -aq --filter name=trunkline-)` does.
+//! Containers are named `trunkline-…`. They and their volumes are removed on drop. If this process is killed, the containers
+//! stay; `docker rm -fv $(docker ps -aq --filter name=trunkline-)` removes them.
 
 use std::{
     error, fmt, process,
@@ -20,43 +20,43 @@ use testcontainers::{
     runners::SyncRunner,
 };
 
-use crate::{Error, Line, LineSink, Result, Stream, process::poll};
+use crate::{LineSink, OutputLine, OutputStream, Result, TestbedError, process::poll};
 
-/// How long a server may take until it answers, once its image is there.
-const START: Duration = Duration::from_secs(60);
-/// The engine is asked no more often than this whether a container runs.
-const LOOK: Duration = Duration::from_millis(500);
-/// How many of its last lines go into an error message.
+/// Maximum time until a server answers, after its image has been pulled.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Minimum time between two requests for a container's state.
+const STATE_MAX_AGE: Duration = Duration::from_millis(500);
+/// Number of output lines in an error message.
 const SHOWN_LINES: usize = 30;
 
-/// An image and its version: the ones that `deploy/compose.yaml` runs.
+/// Name and tag of an image: the same as in `deploy/compose.yaml`.
 #[derive(Clone, Copy)]
-pub(crate) struct Image(pub(crate) &'static str, pub(crate) &'static str);
+pub(crate) struct DockerImage(pub(crate) &'static str, pub(crate) &'static str);
 
-impl fmt::Display for Image {
+impl fmt::Display for DockerImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.0, self.1)
     }
 }
 
-/// A container that was started, whether it still runs or not.
-pub(crate) struct Container {
-    image: Image,
+/// A container that was started. It may have exited.
+pub(crate) struct DockerContainer {
+    image: DockerImage,
     name: String,
-    /// Nothing once it is removed.
+    /// `None` after the container was removed.
     running: Option<Running<GenericImage>>,
     looked: Option<(Instant, bool)>,
 }
 
-impl Container {
-    /// Starts a container, pulling the image if the engine lacks it. `port` only makes the name tell more.
+impl DockerContainer {
+    /// Starts a container and pulls its image if necessary. `port` appears in the container's name only.
     pub(crate) fn start(
-        image: Image,
+        image: DockerImage,
         port: u16,
         log: Option<LineSink>,
         settings: impl FnOnce(ContainerRequest<GenericImage>) -> ContainerRequest<GenericImage>,
     ) -> Result<Self> {
-        // The engine is shared: nobody else's container may be meant, nor an earlier one of ours.
+        // Other users and earlier calls have containers on the same engine, so the name must be unique.
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("trunkline-{}-{port}-{}-{number}", image.0, process::id());
@@ -73,7 +73,7 @@ impl Container {
                 Ok(container)
             }
             Err(reason) => {
-                // One that was created and could not be started stays. There is none if the image was missing.
+                // A container that was created and could not be started remains. There is none if the image is missing.
                 let _ = container
                     .engine(async |docker: Docker, name: &str| docker.remove_container(name, Some(removal())).await);
                 Err(container.failed(reason))
@@ -81,20 +81,23 @@ impl Container {
         }
     }
 
-    /// Asks until the server answers; an error if it has ended instead, or does not in time.
+    /// Calls `answers` until it returns true.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Start`] if the container exits first, or after 60 s.
     pub(crate) fn wait(&mut self, mut answers: impl FnMut() -> bool) -> Result<()> {
-        let answered = poll(START, || match (answers(), self.is_running()) {
+        let answered = poll(START_TIMEOUT, || match (answers(), self.is_running()) {
             (true, _) => Ok(Some(())),
             (false, true) => Ok(None),
             (false, false) => Err(self.start_error("it ended")),
         })?;
-        answered.ok_or_else(|| self.start_error(&format!("no answer within {} s", START.as_secs())))
+        answered.ok_or_else(|| self.start_error(&format!("no answer within {} s", START_TIMEOUT.as_secs())))
     }
 
-    /// Whether it runs, as of half a second ago.
+    /// Whether the container runs. The answer is at most 500 ms old.
     pub(crate) fn is_running(&mut self) -> bool {
         match self.looked {
-            Some((at, runs)) if at.elapsed() < LOOK => runs,
+            Some((at, runs)) if at.elapsed() < STATE_MAX_AGE => runs,
             _ => {
                 let runs = self.with(Running::is_running).unwrap_or(false);
                 self.looked = Some((Instant::now(), runs));
@@ -103,20 +106,20 @@ impl Container {
         }
     }
 
-    /// SIGKILL. Harmless when it has ended.
+    /// Sends SIGKILL. Does nothing if the container has exited.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.looked = None;
         if self.is_running() {
             let kill = || KillContainerOptionsBuilder::new().signal("SIGKILL").build();
             self.engine(async |docker: Docker, name: &str| docker.kill_container(name, Some(kill())).await)?;
-            let ended = poll(START, || Ok((!self.with(Running::is_running)?).then_some(())))?;
+            let ended = poll(START_TIMEOUT, || Ok((!self.with(Running::is_running)?).then_some(())))?;
             ended.ok_or_else(|| self.failed("it was killed and still runs".to_owned()))?;
         }
         self.looked = Some((Instant::now(), false));
         Ok(())
     }
 
-    /// Freezes it: connections stay open, nothing is answered.
+    /// Freezes the container: connections stay open and receive no answer.
     pub(crate) fn pause(&mut self) -> Result<()> {
         self.engine(async |docker: Docker, name: &str| docker.pause_container(name).await)
     }
@@ -126,16 +129,16 @@ impl Container {
         self.engine(async |docker: Docker, name: &str| docker.unpause_container(name).await)
     }
 
-    /// Ends it cleanly if it runs, and starts it again with the files that it has.
+    /// Stops the container if it runs, and starts it again with its files.
     pub(crate) fn restart(&mut self) -> Result<()> {
-        // A frozen one could not end; one that is not frozen cannot be thawed.
+        // A frozen container does not stop. An error means that it is not frozen.
         let _ = self.resume();
         self.with(Running::stop)?;
         self.looked = None;
         self.with(Running::start)
     }
 
-    /// Ends it at once, if it runs, and removes it.
+    /// Removes the container, whether it runs or not.
     pub(crate) fn remove(&mut self) -> Result<()> {
         self.looked = None;
         match self.running.take() {
@@ -144,15 +147,15 @@ impl Container {
         }
     }
 
-    /// An [`Error::Start`] with its last lines.
-    fn start_error(&self, reason: &str) -> Error {
+    /// A [`TestbedError::Start`] with the last output lines.
+    fn start_error(&self, reason: &str) -> TestbedError {
         let mut lines = self.with(Running::stdout_to_vec).unwrap_or_default();
         lines.extend(self.with(Running::stderr_to_vec).unwrap_or_default());
         let text = String::from_utf8_lossy(&lines);
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
         let log = last.iter().fold(String::new(), |text, line| text + "\n  " + line);
-        Error::Start { name: format!("{} in Docker", self.image), reason: reason.to_owned(), log }
+        TestbedError::Start { name: format!("{} in Docker", self.image), reason: reason.to_owned(), log }
     }
 
     fn with<T: Send>(
@@ -165,7 +168,7 @@ impl Container {
         }
     }
 
-    /// Asks the engine for what Testcontainers' synchronous side does not offer.
+    /// Calls the Docker Engine API where the synchronous API of Testcontainers has no equivalent.
     fn engine(&self, ask: impl AsyncFnOnce(Docker, &str) -> Result<(), bollard::errors::Error> + Send) -> Result<()> {
         let asked = outside_async(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -176,46 +179,46 @@ impl Container {
         asked.and_then(|result| result.map_err(|e| chain(&e))).map_err(|reason| self.failed(reason))
     }
 
-    fn failed(&self, detail: String) -> Error {
-        Error::Command { command: format!("docker run {}", self.image), detail }
+    fn failed(&self, detail: String) -> TestbedError {
+        TestbedError::Command { command: format!("docker run {}", self.image), detail }
     }
 }
 
-impl Drop for Container {
+impl Drop for DockerContainer {
     fn drop(&mut self) {
-        // Nobody can be told of a failure.
+        // `drop` cannot return an error.
         let _ = self.remove();
     }
 }
 
-impl fmt::Debug for Container {
+impl fmt::Debug for DockerContainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("DockerContainer").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// With its volumes.
+/// Options that also remove volumes and running containers.
 fn removal() -> bollard::query_parameters::RemoveContainerOptions {
     RemoveContainerOptionsBuilder::new().force(true).v(true).build()
 }
 
-/// A frame is what the server wrote at once: mostly one line.
-fn pass_on(frame: &LogFrame, sink: &(dyn Fn(Line<'_>) + Send + Sync)) {
+/// A log frame is one write of the server, usually one line.
+fn pass_on(frame: &LogFrame, sink: &(dyn Fn(OutputLine<'_>) + Send + Sync)) {
     let stream = match frame {
-        LogFrame::StdOut(_) => Stream::Out,
-        LogFrame::StdErr(_) => Stream::Err,
+        LogFrame::StdOut(_) => OutputStream::Out,
+        LogFrame::StdErr(_) => OutputStream::Err,
     };
-    String::from_utf8_lossy(frame.bytes()).lines().for_each(|text| sink(Line { stream, text }));
+    String::from_utf8_lossy(frame.bytes()).lines().for_each(|text| sink(OutputLine { stream, text }));
 }
 
-/// Testcontainers' synchronous calls block on a runtime of their own, which a thread that already drives one (an async
-/// test) must not do.
+/// The synchronous calls of Testcontainers block on their own runtime, which panics on a thread that already drives a
+/// runtime, as in an async test. This runs them on a new thread.
 fn outside_async<T: Send, E: error::Error>(act: impl FnOnce() -> Result<T, E> + Send) -> Result<T, String> {
     let result = thread::scope(|scope| scope.spawn(|| act().map_err(|e| chain(&e))).join());
     result.unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
-/// An error and its causes, less those that it names itself: "cannot connect" says too little.
+/// An error and its causes. Causes that the text already contains are left out.
 fn chain(error: &dyn error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

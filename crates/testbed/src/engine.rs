@@ -1,4 +1,4 @@
-//! Whether there is a Docker engine. Asked without a client library, so that it can be known before one is built.
+//! Detects a Docker engine without a client library, so that the client library is only built if an engine answers.
 
 use std::{
     env,
@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Maximum time for the engine's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the engine that `DOCKER_HOST` names, or else those at the usual sockets, whether it is there.
+/// Pings the engine at `DOCKER_HOST`, or else at the default sockets.
 ///
 /// # Errors
-/// For people: who was asked, and why that is no answer.
+/// Returns a message with the address and the reason why no engine answers there.
 pub fn docker_answers() -> Result<(), String> {
     if let Ok(host) = env::var("DOCKER_HOST")
         && !host.is_empty()
@@ -26,7 +27,7 @@ pub fn docker_answers() -> Result<(), String> {
         }
         .map_err(|e| format!("no Docker engine answers at DOCKER_HOST={host}: {e}"));
     }
-    // Where Testcontainers looks.
+    // The same paths as in Testcontainers.
     let below = |variable: &str, path: &str| env::var_os(variable).map(|folder| PathBuf::from(folder).join(path));
     let sockets = [
         Some(PathBuf::from("/var/run/docker.sock")),
@@ -41,25 +42,25 @@ pub fn docker_answers() -> Result<(), String> {
 
 fn on_unix(path: &PathBuf) -> io::Result<()> {
     let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     ping(stream)
 }
 
 fn on_tcp(address: &str) -> io::Result<()> {
     let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     ping(stream)
 }
 
-/// `GET /_ping` of the Engine API, which every version has; the answer is `OK`.
+/// Sends `GET /_ping` of the Docker Engine API. Every version answers 200.
 fn ping(mut stream: impl Read + Write) -> io::Result<()> {
     stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(4096).read_to_string(&mut answer)?;
     match answer.lines().next().unwrap_or("nothing") {
         status if status.split(' ').nth(1) == Some("200") => Ok(()),
-        other => Err(io::Error::other(format!("it says {other}"))),
+        other => Err(io::Error::other(format!("it answered {other}"))),
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_success_is_an_engine() {
+    fn only_status_200_counts_as_an_engine() {
         assert!(ping(Said(b"HTTP/1.0 200 OK\r\n\r\nOK")).is_ok());
         let complaint = ping(Said(b"HTTP/1.0 403 Forbidden\r\n\r\n")).unwrap_err().to_string();
         assert!(complaint.contains("403"), "{complaint}");

@@ -1,100 +1,116 @@
-//! What can go wrong when a real server is wanted, named by what the reader can do about it.
+//! The error type of this crate.
 
 use std::{io, path::PathBuf};
 
-/// Result with this crate's [`Error`].
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+/// Result with [`TestbedError`].
+pub type Result<T, E = TestbedError> = std::result::Result<T, E>;
 
-/// Why a server could not be found, started or driven.
+/// Why a server could not be found, started or controlled. Variants are named by what the caller can do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// Install it: the message names the commands.
+pub enum TestbedError {
+    /// The program is not installed. The message names the commands that install it.
     #[error("{what} was not found.\n{tried}Install it with one of:\n{install}")]
     NotFound {
-        /// The program, for people.
+        /// Name of the program.
         what: &'static str,
-        /// One line for each way that was tried and why it failed.
+        /// One line per source that was tried, with the reason why it failed.
         tried: String,
-        /// Install commands, one a line.
+        /// Install commands, one per line.
         install: String,
     },
-    /// The server ended, or was not ready in time; the message carries its last lines.
+    /// The server exited, or was not ready in time.
     #[error("{name} did not start: {reason}{log}")]
     Start {
-        /// Which server.
+        /// Name of the server.
         name: String,
-        /// What was waited for.
+        /// Exit status, or the timeout that passed.
         reason: String,
         /// The last lines that it printed.
         log: String,
     },
-    /// Somebody else listens there: choose another port.
+    /// Another program listens on the port. Choose another port.
     #[error("port {0} is in use by another program")]
     PortTaken(u16),
-    /// The server was given by URL, so its process is not ours.
+    /// The server was given by URL, so its process belongs to somebody else and cannot be controlled.
     #[error("this Redis was given by URL: it cannot be {0}")]
     NotOurs(&'static str),
-    /// The server answered with an error, or with something that makes no sense.
+    /// The server answered with an error, or its answer could not be parsed.
     #[error("{0}")]
     Reply(String),
     /// A helper program failed.
     #[error("`{command}` failed: {detail}")]
     Command {
-        /// The command as one could type it.
+        /// The command line.
         command: String,
-        /// The end of what it printed.
+        /// The last lines that it printed.
         detail: String,
     },
-    /// The caller's [`Progress`](crate::Progress) asked to stop.
+    /// `cargo build` failed. Its messages were printed while it ran.
+    #[error("`{0}` failed; its messages are above")]
+    Build(String),
+    /// `cargo build` succeeded and produced no program of this name.
+    #[error("the build produced no program named `{0}`")]
+    NoProgram(&'static str),
+    /// The caller's [`Progress`](crate::Progress) or [`StopSignal`](crate::StopSignal) asked to stop.
     #[error("cancelled")]
     Cancelled,
-    /// The operating system refused.
+    /// An operation on a file or folder failed.
     #[error("{doing} {path}: {source}", path = path.display())]
     File {
-        /// What was attempted, as "cannot create".
+        /// The operation, as in "cannot create".
         doing: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The operating system refused.
+    /// Another operation of the operating system failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was attempted.
+        /// The operation, as in "cannot listen for signals".
         doing: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-impl Error {
-    /// Adds one more way that was tried in vain. A port in use has nothing to do with the ways.
+impl TestbedError {
+    /// Adds one more source that was tried to a [`TestbedError::NotFound`]. A port in use replaces the error, because
+    /// it does not depend on the source.
     #[cfg(feature = "testcontainers")]
-    pub(crate) fn but_also(self, way: &str, failure: Self) -> Self {
+    pub(crate) fn but_also(self, source: &str, failure: Self) -> Self {
         match (self, failure) {
             (_, taken @ Self::PortTaken(_)) => taken,
             (Self::NotFound { what, tried, install }, failure) => {
-                Self::NotFound { what, tried: format!("{tried}{way}: {failure}\n"), install }
+                Self::NotFound { what, tried: format!("{tried}{source}: {failure}\n"), install }
             }
             (other, _) => other,
         }
     }
 }
 
-/// Adds what was attempted to an [`io::Error`].
-pub(crate) trait Doing<T> {
-    fn doing(self, doing: &'static str) -> Result<T>;
-    fn on(self, doing: &'static str, path: &std::path::Path) -> Result<T>;
+/// Adds the attempted operation to an [`io::Error`].
+pub trait IoContext<T> {
+    /// Converts the error into [`TestbedError::Io`].
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Io`] if `self` is an error.
+    fn context(self, doing: &'static str) -> Result<T>;
+
+    /// Converts the error into [`TestbedError::File`].
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::File`] if `self` is an error.
+    fn on_path(self, doing: &'static str, path: &std::path::Path) -> Result<T>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, doing: &'static str) -> Result<T> {
-        self.map_err(|source| Error::Io { doing, source })
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, doing: &'static str) -> Result<T> {
+        self.map_err(|source| TestbedError::Io { doing, source })
     }
 
-    fn on(self, doing: &'static str, path: &std::path::Path) -> Result<T> {
-        self.map_err(|source| Error::File { doing, path: path.to_owned(), source })
+    fn on_path(self, doing: &'static str, path: &std::path::Path) -> Result<T> {
+        self.map_err(|source| TestbedError::File { doing, path: path.to_owned(), source })
     }
 }

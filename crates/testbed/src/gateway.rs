@@ -1,4 +1,4 @@
-//! The gateway's own binary as a child process.
+//! `trunkline serve` as a child process.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{Ended, LineSink, Process, Result, Stream, process::poll};
+use crate::{LineSink, OutputStream, Process, ProcessEnd, Result, process::poll};
 
-/// How long it may take until it listens; a debug build on a busy machine is slow.
-const START: Duration = Duration::from_secs(30);
-/// What it prints once it takes connections.
-const LISTENING: &str = "listening on ";
+/// Maximum time until the gateway listens. A debug build on a busy machine is slow.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Beginning of the line that the gateway prints when it listens.
+const LISTENING_PREFIX: &str = "listening on ";
 
 /// A running `trunkline serve`. Killed on drop.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Settings for a new one; `binary` is the path of `trunkline`. In the gateway's own integration tests that is
+    /// Settings of a new gateway. `binary` is the path of `trunkline`; in the gateway's own integration tests that is
     /// `env!("CARGO_BIN_EXE_trunkline")`.
     pub fn builder(binary: impl Into<PathBuf>) -> GatewayBuilder {
         GatewayBuilder {
@@ -38,7 +38,7 @@ impl Gateway {
         }
     }
 
-    /// Its URL, once it has said that it listens.
+    /// Its URL, or `None` before it listens.
     pub fn url(&self) -> Option<&str> {
         self.url.get().map(String::as_str)
     }
@@ -48,7 +48,7 @@ impl Gateway {
         self.url()?.rsplit_once(':')?.1.trim_end_matches('/').parse().ok()
     }
 
-    /// The URL of its admin listener, if it was given one.
+    /// The URL of its admin listener, or `None` without one.
     pub fn admin_url(&self) -> Option<String> {
         self.admin.map(|port| format!("http://127.0.0.1:{port}"))
     }
@@ -58,52 +58,68 @@ impl Gateway {
         self.process.pid()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits for the exit.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Io`](crate::TestbedError::Io) if the signal cannot be sent.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
     }
 
-    /// SIGTERM: it drains and ends. Returns at once.
+    /// Sends SIGTERM, which starts the drain. Returns at once.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn terminate(&mut self) -> Result<()> {
         self.process.terminate()
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP. Returns when all threads have stopped.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn pause(&mut self) -> Result<()> {
         self.process.pause()
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn resume(&mut self) -> Result<()> {
         self.process.resume()
     }
 
-    /// How it ended, or nothing while it runs.
-    pub fn ended(&mut self) -> Option<Ended> {
+    /// How the process ended, or `None` while it runs.
+    pub fn ended(&mut self) -> Option<ProcessEnd> {
         self.process.ended()
     }
 
-    /// Waits for its end.
-    pub fn wait(&mut self, timeout: Duration) -> Option<Ended> {
+    /// Waits at most `timeout` for the exit. Returns `None` if the process still runs.
+    pub fn wait(&mut self, timeout: Duration) -> Option<ProcessEnd> {
         self.process.wait(timeout)
     }
 
-    /// The last lines that it printed, for an error message.
+    /// The last output lines, for an error message.
     pub fn last_lines(&self) -> String {
         self.process.last_lines()
     }
 
-    /// Waits until it listens, and gives its URL.
+    /// Waits until the gateway listens, and returns its URL.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Start`](crate::TestbedError::Start) if it exits first, or after 30 s.
     pub fn wait_listening(&mut self) -> Result<&str> {
         let Self { process, url, .. } = self;
-        let listens = poll(START, || match (url.get(), process.ended()) {
+        let listens = poll(START_TIMEOUT, || match (url.get(), process.ended()) {
             (Some(_), _) => Ok(Some(())),
             (None, Some(ended)) => Err(process.start_error(ended.to_string())),
             (None, None) => Ok(None),
         })?;
         match url.get().filter(|_| listens.is_some()) {
             Some(url) => Ok(url),
-            None => Err(process.start_error(format!("did not print `{LISTENING}…` within {} s", START.as_secs()))),
+            None => Err(process
+                .start_error(format!("did not print `{LISTENING_PREFIX}…` within {} s", START_TIMEOUT.as_secs()))),
         }
     }
 }
@@ -121,7 +137,7 @@ pub struct GatewayBuilder {
 }
 
 impl GatewayBuilder {
-    /// `--instance`
+    /// Sets `--instance`.
     #[must_use]
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -129,55 +145,58 @@ impl GatewayBuilder {
         self.arg("--instance").arg(name)
     }
 
-    /// `--redis`
+    /// Sets `--redis`.
     #[must_use]
     pub fn redis(self, url: impl AsRef<OsStr>) -> Self {
         self.arg("--redis").arg(url)
     }
 
-    /// The loopback port of `--listen`; without it the gateway picks one.
+    /// Sets the port of `--listen` on loopback. Without this the gateway chooses a free port.
     #[must_use]
     pub fn listen(mut self, port: u16) -> Self {
         self.listen = port;
         self
     }
 
-    /// The loopback port of `--admin-listen`; without it there is no admin listener.
+    /// Sets the port of `--admin-listen` on loopback. Without this there is no admin listener.
     #[must_use]
     pub fn admin_listen(mut self, port: u16) -> Self {
         self.admin = Some(port);
         self
     }
 
-    /// One more argument.
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
-    /// One more environment variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
-    /// Where the lines go that it prints.
+    /// Sends the output lines to `sink`.
     #[must_use]
     pub fn log(mut self, sink: LineSink) -> Self {
         self.log = Some(sink);
         self
     }
 
-    /// Starts it and returns at once.
+    /// Starts the gateway and returns at once.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::File`](crate::TestbedError::File) if the program cannot be executed.
     pub fn spawn(self) -> Result<Gateway> {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--listen").arg(format!("127.0.0.1:{}", self.listen));
@@ -186,12 +205,12 @@ impl GatewayBuilder {
         }
         command.args(self.args).envs(self.env);
         let url = Arc::new(OnceLock::new());
-        let (heard, log) = (Arc::clone(&url), self.log);
+        let (sink_url, log) = (Arc::clone(&url), self.log);
         let sink: LineSink = Arc::new(move |line| {
-            if line.stream == Stream::Out
-                && let Some(url) = line.text.strip_prefix(LISTENING)
+            if line.stream == OutputStream::Out
+                && let Some(url) = line.text.strip_prefix(LISTENING_PREFIX)
             {
-                let _ = heard.set(url.trim().to_owned());
+                let _ = sink_url.set(url.trim().to_owned());
             }
             if let Some(log) = &log {
                 log(line);
@@ -200,7 +219,10 @@ impl GatewayBuilder {
         Ok(Gateway { process: Process::spawn(self.name, command, Some(sink))?, url, admin: self.admin })
     }
 
-    /// Starts it, and returns when it listens.
+    /// Starts the gateway and returns when it listens.
+    ///
+    /// # Errors
+    /// See [`Self::spawn`] and [`Gateway::wait_listening`].
     pub fn start(self) -> Result<Gateway> {
         let mut gateway = self.spawn()?;
         gateway.wait_listening()?;

@@ -1,7 +1,7 @@
-//! Ends our children when we are killed and no destructor runs (a test runner's timeout, `kill -9`).
+//! Ends child processes when this process is killed and no destructor runs, as with `kill -9` or a test runner's timeout.
 //!
-//! A shell reads which processes live from a pipe whose other end only we hold. The pipe ends with us, however we end,
-//! and the shell then kills what is left. It is one process for all children, and costs nothing while we live.
+//! A shell reads the list of running children from a pipe whose writing end only this process holds. When this process
+//! ends, the pipe closes, and the shell kills the remaining children. One shell serves all children.
 
 use std::{
     io::Write,
@@ -21,21 +21,21 @@ done
 for p in $alive; do kill -s KILL -- "-$p"; done
 "#;
 
-/// From now on the process group `pid` dies with us.
+/// Adds the process group `pid` to the groups that end with this process.
 pub(crate) fn watch(pid: u32) {
-    tell('+', pid);
+    send('+', pid);
 }
 
-/// The process group has been ended and reaped: its number may come to mean somebody else.
+/// Removes a process group that has ended. The kernel may reuse its number.
 pub(crate) fn forget(pid: u32) {
-    tell('-', pid);
+    send('-', pid);
 }
 
-fn tell(change: char, pid: u32) {
+fn send(change: char, pid: u32) {
     static PIPE: OnceLock<Option<Mutex<ChildStdin>>> = OnceLock::new();
     if let Some(pipe) = PIPE.get_or_init(start) {
         let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without a guard (it was killed) everything still ends on drop.
+        // If the shell was killed, children still end on drop.
         let _ = writeln!(pipe, "{change} {pid}");
     }
 }
@@ -43,6 +43,6 @@ fn tell(change: char, pid: u32) {
 fn start() -> Option<Mutex<ChildStdin>> {
     let mut shell = Command::new("sh");
     shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Its own group: Ctrl-C is for us to handle.
+    // A separate process group, so that Ctrl-C does not end the shell first.
     shell.process_group(0).spawn().ok()?.stdin.take().map(Mutex::new)
 }

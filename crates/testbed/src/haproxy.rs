@@ -1,4 +1,4 @@
-//! A HAProxy that runs `deploy/haproxy.cfg`, its server slots filled through the runtime API.
+//! HAProxy with `deploy/haproxy.cfg`. Its server slots are filled through the runtime API.
 
 #[cfg(feature = "testcontainers")]
 mod container;
@@ -13,50 +13,55 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Error, LineSink, Process, Program, Progress, Result, Silent, Tool, Toolbox, error::Doing, ports, process::poll,
-    project_root,
+    IoContext, LineSink, NoProgress, Process, Program, Progress, Result, TestbedError, Tool, Toolbox, ports,
+    process::poll, project_root,
 };
 
-const START: Duration = Duration::from_secs(15);
-const ATTEMPTS: usize = 5;
+/// Maximum time until HAProxy answers on its runtime API.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// Number of free ports that are tried, because another program may take a free port first.
+const PORT_ATTEMPTS: usize = 5;
 /// The two backends of `deploy/haproxy.cfg`.
 const BACKENDS: [&str; 2] = ["ready", "alive"];
 
-/// A running HAProxy. Ended on drop.
+/// A running HAProxy. It ends on drop.
 #[derive(Debug)]
 pub struct HaProxy {
-    server: Server,
+    server: BalancerServer,
     port: u16,
     slots: usize,
-    /// Holds the socket of the runtime API: in the system's folder for such things, since a socket's path must be short.
+    /// Contains the socket of the runtime API. A temporary folder, because the path of a Unix socket must be short.
     folder: TempDir,
 }
 
 #[derive(Debug)]
-enum Server {
-    Own(Process),
+enum BalancerServer {
+    Process(Process),
     #[cfg(feature = "testcontainers")]
-    InDocker(Box<crate::docker::Container>),
+    Container(Box<crate::docker::DockerContainer>),
 }
 
-/// What the instance in a slot of the balancer gets.
+/// State of one server slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// No new requests: the slot is empty, or the instance is not ready.
-    Out,
-    /// New requests, on trust: no check has passed since the slot was filled, or the last one failed.
-    Unsure,
-    /// New requests; its last check on `/readyz` passed.
+pub enum SlotState {
+    /// The slot gets no new requests: it is empty, or its instance is not ready.
+    OutOfService,
+    /// The slot gets new requests, but no check has passed since it was filled, or the last check failed.
+    Unchecked,
+    /// The slot gets new requests, and the last check of `/readyz` passed.
     Up,
 }
 
 impl HaProxy {
-    /// `deploy/haproxy.cfg` on a free port, all its slots empty.
+    /// Starts HAProxy with `deploy/haproxy.cfg` on a free port, with empty slots.
+    ///
+    /// # Errors
+    /// See [`HaProxyBuilder::start`].
     pub fn start() -> Result<Self> {
         Self::builder().start()
     }
 
-    /// Settings for a new HAProxy.
+    /// Settings of a new HAProxy.
     pub fn builder() -> HaProxyBuilder {
         HaProxyBuilder::default()
     }
@@ -66,35 +71,38 @@ impl HaProxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where it listens.
+    /// The port of that URL.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its process, unless it runs in Docker.
+    /// Process id, or `None` in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {
-            Server::Own(process) => Some(process.pid()),
+            BalancerServer::Process(process) => Some(process.pid()),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(_) => None,
+            BalancerServer::Container(_) => None,
         }
     }
 
-    /// Whether it runs.
+    /// Whether HAProxy runs.
     pub fn is_running(&mut self) -> bool {
         match &mut self.server {
-            Server::Own(process) => process.ended().is_none(),
+            BalancerServer::Process(process) => process.ended().is_none(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(container) => container.is_running(),
+            BalancerServer::Container(container) => container.is_running(),
         }
     }
 
-    /// How many instances it can serve.
+    /// Number of slots.
     pub fn slots(&self) -> usize {
         self.slots
     }
 
-    /// Sends requests to the instance at this loopback port as well. Slots are numbered from 1.
+    /// Assigns a slot to the instance at this loopback port. Slots are numbered from 1.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if HAProxy rejects the change, and [`TestbedError::Io`] if it does not answer.
     pub fn fill_slot(&self, slot: usize, port: u16) -> Result<()> {
         for backend in BACKENDS {
             self.set_server(backend, slot, &format!("addr 127.0.0.1 port {port}"))?;
@@ -103,35 +111,47 @@ impl HaProxy {
         Ok(())
     }
 
-    /// Sends no more requests to this slot and stops checking it. Open sockets stay.
+    /// Stops new requests to a slot and its checks. Open sockets remain.
+    ///
+    /// # Errors
+    /// See [`Self::fill_slot`].
     pub fn clear_slot(&self, slot: usize) -> Result<()> {
         BACKENDS.iter().try_for_each(|backend| self.set_server(backend, slot, "state maint"))
     }
 
-    /// What the slot's instance gets.
-    pub fn slot(&self, slot: usize) -> Result<Slot> {
+    /// The state of a slot. A slot that does not exist is [`SlotState::OutOfService`].
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Io`] if HAProxy does not answer.
+    pub fn slot(&self, slot: usize) -> Result<SlotState> {
         let table = self.command("show servers state ready")?;
         let name = slot_name(slot);
         let row = table.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row.get(3) == Some(&&*name));
-        Ok(row.map_or(Slot::Out, |row| Slot::read(&row)))
+        Ok(row.map_or(SlotState::OutOfService, |row| SlotState::read(&row)))
     }
 
-    /// Whether the slot's instance gets new requests and is known to be ready: [`Slot::Up`].
+    /// Whether the slot is [`SlotState::Up`].
+    ///
+    /// # Errors
+    /// See [`Self::slot`].
     pub fn slot_is_up(&self, slot: usize) -> Result<bool> {
-        Ok(self.slot(slot)? == Slot::Up)
+        Ok(self.slot(slot)? == SlotState::Up)
     }
 
-    /// One command of HAProxy's runtime API.
+    /// Sends one command to the runtime API and returns the answer.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Io`] if HAProxy does not answer within 5 s.
     pub fn command(&self, command: &str) -> Result<String> {
         ask(&socket(self.folder.path()), command)
     }
 
     fn set_server(&self, backend: &str, slot: usize, change: &str) -> Result<()> {
         let answer = self.command(&format!("set server {backend}/{} {change}", slot_name(slot)))?;
-        // Success is told in various words, or by none; these are the failures.
+        // HAProxy reports success in several ways, or with an empty answer. These words occur in failures only.
         let failed = ["No such", "Require", "Can't", "Invalid", "unknown", "Permission", "must"];
         if failed.iter().any(|word| answer.contains(word)) {
-            return Err(Error::Reply(format!("HAProxy: {}", answer.trim())));
+            return Err(TestbedError::Reply(format!("HAProxy: {}", answer.trim())));
         }
         Ok(())
     }
@@ -141,21 +161,22 @@ fn slot_name(slot: usize) -> String {
     format!("gw-{slot}")
 }
 
-impl Slot {
-    /// Reads a line of `show servers state`: columns 5 and 6, counted from 0, are its operational and administrative
-    /// state, column 12 is the health that its checks found. HAProxy management guide, "show servers state".
+impl SlotState {
+    /// Parses a line of `show servers state`. Columns 5 and 6, counted from 0, hold the operational and the administrative
+    /// state; column 12 holds the health of the checks (HAProxy management guide, "show servers state").
     fn read(row: &[&str]) -> Self {
         const RUNNING: u32 = 2;
-        /// None of the bits of `MAINT` or `DRAIN` may be set, but this one, which tells how the slot began.
-        const BEGAN_DISABLED: u32 = 0x04;
-        /// `rise` + `fall` - 1 of `deploy/haproxy.cfg`. A slot just filled has one less: HAProxy takes it for running until a check fails.
+        /// Set if the slot was configured as `disabled`. All other bits of column 6 are `MAINT` or `DRAIN` states.
+        const CONFIGURED_DISABLED: u32 = 0x04;
+        /// `rise` + `fall` - 1 of `deploy/haproxy.cfg`. A slot that was just filled has one less: HAProxy uses it until a
+        /// check fails.
         const HEALTHY: u32 = 3;
         let column = |place: usize| row.get(place)?.parse::<u32>().ok();
-        let runs = column(5) == Some(RUNNING) && column(6).is_some_and(|bits| bits & !BEGAN_DISABLED == 0);
+        let runs = column(5) == Some(RUNNING) && column(6).is_some_and(|bits| bits & !CONFIGURED_DISABLED == 0);
         match column(12) {
             Some(HEALTHY) if runs => Self::Up,
-            _ if runs => Self::Unsure,
-            _ => Self::Out,
+            _ if runs => Self::Unchecked,
+            _ => Self::OutOfService,
         }
     }
 }
@@ -166,11 +187,11 @@ fn socket(folder: &Path) -> PathBuf {
 
 fn ask(socket: &Path, command: &str) -> Result<String> {
     const DOING: &str = "cannot ask HAProxy";
-    let mut stream = UnixStream::connect(socket).doing(DOING)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).doing(DOING)?;
-    stream.write_all(command.as_bytes()).and_then(|()| stream.write_all(b"\n")).doing(DOING)?;
+    let mut stream = UnixStream::connect(socket).context(DOING)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).context(DOING)?;
+    stream.write_all(command.as_bytes()).and_then(|()| stream.write_all(b"\n")).context(DOING)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).doing(DOING)?;
+    stream.read_to_string(&mut answer).context(DOING)?;
     Ok(answer)
 }
 
@@ -193,74 +214,81 @@ impl Default for HaProxyBuilder {
 }
 
 impl HaProxyBuilder {
-    /// Another configuration than `deploy/haproxy.cfg`; it must obey the same variables, and check with the same `rise`
-    /// and `fall`.
+    /// Uses another configuration than `deploy/haproxy.cfg`. It must read the same environment variables and use the same
+    /// `rise` and `fall`.
     #[must_use]
     pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
         self.config = file.into();
         self
     }
 
-    /// How many instances there can be.
+    /// Sets the number of slots. Default: 64.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
         self
     }
 
-    /// Listens here, or fails with [`Error::PortTaken`]. Else a free port is chosen.
+    /// Sets the port. If it is in use, [`Self::start`] returns [`TestbedError::PortTaken`]. Default: a free port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
-    /// Where its log lines go.
+    /// Sends the log lines to `sink`.
     #[must_use]
     pub fn log(mut self, sink: LineSink) -> Self {
         self.log = Some(sink);
         self
     }
 
-    /// Runs this program instead of looking for one.
+    /// Runs this program. Default: the program from [`Toolbox::project`].
     #[must_use]
     pub fn program(mut self, program: Program) -> Self {
         self.program = Some(program);
         self
     }
 
-    /// Looks for its program here instead of in [`Toolbox::project`].
+    /// Takes the program from this toolbox. Default: [`Toolbox::project`].
     #[must_use]
     pub fn toolbox(mut self, toolbox: Toolbox) -> Self {
         self.toolbox = Some(toolbox);
         self
     }
 
-    /// Starts it, and returns when it listens.
+    /// Starts HAProxy and returns when it listens.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::NotFound`] if no program is found, [`TestbedError::PortTaken`] if the given port is in use,
+    /// and [`TestbedError::Start`] if HAProxy exits or does not answer within 15 s.
     pub fn start(self) -> Result<HaProxy> {
-        self.start_with(&Silent)
+        self.start_with(&NoProgress)
     }
 
-    /// As [`Self::start`], telling what it does.
+    /// As [`Self::start`], with reports to `progress`.
+    ///
+    /// # Errors
+    /// See [`Self::start`]; also [`TestbedError::Cancelled`] if `progress` asks to stop.
     pub fn start_with(mut self, progress: &dyn Progress) -> Result<HaProxy> {
         let program = match self.program.take() {
             Some(program) => Ok(program),
             None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::HaProxy, progress),
         };
         #[cfg(feature = "testcontainers")]
-        if let Err(not_found @ Error::NotFound { .. }) = program {
-            progress.step("starting HAProxy in Docker (the first time its image is pulled)");
+        if let Err(not_found @ TestbedError::NotFound { .. }) = program {
+            progress.step("starting HAProxy in Docker (the first start pulls its image)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             return container::start(&self, port).map_err(|e| not_found.but_also("Docker", e));
         }
         let program = program?;
         progress.step("starting HAProxy");
-        let mut attempts = if self.port.is_some() { 1 } else { ATTEMPTS };
+        let mut attempts = if self.port.is_some() { 1 } else { PORT_ATTEMPTS };
         loop {
             attempts -= 1;
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             match self.launch(&program, port) {
-                Err(Error::PortTaken(_)) if attempts > 0 => {}
+                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
                 other => return other,
             }
         }
@@ -268,32 +296,32 @@ impl HaProxyBuilder {
 
     fn launch(&self, program: &Program, port: u16) -> Result<HaProxy> {
         if !ports::is_free(port) {
-            return Err(Error::PortTaken(port));
+            return Err(TestbedError::PortTaken(port));
         }
-        let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().doing("cannot create a folder")?;
+        let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().context("cannot create a folder")?;
         let socket = socket(folder.path());
         let mut command = program.command();
-        // In the foreground, one process.
+        // In the foreground, as one process.
         command.arg("-db").arg("-f").arg(&self.config);
         command.envs(self.variables(port, &socket));
         let mut process = Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())?;
-        let listens = poll(START, || match process.ended() {
+        let listens = poll(START_TIMEOUT, || match process.ended() {
             Some(ended) => Err(process.start_error(ended.to_string())),
             None => Ok(ask(&socket, "show version").ok()),
         });
         match listens {
-            Ok(Some(_)) => Ok(HaProxy { server: Server::Own(process), port, slots: self.slots, folder }),
-            Ok(None) => Err(process.start_error(format!("does not listen after {} s", START.as_secs()))),
-            Err(_) if process.last_lines().contains("Address already in use") => Err(Error::PortTaken(port)),
+            Ok(Some(_)) => Ok(HaProxy { server: BalancerServer::Process(process), port, slots: self.slots, folder }),
+            Ok(None) => Err(process.start_error(format!("does not listen after {} s", START_TIMEOUT.as_secs()))),
+            Err(_) if process.last_lines().contains("Address already in use") => Err(TestbedError::PortTaken(port)),
             Err(e) => Err(e),
         }
     }
 
-    /// What `deploy/haproxy.cfg` is told; `socket` as HAProxy sees it.
+    /// The environment variables of `deploy/haproxy.cfg`. `socket` is the path as HAProxy sees it.
     fn variables(&self, port: u16, socket: &Path) -> [(&'static str, String); 5] {
         [
             ("TRUNKLINE_LB_BIND", format!("127.0.0.1:{port}")),
-            // Only a placeholder: slots get their address when they are filled.
+            // A placeholder. `fill_slot` sets the address.
             ("TRUNKLINE_LB_GATEWAYS", "127.0.0.1:1".to_owned()),
             ("TRUNKLINE_LB_SLOTS", self.slots.to_string()),
             ("TRUNKLINE_LB_SLOT_STATE", "disabled".to_owned()),

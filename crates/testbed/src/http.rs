@@ -1,4 +1,4 @@
-//! One request on loopback: enough for health probes, no client library.
+//! HTTP requests to loopback ports, for health probes and tests.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -6,26 +6,32 @@ use std::{
     time::Duration,
 };
 
-/// More than any answer that we ask for.
-const LIMIT: u64 = 1 << 20;
+/// Maximum length of an answer in bytes.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
-/// A status and a body, as they came.
+/// The answer to an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
-    /// The head, status line included, as it came.
+    /// Status line and header fields, as received.
     pub head: String,
-    /// The body. Chunks are not joined: whom we ask sends none.
+    /// The body. Chunked encoding is not decoded.
     pub body: String,
 }
 
-/// `GET path` at a loopback port. `timeout` holds for connecting and for each read.
+/// Sends `GET path` to a loopback port. `timeout` applies to connecting and to each read.
+///
+/// # Errors
+/// Returns an error if the server does not answer in time, or if its answer is not HTTP/1.
 pub fn http_get(port: u16, path: &str, timeout: Duration) -> io::Result<HttpAnswer> {
     request("GET", port, path, "", timeout)
 }
 
-/// `POST path` at a loopback port, with a JSON body.
+/// Sends `POST path` with a JSON body to a loopback port.
+///
+/// # Errors
+/// See [`http_get`].
 pub fn http_post(port: u16, path: &str, json: &str, timeout: Duration) -> io::Result<HttpAnswer> {
     request("POST", port, path, json, timeout)
 }
@@ -41,11 +47,11 @@ fn request(method: &str, port: u16, path: &str, body: &str, timeout: Duration) -
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;
-    read_answer(BufReader::new(stream.take(LIMIT)))
+    read_answer(BufReader::new(stream.take(MAX_ANSWER_BYTES)))
 }
 
 fn read_answer(mut stream: impl BufRead) -> io::Result<HttpAnswer> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer");
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head)? == 0 {
@@ -61,7 +67,7 @@ fn read_answer(mut stream: impl BufRead) -> io::Result<HttpAnswer> {
     });
     let mut body = Vec::new();
     match length {
-        // Some servers leave the connection open all the same.
+        // Some servers keep the connection open despite `Connection: close`.
         Some(length) => _ = stream.take(length as u64).read_to_end(&mut body)?,
         None => _ = stream.read_to_end(&mut body)?,
     }
@@ -73,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers() {
+    fn status_head_and_body_are_parsed() {
         let read = |text: &str| read_answer(text.as_bytes());
         let answer = read("HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\n{}").unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (503, "{}"));

@@ -7,17 +7,20 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use crate::{Error, Result};
+use crate::{Result, TestbedError};
 
-/// Below the range from which systems take ports for outgoing connections (32768 on Linux, 49152 elsewhere):
-/// a server that is restarted must not find its port held by some client's connection.
+/// First port of the range. The range is below the ports that systems use for outgoing connections (from 32768 on Linux,
+/// from 49152 elsewhere), so that a client's connection cannot hold the port of a server that restarts.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A loopback port on which nobody listens now. Somebody else may take it before the caller does: servers that are
-/// started here try again with another one.
+/// A loopback port on which nothing listens now. Another program may take it before the caller does; the servers of this
+/// crate then try another port.
+///
+/// # Errors
+/// Returns [`TestbedError::Reply`] if no port of the range is free.
 pub fn free_port() -> Result<u16> {
-    // Each process begins elsewhere and then counts, so that neither two processes nor two threads meet.
+    // Each process starts at a random port and counts up, so that processes and threads rarely try the same port.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = NEXT.load(Ordering::Relaxed);
     if start == 0 {
@@ -30,10 +33,10 @@ pub fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
-    Err(Error::Reply("no free loopback port".to_owned()))
+    Err(TestbedError::Reply("no free loopback port".to_owned()))
 }
 
-/// Whether a listener could be bound there now.
+/// Whether a listener can be bound to the port now.
 pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! A child process in a group of its own, its lines passed on, ended on drop.
+//! A child process in its own process group. Its output lines are passed on, and it ends on drop.
 
 use std::{
     collections::VecDeque,
@@ -13,52 +13,48 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::{
-    Result,
-    error::{Doing, Error},
-    guard,
-};
+use crate::{IoContext, Result, TestbedError, guard};
 
-/// How many of its last lines a process keeps for error messages.
+/// Number of output lines that a process keeps for error messages.
 const KEPT_LINES: usize = 30;
 
-/// Where a line came from.
+/// The stream of an output line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
     Out,
     /// Standard error.
     Err,
 }
 
-/// One line that a process printed, without its line end.
+/// One output line, without its line end.
 #[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
-    /// Where it was printed.
-    pub stream: Stream,
-    /// The text; bytes that are not UTF-8 are replaced.
+pub struct OutputLine<'a> {
+    /// The stream that the line was printed to.
+    pub stream: OutputStream,
+    /// The text. Bytes that are not UTF-8 are replaced.
     pub text: &'a str,
 }
 
-/// Receives each line of a process, on one of its reader threads.
-pub type LineSink = Arc<dyn Fn(Line<'_>) + Send + Sync>;
+/// Receives each output line of a process, on a reader thread.
+pub type LineSink = Arc<dyn Fn(OutputLine<'_>) + Send + Sync>;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It exited by itself with this code.
+pub enum ProcessEnd {
+    /// It exited with this code.
     Code(i32),
-    /// This signal ended it.
+    /// This signal killed it.
     Signal(i32),
 }
 
-impl From<ExitStatus> for Ended {
+impl From<ExitStatus> for ProcessEnd {
     fn from(status: ExitStatus) -> Self {
         status.signal().map_or_else(|| Self::Code(status.code().unwrap_or(-1)), Self::Signal)
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ProcessEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
@@ -68,24 +64,30 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A running child. Signals go to its whole process group, so that its own children go with it.
+/// A child process. Signals are sent to its whole process group, so its own children get them too. Killed on drop.
 pub struct Process {
     name: String,
     child: Child,
     input: Option<ChildStdin>,
-    ended: Option<Ended>,
+    ended: Option<ProcessEnd>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
-    /// Starts the command; `sink` gets its lines.
+    /// Starts the command without standard input. `sink` receives its output lines.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::File`] if the program cannot be executed.
     pub fn spawn(name: impl Into<String>, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
         command.stdin(Stdio::null());
         Self::launch(name.into(), command, sink)
     }
 
-    /// As [`Self::spawn`], for a program that takes orders on standard input: see [`Self::tell`].
+    /// As [`Self::spawn`], with standard input for [`Self::write_line`].
+    ///
+    /// # Errors
+    /// See [`Self::spawn`].
     pub fn spawn_with_input(name: impl Into<String>, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
         command.stdin(Stdio::piped());
         Self::launch(name.into(), command, sink)
@@ -93,15 +95,15 @@ impl Process {
 
     fn launch(name: String, mut command: Command, sink: Option<LineSink>) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().on("cannot run", command.get_program().as_ref())?;
+        let mut child = command.spawn().on_path("cannot run", command.get_program().as_ref())?;
         guard::watch(child.id());
         let last_lines = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT_LINES)));
         let mut readers = Vec::with_capacity(2);
         if let Some(out) = child.stdout.take() {
-            readers.push(read_lines(out, Stream::Out, sink.clone(), Arc::clone(&last_lines)));
+            readers.push(read_lines(out, OutputStream::Out, sink.clone(), Arc::clone(&last_lines)));
         }
         if let Some(err) = child.stderr.take() {
-            readers.push(read_lines(err, Stream::Err, sink, Arc::clone(&last_lines)));
+            readers.push(read_lines(err, OutputStream::Err, sink, Arc::clone(&last_lines)));
         }
         let input = child.stdin.take();
         Ok(Self { name, child, input, ended: None, last_lines, readers })
@@ -110,25 +112,25 @@ impl Process {
     /// Writes one line to its standard input.
     ///
     /// # Errors
-    /// Where it reads none, because it was not spawned so or has ended.
-    pub fn tell(&mut self, line: &str) -> Result<()> {
-        const DOING: &str = "cannot give an order to a process";
-        let input = self.input.as_mut().ok_or_else(|| std::io::ErrorKind::BrokenPipe.into()).doing(DOING)?;
-        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).doing(DOING)
+    /// Returns [`TestbedError::Io`] if the process has exited, or was started by [`Self::spawn`].
+    pub fn write_line(&mut self, line: &str) -> Result<()> {
+        const DOING: &str = "cannot write to the standard input of a process";
+        let input = self.input.as_mut().ok_or_else(|| std::io::ErrorKind::BrokenPipe.into()).context(DOING)?;
+        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).context(DOING)
     }
 
-    /// The name it was given.
+    /// The name given to [`Self::spawn`].
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id; that of a process that has ended may mean somebody else.
+    /// Its process id. After the process has ended, the kernel may reuse it.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, or nothing while it runs.
-    pub fn ended(&mut self) -> Option<Ended> {
+    /// How it ended, or `None` while it runs.
+    pub fn ended(&mut self) -> Option<ProcessEnd> {
         if self.ended.is_none()
             && let Ok(Some(status)) = self.child.try_wait()
         {
@@ -137,40 +139,52 @@ impl Process {
         self.ended
     }
 
-    /// SIGKILL, and waits until it is gone. Harmless when it has ended.
+    /// Sends SIGKILL and waits for the exit. Does nothing if the process has ended.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Io`] if the signal cannot be sent.
     pub fn kill(&mut self) -> Result<()> {
         if self.ended().is_none() {
             self.signal(Signal::KILL)?;
-            let status = self.child.wait().doing("cannot wait for a process")?;
+            let status = self.child.wait().context("cannot wait for a process")?;
             self.reaped(status);
         }
         Ok(())
     }
 
-    /// SIGTERM; returns at once.
+    /// Sends SIGTERM. Returns at once.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn terminate(&mut self) -> Result<()> {
         self.signal(Signal::TERM)
     }
 
-    /// SIGSTOP: it lives, keeps its sockets, and does nothing. Returns when every thread of it stands: on a busy machine
-    /// some go on for a while after the signal.
+    /// Sends SIGSTOP: the process keeps its sockets and stops running. Returns when all of its threads have stopped, which
+    /// takes a while on a busy machine.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn pause(&mut self) -> Result<()> {
         self.signal(Signal::STOP)?;
         let Some(pid) = Pid::from_raw(self.child.id().cast_signed()).filter(|_| self.ended().is_none()) else {
             return Ok(());
         };
-        // Left to be waited for, so that an end that came instead is seen by `ended`.
+        // NOWAIT leaves the status of a process that has exited to `ended`.
         let stopped_or_ended = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(pid), stopped_or_ended).map_err(Into::into).doing("cannot stop a process").map(drop)
+        waitid(WaitId::Pid(pid), stopped_or_ended).map_err(Into::into).context("cannot stop a process").map(drop)
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn resume(&mut self) -> Result<()> {
         self.signal(Signal::CONT)
     }
 
-    /// Waits for its end.
-    pub fn wait(&mut self, timeout: Duration) -> Option<Ended> {
+    /// Waits at most `timeout` for the exit. Returns `None` if the process still runs.
+    pub fn wait(&mut self, timeout: Duration) -> Option<ProcessEnd> {
         let deadline = Instant::now() + timeout;
         while self.ended().is_none() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
@@ -178,32 +192,32 @@ impl Process {
         self.ended
     }
 
-    /// Waits until each line that it printed has been passed on. Only for a process that has ended.
+    /// Waits until all output lines have been passed on. Call this only after the process has ended.
     pub fn finish_reading(&mut self) {
         self.readers.drain(..).for_each(|reader| _ = reader.join());
     }
 
-    /// Its last lines, for an error message: empty, or beginning with a line end.
+    /// The last output lines for an error message: empty, or beginning with a line feed.
     pub fn last_lines(&self) -> String {
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().fold(String::new(), |text, line| text + "\n  " + line)
     }
 
-    /// An [`Error::Start`] with its last lines.
-    pub(crate) fn start_error(&mut self, reason: impl Into<String>) -> Error {
+    /// A [`TestbedError::Start`] with the last output lines.
+    pub(crate) fn start_error(&mut self, reason: impl Into<String>) -> TestbedError {
         if self.ended().is_some() {
             self.finish_reading();
         }
-        Error::Start { name: self.name.clone(), reason: reason.into(), log: self.last_lines() }
+        TestbedError::Start { name: self.name.clone(), reason: reason.into(), log: self.last_lines() }
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
-        // An unreaped child holds its number, so the signal cannot reach anybody else.
+        // The kernel does not reuse the id of a child that was not waited for, so the signal cannot reach another process.
         match Pid::from_raw(self.child.id().cast_signed()) {
             Some(pid) if self.ended().is_none() => match kill_process_group(pid, signal) {
-                // It ended between the two calls.
+                // The process ended after the check.
                 Err(rustix::io::Errno::SRCH) => Ok(()),
-                other => other.map_err(Into::into).doing("cannot signal a process"),
+                other => other.map_err(Into::into).context("cannot signal a process"),
             },
             _ => Ok(()),
         }
@@ -229,7 +243,7 @@ impl fmt::Debug for Process {
 
 fn read_lines(
     pipe: impl Read + Send + 'static,
-    stream: Stream,
+    stream: OutputStream,
     sink: Option<LineSink>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
 ) -> JoinHandle<()> {
@@ -247,14 +261,14 @@ fn read_lines(
                 last.push_back(text.to_owned());
             }
             if let Some(sink) = &sink {
-                sink(Line { stream, text });
+                sink(OutputLine { stream, text });
             }
             bytes.clear();
         }
     })
 }
 
-/// Asks until there is an answer, or until `timeout`.
+/// Calls `ask` until it returns a value or `timeout` has passed.
 pub(crate) fn poll<T>(timeout: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = Instant::now() + timeout;
     loop {

@@ -1,11 +1,11 @@
-//! How long work tells what it is doing, and learns that nobody waits for it any more.
+//! Progress reports of long operations, and their cancellation.
 
-/// Follows long work (downloading, unpacking). Any `Fn(&str)` will do.
+/// Receives the progress of a long operation, such as a download. Implemented for any `Fn(&str)`.
 pub trait Progress {
-    /// A new step has begun.
+    /// Called when a new step begins.
     fn step(&self, text: &str);
 
-    /// Asked often; `true` ends the work with [`Error::Cancelled`](crate::Error::Cancelled).
+    /// Polled every few milliseconds. `true` ends the operation with [`TestbedError::Cancelled`](crate::TestbedError).
     fn cancelled(&self) -> bool {
         false
     }
@@ -17,10 +17,10 @@ impl<F: Fn(&str)> Progress for F {
     }
 }
 
-/// Says nothing.
+/// Ignores all reports and never cancels.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {
+impl Progress for NoProgress {
     fn step(&self, _: &str) {}
 }

@@ -1,46 +1,49 @@
-//! A Redis of one's own.
+//! Redis servers.
 
 mod builder;
 #[cfg(feature = "testcontainers")]
 mod container;
-mod own;
+mod process;
 
 use std::env;
 
 pub use self::builder::RedisBuilder;
-use self::own::Own;
-use crate::{Error, Result, resp::Address};
+use self::process::RedisProcess;
+use crate::{Result, TestbedError, resp::RedisAddress};
 
-/// When Redis forces its append-only file to the disk.
+/// When Redis writes its append-only file to disk (`appendfsync`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendFsync {
-    /// Once a second: what production uses.
+    /// Once per second, as in production.
     EverySec,
-    /// Before each answer.
+    /// Before each reply.
     Always,
 }
 
-/// A running Redis. Ended on drop, its data with it (unless the folder was given).
+/// A running Redis. It ends on drop. Its data is removed on drop, unless a folder was given.
 #[derive(Debug)]
 pub struct Redis {
-    address: Address,
-    server: Server,
+    address: RedisAddress,
+    server: RedisServer,
 }
 
 #[derive(Debug)]
-enum Server {
-    /// Given by URL: not ours to stop.
+enum RedisServer {
+    /// Given by URL, and therefore not controlled by this process.
     Given(String),
-    Own(Box<Own>),
+    Process(Box<RedisProcess>),
     #[cfg(feature = "testcontainers")]
-    InDocker(Box<container::InDocker>),
+    Container(Box<container::RedisContainer>),
 }
 
 impl Redis {
-    /// A Redis for a test: the one that `TRUNKLINE_TEST_REDIS` names, else a new, empty one without persistence.
+    /// A Redis for a test: the server at `TRUNKLINE_TEST_REDIS`, or else a new, empty server without persistence.
     ///
-    /// A given one is shared by all tests and not emptied: use keys of one's own. A test that breaks its Redis takes
-    /// [`Redis::builder`], which always starts a new one.
+    /// All tests share the server at `TRUNKLINE_TEST_REDIS`, and it is not emptied, so each test needs its own keys. A test
+    /// that stops or changes its Redis must use [`Redis::builder`], which always starts a new server.
+    ///
+    /// # Errors
+    /// See [`Self::given`] and [`RedisBuilder::start`].
     pub fn start() -> Result<Self> {
         match env::var("TRUNKLINE_TEST_REDIS") {
             Ok(url) if !url.is_empty() => Self::given(&url),
@@ -48,102 +51,125 @@ impl Redis {
         }
     }
 
-    /// A server that somebody else runs.
+    /// A server that this process does not control.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if the URL cannot be parsed. The server is not contacted.
     pub fn given(url: &str) -> Result<Self> {
-        let address = Address::parse(url)
-            .ok_or_else(|| Error::Reply(format!("{url} is no Redis URL: redis://[[user]:password@]host[:port]")))?;
-        Ok(Self { address, server: Server::Given(url.to_owned()) })
+        let address = RedisAddress::parse(url).ok_or_else(|| {
+            TestbedError::Reply(format!("{url} is no Redis URL: redis://[[user]:password@]host[:port]"))
+        })?;
+        Ok(Self { address, server: RedisServer::Given(url.to_owned()) })
     }
 
-    /// Settings for a new server.
+    /// Settings of a new server.
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
     }
 
-    /// For clients: `redis://127.0.0.1:PORT`, with the password if there is one.
+    /// The URL for clients: `redis://127.0.0.1:PORT`, with the password if there is one.
     pub fn url(&self) -> String {
         match (&self.server, &self.address.password) {
-            (Server::Given(url), _) => url.clone(),
+            (RedisServer::Given(url), _) => url.clone(),
             (_, Some(password)) => format!("redis://:{password}@127.0.0.1:{}", self.port()),
             (_, None) => format!("redis://127.0.0.1:{}", self.port()),
         }
     }
 
-    /// Where it listens. Kept over restarts.
+    /// The port of that URL. It stays the same after a restart.
     pub fn port(&self) -> u16 {
         self.address.port
     }
 
-    /// Its process, unless it was given by URL or runs in Docker.
+    /// Process id, or `None` if the server was given by URL or runs in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {
-            Server::Own(own) => Some(own.pid()),
+            RedisServer::Process(own) => Some(own.pid()),
             _ => None,
         }
     }
 
-    /// Whether the process runs (always, if it was given by URL).
+    /// Whether the process runs. Always true if the server was given by URL.
     pub fn is_running(&mut self) -> bool {
         match &mut self.server {
-            Server::Given(_) => true,
-            Server::Own(own) => own.process().ended().is_none(),
+            RedisServer::Given(_) => true,
+            RedisServer::Process(own) => own.process().ended().is_none(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().is_running(),
+            RedisServer::Container(server) => server.container().is_running(),
         }
     }
 
-    /// Sends one command and shows the answer as `redis-cli` does into a pipe: a line an element, nothing for nil.
+    /// Sends one command on a new connection and returns the reply as `redis-cli` prints it to a pipe: one line per
+    /// element, nothing for nil.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if the server does not answer within 5 s or answers with an error.
     pub fn cli(&self, args: &[&str]) -> Result<String> {
         self.address.call(args).map(|reply| reply.to_string())
     }
 
-    /// SIGKILL. What it had not written is lost.
+    /// Sends SIGKILL. Data that was not written to disk is lost.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::NotOurs`] if the server was given by URL.
     pub fn kill(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("killed")),
-            Server::Own(own) => own.process().kill(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("killed")),
+            RedisServer::Process(own) => own.process().kill(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().kill(),
+            RedisServer::Container(server) => server.container().kill(),
         }
     }
 
-    /// SIGSTOP: connections stay open, nothing is answered.
+    /// Sends SIGSTOP: connections stay open and receive no answer.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn pause(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("paused")),
-            Server::Own(own) => own.process().pause(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("paused")),
+            RedisServer::Process(own) => own.process().pause(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().pause(),
+            RedisServer::Container(server) => server.container().pause(),
         }
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
+    ///
+    /// # Errors
+    /// See [`Self::kill`].
     pub fn resume(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("resumed")),
-            Server::Own(own) => own.process().resume(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("resumed")),
+            RedisServer::Process(own) => own.process().resume(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.container().resume(),
+            RedisServer::Container(server) => server.container().resume(),
         }
     }
 
-    /// Ends it cleanly if it runs, and starts it again on the same port. Its data comes back if it is append-only.
+    /// Stops the server if it runs, and starts it again on the same port. Its data remains if it is append-only.
+    ///
+    /// # Errors
+    /// See [`Self::kill`] and [`RedisBuilder::start`].
     pub fn restart(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("restarted")),
-            Server::Own(own) => own.restart(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("restarted")),
+            RedisServer::Process(own) => own.restart(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.restart(),
+            RedisServer::Container(server) => server.restart(),
         }
     }
 
-    /// Kills it if it runs, removes its data, and starts it again on the same port.
+    /// Kills the server if it runs, removes its data, and starts it again on the same port.
+    ///
+    /// # Errors
+    /// See [`Self::restart`].
     pub fn restart_empty(&mut self) -> Result<()> {
         match &mut self.server {
-            Server::Given(_) => Err(Error::NotOurs("restarted")),
-            Server::Own(own) => own.restart_empty(),
+            RedisServer::Given(_) => Err(TestbedError::NotOurs("restarted")),
+            RedisServer::Process(own) => own.restart_empty(),
             #[cfg(feature = "testcontainers")]
-            Server::InDocker(server) => server.restart_empty(),
+            RedisServer::Container(server) => server.restart_empty(),
         }
     }
 }

@@ -7,21 +7,21 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result};
+use crate::{Result, TestbedError};
 
 /// Long enough for a server that loads its data on a slow disk.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a Redis listens, and its password if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
+pub(crate) struct RedisAddress {
     pub host: String,
     pub port: u16,
     pub user: Option<String>,
     pub password: Option<String>,
 }
 
-impl Address {
+impl RedisAddress {
     pub(crate) fn local(port: u16, password: Option<String>) -> Self {
         Self { host: "127.0.0.1".to_owned(), port, user: None, password }
     }
@@ -46,10 +46,10 @@ impl Address {
     }
 
     /// Sends one command on a new connection; an error reply is an `Err`.
-    pub(crate) fn call(&self, args: &[&str]) -> Result<Reply> {
-        let failed = |e: io::Error| Error::Reply(format!("Redis at {}:{}: {e}", self.host, self.port));
+    pub(crate) fn call(&self, args: &[&str]) -> Result<RedisReply> {
+        let failed = |e: io::Error| TestbedError::Reply(format!("Redis at {}:{}: {e}", self.host, self.port));
         let address = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.next();
-        let address = address.ok_or_else(|| Error::Reply(format!("{} has no address", self.host)))?;
+        let address = address.ok_or_else(|| TestbedError::Reply(format!("{} has no address", self.host)))?;
         let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(failed)?;
         stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -65,24 +65,24 @@ impl Address {
 
 /// An answer of Redis. Its `Display` is what `redis-cli` prints into a pipe: one line an element, nothing for nil.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub(crate) enum RedisReply {
     Nil,
     Int(i64),
     Text(String),
     Error(String),
-    List(Vec<Reply>),
+    List(Vec<RedisReply>),
 }
 
-impl Reply {
+impl RedisReply {
     fn ok(self) -> Result<Self> {
         match self {
-            Self::Error(text) => Err(Error::Reply(text)),
+            Self::Error(text) => Err(TestbedError::Reply(text)),
             other => Ok(other),
         }
     }
 }
 
-impl fmt::Display for Reply {
+impl fmt::Display for RedisReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nil => Ok(()),
@@ -96,7 +96,7 @@ impl fmt::Display for Reply {
     }
 }
 
-fn ask(stream: &mut BufReader<TcpStream>, args: &[&str]) -> io::Result<Reply> {
+fn ask(stream: &mut BufReader<TcpStream>, args: &[&str]) -> io::Result<RedisReply> {
     let mut command = format!("*{}\r\n", args.len());
     for arg in args {
         command += &format!("${}\r\n{arg}\r\n", arg.len());
@@ -105,7 +105,7 @@ fn ask(stream: &mut BufReader<TcpStream>, args: &[&str]) -> io::Result<Reply> {
     read_reply(stream)
 }
 
-fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
+fn read_reply(stream: &mut impl BufRead) -> io::Result<RedisReply> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a Redis answer: {what:?}"));
     let mut line = String::new();
     stream.read_line(&mut line)?;
@@ -113,21 +113,21 @@ fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
     let (kind, rest) = line.split_at_checked(1).ok_or(io::ErrorKind::UnexpectedEof)?;
     let number = || rest.parse::<i64>().map_err(|_| bad(line));
     Ok(match kind {
-        "+" => Reply::Text(rest.to_owned()),
-        "-" => Reply::Error(rest.to_owned()),
-        ":" => Reply::Int(number()?),
+        "+" => RedisReply::Text(rest.to_owned()),
+        "-" => RedisReply::Error(rest.to_owned()),
+        ":" => RedisReply::Int(number()?),
         "$" => match usize::try_from(number()?) {
             Ok(length) => {
                 let mut bytes = vec![0; length + 2];
                 stream.read_exact(&mut bytes)?;
                 bytes.truncate(length);
-                Reply::Text(String::from_utf8_lossy(&bytes).into_owned())
+                RedisReply::Text(String::from_utf8_lossy(&bytes).into_owned())
             }
-            Err(_) => Reply::Nil,
+            Err(_) => RedisReply::Nil,
         },
         "*" => match usize::try_from(number()?) {
-            Ok(count) => Reply::List((0..count).map(|_| read_reply(stream)).collect::<io::Result<_>>()?),
-            Err(_) => Reply::Nil,
+            Ok(count) => RedisReply::List((0..count).map(|_| read_reply(stream)).collect::<io::Result<_>>()?),
+            Err(_) => RedisReply::Nil,
         },
         _ => return Err(bad(line)),
     })
@@ -139,21 +139,21 @@ mod tests {
 
     #[test]
     fn urls() {
-        let local = |port| Address::local(port, None);
-        assert_eq!(Address::parse("redis://127.0.0.1:7000"), Some(local(7000)));
-        assert_eq!(Address::parse("redis://127.0.0.1/3"), Some(local(6379)));
-        let login = Address::parse("redis://ann:s@cret@127.0.0.1:1/0").unwrap();
+        let local = |port| RedisAddress::local(port, None);
+        assert_eq!(RedisAddress::parse("redis://127.0.0.1:7000"), Some(local(7000)));
+        assert_eq!(RedisAddress::parse("redis://127.0.0.1/3"), Some(local(6379)));
+        let login = RedisAddress::parse("redis://ann:s@cret@127.0.0.1:1/0").unwrap();
         assert_eq!((login.user.as_deref(), login.password.as_deref()), (Some("ann"), Some("s@cret")));
-        assert_eq!(Address::parse("redis://:pw@127.0.0.1").unwrap().password.as_deref(), Some("pw"));
-        assert_eq!(Address::parse("http://127.0.0.1"), None);
-        assert_eq!(Address::parse("redis://"), None);
+        assert_eq!(RedisAddress::parse("redis://:pw@127.0.0.1").unwrap().password.as_deref(), Some("pw"));
+        assert_eq!(RedisAddress::parse("http://127.0.0.1"), None);
+        assert_eq!(RedisAddress::parse("redis://"), None);
     }
 
     #[test]
     fn replies() {
         let read = |text: &str| read_reply(&mut text.as_bytes());
         assert_eq!(read("*3\r\n$2\r\nab\r\n:7\r\n$-1\r\n").unwrap().to_string(), "ab\n7\n");
-        assert_eq!(read("-ERR no\r\n").unwrap(), Reply::Error("ERR no".into()));
+        assert_eq!(read("-ERR no\r\n").unwrap(), RedisReply::Error("ERR no".into()));
         assert!(read("").is_err());
         assert!(read("what\r\n").is_err());
     }

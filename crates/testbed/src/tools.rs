@@ -1,4 +1,4 @@
-//! Finds the programs that tests and `cargo xtask` start.
+//! Finds the programs that tests and development commands start.
 
 use std::{
     env,
@@ -8,15 +8,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Error, Progress, Result, Silent, apt};
+use crate::{NoProgress, Progress, Result, TestbedError, apt};
 
-/// The root of the workspace that this crate was built in.
+/// The root folder of the workspace that this crate was built in.
 pub fn project_root() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.ancestors().nth(2).unwrap_or(crate_folder).to_owned()
 }
 
-/// A program that can be looked for.
+/// A server program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tool {
     /// `redis-server`, or `valkey-server`.
@@ -26,7 +26,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Its name for people.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Redis => "Redis",
@@ -34,7 +34,7 @@ impl Tool {
         }
     }
 
-    /// The names it goes by, best first.
+    /// Names of its executable, in order of preference.
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Redis => &["redis-server", "valkey-server"],
@@ -42,7 +42,7 @@ impl Tool {
         }
     }
 
-    /// Debian's packages of it; their libraries are found through their dependencies.
+    /// Its Debian packages. Their dependencies name the libraries.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Redis => &["redis-server", "redis-tools"],
@@ -50,7 +50,7 @@ impl Tool {
         }
     }
 
-    /// Its folder under `target/tools`.
+    /// Its folder in `target/tools`.
     fn folder(self) -> &'static str {
         match self {
             Self::Redis => "redis",
@@ -65,8 +65,8 @@ impl Tool {
         }
     }
 
-    /// An [`Error::NotFound`] that says how to install it.
-    pub(crate) fn not_found(self, tried: String) -> Error {
+    /// A [`TestbedError::NotFound`] with the commands that install the program.
+    pub(crate) fn not_found(self, tried: String) -> TestbedError {
         let (apt, other) = match self {
             Self::Redis => ("redis-server", "redis"),
             Self::HaProxy => ("haproxy", "haproxy"),
@@ -76,24 +76,24 @@ impl Tool {
             install += "\nor run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
                         `trunkline-testbed/testcontainers`";
         }
-        Error::NotFound { what: self.name(), tried, install }
+        TestbedError::NotFound { what: self.name(), tried, install }
     }
 }
 
-/// A program that was found and runs.
+/// A program that was found and that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
-    /// Where its libraries were unpacked; nothing when the system has them.
+    /// Folders of its unpacked libraries, or `None` if the system has them.
     library_path: Option<OsString>,
 }
 
 impl Program {
-    /// A program of Debian's packages, unpacked once to `folder` whatever is on `PATH`: for one that needs modules of its
-    /// own build. `path` is where it is in them, as "usr/sbin/nginx".
+    /// A program from Debian packages, unpacked once to `folder` and independent of `PATH`: for a program that needs modules
+    /// of the same build. `path` is its path in the packages, as in "usr/sbin/nginx".
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is no apt; whatever kept apt from downloading.
+    /// Returns [`TestbedError::NotFound`] on systems without apt, and otherwise the error of the failed download.
     pub fn of_packages(
         what: &'static str,
         packages: &[&str],
@@ -104,7 +104,7 @@ impl Program {
         let program = || folder.join(path).is_file();
         if !program() && !apt::is_available() {
             let install = format!("  sudo apt install {}", packages.join(" "));
-            return Err(Error::NotFound { what, tried: String::new(), install });
+            return Err(TestbedError::NotFound { what, tried: String::new(), install });
         }
         if !program() {
             apt::unpack(&project_root().join("target/tools"), folder, packages, progress, program)?;
@@ -112,12 +112,12 @@ impl Program {
         Ok(Self { path: folder.join(path), library_path: Some(library_path(folder)) })
     }
 
-    /// Where it is.
+    /// Path of the executable.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A command that runs it.
+    /// A command that runs the program.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         if let Some(folders) = &self.library_path {
@@ -133,33 +133,37 @@ impl Program {
     }
 }
 
-/// Where programs are looked for: `PATH`, then a folder of our own, which is filled where nothing else helps.
+/// Where programs are searched: `PATH`, then a folder that is filled from Debian packages if necessary.
 #[derive(Debug, Clone)]
 pub struct Toolbox {
     folder: PathBuf,
     search_path: OsString,
-    /// Whether nothing is to be found in it.
+    /// Whether all searches fail.
     empty: bool,
 }
 
 impl Toolbox {
-    /// The one that everybody uses: `PATH` and `target/tools`.
+    /// The default toolbox: `PATH` and `target/tools`.
     pub fn project() -> Self {
         Self::new(project_root().join("target/tools"), env::var_os("PATH").unwrap_or_default())
     }
 
-    /// Another folder, another `PATH`.
+    /// A toolbox with another folder and another `PATH`.
     pub fn new(folder: impl Into<PathBuf>, search_path: impl Into<OsString>) -> Self {
         Self { folder: folder.into(), search_path: search_path.into(), empty: false }
     }
 
-    /// Finds nothing and fetches nothing, as on a machine without any of the programs: leads to Docker, where the
-    /// feature `testcontainers` is on.
+    /// A toolbox that finds and unpacks nothing, as on a machine without the programs. With the feature `testcontainers`,
+    /// servers then start in Docker.
     pub fn none() -> Self {
         Self { folder: PathBuf::new(), search_path: OsString::new(), empty: true }
     }
 
-    /// Finds the program, or unpacks it. Safe to call from several processes at once.
+    /// Finds the program, or unpacks it. Several processes may call this at the same time.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::NotFound`] with the commands that install the program, and [`TestbedError::Cancelled`] if
+    /// `progress` asks to stop.
     pub fn get(&self, tool: Tool, progress: &dyn Progress) -> Result<Program> {
         if self.empty {
             return Err(tool.not_found(String::new()));
@@ -173,21 +177,21 @@ impl Toolbox {
         let folder = self.folder.join(tool.folder());
         match apt::unpack(&self.folder, &folder, tool.packages(), progress, || self.unpacked(tool).is_some()) {
             Ok(()) => {
-                let tried = || format!("Debian's packages were unpacked to {} but do not run.\n", folder.display());
+                let tried = || format!("The Debian packages were unpacked to {} and do not run.\n", folder.display());
                 self.unpacked(tool).ok_or_else(|| tool.not_found(tried()))
             }
-            Err(Error::Cancelled) => Err(Error::Cancelled),
-            Err(e) => Err(tool.not_found(format!("Debian's packages could not be unpacked: {e}\n"))),
+            Err(TestbedError::Cancelled) => Err(TestbedError::Cancelled),
+            Err(e) => Err(tool.not_found(format!("The Debian packages could not be unpacked: {e}\n"))),
         }
     }
 
-    /// The program on `PATH`.
+    /// The program on `PATH`, if it runs.
     fn installed(&self, tool: Tool) -> Option<Program> {
         let found = tool.programs().iter().find_map(|name| find_on(&self.search_path, name));
         found.map(|path| Program { path, library_path: None }).filter(|program| program.runs(tool))
     }
 
-    /// The program in our own folder, if it runs (the folder may come from another system).
+    /// The program in the toolbox folder, if it runs. The folder may come from another system.
     fn unpacked(&self, tool: Tool) -> Option<Program> {
         let root = self.folder.join(tool.folder());
         let places = ["usr/bin", "usr/sbin"];
@@ -198,11 +202,11 @@ impl Toolbox {
     }
 }
 
-/// The library that, preloaded, shows a process another wall clock (libfaketime): the system's, or one that is unpacked
-/// from Debian's packages as [`Toolbox`] does with programs.
+/// Path of libfaketime, which shows another wall clock to a process that preloads it: from the system, or unpacked from
+/// the Debian package.
 ///
 /// # Errors
-/// [`Error::NotFound`], with what installs it.
+/// Returns [`TestbedError::NotFound`] with the commands that install it.
 pub fn fake_time() -> Result<PathBuf> {
     const LIBRARY: &str = "faketime/libfaketime.so.1";
     let tools = project_root().join("target/tools");
@@ -211,7 +215,7 @@ pub fn fake_time() -> Result<PathBuf> {
         env::split_paths(&library_path(root)).map(|folder| folder.join(LIBRARY)).find(|library| library.is_file())
     };
     let known = || find(Path::new("/")).or_else(|| find(&target));
-    let not_found = |tried: String| Error::NotFound {
+    let not_found = |tried: String| TestbedError::NotFound {
         what: "libfaketime",
         tried,
         install: "  sudo apt install faketime\n  sudo dnf install libfaketime".to_owned(),
@@ -222,12 +226,12 @@ pub fn fake_time() -> Result<PathBuf> {
     if !apt::is_available() {
         return Err(not_found(String::new()));
     }
-    apt::unpack(&tools, &target, &["libfaketime"], &Silent, || known().is_some())
-        .map_err(|e| not_found(format!("Debian's package could not be unpacked: {e}\n")))?;
-    known().ok_or_else(|| not_found("Debian's package holds no such library.\n".to_owned()))
+    apt::unpack(&tools, &target, &["libfaketime"], &NoProgress, || known().is_some())
+        .map_err(|e| not_found(format!("The Debian package could not be unpacked: {e}\n")))?;
+    known().ok_or_else(|| not_found("The Debian package does not contain the library.\n".to_owned()))
 }
 
-/// The first executable of that name on a search path.
+/// The first executable with this name in the folders of a search path.
 pub(crate) fn find_on(search_path: &OsStr, name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let executable =
@@ -235,7 +239,7 @@ pub(crate) fn find_on(search_path: &OsStr, name: &str) -> Option<PathBuf> {
     env::split_paths(search_path).map(|folder| folder.join(name)).find(executable)
 }
 
-/// The folders of a package tree that hold libraries: `usr/lib/x86_64-linux-gnu` and its like.
+/// The library folders of a package tree, such as `usr/lib/x86_64-linux-gnu`.
 fn library_path(root: &Path) -> OsString {
     let children = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
     let folders = children("usr/lib").chain(children("lib")).map(|entry| entry.path()).filter(|path| path.is_dir());

@@ -1,16 +1,16 @@
-//! A real browser opens a page. Not run by default; `cargo xtask test` and `cargo test --test browser` run it.
+//! A browser opens a page. Not run by default; `cargo xtask test` and `cargo test --test browser` run it.
 
 use std::time::Duration;
 
 use trunkline_testbed::{ChromeDriver, http_post};
 
-/// WebDriver by hand.
+/// Sends one WebDriver command.
 fn post(driver: &ChromeDriver, path: &str, body: &str) -> String {
     http_post(driver.port(), path, body, Duration::from_secs(60)).expect("the driver answers").body
 }
 
 #[test]
-fn opens_a_page_and_runs_its_script() {
+fn browser_opens_a_page_and_runs_a_script() {
     let driver = ChromeDriver::start().expect("a browser");
     let capabilities = driver.capabilities();
     let session = post(&driver, "/session", &format!(r#"{{"capabilities":{{"alwaysMatch":{capabilities}}}}}"#));
@@ -20,5 +20,5 @@ fn opens_a_page_and_runs_its_script() {
     let script = r#"{"script":"return document.title + (6 * 7)","args":[]}"#;
     let answer = post(&driver, &format!("/session/{id}/execute/sync"), script);
     assert!(answer.contains(r#""value":"hello42""#), "{answer}");
-    // The session is left open: dropping the driver ends the browser too.
+    // The session stays open. Dropping the driver ends the browser too.
 }

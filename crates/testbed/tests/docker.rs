@@ -1,7 +1,6 @@
-//! The last resort: servers in Docker, on a machine that has none of the programs. Needs an engine that has, or can
-//! pull, the images.
+//! Servers in Docker, as on a machine without the programs. Needs an engine that has the images or can pull them.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,11 +11,11 @@ use std::{
 };
 
 use testcontainers::{bollard::query_parameters::ListContainersOptionsBuilder, core::client::docker_client_instance};
-use trunkline_testbed::{AppendFsync, Error, HaProxy, LineSink, Redis, Slot, Toolbox, free_port, http_get};
+use trunkline_testbed::{AppendFsync, HaProxy, LineSink, Redis, SlotState, TestbedError, Toolbox, free_port, http_get};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The containers of a server on this port, whether they run or not.
+/// Number of containers of the server on this port, running or not.
 fn containers(port: u16) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let all = ListContainersOptionsBuilder::new().all(true).build();
@@ -25,7 +24,7 @@ fn containers(port: u16) -> usize {
     names.filter(|name| name.starts_with("/trunkline-") && name.contains(&format!("-{port}-"))).count()
 }
 
-/// A gateway as the balancer sees it, on loopback: well, and the same answer to everything.
+/// A stand-in for a gateway on loopback that answers every request with status 200 and the same body.
 fn gateway() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -45,16 +44,16 @@ fn collector() -> (LineSink, Arc<Mutex<Vec<String>>>) {
     (Arc::new(move |line| sink.lock().unwrap().push(line.text.to_owned())), lines)
 }
 
-/// An address of this machine that others could use, if it has one.
+/// A non-loopback address of this machine, if it has one.
 fn outer_address() -> Option<IpAddr> {
-    // Connecting a datagram socket sends nothing.
+    // Connecting a datagram socket sends no packet.
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 #[test]
-fn redis_keeps_port_and_data_over_a_kill_and_is_gone_after_drop() {
+fn redis_keeps_port_and_data_after_a_kill_and_is_removed_on_drop() {
     let (sink, lines) = collector();
     let builder = Redis::builder().toolbox(Toolbox::none()).append_only(AppendFsync::Always).password("a secret");
     let mut redis = builder.log(sink).start().unwrap();
@@ -91,19 +90,19 @@ fn redis_keeps_port_and_data_over_a_kill_and_is_gone_after_drop() {
 }
 
 #[test]
-fn haproxy_reaches_gateways_on_loopback_and_is_gone_after_drop() {
+fn haproxy_reaches_gateways_on_loopback_and_is_removed_on_drop() {
     let mut balancer = HaProxy::builder().toolbox(Toolbox::none()).start().unwrap();
     assert_eq!((balancer.pid(), balancer.is_running()), (None, true));
     assert_eq!(containers(balancer.port()), 1);
     balancer.fill_slot(1, gateway()).unwrap();
     let answer = http_get(balancer.port(), "/", TIMEOUT).unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (200, "one"));
-    assert_ne!(balancer.slot(1).unwrap(), Slot::Out);
+    assert_ne!(balancer.slot(1).unwrap(), SlotState::OutOfService);
     balancer.clear_slot(1).unwrap();
-    assert_eq!(balancer.slot(1).unwrap(), Slot::Out);
+    assert_eq!(balancer.slot(1).unwrap(), SlotState::OutOfService);
 
     let taken = HaProxy::builder().toolbox(Toolbox::none()).port(balancer.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == balancer.port()), "{taken:?}");
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == balancer.port()), "{taken:?}");
     let port = balancer.port();
     drop(balancer);
     assert_eq!(containers(port), 0);
@@ -111,7 +110,7 @@ fn haproxy_reaches_gateways_on_loopback_and_is_gone_after_drop() {
 }
 
 #[test]
-fn a_server_that_ends_at_once_says_why() {
+fn server_that_exits_at_once_is_reported_with_its_output() {
     let port = free_port().unwrap();
     let broken = Redis::builder().toolbox(Toolbox::none()).port(port).config("no-such-setting", "1").start();
     let error = broken.unwrap_err().to_string();
@@ -120,10 +119,10 @@ fn a_server_that_ends_at_once_says_why() {
 }
 
 #[test]
-fn a_port_in_use_is_named_and_its_owner_spared() {
+fn port_in_use_is_reported_and_its_owner_keeps_running() {
     let first = Redis::builder().toolbox(Toolbox::none()).start().unwrap();
     let taken = Redis::builder().toolbox(Toolbox::none()).port(first.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == first.port()), "{taken:?}");
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == first.port()), "{taken:?}");
     assert_eq!(containers(first.port()), 1);
     assert_eq!(first.cli(&["PING"]).unwrap(), "PONG");
 }

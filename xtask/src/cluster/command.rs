@@ -1,25 +1,25 @@
-//! What can be typed while a cluster runs.
+//! Commands that can be typed while a cluster runs.
 
 use std::str::FromStr;
 
-/// Shown for `help`, and below each mistake.
+/// The answer to `help`, and to a line that is not a command.
 pub(crate) const HELP: &str = "\
-kill 2      end gw-2 at once (kill -9); `kill redis` works too
-stop 2      let gw-2 drain and end (SIGTERM)
-start 2     start it again, on the same ports; `start redis` brings its data back
-roll        restart all, one after another, each ready before the next goes
-scale 5     have 5 instances; surplus ones drain
-status      show what runs
+kill 2      kill gw-2 (SIGKILL); also `kill redis`
+stop 2      drain gw-2 and end it (SIGTERM)
+start 2     start gw-2 again on the same ports; also `start redis`, with its data
+roll        restart all instances one after another, each after the previous one is ready
+scale 5     change the number of instances to 5; surplus instances drain and end
+status      show all processes
 open        open the chat in the browser
-quit        end everything at once";
+quit        end all processes at once";
 
-/// One line that was typed.
+/// A typed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Kill(Target),
+pub(crate) enum ClusterCommand {
+    Kill(CommandTarget),
     Stop(usize),
-    Start(Target),
-    Roll,
+    Start(CommandTarget),
+    RollingRestart,
     Scale(usize),
     Status,
     Open,
@@ -29,14 +29,14 @@ pub(crate) enum Command {
     Nothing,
 }
 
-/// What a command is about.
+/// The process that a command applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum CommandTarget {
     Instance(usize),
     Redis,
 }
 
-impl FromStr for Command {
+impl FromStr for ClusterCommand {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
@@ -46,29 +46,29 @@ impl FromStr for Command {
             ["kill", target] => Ok(Self::Kill(parse_target(target)?)),
             ["start", target] => Ok(Self::Start(parse_target(target)?)),
             ["stop", target] => match parse_target(target)? {
-                Target::Instance(number) => Ok(Self::Stop(number)),
-                Target::Redis => Err("Redis does not drain: `kill redis`".to_owned()),
+                CommandTarget::Instance(number) => Ok(Self::Stop(number)),
+                CommandTarget::Redis => Err("Redis does not drain: `kill redis`".to_owned()),
             },
-            ["scale", count] => count.parse().map(Self::Scale).map_err(|_| format!("`{count}` is no number")),
-            ["roll"] => Ok(Self::Roll),
+            ["scale", count] => count.parse().map(Self::Scale).map_err(|_| format!("`{count}` is not a number")),
+            ["roll"] => Ok(Self::RollingRestart),
             ["status"] => Ok(Self::Status),
             ["open"] => Ok(Self::Open),
             ["help" | "?"] => Ok(Self::Help),
             ["quit" | "exit" | "q"] => Ok(Self::Quit),
-            ["kill" | "start" | "stop"] => Err(format!("`{}` whom? For instance `{0} 2`.", words[0])),
-            ["scale"] => Err("`scale` to how many? For instance `scale 5`.".to_owned()),
-            _ => Err(format!("`{}` is not understood. What can be typed:\n{HELP}", words.join(" "))),
+            ["kill" | "start" | "stop"] => Err(format!("`{}` needs an instance, for example `{0} 2`.", words[0])),
+            ["scale"] => Err("`scale` needs a number, for example `scale 5`.".to_owned()),
+            _ => Err(format!("`{}` is not a command. Commands:\n{HELP}", words.join(" "))),
         }
     }
 }
 
-/// `2`, `gw-2` or `redis`.
-fn parse_target(word: &str) -> Result<Target, String> {
+/// Parses `2`, `gw-2` or `redis`.
+fn parse_target(word: &str) -> Result<CommandTarget, String> {
     if word == "redis" {
-        return Ok(Target::Redis);
+        return Ok(CommandTarget::Redis);
     }
     let number = word.strip_prefix("gw-").unwrap_or(word).parse();
-    number.map(Target::Instance).map_err(|_| format!("`{word}` is no instance: say `2` or `gw-2`"))
+    number.map(CommandTarget::Instance).map_err(|_| format!("`{word}` is not an instance: type `2` or `gw-2`"))
 }
 
 #[cfg(test)]
@@ -76,23 +76,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands() {
-        let parse = |line: &str| line.parse::<Command>();
-        assert_eq!(parse("kill 2"), Ok(Command::Kill(Target::Instance(2))));
-        assert_eq!(parse("  stop   gw-2 "), Ok(Command::Stop(2)));
-        assert_eq!(parse("start redis"), Ok(Command::Start(Target::Redis)));
-        assert_eq!(parse("scale 5"), Ok(Command::Scale(5)));
-        assert_eq!(parse("roll"), Ok(Command::Roll));
-        assert_eq!(parse(""), Ok(Command::Nothing));
+    fn commands_are_parsed() {
+        let parse = |line: &str| line.parse::<ClusterCommand>();
+        assert_eq!(parse("kill 2"), Ok(ClusterCommand::Kill(CommandTarget::Instance(2))));
+        assert_eq!(parse("  stop   gw-2 "), Ok(ClusterCommand::Stop(2)));
+        assert_eq!(parse("start redis"), Ok(ClusterCommand::Start(CommandTarget::Redis)));
+        assert_eq!(parse("scale 5"), Ok(ClusterCommand::Scale(5)));
+        assert_eq!(parse("roll"), Ok(ClusterCommand::RollingRestart));
+        assert_eq!(parse(""), Ok(ClusterCommand::Nothing));
     }
 
     #[test]
-    fn mistakes_are_told_what_to_type() {
-        let complaint = |line: &str| line.parse::<Command>().unwrap_err();
-        assert!(complaint("kill").contains("kill 2"));
-        assert!(complaint("kill two").contains("gw-2"));
-        assert!(complaint("scale many").contains("no number"));
-        assert!(complaint("stop redis").contains("kill redis"));
-        assert!(complaint("explode").contains("quit"));
+    fn mistakes_are_answered_with_an_example() {
+        let answer = |line: &str| line.parse::<ClusterCommand>().unwrap_err();
+        assert!(answer("kill").contains("kill 2"));
+        assert!(answer("kill two").contains("gw-2"));
+        assert!(answer("scale many").contains("not a number"));
+        assert!(answer("stop redis").contains("kill redis"));
+        assert!(answer("explode").contains("quit"));
     }
 }

@@ -1,4 +1,4 @@
-//! One gateway of the cluster: its ports stay its own, its process comes and goes.
+//! One gateway of the cluster. Its ports stay the same when its process is started again.
 
 use std::{
     path::PathBuf,
@@ -12,52 +12,53 @@ use std::{
 };
 
 use serde::Serialize;
-use trunkline_testbed::{Ended, Gateway, http_get};
+use trunkline_testbed::{Console, Gateway, ProcessEnd, http_get};
 
-use super::Event;
-use crate::{console::Console, error::Result};
+use super::ClusterEvent;
+use crate::error::Result;
 
-/// How often an instance is asked whether it is ready, and how long it may take to answer.
+/// Time between two readiness probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(150);
+/// Maximum time for the answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What all instances are started with.
+/// Settings that all instances share.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub(crate) struct LaunchSettings {
     pub(crate) binary: PathBuf,
     pub(crate) redis: String,
     pub(crate) secret_file: PathBuf,
-    /// Where the balancer is reached.
+    /// Public origins: the URLs of the balancer.
     pub(crate) origins: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    /// Has a process that was never ready.
+pub(crate) enum InstanceState {
+    /// The process runs and was not ready yet.
     Starting,
     Ready,
-    /// Answers that it should get no traffic.
+    /// The process answers 503 on `/readyz`.
     NotReady,
-    /// Has a process that does not answer.
-    Silent,
-    /// Was asked to end and serves until its clients are gone.
+    /// The process runs and does not answer.
+    Unresponsive,
+    /// The process got SIGTERM and serves until its clients have left.
     Draining,
-    /// Ended because it was asked to.
+    /// The process exited with code 0 after SIGTERM.
     Stopped,
-    /// Ended by SIGKILL, ours or anybody's.
+    /// The process was ended by SIGKILL.
     Killed,
-    /// Ended otherwise.
+    /// The process ended in another way.
     Crashed,
 }
 
-impl State {
+impl InstanceState {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::NotReady => "not ready",
-            Self::Silent => "silent",
+            Self::Unresponsive => "unresponsive",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
             Self::Killed => "killed",
@@ -66,38 +67,38 @@ impl State {
     }
 }
 
-/// The answer of one probe.
+/// The result of one readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Health {
+pub(crate) enum ProbeResult {
     Ready,
-    /// With what it says about it.
+    /// Status and body of the answer.
     NotReady(String),
-    Silent,
+    Unresponsive,
 }
 
-pub(crate) struct Instance {
+pub(crate) struct ClusterInstance {
     pub(crate) number: usize,
     pub(crate) port: u16,
     pub(crate) admin: u16,
-    pub(crate) state: State,
+    pub(crate) state: InstanceState,
     pub(crate) restarts: u32,
-    /// Is removed from the cluster when its process has ended.
+    /// Whether the instance is removed from the cluster when its process has ended.
     pub(crate) leaving: bool,
-    /// What it said when it was last not ready.
+    /// The answer to the last probe that was not 200.
     pub(crate) reason: String,
     gateway: Option<Gateway>,
-    /// Ends the prober of the current process, whose answers carry `run`: those of an earlier one mean nothing.
+    /// Ends the probe thread of the current process. Results of earlier processes have another `run` and are ignored.
     prober: Arc<AtomicBool>,
     run: u32,
 }
 
-impl Instance {
+impl ClusterInstance {
     pub(crate) fn new(number: usize, port: u16, admin: u16) -> Self {
         Self {
             number,
             port,
             admin,
-            state: State::Stopped,
+            state: InstanceState::Stopped,
             restarts: 0,
             leaving: false,
             reason: String::new(),
@@ -127,7 +128,12 @@ impl Instance {
         self.gateway.as_ref().map(Gateway::last_lines).unwrap_or_default()
     }
 
-    pub(crate) fn start(&mut self, launch: &Launch, console: &Console, events: &Sender<Event>) -> Result<()> {
+    pub(crate) fn start(
+        &mut self,
+        launch: &LaunchSettings,
+        console: &Console,
+        events: &Sender<ClusterEvent>,
+    ) -> Result<()> {
         let mut builder = Gateway::builder(&launch.binary)
             .listen(self.port)
             .admin_listen(self.admin)
@@ -142,7 +148,7 @@ impl Instance {
         let (console, number, name) = (console.clone(), self.number, self.name());
         let builder = builder.log(Arc::new(move |line| console.log(number, &name, line.text)));
         self.gateway = Some(builder.spawn()?);
-        self.state = State::Starting;
+        self.state = InstanceState::Starting;
         self.restarts += u32::from(self.run > 0);
         self.run += 1;
         self.watch(events.clone());
@@ -156,63 +162,63 @@ impl Instance {
     pub(crate) fn drain(&mut self) -> Result<()> {
         if let Some(gateway) = &mut self.gateway {
             gateway.terminate()?;
-            self.state = State::Draining;
+            self.state = InstanceState::Draining;
         }
         Ok(())
     }
 
-    /// Takes a probe's answer; says whether that changed the state.
-    pub(crate) fn observe(&mut self, run: u32, health: Health) -> bool {
+    /// Handles a probe result. Returns whether the state has changed.
+    pub(crate) fn observe(&mut self, run: u32, result: ProbeResult) -> bool {
         if run != self.run || self.gateway.is_none() {
             return false;
         }
         let before = self.state;
-        self.state = match (before, health) {
-            (State::Draining, _) => State::Draining,
-            (_, Health::Ready) => State::Ready,
-            (State::Starting, Health::NotReady(reason)) => {
+        self.state = match (before, result) {
+            (InstanceState::Draining, _) => InstanceState::Draining,
+            (_, ProbeResult::Ready) => InstanceState::Ready,
+            (InstanceState::Starting, ProbeResult::NotReady(reason)) => {
                 self.reason = reason;
-                State::Starting
+                InstanceState::Starting
             }
-            (State::Starting, Health::Silent) => State::Starting,
-            (_, Health::NotReady(reason)) => {
+            (InstanceState::Starting, ProbeResult::Unresponsive) => InstanceState::Starting,
+            (_, ProbeResult::NotReady(reason)) => {
                 self.reason = reason;
-                State::NotReady
+                InstanceState::NotReady
             }
-            (_, Health::Silent) => State::Silent,
+            (_, ProbeResult::Unresponsive) => InstanceState::Unresponsive,
         };
         self.state != before
     }
 
-    /// How the process ended, told once.
-    pub(crate) fn take_end(&mut self) -> Option<(Ended, String)> {
+    /// How the process ended, with its last lines. Returns this once per process.
+    pub(crate) fn take_end(&mut self) -> Option<(ProcessEnd, String)> {
         let gateway = self.gateway.as_mut()?;
         let ended = gateway.ended()?;
         let lines = gateway.last_lines();
         self.prober.store(false, Ordering::Relaxed);
         self.gateway = None;
         self.state = match (ended, self.state) {
-            (Ended::Signal(9), _) => State::Killed,
-            (Ended::Code(0), State::Draining) => State::Stopped,
-            _ => State::Crashed,
+            (ProcessEnd::Signal(9), _) => InstanceState::Killed,
+            (ProcessEnd::Code(0), InstanceState::Draining) => InstanceState::Stopped,
+            _ => InstanceState::Crashed,
         };
         Some((ended, lines))
     }
 
-    /// Asks this process again and again, and reports what changes.
-    fn watch(&mut self, events: Sender<Event>) {
+    /// Starts a thread that probes this process and reports changes.
+    fn watch(&mut self, events: Sender<ClusterEvent>) {
         let alive = Arc::new(AtomicBool::new(true));
         self.prober = Arc::clone(&alive);
         let (number, run, port) = (self.number, self.run, self.port);
         thread::spawn(move || {
             let mut last = None;
             while alive.load(Ordering::Relaxed) {
-                let health = probe(port);
-                if last.as_ref() != Some(&health) {
-                    if events.send(Event::Health { number, run, health: health.clone() }).is_err() {
+                let result = probe(port);
+                if last.as_ref() != Some(&result) {
+                    if events.send(ClusterEvent::Probed { number, run, result: result.clone() }).is_err() {
                         break;
                     }
-                    last = Some(health);
+                    last = Some(result);
                 }
                 thread::sleep(PROBE_INTERVAL);
             }
@@ -220,10 +226,10 @@ impl Instance {
     }
 }
 
-fn probe(port: u16) -> Health {
+fn probe(port: u16) -> ProbeResult {
     match http_get(port, "/readyz", PROBE_TIMEOUT) {
-        Ok(answer) if answer.status == 200 => Health::Ready,
-        Ok(answer) => Health::NotReady(format!("{} {}", answer.status, answer.body.trim())),
-        Err(_) => Health::Silent,
+        Ok(answer) if answer.status == 200 => ProbeResult::Ready,
+        Ok(answer) => ProbeResult::NotReady(format!("{} {}", answer.status, answer.body.trim())),
+        Err(_) => ProbeResult::Unresponsive,
     }
 }

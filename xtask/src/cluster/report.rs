@@ -1,4 +1,4 @@
-//! What runs, for programs (`cluster.json`) and for people (a table).
+//! The state of the cluster as JSON (`cluster.json`) and as a table.
 
 use std::{
     fs,
@@ -6,46 +6,47 @@ use std::{
 };
 
 use serde::Serialize;
+use trunkline_testbed::IoContext;
 
-use super::instance::{Instance, State};
-use crate::error::{OnFile, Result};
+use super::instance::{ClusterInstance, InstanceState};
+use crate::error::Result;
 
 /// The content of `cluster.json`.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct ClusterReport {
     pub(crate) url: String,
-    pub(crate) redis: Redis,
-    pub(crate) lb: Option<Balancer>,
-    pub(crate) instances: Vec<Row>,
+    pub(crate) redis: ReportedRedis,
+    pub(crate) lb: Option<ReportedBalancer>,
+    pub(crate) instances: Vec<ReportedInstance>,
 }
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Redis {
+pub(crate) struct ReportedRedis {
     pub(crate) url: String,
-    /// Nothing when it was given by URL, or does not run.
+    /// `None` if Redis was given by URL or has ended.
     pub(crate) pid: Option<u32>,
     pub(crate) state: &'static str,
 }
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Balancer {
+pub(crate) struct ReportedBalancer {
     pub(crate) kind: &'static str,
     pub(crate) pid: Option<u32>,
     pub(crate) state: &'static str,
 }
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct ReportedInstance {
     pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) admin: String,
     pub(crate) pid: Option<u32>,
-    pub(crate) state: State,
+    pub(crate) state: InstanceState,
     pub(crate) restarts: u32,
 }
 
-impl From<&Instance> for Row {
-    fn from(instance: &Instance) -> Self {
+impl From<&ClusterInstance> for ReportedInstance {
+    fn from(instance: &ClusterInstance) -> Self {
         Self {
             name: instance.name(),
             url: instance.url(),
@@ -57,8 +58,8 @@ impl From<&Instance> for Row {
     }
 }
 
-impl Report {
-    /// A table with one line for each process.
+impl ClusterReport {
+    /// A table with one line per process.
     pub(crate) fn table(&self) -> String {
         let pid = |pid: Option<u32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let row = |cells: [&str; 5]| cells.map(str::to_owned);
@@ -75,7 +76,7 @@ impl Report {
     }
 }
 
-/// Columns, each as wide as its widest cell.
+/// Pads the cells of each column to the same width.
 fn align(rows: &[[String; 5]]) -> String {
     let mut widths = [0; 5];
     for row in rows {
@@ -90,35 +91,35 @@ fn align(rows: &[[String; 5]]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// `cluster.json`: written when something changed, whole or not at all, gone when the cluster is.
+/// `cluster.json`. It is replaced atomically when the state has changed, and removed on drop.
 #[derive(Debug)]
-pub(crate) struct ReportFile {
+pub(crate) struct ClusterFile {
     path: PathBuf,
     written: String,
 }
 
-impl ReportFile {
+impl ClusterFile {
     pub(crate) fn new(folder: &Path) -> Self {
         let path = folder.join("cluster.json");
-        // One that a killed cluster left.
+        // The file of a cluster that was killed.
         let _ = fs::remove_file(&path);
         Self { path, written: String::new() }
     }
 
-    pub(crate) fn write(&mut self, report: &Report) -> Result<()> {
-        // Strings and numbers only: this cannot fail.
+    pub(crate) fn write(&mut self, report: &ClusterReport) -> Result<()> {
+        // Serializing strings and numbers cannot fail.
         let text = serde_json::to_string_pretty(report).unwrap_or_default();
         if text != self.written {
             let new = self.path.with_extension("json.new");
-            fs::write(&new, &text).on("cannot write", &new)?;
-            fs::rename(&new, &self.path).on("cannot write", &self.path)?;
+            fs::write(&new, &text).on_path("cannot write", &new)?;
+            fs::rename(&new, &self.path).on_path("cannot write", &self.path)?;
             self.written = text;
         }
         Ok(())
     }
 }
 
-impl Drop for ReportFile {
+impl Drop for ClusterFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let cells = |cells: [&str; 5]| cells.map(str::to_owned);
         let table = align(&[cells(["a", "bb", "c", "d", "e"]), cells(["aaa", "b", "c", "", ""])]);
         assert_eq!(table, "a    bb  c  d  e\naaa  b   c");

@@ -1,70 +1,70 @@
-//! A rolling restart, decided step by step: pure, so that its order can be tested.
+//! The decisions of a rolling restart. Pure.
 
 use std::collections::VecDeque;
 
-/// What an instance is doing, as far as a roll cares.
+/// The condition of an instance, as far as a rolling restart needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// Ready, and the balancer sends it traffic.
+pub(crate) enum InstanceCondition {
+    /// Ready, and the balancer sends it requests.
     Serving,
-    /// On its way up or down.
+    /// Starting or ending.
     Changing,
     /// No process.
     Down,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum RollAction {
     Stop(usize),
     Start(usize),
-    /// The new process of this instance ended before it served: the others are left alone.
+    /// The new process of this instance ended before it was ready. The restart stops, and other instances stay as they are.
     Failed(usize),
     Done,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum RollStage {
     Next,
     Stopping(usize),
     Starting(usize),
 }
 
-/// A roll under way.
+/// A rolling restart in progress.
 #[derive(Debug)]
-pub(crate) struct Roll {
+pub(crate) struct RollingRestart {
     left: VecDeque<usize>,
-    step: Step,
+    step: RollStage,
 }
 
-impl Roll {
+impl RollingRestart {
     pub(crate) fn new(instances: impl IntoIterator<Item = usize>) -> Self {
-        Self { left: instances.into_iter().collect(), step: Step::Next }
+        Self { left: instances.into_iter().collect(), step: RollStage::Next }
     }
 
-    /// The next thing to do, or nothing while one waits.
-    pub(crate) fn advance(&mut self, condition: impl Fn(usize) -> Condition) -> Option<Action> {
+    /// The next action, or `None` while an instance is changing.
+    pub(crate) fn advance(&mut self, condition: impl Fn(usize) -> InstanceCondition) -> Option<RollAction> {
         match (self.step, condition) {
-            (Step::Next, _) => match self.left.pop_front() {
+            (RollStage::Next, _) => match self.left.pop_front() {
                 Some(number) => {
-                    self.step = Step::Stopping(number);
-                    Some(Action::Stop(number))
+                    self.step = RollStage::Stopping(number);
+                    Some(RollAction::Stop(number))
                 }
-                None => Some(Action::Done),
+                None => Some(RollAction::Done),
             },
-            (Step::Stopping(number), condition) if condition(number) == Condition::Down => {
-                self.step = Step::Starting(number);
-                Some(Action::Start(number))
+            (RollStage::Stopping(number), condition) if condition(number) == InstanceCondition::Down => {
+                self.step = RollStage::Starting(number);
+                Some(RollAction::Start(number))
             }
-            (Step::Starting(number), condition) => match condition(number) {
-                Condition::Serving => {
-                    self.step = Step::Next;
+            (RollStage::Starting(number), condition) => match condition(number) {
+                InstanceCondition::Serving => {
+                    self.step = RollStage::Next;
                     self.advance(condition)
                 }
-                Condition::Changing => None,
-                Condition::Down => Some(Action::Failed(number)),
+                InstanceCondition::Changing => None,
+                InstanceCondition::Down => Some(RollAction::Failed(number)),
             },
-            (Step::Stopping(_), _) => None,
+            (RollStage::Stopping(_), _) => None,
         }
     }
 }
@@ -74,23 +74,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_after_another_each_serving_before_the_next_goes() {
-        use Condition::{Changing, Down, Serving};
-        let mut roll = Roll::new([1, 2]);
-        assert_eq!(roll.advance(|_| Serving), Some(Action::Stop(1)));
+    fn instances_restart_one_after_another_when_the_previous_one_serves() {
+        use InstanceCondition::{Changing, Down, Serving};
+        let mut roll = RollingRestart::new([1, 2]);
+        assert_eq!(roll.advance(|_| Serving), Some(RollAction::Stop(1)));
         assert_eq!(roll.advance(|_| Changing), None);
-        assert_eq!(roll.advance(|_| Down), Some(Action::Start(1)));
+        assert_eq!(roll.advance(|_| Down), Some(RollAction::Start(1)));
         assert_eq!(roll.advance(|_| Changing), None);
-        assert_eq!(roll.advance(|_| Serving), Some(Action::Stop(2)));
-        assert_eq!(roll.advance(|_| Down), Some(Action::Start(2)));
-        assert_eq!(roll.advance(|_| Serving), Some(Action::Done));
+        assert_eq!(roll.advance(|_| Serving), Some(RollAction::Stop(2)));
+        assert_eq!(roll.advance(|_| Down), Some(RollAction::Start(2)));
+        assert_eq!(roll.advance(|_| Serving), Some(RollAction::Done));
     }
 
     #[test]
-    fn stops_at_the_first_that_does_not_come_back() {
-        let mut roll = Roll::new([1, 2]);
-        roll.advance(|_| Condition::Serving);
-        roll.advance(|_| Condition::Down);
-        assert_eq!(roll.advance(|_| Condition::Down), Some(Action::Failed(1)));
+    fn restart_stops_at_the_first_instance_that_fails() {
+        let mut roll = RollingRestart::new([1, 2]);
+        roll.advance(|_| InstanceCondition::Serving);
+        roll.advance(|_| InstanceCondition::Down);
+        assert_eq!(roll.advance(|_| InstanceCondition::Down), Some(RollAction::Failed(1)));
     }
 }

@@ -1,42 +1,40 @@
-//! Where the tests are that drive a browser.
+//! Finds the tests that drive a browser.
 //!
-//! They are integration tests named `browser` with `test = false` in their manifest, so that `cargo test` on a machine
-//! without a browser does not meet them.
+//! They are integration tests named `browser` with `test = false` in their manifest, so that `cargo test` does not run
+//! them on a machine without a browser.
 
 use serde::Deserialize;
+use trunkline_testbed::cargo;
 
-use crate::{
-    cargo,
-    error::{Error, Result},
-};
+use crate::error::{Result, XtaskError};
 
-/// The name of their test target.
+/// Name of the test targets.
 pub(crate) const TARGET: &str = "browser";
 
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
+struct CargoMetadata {
+    packages: Vec<CargoPackage>,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct CargoPackage {
     name: String,
-    targets: Vec<Target>,
+    targets: Vec<CargoTarget>,
 }
 
 #[derive(Deserialize)]
-struct Target {
+struct CargoTarget {
     name: String,
     kind: Vec<String>,
 }
 
-/// The packages that have such tests.
-pub(crate) fn browser_tests() -> Result<Vec<String>> {
+/// The packages that have a test target named [`TARGET`].
+pub(crate) fn packages_with_browser_tests() -> Result<Vec<String>> {
     const COMMAND: [&str; 4] = ["metadata", "--no-deps", "--format-version", "1"];
-    let failed = || Error::Cargo(format!("cargo {}", COMMAND.join(" ")));
-    let output = cargo::command().args(COMMAND).output().map_err(|_| failed())?;
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|_| failed())?;
-    let drives_browser = |target: &Target| target.name == TARGET && target.kind.iter().any(|kind| kind == "test");
+    let failed = || XtaskError::Cargo(format!("cargo {}", COMMAND.join(" ")));
+    let output = cargo().args(COMMAND).output().map_err(|_| failed())?;
+    let metadata: CargoMetadata = serde_json::from_slice(&output.stdout).map_err(|_| failed())?;
+    let drives_browser = |target: &CargoTarget| target.name == TARGET && target.kind.iter().any(|kind| kind == "test");
     let packages = metadata.packages.into_iter().filter(|package| package.targets.iter().any(drives_browser));
     Ok(packages.map(|package| package.name).collect())
 }

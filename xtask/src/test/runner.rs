@@ -1,4 +1,4 @@
-//! Runs one command of the suite, shows what it prints, and counts.
+//! Runs one command of the test suite, prints its output, and counts tests.
 
 use std::{
     process::Command,
@@ -7,54 +7,50 @@ use std::{
     time::Duration,
 };
 
-use trunkline_testbed::{Ended, LineSink, Process};
+use trunkline_testbed::{Console, LineSink, Process, ProcessEnd, StopSignal};
 
-use super::tally::{Format, Tally};
-use crate::{
-    console::Console,
-    error::{Error, Result},
-    stop::Stop,
-};
+use super::counts::{OutputFormat, TestCounts};
+use crate::error::{Result, XtaskError};
 
-/// How long a runner may take to end its tests when it is asked to.
-const STOP: Duration = Duration::from_secs(15);
+/// Maximum time for the command to end its own children after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-pub(crate) struct Runner<'a> {
+pub(crate) struct CommandRunner<'a> {
     pub(crate) console: &'a Console,
-    pub(crate) stop: &'a Stop,
+    pub(crate) stop: &'a StopSignal,
 }
 
-impl Runner<'_> {
-    /// Runs it to its end. A failure that its counts do not show (it did not compile, say) counts as one.
-    pub(crate) fn run(&self, mut command: Command, format: Format) -> Result<Tally> {
+impl CommandRunner<'_> {
+    /// Runs the command until it exits. If it fails and its output reports no failed test (a compile error, for
+    /// example), the result counts one failure.
+    pub(crate) fn run(&self, mut command: Command, format: OutputFormat) -> Result<TestCounts> {
         if self.console.has_colour() {
             command.env("CARGO_TERM_COLOR", "always");
         }
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        let counts = Arc::new(Mutex::new(TestCounts::default()));
         let sink: LineSink = {
-            let (console, tally) = (self.console.clone(), Arc::clone(&tally));
+            let (console, counts) = (self.console.clone(), Arc::clone(&counts));
             Arc::new(move |line| {
                 console.raw(line.text);
-                tally.lock().unwrap_or_else(PoisonError::into_inner).read(format, line.text);
+                counts.lock().unwrap_or_else(PoisonError::into_inner).read(format, line.text);
             })
         };
         let name = command.get_program().to_string_lossy().into_owned();
         let mut process = Process::spawn(name, command, Some(sink))?;
-        let ended = loop {
-            if let Some(ended) = process.ended() {
-                break ended;
+        let end = loop {
+            if let Some(end) = process.ended() {
+                break end;
             }
-            if self.stop.is_asked() {
-                // It has children of its own, which it ends when asked.
+            if self.stop.is_requested() {
                 process.terminate()?;
-                process.wait(STOP);
-                return Err(Error::Stopped);
+                process.wait(STOP_TIMEOUT);
+                return Err(XtaskError::Stopped);
             }
             thread::sleep(Duration::from_millis(20));
         };
         process.finish_reading();
-        let tally = *tally.lock().unwrap_or_else(PoisonError::into_inner);
-        let hidden_failure = ended != Ended::Code(0) && tally.failed == 0;
-        Ok(if hidden_failure { tally + Tally::FAILURE } else { tally })
+        let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hidden_failure = end != ProcessEnd::Code(0) && counts.failed == 0;
+        Ok(if hidden_failure { counts + TestCounts::FAILURE } else { counts })
     }
 }

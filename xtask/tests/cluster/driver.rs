@@ -1,4 +1,4 @@
-//! Runs `xtask cluster` as a person would: types lines, reads answers.
+//! Runs `xtask cluster` like a user: types lines and reads answers.
 
 use std::{
     fs,
@@ -15,7 +15,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use trunkline_testbed::{free_port, http_get};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time for an expected answer or state.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Driver {
     child: Child,
@@ -50,12 +51,12 @@ impl Driver {
         Self { stdin: child.stdin.take(), child, answers, errors, port, folder }
     }
 
-    /// Reads until a line contains `text`.
+    /// Reads answers until a line contains `text`.
     pub(crate) fn expect(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let line = self.answers.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            if line.unwrap_or_else(|_| panic!("waited in vain for {text:?}")).contains(text) {
+            if line.unwrap_or_else(|_| panic!("no answer contains {text:?}")).contains(text) {
                 return;
             }
         }
@@ -78,16 +79,16 @@ impl Driver {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// `cluster.json`.
+    /// The content of `cluster.json`.
     pub(crate) fn report(&self) -> Value {
         serde_json::from_str(&fs::read_to_string(self.folder.path().join("cluster.json")).unwrap()).unwrap()
     }
 
-    /// Waits until `cluster.json` holds.
+    /// Waits until the content of `cluster.json` meets a condition.
     pub(crate) fn wait_for(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         while !holds(&self.report()) {
-            assert!(Instant::now() < deadline, "waited in vain: {what}: {}", self.report());
+            assert!(Instant::now() < deadline, "condition not met: {what}: {}", self.report());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -98,14 +99,14 @@ impl Driver {
         rows.map(|row| row["state"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The instance that answers one request.
+    /// Sends a request to the balancer and returns the name of the instance that answers.
     pub(crate) fn ask(&self) -> String {
         let answer = http_get(self.port, "/", Duration::from_secs(5)).unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
     }
 
-    /// Every process and every port of the cluster.
+    /// Ids of all processes, and all ports of the cluster.
     pub(crate) fn inventory(&self) -> Inventory {
         let report = self.report();
         let mut inventory = Inventory { pids: Vec::new(), ports: vec![self.port] };
@@ -120,7 +121,7 @@ impl Driver {
         inventory
     }
 
-    /// Waits for its end; gives what it wrote to standard error too.
+    /// Waits for the exit, and returns the status and the text on standard error.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         let file = self.folder.path().join("cluster.json");
@@ -135,7 +136,7 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    /// No process and no port is left, or soon will be.
+    /// Waits until all processes have ended and all ports are free.
     pub(crate) fn assert_gone(&self) {
         let alive = |pid: &i64| test_kill_process(Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap()).is_ok();
         let taken = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_err();

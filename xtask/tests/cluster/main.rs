@@ -1,6 +1,6 @@
-//! `cargo xtask cluster`, end to end, with real Redis and HAProxy and a stand-in for the gateway.
+//! `cargo xtask cluster` end to end, with Redis, HAProxy and a stand-in for the gateway.
 
-#![expect(clippy::unwrap_used, reason = "clippy allows it in tests, but not in what they share")]
+#![expect(clippy::unwrap_used, reason = "clippy allows it in test functions only, not in their helpers")]
 
 mod driver;
 
@@ -13,32 +13,32 @@ use std::{
 };
 
 use driver::Driver;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use trunkline_testbed::{Redis, http_get};
 
 #[test]
-fn commands_do_what_they_say() {
+fn commands_control_instances_and_redis() {
     let mut cluster = Driver::start(&["3"], &[]).ready();
     assert_eq!(cluster.states(), ["ready", "ready", "ready"]);
-    let everybody = (0..6).map(|_| cluster.ask()).collect::<BTreeSet<_>>();
-    assert_eq!(everybody, ["gw-1", "gw-2", "gw-3"].map(str::to_owned).into());
+    let answering = (0..6).map(|_| cluster.ask()).collect::<BTreeSet<_>>();
+    assert_eq!(answering, ["gw-1", "gw-2", "gw-3"].map(str::to_owned).into());
     let before = cluster.report();
 
     cluster.say("kill 2");
     cluster.expect("gw-2 killed");
-    cluster.wait_for("gw-2 is dead", |report| report["instances"][1]["state"] == "killed");
+    cluster.wait_for("gw-2 is killed", |report| report["instances"][1]["state"] == "killed");
     assert!(cluster.report()["instances"][1]["pid"].is_null());
-    // Not one error, though the balancer may not know yet.
+    // No request fails, even if the balancer has not noticed yet.
     assert!((0..6).all(|_| cluster.ask() != "gw-2"));
     cluster.say("start 2");
     cluster.expect("gw-2 is ready");
-    cluster.wait_for("gw-2 is back", |report| report["instances"][1]["state"] == "ready");
+    cluster.wait_for("gw-2 is ready", |report| report["instances"][1]["state"] == "ready");
     let after = cluster.report();
     assert_eq!(after["instances"][1]["url"], before["instances"][1]["url"]);
     assert_ne!(after["instances"][1]["pid"], before["instances"][1]["pid"]);
 
     cluster.say("stop gw-1");
-    cluster.expect("gw-1 drains");
+    cluster.expect("gw-1 is draining");
     cluster.expect("gw-1 stopped (exit code 0)");
     cluster.wait_for("gw-1 stopped", |report| report["instances"][0]["state"] == "stopped");
     cluster.say("start 1");
@@ -46,16 +46,16 @@ fn commands_do_what_they_say() {
 
     cluster.say("kill redis");
     cluster.expect("redis has ended");
-    cluster.wait_for("redis is gone", |report| report["redis"]["pid"].is_null());
+    cluster.wait_for("redis has ended", |report| report["redis"]["pid"].is_null());
     cluster.say("start redis");
-    cluster.expect("redis runs again");
+    cluster.expect("redis is running again");
 
     for (typed, answer) in [
         ("kill 9", "there is no gw-9"),
-        ("start 1", "gw-1 runs already"),
-        ("kill", "`kill` whom?"),
+        ("start 1", "gw-1 is running already"),
+        ("kill", "`kill` needs an instance"),
         ("scale 0", "between 1 and"),
-        ("dance", "not understood"),
+        ("dance", "is not a command"),
         ("status", "instance  state"),
     ] {
         cluster.say(typed);
@@ -68,7 +68,7 @@ fn commands_do_what_they_say() {
 }
 
 #[test]
-fn rolling_and_scaling_fail_no_request() {
+fn no_request_fails_during_rolling_restart_and_scaling() {
     let mut cluster = Driver::start(&["2"], &[]).ready();
     let (port, over, answered) = (cluster.port, AtomicBool::new(false), AtomicUsize::new(0));
     let failures = thread::scope(|scope| {
@@ -84,16 +84,16 @@ fn rolling_and_scaling_fail_no_request() {
         });
         let pids = cluster.inventory().pids;
         cluster.say("roll");
-        cluster.expect("roll done");
+        cluster.expect("rolling restart complete");
         assert_ne!(cluster.inventory().pids, pids);
         cluster.say("scale 4");
-        cluster.wait_for("four are ready", |report| {
+        cluster.wait_for("four instances are ready", |report| {
             let rows = report["instances"].as_array().unwrap();
             rows.len() == 4 && rows.iter().all(|row| row["state"] == "ready")
         });
         cluster.say("scale 1");
-        cluster.wait_for("one is left", |report| report["instances"].as_array().unwrap().len() == 1);
-        // The slots that became free can be filled again.
+        cluster.wait_for("one instance is left", |report| report["instances"].as_array().unwrap().len() == 1);
+        // Free slots can be used again.
         cluster.say("scale 2");
         cluster.expect("gw-2 is ready");
         over.store(true, Ordering::Relaxed);
@@ -108,7 +108,7 @@ fn rolling_and_scaling_fail_no_request() {
 }
 
 #[test]
-fn signals_end_everything_and_the_end_of_input_nothing() {
+fn signals_end_all_processes_and_the_end_of_input_ends_none() {
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let mut cluster = Driver::start(&["2"], &[]).ready();
         cluster.close_stdin();
@@ -122,13 +122,13 @@ fn signals_end_everything_and_the_end_of_input_nothing() {
 }
 
 #[test]
-fn an_instance_that_others_kill_stays_dead_and_is_told() {
+fn instance_killed_from_outside_is_reported_and_not_restarted() {
     let cluster = Driver::start(&["2"], &[]).ready();
     let pid = cluster.report()["instances"][0]["pid"].as_i64().unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::STOP).unwrap();
-    cluster.expect("gw-1 is silent");
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    cluster.expect("gw-1 is unresponsive");
+    kill_process(pid, Signal::KILL).unwrap();
     cluster.expect("gw-1 killed");
     thread::sleep(Duration::from_millis(500));
     assert_eq!(cluster.states(), ["killed", "ready"]);
@@ -137,7 +137,7 @@ fn an_instance_that_others_kill_stays_dead_and_is_told() {
 }
 
 #[test]
-fn an_instance_that_does_not_start_is_named_with_what_it_said() {
+fn instance_that_does_not_start_is_named_with_its_output() {
     let (status, errors) = Driver::start(&["2"], &[("STAND_IN_FAILS", "gw-2")]).end();
     assert!(!status.success());
     assert!(errors.contains("gw-2 ended before it was ready (exit code 3)"), "{errors}");
@@ -145,7 +145,7 @@ fn an_instance_that_does_not_start_is_named_with_what_it_said() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_its_owner() {
+fn port_in_use_is_reported_with_its_owner() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (status, errors) = Driver::start_on(listener.local_addr().unwrap().port(), &["2"], &[]).end();
     assert!(!status.success());
@@ -156,7 +156,7 @@ fn a_port_in_use_is_told_with_its_owner() {
 }
 
 #[test]
-fn without_balancer_and_with_a_given_redis() {
+fn cluster_runs_without_a_balancer_and_with_a_given_redis() {
     let redis = Redis::builder().start().unwrap();
     redis.cli(&["SET", "k", "v"]).unwrap();
     let mut cluster = Driver::start(&["2", "--lb", "none", "--redis", &redis.url()], &[]).ready();
@@ -169,8 +169,8 @@ fn without_balancer_and_with_a_given_redis() {
     assert!(cluster.end().0.success());
     assert_eq!(redis.cli(&["GET", "k"]).unwrap(), "v");
 
-    let nobody = "redis://127.0.0.1:1";
-    let (status, errors) = Driver::start(&["2", "--redis", nobody], &[]).end();
+    let unreachable = "redis://127.0.0.1:1";
+    let (status, errors) = Driver::start(&["2", "--redis", unreachable], &[]).end();
     assert!(!status.success());
-    assert!(errors.contains(&format!("Redis at {nobody} does not answer")), "{errors}");
+    assert!(errors.contains(&format!("Redis at {unreachable} does not answer")), "{errors}");
 }

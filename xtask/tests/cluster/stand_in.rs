@@ -1,5 +1,5 @@
-//! Stands in for the gateway: the same command line, health routes, and a page that says which instance answered.
-//! It has one vice on request: `STAND_IN_FAILS=gw-2` makes that instance end at once.
+//! A stand-in for the gateway: the same command line, health routes, and a page with the name of the instance.
+//! `STAND_IN_FAILS=gw-2` makes that instance exit at once.
 
 use std::{
     env,
@@ -18,8 +18,8 @@ use std::{
 
 use signal_hook::{consts::SIGTERM, iterator::Signals};
 
-/// Long enough for the balancer to see that it is not ready.
-const DRAIN: Duration = Duration::from_millis(1200);
+/// Long enough for the balancer to notice that the instance is not ready.
+const DRAIN_TIME: Duration = Duration::from_millis(1200);
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -52,7 +52,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     signals.wait();
     eprintln!("{instance} drains");
     draining.store(true, Ordering::SeqCst);
-    thread::sleep(DRAIN);
+    thread::sleep(DRAIN_TIME);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,50 +1,53 @@
-//! What a run found, as `cargo xtask bench` reads it.
+//! The measurements of a load.
 
 use serde::Serialize;
 
 use crate::dialect::Dialect;
 
-use super::Workload;
+use super::LoadKind;
 
-/// One run. Every figure is counted or read from the kernel, inside the window unless it says otherwise.
+/// The measurements of one load. All counts and CPU times are those of the measured window, unless stated otherwise.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     pub(super) dialect: Dialect,
-    pub(super) workload: Workload,
+    pub(super) workload: LoadKind,
     pub(super) sockets: usize,
     pub(super) rooms: usize,
     pub(super) targets: usize,
-    /// Length of the window.
+    /// Length of the window in seconds.
     pub(super) seconds: f64,
-    /// Messages sent.
+    /// Number of messages sent.
     pub(super) sent: u64,
-    /// Acknowledgements; nothing where the server gives none.
+    /// Number of acknowledgements. `None` if the protocol has none.
     pub(super) acknowledged: Option<u64>,
-    /// Deliveries, over all sockets.
+    /// Number of deliveries, over all sockets.
     pub(super) delivered: u64,
-    /// Deliveries of the window's messages that had not come when the settle time was over.
+    /// Number of deliveries of the window's messages that did not arrive before the end of the settle time.
     pub(super) lost: u64,
-    /// Deliveries beyond those expected, settle time included.
+    /// Number of deliveries in excess of those expected, including the settle time.
     pub(super) repeated: u64,
-    /// Sockets that the server closed, over the whole run.
+    /// Number of sockets that the server closed, over the whole run.
     pub(super) closed: u64,
     pub(super) server_cpu_us: u64,
     pub(super) redis_cpu_us: u64,
     pub(super) load_cpu_us: u64,
-    /// From the intended send time to the read that brought the message; zero where there was none.
-    pub(super) latency_us: Latency,
-    /// Sockets that were opened: all at the beginning, or, in a herd, those that came back.
+    /// Highest sustained rate in messages per second, and 0 if no rate was sustained. `None` without a search. All other
+    /// measurements are those of the window with this rate.
+    pub(super) capacity: Option<f64>,
+    /// Time from the intended send to the read of the message, in µs. Zero without deliveries.
+    pub(super) latency_us: LatencyQuantiles,
+    /// Number of sockets that were opened at the beginning or, in a herd, that reconnected.
     pub(super) connects: u64,
     pub(super) connect_seconds: f64,
-    /// CPU time of the servers meanwhile.
+    /// CPU time of the servers while these sockets were opened.
     pub(super) connect_cpu_us: u64,
-    /// Memory of the servers before the first socket and with all of them.
+    /// Memory of the servers before the first socket and with all sockets.
     pub(super) pss_kib_before: u64,
     pub(super) pss_kib_after: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Latency {
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct LatencyQuantiles {
     pub(super) p50: u64,
     pub(super) p90: u64,
     pub(super) p99: u64,
@@ -52,8 +55,8 @@ pub(super) struct Latency {
     pub(super) max: u64,
 }
 
-impl Report {
-    /// One line of JSON.
+impl LoadReport {
+    /// The measurements as one line of JSON.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::json!(self).to_string()

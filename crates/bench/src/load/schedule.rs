@@ -1,27 +1,27 @@
-//! When messages are due.
+//! The schedule of paced messages.
 
-/// Equal steps from a beginning. A message that is sent late keeps the time at which it was due, so a server that holds
-/// the writers up cannot hide it.
+/// Equally spaced times. A message that is sent late keeps its scheduled time, so that a server that blocks the writers
+/// cannot hide the delay (coordinated omission).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     start: u64,
-    /// Nanoseconds between two messages.
+    /// Time between two messages in ns.
     step: f64,
     next: u32,
 }
 
 impl Schedule {
-    /// `rate` messages a second from `start` on, in nanoseconds.
+    /// `rate` messages per second, beginning at `start` (in ns).
     pub(super) fn new(start: u64, rate: f64) -> Self {
         Self { start, step: 1e9 / rate, next: 0 }
     }
 
-    /// When the next message is due. Counted from the beginning, so that no error adds up.
+    /// Scheduled time of the next message. Computed from the start, so that rounding errors do not accumulate.
     pub(super) fn next(&self) -> u64 {
         self.start + (f64::from(self.next) * self.step) as u64
     }
 
-    /// The time of a message that is due, which is then taken.
+    /// Takes the next message if it is due, and returns its scheduled time.
     pub(super) fn take(&mut self, now: u64) -> Option<u64> {
         let due = self.next();
         (due <= now).then(|| {
@@ -36,12 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_keep_the_times_at_which_they_were_due() {
+    fn late_messages_keep_their_scheduled_times() {
         let mut schedule = Schedule::new(1000, 3.0);
         assert_eq!(schedule.take(999), None);
         assert_eq!(schedule.take(1000), Some(1000));
         assert_eq!(schedule.take(1000), None);
-        // A second passes in which nothing could be sent.
+        // Nothing was sent for one second.
         let late: Vec<_> = std::iter::from_fn(|| schedule.take(1_000_001_000)).collect();
         assert_eq!(late, [333_334_333, 666_667_666, 1_000_001_000]);
         assert_eq!(schedule.next(), 1_333_334_333);

@@ -1,7 +1,7 @@
-//! The program itself: the floor serves, the load measures.
+//! `trunkline-bench floor` and `trunkline-bench load` as programs.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{
     io::{BufRead, BufReader},
@@ -65,7 +65,7 @@ fn every_delivery_of_a_paced_second_is_counted() {
 }
 
 #[test]
-fn batched_or_not_nothing_is_lost_in_a_closed_loop_over_many_rooms() {
+fn nothing_is_lost_in_a_closed_loop_over_many_rooms_batched_or_not() {
     for more in [&[][..], &["--batched"]] {
         let args = ["--workload", "flat", "--sockets", "50", "--rooms", "7", "--window", "20", "--for", "0.3"];
         let report = Floor::start(more).measure(&args);
@@ -75,7 +75,19 @@ fn batched_or_not_nothing_is_lost_in_a_closed_loop_over_many_rooms() {
 }
 
 #[test]
-fn connections_alone_are_counted() {
+fn capacity_search_reports_a_sustained_rate_and_its_window() {
+    let args = ["--workload", "paced", "--sockets", "20", "--sends", "200", "--for", "0.2", "--capacity-p99", "50"];
+    let report = Floor::start(&[]).measure(&args);
+    let capacity = report["capacity"].as_f64().unwrap();
+    assert!(capacity >= 200.0, "{report}");
+    assert_eq!(report["lost"], 0, "{report}");
+    let seconds = report["seconds"].as_f64().unwrap();
+    assert!(report["sent"].as_f64().unwrap() >= 0.95 * capacity * seconds, "{report}");
+    assert!(report["latency_us"]["p99"].as_u64().unwrap() <= 50_000, "{report}");
+}
+
+#[test]
+fn connect_workload_counts_connections_only() {
     let report = Floor::start(&[]).measure(&["--workload", "connect", "--sockets", "200"]);
     assert_eq!((&report["connects"], &report["sent"]), (&200.into(), &0.into()), "{report}");
     assert_eq!(report["seconds"], report["connect_seconds"]);
@@ -83,7 +95,7 @@ fn connections_alone_are_counted() {
 }
 
 #[test]
-fn those_who_stay_get_everything_while_others_come_and_go() {
+fn staying_sockets_receive_everything_while_others_reconnect() {
     let args = ["--workload", "mixed", "--sockets", "200", "--rooms", "5", "--sends", "200", "--for", "1"];
     let report = Floor::start(&[]).measure(&args);
     assert!(report["delivered"].as_u64().unwrap() > 5000, "{report}");
@@ -93,19 +105,19 @@ fn those_who_stay_get_everything_while_others_come_and_go() {
 }
 
 #[test]
-fn a_herd_comes_back() {
+fn all_sockets_of_a_herd_reconnect() {
     let args = ["--workload", "herd", "--sockets", "50", "--sends", "100", "--for", "0.5"];
     let report = Floor::start(&[]).measure(&args);
     assert_eq!((&report["connects"], &report["repeated"], &report["closed"]), (&50.into(), &0.into(), &0.into()));
-    // The floor keeps nothing for those who are away: what came and what is lost is together what was sent, but for those
-    // messages that were on their way when the window was opened or closed.
+    // The floor has no history: deliveries and losses add up to what was sent, except for messages in flight when the window
+    // was opened or closed.
     let count = |name: &str| report[name].as_u64().unwrap();
     let passed = (count("sent") * 50).abs_diff(count("delivered") + count("lost"));
     assert!(count("sent") > 0 && passed <= 10 * 50, "{report}");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
+fn unreachable_server_is_reported_with_exit_code_1() {
     let mut floor = Floor::start(&[]);
     floor.process.kill().unwrap();
     floor.process.wait().unwrap();

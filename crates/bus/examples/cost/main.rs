@@ -1,4 +1,5 @@
-//! What messages and presence cost, measured over a real Redis: `cargo run --release -p trunkline-bus --example cost`
+//! Processor time per message and per presence operation, measured with a real Redis:
+//! `cargo run --release -p trunkline-bus --example cost`
 
 mod presence;
 mod sends;
@@ -17,7 +18,7 @@ async fn main() -> Result<(), Failure> {
     presence::measure(&redis).await
 }
 
-/// A bus that answers.
+/// A bus that is connected.
 async fn connect(redis: &Redis, prefix: String) -> Result<RedisBus, Failure> {
     let bus = RedisBus::new(RedisConfig { prefix, ..RedisConfig::new(redis.url()) })?;
     while bus.health().iter().any(|health| health.check == "redis" && health.state.is_err()) {
@@ -26,7 +27,7 @@ async fn connect(redis: &Redis, prefix: String) -> Result<RedisBus, Failure> {
     Ok(bus)
 }
 
-/// Processor time used so far, by Redis and by this process, in seconds.
+/// Processor time used so far by Redis and by this process, in seconds.
 struct Cpu {
     redis: f64,
     own: f64,
@@ -38,19 +39,19 @@ impl Cpu {
         let field = |name: &str| -> f64 {
             info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
         };
-        // The first number is this thread's time on a processor, in nanoseconds; there is no other thread.
+        // The first number is the processor time of this thread, in nanoseconds. There is no other thread.
         let own = std::fs::read_to_string("/proc/self/schedstat")?;
         let own = own.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or_default() / 1e9;
         Ok(Self { redis: field("used_cpu_user:") + field("used_cpu_sys:"), own })
     }
 
-    /// Prints what each of so many events has cost since, once everybody has heard.
+    /// Prints the processor time per event since `self`, after 0.5 s in which all subscribers have received the events.
     async fn print(self, redis: &Redis, events: usize, what: &str) -> Result<(), Failure> {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let now = Self::now(redis)?;
-        let each = |seconds: f64| seconds / events as f64 * 1e6;
-        let (theirs, own) = (each(now.redis - self.redis), each(now.own - self.own));
-        println!("  {what}: {theirs:.1} µs of Redis, {own:.1} µs here");
+        let per_event = |seconds: f64| seconds / events as f64 * 1e6;
+        let (redis, own) = (per_event(now.redis - self.redis), per_event(now.own - self.own));
+        println!("  {what}: {redis:.1} µs in Redis, {own:.1} µs in this process");
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Messages into one room and into a thousand, as fast as they go and at a pace; and what Redis keeps of them.
+//! Messages into one room and into 1,000 rooms, at full speed and at 1,000 per second; and the memory that they take in
+//! Redis.
 
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use trunkline_testbed::Redis;
 
 use super::{Cpu, Failure, connect};
 
-/// Messages of a measurement as fast as they go, and of one at a pace.
+/// Number of messages sent at full speed.
 const FAST: usize = 50_000;
+/// Number of messages sent at 1,000 per second.
 const PACED: usize = 10_000;
-/// Calls under way at once.
+/// Number of calls under way.
 const UNDER_WAY: usize = 200;
 
 pub(super) async fn measure(redis: &Redis) -> Result<(), Failure> {
@@ -26,11 +28,11 @@ pub(super) async fn measure(redis: &Redis) -> Result<(), Failure> {
         for rooms in [1, 1000] {
             let before = Cpu::now(redis)?;
             send(&bus, FAST, rooms, bytes, Duration::ZERO).await?;
-            before.print(redis, FAST, &format!("as fast as they go into rooms: {rooms}")).await?;
+            before.print(redis, FAST, &format!("at full speed into {rooms} rooms")).await?;
         }
         let before = Cpu::now(redis)?;
         send(&bus, PACED, 1000, bytes, Duration::from_millis(1)).await?;
-        before.print(redis, PACED, "a thousand a second into rooms: 1000").await?;
+        before.print(redis, PACED, "at 1,000 per second into 1000 rooms").await?;
         let each = |what: &str, length: &str| -> Result<f64, Failure> {
             let key = format!("{prefix}:{{room-0}}:{what}");
             let ask =
@@ -38,12 +40,12 @@ pub(super) async fn measure(redis: &Redis) -> Result<(), Failure> {
             Ok(ask(&["MEMORY", "USAGE", &key, "SAMPLES", "0"])? / ask(&[length, &key])?.max(1.0))
         };
         let (entry, id) = (each("log", "XLEN")?, each("ids:0", "HLEN")?.max(each("ids:1", "HLEN")?));
-        println!("  kept: {entry:.0} bytes of a message in the log, {id:.0} bytes of its id for ten minutes");
+        println!("  memory: {entry:.0} bytes per message in the log, {id:.0} bytes per remembered id");
     }
     Ok(())
 }
 
-/// Sends so many messages, one each `pace`.
+/// Sends `count` messages, one per `pace`.
 async fn send(bus: &RedisBus, count: usize, rooms: usize, bytes: usize, pace: Duration) -> Result<(), Failure> {
     let mut calls: JoinSet<Result<(), BusError>> = JoinSet::new();
     let mut due = Instant::now();

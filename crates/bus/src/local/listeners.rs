@@ -1,9 +1,9 @@
-//! Who listens to a [`LocalBus`](super::LocalBus).
+//! The subscriptions of a [`LocalBus`](super::LocalBus).
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use tokio::{
@@ -12,51 +12,49 @@ use tokio::{
 };
 use trunkline_domain::Room;
 
-use super::Shared;
 use crate::{Delivery, Subscriptions};
 
-/// Deliveries that wait for a listener; then publishers wait.
+/// Capacity of a listener's channel, in deliveries. When it is full, publishers wait.
 const CAPACITY: usize = 1024;
 
-/// All listeners.
+/// All subscriptions of one bus.
 #[derive(Default)]
 pub(super) struct Listeners {
-    /// In the order of their ids, which is the order in which permits are taken: so publishers cannot wait for each
-    /// other in a circle.
+    /// Sorted by id. Permits are acquired in this order, so publishers cannot deadlock.
     all: Vec<Listener>,
-    next: u64,
+    next_id: u64,
 }
 
 struct Listener {
     id: u64,
     deliveries: mpsc::Sender<Delivery>,
-    rooms: HashMap<Room, Stage>,
+    rooms: HashMap<Room, RoomState>,
 }
 
-/// How far a room is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Wanted; `Subscribed` waits for room in the channel, and nothing else is delivered yet.
-    Asked,
+enum RoomState {
+    /// `Subscribed` waits for space in the channel, and nothing else is delivered yet.
+    Announcing,
     Live,
 }
 
 impl Listeners {
-    /// The places to wait for before a delivery.
-    pub(super) fn reserve(&self) -> Waiting {
-        Waiting(self.all.iter().map(|listener| (listener.id, listener.deliveries.clone())).collect())
+    /// The channels in which the next delivery needs space.
+    pub(super) fn pending_permits(&self) -> PendingPermits {
+        let channels = self.all.iter().map(|listener| (listener.id, listener.deliveries.clone())).collect();
+        PendingPermits { channels, next_id: self.next_id }
     }
 
-    /// Delivers to everybody with interest in the room, each through its permit. A listener that came after the permits
-    /// were taken has announced nothing yet, so it misses nothing.
-    pub(super) fn tell(&mut self, permits: Permits, room: &Room, delivery: impl Fn(Room) -> Delivery) {
-        for (id, permit) in permits.0 {
-            let listener = self.all.iter_mut().find(|listener| listener.id == id);
-            match listener {
-                Some(listener) if listener.rooms.get(room) == Some(&Stage::Live) => {
-                    permit.send(delivery(room.clone()));
-                }
-                _ => {}
+    /// Whether no listener was added since the permits were requested.
+    pub(super) fn covers_all(&self, permits: &Permits) -> bool {
+        self.next_id == permits.next_id
+    }
+
+    /// Delivers to every listener that is subscribed to the room, each through its permit.
+    pub(super) fn deliver(&mut self, permits: Permits, room: &Room, delivery: &Delivery) {
+        for (id, permit) in permits.permits {
+            if self.get(id).is_some_and(|listener| listener.rooms.get(room) == Some(&RoomState::Live)) {
+                permit.send(delivery.clone());
             }
         }
     }
@@ -66,92 +64,105 @@ impl Listeners {
     }
 }
 
-/// Channels that a publisher waits for.
-pub(super) struct Waiting(Vec<(u64, mpsc::Sender<Delivery>)>);
+/// Channels in which a publisher waits for space.
+pub(super) struct PendingPermits {
+    channels: Vec<(u64, mpsc::Sender<Delivery>)>,
+    next_id: u64,
+}
 
-/// Room for one delivery in each channel.
-pub(super) struct Permits(Vec<(u64, OwnedPermit<Delivery>)>);
+/// Space for one delivery in each channel.
+pub(super) struct Permits {
+    permits: Vec<(u64, OwnedPermit<Delivery>)>,
+    next_id: u64,
+}
 
-impl Waiting {
-    /// Returns when every channel whose receiver lives has room.
-    pub(super) async fn wait(self) -> Permits {
-        let mut permits = Vec::with_capacity(self.0.len());
-        for (id, deliveries) in self.0 {
+impl PendingPermits {
+    /// Returns when every channel whose receiver exists has space.
+    pub(super) async fn acquire(self) -> Permits {
+        let mut permits = Vec::with_capacity(self.channels.len());
+        for (id, deliveries) in self.channels {
             if let Ok(permit) = deliveries.reserve_owned().await {
                 permits.push((id, permit));
             }
         }
-        Permits(permits)
+        Permits { permits, next_id: self.next_id }
     }
 }
 
-/// What one listener of a [`LocalBus`](super::LocalBus) wants to hear.
+/// The rooms to which a listener of a [`LocalBus`](super::LocalBus) is subscribed. The subscription ends when the last clone
+/// is dropped.
 #[derive(Clone)]
 pub struct LocalSubscriptions(Arc<Registration>);
 
 struct Registration {
-    bus: Weak<Shared>,
+    listeners: Weak<Mutex<Listeners>>,
     id: u64,
     runtime: Handle,
 }
 
-/// Adds a listener. Ends with the last clone of its interest.
-pub(super) fn open(bus: &Arc<Shared>) -> (LocalSubscriptions, mpsc::Receiver<Delivery>) {
-    let (deliveries, receiver) = mpsc::channel(CAPACITY);
-    let listeners = &mut bus.state().listeners;
-    let id = listeners.next;
-    listeners.next += 1;
-    listeners.all.push(Listener { id, deliveries, rooms: HashMap::new() });
-    let registration = Registration { bus: Arc::downgrade(bus), id, runtime: Handle::current() };
-    (LocalSubscriptions(Arc::new(registration)), receiver)
+fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
+    listeners.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LocalSubscriptions {
+    /// Adds a listener.
+    pub(super) fn open(listeners: &Arc<Mutex<Listeners>>) -> (Self, mpsc::Receiver<Delivery>) {
+        let (deliveries, receiver) = mpsc::channel(CAPACITY);
+        let mut all = lock(listeners);
+        let id = all.next_id;
+        all.next_id += 1;
+        all.all.push(Listener { id, deliveries, rooms: HashMap::new() });
+        let registration = Registration { listeners: Arc::downgrade(listeners), id, runtime: Handle::current() };
+        (Self(Arc::new(registration)), receiver)
+    }
 }
 
 impl Subscriptions for LocalSubscriptions {
     fn subscribe(&self, room: &Room) {
-        let Some(bus) = self.0.bus.upgrade() else { return };
-        let mut state = bus.state();
-        let Some(listener) = state.listeners.get(self.0.id) else { return };
+        let Some(listeners) = self.0.listeners.upgrade() else { return };
+        let mut listeners = lock(&listeners);
+        let Some(listener) = listeners.get(self.0.id) else { return };
         if listener.rooms.contains_key(room) {
             return;
         }
-        let stage = match listener.deliveries.try_send(Delivery::Subscribed(room.clone())) {
-            Ok(()) | Err(TrySendError::Closed(_)) => Stage::Live,
+        let state = match listener.deliveries.try_send(Delivery::Subscribed(room.clone())) {
+            Ok(()) | Err(TrySendError::Closed(_)) => RoomState::Live,
             Err(TrySendError::Full(_)) => {
-                // One task a room at most, and only while the listener is behind.
-                let announce = announce(self.0.bus.clone(), self.0.id, listener.deliveries.clone(), room.clone());
+                // At most one task per room, and only while the channel is full.
+                let announce = announce(self.0.listeners.clone(), self.0.id, listener.deliveries.clone(), room.clone());
                 self.0.runtime.spawn(announce);
-                Stage::Asked
+                RoomState::Announcing
             }
         };
-        listener.rooms.insert(room.clone(), stage);
+        listener.rooms.insert(room.clone(), state);
     }
 
     fn unsubscribe(&self, room: &Room) {
-        if let Some(bus) = self.0.bus.upgrade()
-            && let Some(listener) = bus.state().listeners.get(self.0.id)
+        if let Some(listeners) = self.0.listeners.upgrade()
+            && let Some(listener) = lock(&listeners).get(self.0.id)
         {
             listener.rooms.remove(room);
         }
     }
 }
 
-/// Says `Subscribed` as soon as the listener has room for it.
-async fn announce(bus: Weak<Shared>, id: u64, deliveries: mpsc::Sender<Delivery>, room: Room) {
+/// Delivers `Subscribed` as soon as the channel has space.
+async fn announce(listeners: Weak<Mutex<Listeners>>, id: u64, deliveries: mpsc::Sender<Delivery>, room: Room) {
     let Ok(permit) = deliveries.reserve().await else { return };
-    let Some(bus) = bus.upgrade() else { return };
-    let mut state = bus.state();
-    if let Some(stage) = state.listeners.get(id).and_then(|listener| listener.rooms.get_mut(&room))
-        && *stage == Stage::Asked
+    let Some(listeners) = listeners.upgrade() else { return };
+    let mut listeners = lock(&listeners);
+    if let Some(state) = listeners.get(id).and_then(|listener| listener.rooms.get_mut(&room))
+        && *state == RoomState::Announcing
     {
-        *stage = Stage::Live;
+        *state = RoomState::Live;
         permit.send(Delivery::Subscribed(room));
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if let Some(bus) = self.bus.upgrade() {
-            bus.state().listeners.all.retain(|listener| listener.id != self.id);
+        if let Some(listeners) = self.listeners.upgrade() {
+            lock(&listeners).all.retain(|listener| listener.id != self.id);
         }
     }
 }

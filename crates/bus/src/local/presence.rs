@@ -9,45 +9,48 @@ use trunkline_domain::{ChangeKind, InstanceId, Millis, PresenceChange, PresenceS
 
 use crate::{InstanceReport, LeaseStatus};
 
-/// Who lives, every lease, and what is noted of rooms and processes. The same rules as those of the scripts in Redis.
+/// The live instances, all leases, and the registries of rooms and instances. Behaves as the scripts in Redis do.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    /// Until when each counts as alive.
+    /// Time until which each instance counts as alive.
     alive: HashMap<InstanceId, Millis>,
-    rooms: HashMap<Room, Present>,
-    listed: HashMap<Room, (usize, Millis)>,
+    rooms: HashMap<Room, RoomLeases>,
+    /// Number of users per room, and when the record expires.
+    counts: HashMap<Room, (usize, Millis)>,
+    /// Reports, and when each expires.
     reports: HashMap<InstanceId, (String, Millis)>,
-    /// The last change of the rooms that are forgotten, or more.
-    forgotten: u64,
+    /// Largest version of any room without leases. Their versions continue from here.
+    last_version: u64,
 }
 
-/// A room with leases in it.
+/// The leases in one room; there is at least one.
 #[derive(Debug, Default)]
-struct Present {
+struct RoomLeases {
     version: u64,
     instances: BTreeMap<InstanceId, BTreeSet<UserName>>,
 }
 
 impl Leases {
-    /// Notes that the instance lives; answers who does.
-    pub(super) fn heartbeat(&mut self, now: Millis, until: Millis, instance: InstanceId) -> Vec<InstanceId> {
-        self.alive.insert(instance, until);
-        self.alive.retain(|_, until| *until > now);
+    /// Records a heartbeat, and returns the instances that are alive at `now`.
+    pub(super) fn heartbeat(&mut self, now: Millis, expiry: Millis, instance: InstanceId) -> Vec<InstanceId> {
+        self.alive.insert(instance, expiry);
+        self.alive.retain(|_, expiry| *expiry > now);
         self.alive.keys().copied().collect()
     }
 
     pub(super) fn replace(&mut self, room: &Room, instance: InstanceId, users: &[UserName]) -> Option<PresenceChange> {
         if users.is_empty() {
-            return self.finish(room, instance, ChangeKind::Left);
+            return self.end_lease(room, instance, ChangeKind::Left);
         }
-        let version = self.forgotten;
-        let present = self.rooms.entry(room.clone()).or_insert_with(|| Present { version, instances: BTreeMap::new() });
-        present.version += 1;
-        present.instances.insert(instance, users.iter().cloned().collect());
-        Some(PresenceChange { version: present.version, instance, kind: ChangeKind::Replaced(users.to_vec()) })
+        let version = self.last_version;
+        let room_leases =
+            self.rooms.entry(room.clone()).or_insert_with(|| RoomLeases { version, instances: BTreeMap::new() });
+        room_leases.version += 1;
+        room_leases.instances.insert(instance, users.iter().cloned().collect());
+        Some(PresenceChange { version: room_leases.version, instance, kind: ChangeKind::Replaced(users.to_vec()) })
     }
 
-    /// `None` where the lease is lost.
+    /// `None` if the lease is lost.
     pub(super) fn update(
         &mut self,
         room: &Room,
@@ -55,84 +58,84 @@ impl Leases {
         joined: &[UserName],
         left: &[UserName],
     ) -> Option<PresenceChange> {
-        let present = self.rooms.get_mut(room)?;
-        let users = present.instances.get_mut(&instance)?;
+        let room_leases = self.rooms.get_mut(room)?;
+        let users = room_leases.instances.get_mut(&instance)?;
         users.retain(|user| !left.contains(user));
         users.extend(joined.iter().cloned());
         if users.is_empty() {
-            return self.finish(room, instance, ChangeKind::Left);
+            return self.end_lease(room, instance, ChangeKind::Left);
         }
-        present.version += 1;
+        room_leases.version += 1;
         Some(PresenceChange {
-            version: present.version,
+            version: room_leases.version,
             instance,
             kind: ChangeKind::Updated { joined: joined.to_vec(), left: left.to_vec() },
         })
     }
 
     pub(super) fn check(&self, room: &Room, instance: InstanceId) -> LeaseStatus {
-        match self.rooms.get(room).filter(|present| present.instances.contains_key(&instance)) {
-            Some(present) => LeaseStatus::Held(present.version),
+        match self.rooms.get(room).filter(|room_leases| room_leases.instances.contains_key(&instance)) {
+            Some(room_leases) => LeaseStatus::Held(room_leases.version),
             None => LeaseStatus::Lost,
         }
     }
 
-    /// `None` where there is no lease.
+    /// `None` if there is no lease.
     pub(super) fn expire(&mut self, room: &Room, instance: InstanceId) -> Option<PresenceChange> {
-        self.finish(room, instance, ChangeKind::Expired)
+        self.end_lease(room, instance, ChangeKind::Expired)
     }
 
     pub(super) fn snapshot(&self, room: &Room) -> PresenceSnapshot {
-        let Some(present) = self.rooms.get(room) else {
-            return PresenceSnapshot { version: self.forgotten, instances: Vec::new() };
+        let Some(room_leases) = self.rooms.get(room) else {
+            return PresenceSnapshot { version: self.last_version, instances: Vec::new() };
         };
         let users =
             |(instance, users): (&InstanceId, &BTreeSet<UserName>)| (*instance, users.iter().cloned().collect());
-        PresenceSnapshot { version: present.version, instances: present.instances.iter().map(users).collect() }
+        PresenceSnapshot { version: room_leases.version, instances: room_leases.instances.iter().map(users).collect() }
     }
 
-    pub(super) fn set_room_counts(&mut self, until: Millis, rooms: &[(Room, usize)]) {
-        for (room, count) in rooms {
+    pub(super) fn set_room_counts(&mut self, expiry: Millis, counts: &[(Room, usize)]) {
+        for (room, count) in counts {
             if *count == 0 {
-                self.listed.remove(room);
+                self.counts.remove(room);
             } else {
-                self.listed.insert(room.clone(), (*count, until));
+                self.counts.insert(room.clone(), (*count, expiry));
             }
         }
     }
 
     pub(super) fn room_counts(&mut self, now: Millis) -> Vec<(Room, usize)> {
-        self.listed.retain(|_, (_, until)| *until > now);
-        self.listed.iter().map(|(room, (count, _))| (room.clone(), *count)).collect()
+        self.counts.retain(|_, (_, expiry)| *expiry > now);
+        self.counts.iter().map(|(room, (count, _))| (room.clone(), *count)).collect()
     }
 
-    pub(super) fn report(&mut self, until: Millis, instance: InstanceId, text: &str) {
+    pub(super) fn report(&mut self, expiry: Millis, instance: InstanceId, text: &str) {
         if text.is_empty() {
             self.reports.remove(&instance);
         } else {
-            self.reports.insert(instance, (text.to_owned(), until));
+            self.reports.insert(instance, (text.to_owned(), expiry));
         }
     }
 
     pub(super) fn reports(&mut self, now: Millis, lease: Millis) -> Vec<InstanceReport> {
-        self.reports.retain(|_, (_, until)| *until > now);
-        let report = |(instance, (text, until)): (&InstanceId, &(String, Millis))| InstanceReport {
+        self.reports.retain(|_, (_, expiry)| *expiry > now);
+        let report = |(instance, (text, expiry)): (&InstanceId, &(String, Millis))| InstanceReport {
             instance: *instance,
             text: text.clone(),
-            age: Duration::from_millis((now + lease).saturating_sub(*until)),
+            age: Duration::from_millis((now + lease).saturating_sub(*expiry)),
         };
         self.reports.iter().map(report).collect()
     }
 
-    /// Takes the instance's users out of the room. Numbers go on where the room comes again.
-    fn finish(&mut self, room: &Room, instance: InstanceId, kind: ChangeKind) -> Option<PresenceChange> {
-        let present = self.rooms.get_mut(room)?;
-        present.instances.remove(&instance)?;
-        present.version += 1;
-        let version = present.version;
-        if present.instances.is_empty() {
+    /// Removes the users of the instance from the room.
+    fn end_lease(&mut self, room: &Room, instance: InstanceId, kind: ChangeKind) -> Option<PresenceChange> {
+        let room_leases = self.rooms.get_mut(room)?;
+        room_leases.instances.remove(&instance)?;
+        room_leases.version += 1;
+        let version = room_leases.version;
+        if room_leases.instances.is_empty() {
             self.rooms.remove(room);
-            self.forgotten = self.forgotten.max(version);
+            self.last_version = self.last_version.max(version);
         }
         Some(PresenceChange { version, instance, kind })
     }

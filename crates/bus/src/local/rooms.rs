@@ -1,80 +1,80 @@
-//! The rooms of a [`LocalBus`](super::LocalBus) over injected time: no clock, no lock, no async.
+//! The logs of a [`LocalBus`](super::LocalBus), over injected time: no clock, no lock, no async.
 
 use std::collections::HashMap;
 
 use trunkline_domain::{Draft, Entry, Message, Millis, Position, Room, millis};
 
-use super::LocalConfig;
+use super::config::LocalConfig;
 use crate::{IdempotencyCache, Log, Page, Range, Receipt};
 
-/// How often rooms are looked through for expired ones, in milliseconds.
-const SWEEP: Millis = 60_000;
+/// Time between two searches for expired rooms, in milliseconds.
+const SWEEP_INTERVAL: Millis = 60_000;
 
-/// All rooms that hold something.
+/// All rooms with a log.
 pub(super) struct Rooms {
     config: LocalConfig,
-    rooms: HashMap<Room, Kept>,
-    /// Above every epoch that was ever given to a log that is gone.
+    rooms: HashMap<Room, StoredRoom>,
+    /// Larger than every epoch of the logs that expired.
     next_epoch: u64,
     next_sweep: Millis,
 }
 
 /// One room.
-struct Kept {
+struct StoredRoom {
     log: Log,
-    remembered: IdempotencyCache,
-    expires: Millis,
+    ids: IdempotencyCache,
+    expiry: Millis,
 }
 
 impl Rooms {
-    /// No rooms. Epochs start at `now`, so that a process started later gives larger ones.
+    /// No rooms. Epochs start at `now`, so a process that starts later assigns larger ones.
     pub(super) fn new(config: LocalConfig, now: Millis) -> Self {
-        Self { config, rooms: HashMap::new(), next_epoch: now.max(1), next_sweep: now + SWEEP }
+        Self { config, rooms: HashMap::new(), next_epoch: now.max(1), next_sweep: now + SWEEP_INTERVAL }
     }
 
-    /// Appends a message, or finds the one sent earlier under its id; then there is no new entry.
+    /// Appends a message and returns its entry, or finds the message sent earlier under its id; then there is no entry.
     pub(super) fn publish(&mut self, now: Millis, room: &Room, draft: Draft) -> (Receipt, Option<Entry>) {
         self.sweep(now);
         self.forget_if_expired(now, room);
-        let expires = self.expiry(now);
+        let expiry = self.expiry(now);
         let config = self.config;
-        let kept = self.rooms.entry(room.clone()).or_insert_with(|| Kept {
+        let stored = self.rooms.entry(room.clone()).or_insert_with(|| StoredRoom {
             log: Log::new(config.retain, config.retain_bytes),
-            remembered: IdempotencyCache::default(),
-            expires,
+            ids: IdempotencyCache::default(),
+            expiry,
         });
         let Draft { id, user, text } = draft;
-        if let Some(pos) = kept.remembered.find(now, &user, &id) {
+        if let Some(pos) = stored.ids.find(now, &user, &id) {
             return (Receipt { pos, repeated: true }, None);
         }
-        let prev = kept.log.head();
+        let prev = stored.log.head();
         let pos =
             if prev == Position::ORIGIN { Position::new(now.max(self.next_epoch), 1) } else { prev.next_in_epoch() };
-        kept.remembered.insert(now, user.clone(), id.clone(), pos);
-        kept.expires = expires;
+        stored.ids.insert(now, user.clone(), id.clone(), pos);
+        stored.expiry = expiry;
         let entry = Entry { prev, message: Message { pos, id, user, text, at: now } };
-        // Its `prev` was the log's head a moment ago.
-        let appended = kept.log.append(entry.clone());
+        // Cannot fail: `prev` is the head of the log.
+        let appended = stored.log.append(entry.clone());
         debug_assert!(appended.is_ok());
         (Receipt { pos, repeated: false }, Some(entry))
     }
 
     pub(super) fn read(&mut self, now: Millis, room: &Room, range: Range) -> Page {
         self.forget_if_expired(now, room);
-        self.rooms.get(room).map_or_else(|| Log::new(1, 0).read(range), |kept| kept.log.read(range))
+        self.rooms.get(room).map_or_else(|| Log::new(1, 0).read(range), |stored| stored.log.read(range))
     }
 
     pub(super) fn head(&mut self, now: Millis, room: &Room) -> Position {
         self.forget_if_expired(now, room);
-        self.rooms.get(room).map_or(Position::ORIGIN, |kept| kept.log.head())
+        self.rooms.get(room).map_or(Position::ORIGIN, |stored| stored.log.head())
     }
 
     pub(super) fn refresh_expiry(&mut self, now: Millis, rooms: &[Room]) {
-        let expires = self.expiry(now);
+        let expiry = self.expiry(now);
         for room in rooms {
             self.forget_if_expired(now, room);
-            if let Some(kept) = self.rooms.get_mut(room) {
-                kept.expires = expires;
+            if let Some(stored) = self.rooms.get_mut(room) {
+                stored.expiry = expiry;
             }
         }
     }
@@ -84,24 +84,24 @@ impl Rooms {
     }
 
     fn forget_if_expired(&mut self, now: Millis, room: &Room) {
-        if self.rooms.get(room).is_some_and(|kept| kept.expires <= now)
-            && let Some(kept) = self.rooms.remove(room)
+        if self.rooms.get(room).is_some_and(|stored| stored.expiry <= now)
+            && let Some(stored) = self.rooms.remove(room)
         {
-            self.next_epoch = self.next_epoch.max(kept.log.head().epoch + 1);
+            self.next_epoch = self.next_epoch.max(stored.log.head().epoch + 1);
         }
     }
 
-    /// Drops rooms that expired, also those nobody asks for.
+    /// Drops the rooms that expired and were not accessed since.
     fn sweep(&mut self, now: Millis) {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now + SWEEP;
+        self.next_sweep = now + SWEEP_INTERVAL;
         let next_epoch = &mut self.next_epoch;
-        self.rooms.retain(|_, kept| {
-            let stays = kept.expires > now;
+        self.rooms.retain(|_, stored| {
+            let stays = stored.expiry > now;
             if !stays {
-                *next_epoch = (*next_epoch).max(kept.log.head().epoch + 1);
+                *next_epoch = (*next_epoch).max(stored.log.head().epoch + 1);
             }
             stays
         });
@@ -124,13 +124,13 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn keeping(seconds: u64, now: Millis) -> Rooms {
+    fn rooms_expiring_after(seconds: u64, now: Millis) -> Rooms {
         Rooms::new(LocalConfig { retain_for: Duration::from_secs(seconds), ..LocalConfig::default() }, now)
     }
 
     #[test]
-    fn an_expired_log_is_gone_and_the_next_has_a_new_epoch() {
-        let mut rooms = keeping(10, 1000);
+    fn expired_log_is_empty_and_the_next_entry_starts_a_new_epoch() {
+        let mut rooms = rooms_expiring_after(10, 1000);
         let lobby = room("lobby");
         let first = rooms.publish(1000, &lobby, draft(1)).0.pos;
         assert_eq!(first, Position::new(1000, 1));
@@ -138,15 +138,15 @@ mod tests {
         assert_eq!(rooms.head(18_999, &lobby), first);
         assert_eq!(rooms.head(19_000, &lobby), Position::ORIGIN);
         assert!(!rooms.read(19_000, &lobby, Range::After(first, 1)).follows);
-        // The clock went back: still no position twice.
+        // The clock was set back, and still no position is assigned twice.
         let (receipt, entry) = rooms.publish(900, &lobby, draft(1));
         assert_eq!(receipt, Receipt { pos: Position::new(1001, 1), repeated: false });
         assert_eq!(entry.unwrap().prev, Position::ORIGIN);
     }
 
     #[test]
-    fn rooms_nobody_asks_for_are_swept() {
-        let mut rooms = keeping(10, 0);
+    fn expired_rooms_are_dropped_without_being_accessed() {
+        let mut rooms = rooms_expiring_after(10, 0);
         rooms.publish(0, &room("a"), draft(1));
         rooms.publish(70_000, &room("b"), draft(1));
         assert_eq!(rooms.rooms.keys().cloned().collect::<Vec<_>>(), [room("b")]);
@@ -154,10 +154,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn positions_are_given_once_and_go_up(
+        fn positions_are_unique_and_increase(
             steps in prop::collection::vec((0_u32..50, 0_u64..9000, any::<bool>()), 1..100),
         ) {
-            let mut rooms = keeping(5, 1_000_000);
+            let mut rooms = rooms_expiring_after(5, 1_000_000);
             let lobby = room("lobby");
             let mut now = 1_000_000_u64;
             let mut last = Position::ORIGIN;

@@ -1,4 +1,4 @@
-//! The contract suite over every bus.
+//! The contract suite for both buses.
 
 use trunkline_bus::contract;
 

@@ -1,4 +1,4 @@
-//! Both buses against the contract, and the one over Redis against a real Redis that fails.
+//! Both buses against the contract, and `RedisBus` against a real Redis with faults.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod contract;

@@ -1,4 +1,4 @@
-//! What happens when the network between us and Redis goes dark, and who hangs on to it.
+//! `RedisBus` while connections to Redis stop carrying data, and how it uses its connections.
 
 use std::{
     sync::{
@@ -14,9 +14,9 @@ use tokio::{
 };
 use trunkline_bus::{Bus, Delivery, ErrorKind, Range, RedisBus, RedisConfig, Subscriptions};
 
-use crate::redis::{Server, draft, healthy, hear, lobby, unhealthy, until};
+use crate::redis::{Server, draft, healthy, lobby, next_delivery, unhealthy, until};
 
-/// Stands between a bus and its Redis, and lets connections go dark without closing them.
+/// A TCP proxy before Redis that can stop forwarding on a connection without closing it.
 struct Proxy {
     port: u16,
     connections: Arc<Mutex<Vec<Arc<Connection>>>>,
@@ -24,9 +24,9 @@ struct Proxy {
 
 #[derive(Default)]
 struct Connection {
-    /// Whether it ever subscribed to something.
-    listens: AtomicBool,
-    dark: AtomicBool,
+    /// Whether a SUBSCRIBE passed.
+    subscribes: AtomicBool,
+    stalled: AtomicBool,
 }
 
 impl Proxy {
@@ -41,24 +41,24 @@ impl Proxy {
                 let server = TcpStream::connect(("127.0.0.1", redis)).await.unwrap();
                 let connection = Arc::<Connection>::default();
                 all.lock().unwrap().push(connection.clone());
-                tokio::spawn(connection.carry(client, server));
+                tokio::spawn(connection.forward(client, server));
             }
         });
         Self { port, connections }
     }
 
-    /// From now on nothing passes on the connections of the moment that listen, or on those that do not.
-    fn darken(&self, listening: bool) {
+    /// Stops forwarding on the open connections that subscribe (`true`) or on the others (`false`). New connections work.
+    fn stall(&self, subscribing: bool) {
         for connection in self.connections.lock().unwrap().iter() {
-            if connection.listens.load(Relaxed) == listening {
-                connection.dark.store(true, Relaxed);
+            if connection.subscribes.load(Relaxed) == subscribing {
+                connection.stalled.store(true, Relaxed);
             }
         }
     }
 }
 
 impl Connection {
-    async fn carry(self: Arc<Self>, mut client: TcpStream, mut server: TcpStream) {
+    async fn forward(self: Arc<Self>, mut client: TcpStream, mut server: TcpStream) {
         let (mut up, mut down) = ([0; 16384], [0; 16384]);
         loop {
             let (bytes, to) = tokio::select! {
@@ -66,9 +66,9 @@ impl Connection {
                 read = server.read(&mut down) => (&down[..read.unwrap_or(0)], &mut client),
             };
             if bytes.windows(9).any(|word| word == b"SUBSCRIBE") {
-                self.listens.store(true, Relaxed);
+                self.subscribes.store(true, Relaxed);
             }
-            if self.dark.load(Relaxed) {
+            if self.stalled.load(Relaxed) {
                 std::future::pending::<()>().await;
             }
             if bytes.is_empty() || to.write_all(bytes).await.is_err() {
@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-async fn through(proxy: &Proxy, server: &Server) -> RedisBus {
+async fn connect_through(proxy: &Proxy, server: &Server) -> RedisBus {
     let config = RedisConfig { url: format!("redis://127.0.0.1:{}", proxy.port), ..server.config() };
     let bus = RedisBus::new(config).unwrap();
     healthy(&bus, "redis").await;
@@ -86,57 +86,57 @@ async fn through(proxy: &Proxy, server: &Server) -> RedisBus {
 }
 
 #[tokio::test]
-async fn a_subscription_that_hears_nothing_is_replaced() {
+async fn stalled_subscription_is_replaced() {
     let server = Server::durable();
     let proxy = Proxy::start(server.redis.port()).await;
-    let (bus, other) = (through(&proxy, &server).await, server.ready().await);
-    let (interest, mut deliveries) = bus.open();
-    interest.subscribe(&lobby());
-    assert_eq!(hear(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    let (bus, other) = (connect_through(&proxy, &server).await, server.ready().await);
+    let (subscriptions, mut deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
     healthy(&bus, "subscription").await;
-    proxy.darken(true);
-    let dark = Instant::now();
+    proxy.stall(true);
+    let stalled = Instant::now();
     let missed = other.publish(&lobby(), draft(0)).await.unwrap();
-    // Nothing tells but the probes that do not come back.
+    // Only the missing probes reveal it.
     unhealthy(&bus, "subscription").await;
-    assert_eq!(hear(&mut deliveries).await, Delivery::Subscribed(lobby()));
-    assert!((2..8).contains(&dark.elapsed().as_secs()), "replaced after {:?}", dark.elapsed());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    assert!((2..8).contains(&stalled.elapsed().as_secs()), "replaced after {:?}", stalled.elapsed());
     assert_eq!(bus.read(&lobby(), Range::Latest(1)).await.unwrap().head, missed.pos);
     healthy(&bus, "subscription").await;
 }
 
 #[tokio::test]
-async fn a_link_that_answers_nothing_is_replaced() {
+async fn stalled_link_is_replaced() {
     let server = Server::durable();
     let proxy = Proxy::start(server.redis.port()).await;
-    let bus = through(&proxy, &server).await;
+    let bus = connect_through(&proxy, &server).await;
     let first = bus.publish(&lobby(), draft(0)).await.unwrap().pos;
-    proxy.darken(false);
+    proxy.stall(false);
     assert_eq!(bus.publish(&lobby(), draft(1)).await.unwrap_err().kind(), ErrorKind::Timeout);
-    // A new connection passes.
+    // A new connection works.
     healthy(&bus, "redis").await;
     assert_eq!(bus.publish(&lobby(), draft(1)).await.unwrap().pos, first.next_in_epoch());
 }
 
 #[tokio::test]
-async fn connections_go_with_the_last_handle() {
+async fn connections_close_with_the_last_handle() {
     let server = Server::durable();
     let clients = || server.redis.cli(&["CLIENT", "LIST"]).unwrap().lines().count() - 1;
     let bus = server.ready().await;
-    let (interest, deliveries) = bus.open();
-    interest.subscribe(&lobby());
+    let (subscriptions, deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
     until("both connections", || clients() == 2).await;
     let clone = bus.clone();
-    drop((bus, interest));
-    until("the listener's end", || clients() == 1).await;
+    drop((bus, subscriptions));
+    until("the end of the subscription", || clients() == 1).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(clone.publish(&lobby(), draft(0)).await.is_ok());
     drop((clone, deliveries));
-    until("the link's end", || clients() == 0).await;
+    until("the end of the link", || clients() == 0).await;
 }
 
 #[tokio::test]
-async fn calls_that_come_together_go_together() {
+async fn concurrent_calls_are_sent_in_batches() {
     let server = Server::durable();
     let bus = server.ready().await;
     let reads = || -> u32 {

@@ -1,11 +1,11 @@
-//! Presence over a Redis that is cut off, stands still, or forgets.
+//! Presence while the subscription is cut, while Redis is down, and after it lost its data.
 
 use std::time::Duration;
 
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, Lease, LeaseStatus, PresenceStore, RedisBus, Subscriptions};
 use trunkline_domain::{InstanceId, Roster, UserName};
 
-use crate::redis::{LEASE, PATIENCE, Server, healthy, hear, lobby, unhealthy};
+use crate::redis::{LEASE, Server, TEST_TIMEOUT, healthy, lobby, next_delivery, unhealthy};
 
 const ONE: InstanceId = InstanceId(1);
 const OTHER: InstanceId = InstanceId(2);
@@ -14,8 +14,8 @@ fn names<const N: usize>(users: [&str; N]) -> Vec<UserName> {
     users.into_iter().map(|user| user.parse().unwrap()).collect()
 }
 
-/// Tries until Redis is back.
-async fn insist<T, E>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+/// Retries until Redis replies.
+async fn with_retries<T, E>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
     let trying = async {
         loop {
             if let Ok(done) = attempt().await {
@@ -24,55 +24,55 @@ async fn insist<T, E>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, trying).await.unwrap()
+    tokio::time::timeout(TEST_TIMEOUT, trying).await.unwrap()
 }
 
 async fn replace(bus: &RedisBus, instance: InstanceId, users: &[UserName]) {
-    insist(async || bus.replace(&lobby(), instance, users).await).await;
+    with_retries(async || bus.replace(&lobby(), instance, users).await).await;
 }
 
 async fn count(bus: &RedisBus) -> usize {
     let mut roster = Roster::default();
-    roster.replace(insist(async || bus.snapshot(&lobby()).await).await);
+    roster.replace(with_retries(async || bus.snapshot(&lobby()).await).await);
     roster.count()
 }
 
 #[tokio::test]
-async fn a_cut_subscription_says_so_and_the_snapshot_has_what_was_missed() {
+async fn snapshot_contains_the_changes_missed_by_a_cut_subscription() {
     let server = Server::durable();
     let (bus, quiet) = (server.ready().await, server.ready().await);
-    let (interest, mut deliveries) = bus.open();
-    interest.subscribe(&lobby());
-    assert_eq!(hear(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    let (subscriptions, mut deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
     replace(&quiet, ONE, &names(["ann"])).await;
-    assert!(matches!(hear(&mut deliveries).await, Delivery::Presence(..)));
+    assert!(matches!(next_delivery(&mut deliveries).await, Delivery::Presence(..)));
     server.redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
-    let shifted = quiet.update(&lobby(), ONE, &names(["bob"]), &[]).await.unwrap();
-    assert_eq!(shifted, Lease::Held);
-    while hear(&mut deliveries).await != Delivery::Subscribed(lobby()) {}
+    let lease = quiet.update(&lobby(), ONE, &names(["bob"]), &[]).await.unwrap();
+    assert_eq!(lease, Lease::Held);
+    while next_delivery(&mut deliveries).await != Delivery::Subscribed(lobby()) {}
     assert_eq!(count(&bus).await, 2);
 }
 
 #[tokio::test]
-async fn forgotten_by_redis_everybody_enters_again() {
+async fn lost_leases_are_reported_after_redis_lost_its_data() {
     let mut server = Server::durable();
     let bus = server.ready().await;
     replace(&bus, ONE, &names(["ann"])).await;
-    let before = insist(async || bus.snapshot(&lobby()).await).await.version;
+    let before = with_retries(async || bus.snapshot(&lobby()).await).await.version;
     server.redis.restart_empty().unwrap();
-    assert_eq!(insist(async || bus.check(ONE, &[lobby()]).await).await, [LeaseStatus::Lost]);
+    assert_eq!(with_retries(async || bus.check(ONE, &[lobby()]).await).await, [LeaseStatus::Lost]);
     assert_eq!(count(&bus).await, 0);
     replace(&bus, ONE, &names(["ann"])).await;
     assert_eq!(count(&bus).await, 1);
-    assert!(insist(async || bus.snapshot(&lobby()).await).await.version > before, "numbers grow all the same");
+    assert!(with_retries(async || bus.snapshot(&lobby()).await).await.version > before, "versions grow all the same");
 }
 
 #[tokio::test]
-async fn an_outage_ends_no_lease() {
+async fn outage_of_redis_ends_no_lease() {
     let mut server = Server::durable();
     let (bus, other) = (server.ready().await, server.ready().await);
     for (bus, instance, user) in [(&bus, ONE, "ann"), (&other, OTHER, "bob")] {
-        insist(async || bus.heartbeat(instance).await).await;
+        with_retries(async || bus.heartbeat(instance).await).await;
         replace(bus, instance, &names([user])).await;
     }
     server.redis.kill().unwrap();
@@ -81,15 +81,18 @@ async fn an_outage_ends_no_lease() {
     tokio::time::sleep(LEASE).await;
     server.redis.restart().unwrap();
     healthy(&bus, "redis").await;
-    assert_eq!(insist(async || bus.heartbeat(ONE).await).await, [ONE]);
+    assert_eq!(with_retries(async || bus.heartbeat(ONE).await).await, [ONE]);
     for (bus, instance) in [(&bus, ONE), (&other, OTHER)] {
-        assert!(matches!(insist(async || bus.check(instance, &[lobby()]).await).await[..], [LeaseStatus::Held(_)]));
+        assert!(matches!(
+            with_retries(async || bus.check(instance, &[lobby()]).await).await[..],
+            [LeaseStatus::Held(_)]
+        ));
     }
     assert_eq!(count(&bus).await, 2);
 }
 
 #[tokio::test]
-async fn without_memory_nothing_is_changed_and_nobody_told() {
+async fn redis_without_memory_changes_no_presence() {
     let server = Server::durable();
     let bus = server.ready().await;
     replace(&bus, ONE, &names(["ann"])).await;

@@ -10,13 +10,13 @@ use trunkline_bus::{Bus, Delivery, RedisBus, RedisConfig, contract::RETAIN};
 use trunkline_domain::{Draft, Room};
 use trunkline_testbed::{AppendFsync, Redis};
 
-/// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time for any step, on a busy machine.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long presence outlives its process here.
+/// Lease of the buses under test.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
-/// A Redis, and names in it that no other test uses.
+/// A Redis, and a prefix that no other test uses.
 pub(crate) struct Server {
     pub(crate) redis: Redis,
     prefix: String,
@@ -30,12 +30,12 @@ impl Server {
         Self { redis, prefix }
     }
 
-    /// One that the test does not break.
+    /// A Redis that the test does not disturb.
     pub(crate) fn shared() -> Self {
         Self::new(Redis::start().unwrap())
     }
 
-    /// One that the test may break; it keeps what it acknowledged.
+    /// A Redis that the test may disturb. It writes every command to disk before it replies.
     pub(crate) fn durable() -> Self {
         Self::new(Redis::builder().append_only(AppendFsync::Always).start().unwrap())
     }
@@ -48,14 +48,14 @@ impl Server {
         RedisBus::new(self.config()).unwrap()
     }
 
-    /// A bus that answers.
+    /// A bus that is connected.
     pub(crate) async fn ready(&self) -> RedisBus {
         let bus = self.connect();
         healthy(&bus, "redis").await;
         bus
     }
 
-    /// The key of a room: `log`, `meta`, `ids:0`, `ids:1`.
+    /// A key of a room; `what` is `log`, `meta`, `ids:0` or `ids:1`.
     pub(crate) fn key(&self, room: &Room, what: &str) -> String {
         format!("{}:{{{room}}}:{what}", self.prefix)
     }
@@ -65,21 +65,21 @@ pub(crate) fn state(bus: &RedisBus, check: &str) -> Result<(), String> {
     bus.health().into_iter().find(|health| health.check == check).unwrap().state
 }
 
-/// Waits until the check is well.
+/// Waits until the check is `Ok`.
 pub(crate) async fn healthy(bus: &RedisBus, check: &str) {
     until(check, || state(bus, check).is_ok()).await;
 }
 
-/// Waits until the check is not well, and returns why.
+/// Waits until the check fails, and returns the reason.
 pub(crate) async fn unhealthy(bus: &RedisBus, check: &str) -> String {
     until(check, || state(bus, check).is_err()).await;
     state(bus, check).unwrap_err()
 }
 
-pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
+    while !condition() {
+        assert!(start.elapsed() < TEST_TIMEOUT, "waited for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -94,6 +94,9 @@ pub(crate) fn draft(number: usize) -> Draft {
 }
 
 /// The next delivery.
-pub(crate) async fn hear(deliveries: &mut tokio::sync::mpsc::Receiver<Delivery>) -> Delivery {
-    tokio::time::timeout(PATIENCE, deliveries.recv()).await.expect("heard nothing").expect("the listener lives")
+pub(crate) async fn next_delivery(deliveries: &mut tokio::sync::mpsc::Receiver<Delivery>) -> Delivery {
+    tokio::time::timeout(TEST_TIMEOUT, deliveries.recv())
+        .await
+        .expect("a delivery within 20 s")
+        .expect("the subscription is open")
 }

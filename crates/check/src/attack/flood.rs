@@ -8,7 +8,7 @@ use tokio::{
     io::AsyncWriteExt,
     time::{Instant, interval},
 };
-use trunkline_client::Session;
+use trunkline_client::ClientSession;
 use trunkline_domain::Room;
 
 use super::{
@@ -31,7 +31,7 @@ pub struct Flood {
 const BURSTS: u64 = 100;
 
 impl Flood {
-    pub(super) async fn carry_out(&self, session: &Session, room: &Room) -> io::Result<Value> {
+    pub(super) async fn carry_out(&self, session: &ClientSession, room: &Room) -> io::Result<Value> {
         let mut raw = Raw::open(session, None).await?;
         raw.say(&json!({"type": "join", "room": room, "recent": 0})).await?;
         let since = Instant::now();

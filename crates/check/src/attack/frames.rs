@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep},
 };
-use trunkline_client::Session;
+use trunkline_client::ClientSession;
 
 use super::{
     Ending,
@@ -18,7 +18,7 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Announces 2^40 bytes and sends at most `most` of them, until the server says or does something about it.
-pub(super) async fn giant(session: &Session, most: u64) -> io::Result<Value> {
+pub(super) async fn giant(session: &ClientSession, most: u64) -> io::Result<Value> {
     let mut raw = Raw::open(session, None).await?;
     let since = Instant::now();
     raw.stream.write_all(&head_bytes(FIN | TEXT, 1 << 40, true)).await?;
@@ -59,7 +59,7 @@ fn close_code(bytes: &[u8]) -> Option<u16> {
 }
 
 /// Each kind of bad frame on its own socket.
-pub(super) async fn malformed(session: &Session) -> io::Result<Value> {
+pub(super) async fn malformed(session: &ClientSession) -> io::Result<Value> {
     let unmasked = [head_bytes(FIN | TEXT, 2, false), b"{}".to_vec()].concat();
     let cases: [(&str, Vec<u8>); 12] = [
         ("no JSON, three times", frame_bytes(FIN | TEXT, b"hello").repeat(3)),

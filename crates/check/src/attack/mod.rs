@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
-use trunkline_client::{Session, Site};
+use trunkline_client::{ClientSession, GatewayUrl};
 use trunkline_domain::{Room, millis};
 
 use crate::{Error, load::login};
@@ -80,7 +80,7 @@ impl Ending {
 /// # Errors
 /// Where the deployment cannot be reached or does not let us in; whatever it does to the attack is no error.
 pub async fn carry_out(attack: &Attack) -> Result<Value, Error> {
-    let site: Site = attack.url.parse().map_err(|error| Error::Usage(format!("--url: {error}")))?;
+    let site: GatewayUrl = attack.url.parse().map_err(|error| Error::Usage(format!("--url: {error}")))?;
     let user = attack.user.clone().unwrap_or_else(|| format!("attacker{}", rand::random::<u32>() % 1_000_000));
     let deployment = |source| Error::Deployment { doing: format!("log {user} in"), source };
     let (session, _) = login(&site, &user, Duration::from_secs(60)).await.map_err(deployment)?;
@@ -97,7 +97,7 @@ pub async fn carry_out(attack: &Attack) -> Result<Value, Error> {
         Kind::Giant { most } => frames::giant(&session, most << 20).await,
         Kind::Malformed => frames::malformed(&session).await,
         Kind::Twice { other } => {
-            let other: Site = other.parse().map_err(|error| Error::Usage(format!("--other: {error}")))?;
+            let other: GatewayUrl = other.parse().map_err(|error| Error::Usage(format!("--other: {error}")))?;
             twice::carry_out([session.clone(), session.at(other)], &room).await
         }
     };
@@ -105,7 +105,7 @@ pub async fn carry_out(attack: &Attack) -> Result<Value, Error> {
     result.map_err(|source| Error::Network { doing: "attack".to_owned(), source })
 }
 
-async fn leave(session: &Session) {
+async fn leave(session: &ClientSession) {
     let _ = tokio::time::timeout(Duration::from_secs(5), session.logout()).await;
 }
 

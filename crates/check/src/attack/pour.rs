@@ -8,7 +8,7 @@ use tokio::{
     io::Interest,
     time::{Instant, interval},
 };
-use trunkline_client::Session;
+use trunkline_client::ClientSession;
 use trunkline_domain::{Position, Room};
 
 use super::{Ending, flood::burst, raw::Raw};
@@ -32,7 +32,7 @@ const UNANSWERED_MOST: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Pour {
-    pub(super) async fn carry_out(&self, session: &Session, room: &Room) -> io::Result<Value> {
+    pub(super) async fn carry_out(&self, session: &ClientSession, room: &Room) -> io::Result<Value> {
         let mut raw = Raw::open(session, None).await?;
         raw.say(&json!({"type": "join", "room": room, "recent": 0})).await?;
         let (mut waiting, mut seen) = (Vec::new(), Seen::default());

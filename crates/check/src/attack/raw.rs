@@ -9,7 +9,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use trunkline_client::Session;
+use trunkline_client::ClientSession;
 
 use super::strange;
 
@@ -39,8 +39,8 @@ pub(super) enum Frame {
 
 impl Raw {
     /// Opens a socket; `receive` bytes is what the kernel should hold of what the server sends.
-    pub(super) async fn open(session: &Session, receive: Option<usize>) -> io::Result<Self> {
-        let (host, port) = session.site().address();
+    pub(super) async fn open(session: &ClientSession, receive: Option<usize>) -> io::Result<Self> {
+        let (host, port) = session.url().host_and_port();
         let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| strange("the host has no address"))?;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(bytes) = receive {
@@ -58,11 +58,11 @@ impl Raw {
         Ok(raw)
     }
 
-    async fn shake_hands(&mut self, session: &Session) -> io::Result<()> {
+    async fn shake_hands(&mut self, session: &ClientSession) -> io::Result<()> {
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: trunkline.v1\r\nCookie: {}\r\n\r\n",
-            session.site().authority(),
+            session.url().authority(),
             session.cookie_header().unwrap_or_default()
         );
         self.stream.write_all(request.as_bytes()).await?;

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncReadExt, Interest},
     time::{Instant, interval},
 };
-use trunkline_client::Session;
+use trunkline_client::ClientSession;
 use trunkline_domain::Room;
 
 use super::{Ending, raw::Raw};
@@ -31,7 +31,7 @@ pub struct Slow {
 const READS: usize = 10;
 
 impl Slow {
-    pub(super) async fn carry_out(&self, session: &Session, room: &Room) -> io::Result<Value> {
+    pub(super) async fn carry_out(&self, session: &ClientSession, room: &Room) -> io::Result<Value> {
         let mut raw = Raw::open(session, Some(self.buffer)).await?;
         raw.say(&json!({"type": "join", "room": room, "recent": 200})).await?;
         let since = Instant::now();

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use serde_json::{Value, json};
-use trunkline_client::{Session, new_id};
+use trunkline_client::{ClientSession, new_id};
 use trunkline_domain::Room;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Sends it at both at once, and once more at the first; then reads the room's end.
-pub(super) async fn carry_out(sessions: [Session; 2], room: &Room) -> io::Result<Value> {
+pub(super) async fn carry_out(sessions: [ClientSession; 2], room: &Room) -> io::Result<Value> {
     let [one, other] = sessions;
     let (mut one, mut other) = tokio::try_join!(Raw::open(&one, None), Raw::open(&other, None))?;
     let id = new_id();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
-use trunkline_client::{Client, Notice, Session, Site};
+use trunkline_client::{Client, ClientEvent, ClientSession, GatewayUrl};
 use trunkline_domain::{Message, Position, Room};
 
 use crate::Error;
@@ -25,7 +25,7 @@ pub(crate) struct Fresh {
 
 /// Reads at most `most` of the latest messages of each room.
 pub(crate) async fn read(
-    site: &Site,
+    site: &GatewayUrl,
     name: &str,
     rooms: &[Room],
     most: usize,
@@ -46,13 +46,13 @@ pub(crate) async fn read(
     if in_time {
         Ok(fresh)
     } else {
-        let late = trunkline_client::Error::Unreachable(std::io::ErrorKind::TimedOut.into());
+        let late = trunkline_client::ClientError::Unreachable(std::io::ErrorKind::TimedOut.into());
         Err(Error::Deployment { doing: "read the rooms afresh".to_owned(), source: late })
     }
 }
 
 /// A session that cannot be ended now ends by itself: nothing depends on it.
-pub(crate) async fn logout(session: &Session) {
+pub(crate) async fn logout(session: &ClientSession) {
     let _ = timeout(Duration::from_secs(5), session.logout()).await;
 }
 
@@ -72,12 +72,12 @@ async fn read_room(client: &mut Client, room: &Room, most: usize) -> Fresh {
             }
         };
         match notice {
-            Notice::Joined { room: joined, head, .. } if joined == *room => {
+            ClientEvent::Joined { room: joined, head, .. } if joined == *room => {
                 fresh.head = head;
                 fresh.pages.clear();
                 client.history(room.clone(), None, PAGE);
             }
-            Notice::History { room: of, before: asked, messages, more } if of == *room && asked == before => {
+            ClientEvent::History { room: of, before: asked, messages, more } if of == *room && asked == before => {
                 again = None;
                 if !messages.is_empty() {
                     fresh.pages.push(messages);
@@ -90,7 +90,7 @@ async fn read_room(client: &mut Client, room: &Room, most: usize) -> Fresh {
                 client.history(room.clone(), before, PAGE);
             }
             // Whatever the cause: a page that is under way after all is not asked for twice.
-            Notice::HistoryFailed { room: of, .. } if of == *room => again = Some(Instant::now() + PAUSE),
+            ClientEvent::HistoryFailed { room: of, .. } if of == *room => again = Some(Instant::now() + PAUSE),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
 };
-use trunkline_client::{Error as ClientError, Session, Site};
+use trunkline_client::{ClientError, ClientSession, GatewayUrl};
 use trunkline_domain::UserName;
 
 use crate::Error;
@@ -18,10 +18,14 @@ const AT_ONCE: usize = 16;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Logs `name` in, waiting as long as `patience` lasts where the deployment asks for it or is away.
-pub(crate) async fn login(site: &Site, name: &str, patience: Duration) -> Result<(Session, UserName), ClientError> {
+pub(crate) async fn login(
+    site: &GatewayUrl,
+    name: &str,
+    patience: Duration,
+) -> Result<(ClientSession, UserName), ClientError> {
     let end = Instant::now() + patience;
     loop {
-        let error = match Session::login(site, name).await {
+        let error = match ClientSession::login(site, name).await {
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
@@ -40,15 +44,15 @@ pub(crate) async fn login(site: &Site, name: &str, patience: Duration) -> Result
 /// The sessions of a run, one a name: clients of one name share it, as tabs do.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
-    site: Site,
+    site: GatewayUrl,
     patience: Duration,
-    by_name: Arc<Mutex<HashMap<String, (Session, UserName)>>>,
+    by_name: Arc<Mutex<HashMap<String, (ClientSession, UserName)>>>,
 }
 
 impl Sessions {
     /// Logs all the names in, each once.
     pub(crate) async fn start(
-        site: &Site,
+        site: &GatewayUrl,
         names: impl IntoIterator<Item = String>,
         patience: Duration,
     ) -> Result<Self, Error> {
@@ -71,12 +75,12 @@ impl Sessions {
     }
 
     /// The session of that name.
-    pub(crate) async fn get(&self, name: &str) -> Option<(Session, UserName)> {
+    pub(crate) async fn get(&self, name: &str) -> Option<(ClientSession, UserName)> {
         self.by_name.lock().await.get(name).cloned()
     }
 
     /// The session of that name after `ended` has ended: the first who asks logs in. `None` where that fails.
-    pub(crate) async fn renew(&self, name: &str, ended: &Session) -> Option<(Session, UserName)> {
+    pub(crate) async fn renew(&self, name: &str, ended: &ClientSession) -> Option<(ClientSession, UserName)> {
         let mut sessions = self.by_name.lock().await;
         if let Some(other) = sessions.get(name).filter(|(one, _)| one.cookie_header() != ended.cookie_header()) {
             return Some(other.clone());

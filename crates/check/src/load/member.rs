@@ -6,7 +6,7 @@ use tokio::{
     sync::watch,
     time::{Instant, interval, sleep_until},
 };
-use trunkline_client::{Client, Entry, EntryState, Input, Notice, State};
+use trunkline_client::{Client, ClientEvent, ClientInput, ClientState, OutboxEntry, OutboxEntryState};
 use trunkline_domain::{MessageId, Position, Room};
 
 use super::{
@@ -90,16 +90,16 @@ impl Member {
             let writing = due.map(|due| Instant::from_std(self.recorder.instant(due)));
             tokio::select! {
                 notice = self.client.next() => {
-                    let ended = matches!(notice, Notice::State(State::Ended(_)));
+                    let ended = matches!(notice, ClientEvent::State(ClientState::Ended(_)));
                     self.note(notice, &phase);
                     if ended
                         && let Some(again) = &again
                         && let Some((session, user)) = again.renew(&self.role.name, self.client.session()).await
                     {
                         // As a page that is loaded anew: what is unsent was kept.
-                        let unsent: Vec<Entry> = self.client.unsettled().cloned().collect();
+                        let unsent: Vec<OutboxEntry> = self.client.outbox().cloned().collect();
                         let tap = self.client.close().await;
-                        self.client = Client::observed(session, user, tap);
+                        self.client = Client::with_observer(session, user, tap);
                         self.client.restore(unsent);
                         self.join(recent);
                         self.standing.send_modify(|standing| standing.ended = false);
@@ -131,7 +131,7 @@ impl Member {
     fn write(&mut self, due: Micros) {
         let number = self.written;
         self.written += 1;
-        if self.client.unsettled().len() >= UNSETTLED_MOST {
+        if self.client.outbox().len() >= UNSETTLED_MOST {
             self.standing.send_modify(|standing| standing.left_out += 1);
             return;
         }
@@ -144,26 +144,31 @@ impl Member {
         }
     }
 
-    fn note(&mut self, notice: Notice, phase: &Phase) {
+    fn note(&mut self, notice: ClientEvent, phase: &Phase) {
         match notice {
-            Notice::Joined { room, .. } => {
+            ClientEvent::Joined { room, .. } => {
                 self.caught_up.remove(&room);
             }
-            Notice::CaughtUp { room, .. } => {
+            ClientEvent::CaughtUp { room, .. } => {
                 self.caught_up.insert(room);
             }
-            Notice::State(State::Connected { .. }) => self.caught_up.clear(),
-            Notice::State(State::Ended(_)) => {
+            ClientEvent::State(ClientState::Connected { .. }) => self.caught_up.clear(),
+            ClientEvent::State(ClientState::Ended(_)) => {
                 self.caught_up.clear();
                 self.standing.send_modify(|standing| standing.ended = true);
             }
-            Notice::State(State::Down) => {
+            ClientEvent::State(ClientState::TooManySockets) => {
                 // The oldest socket of the user was closed: a run wants it back.
-                self.client.tell(Input::Connect);
+                self.client.handle(ClientInput::Connect);
             }
-            Notice::State(State::Waiting { .. }) => self.caught_up.clear(),
+            ClientEvent::State(ClientState::Waiting { .. }) => self.caught_up.clear(),
             // Refused for good, or too old to be repeated safely: nobody is there to be asked.
-            Notice::Entry(Entry { room, id, state: EntryState::Failed | EntryState::Unsure, .. }) => {
+            ClientEvent::Outbox(OutboxEntry {
+                room,
+                id,
+                state: OutboxEntryState::Failed | OutboxEntryState::Uncertain,
+                ..
+            }) => {
                 self.client.discard(room, id);
             }
             _ => return,
@@ -178,7 +183,7 @@ impl Member {
                 Phase::Reach(heads) => self.has_reached(heads),
                 _ => true,
             };
-        let unsettled = self.client.unsettled().len();
+        let unsettled = self.client.outbox().len();
         self.standing.send_if_modified(|standing| {
             let changed = (standing.there, standing.unsettled) != (there, unsettled);
             (standing.there, standing.unsettled) = (there, unsettled);

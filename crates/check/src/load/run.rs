@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
-use trunkline_client::{Client, Session, Site};
+use trunkline_client::{Client, ClientSession, GatewayUrl};
 use trunkline_domain::UserName;
 
 use super::{
@@ -70,7 +70,7 @@ pub enum RunState {
 /// Where the run could not be made; a run that went wrong is a verdict.
 pub async fn run(settings: &Settings, mut tell: impl FnMut(Progress)) -> Result<Verdict, Error> {
     let plan = Plan::new(settings)?;
-    let site: Site = settings.url.parse().map_err(|error| Error::Usage(format!("--url: {error}")))?;
+    let site: GatewayUrl = settings.url.parse().map_err(|error| Error::Usage(format!("--url: {error}")))?;
     let (recorder, judging) = Recorder::start(&settings.url, plan.seed, settings.history.as_deref())?;
     let result = conduct(settings, &plan, &site, &recorder, &mut tell).await;
     recorder.finish();
@@ -91,7 +91,7 @@ struct Conductor<'a, T> {
 async fn conduct(
     settings: &Settings,
     plan: &Plan,
-    site: &Site,
+    site: &GatewayUrl,
     recorder: &Recorder,
     tell: impl FnMut(Progress),
 ) -> Result<(), Error> {
@@ -119,7 +119,7 @@ async fn conduct(
         }
     }
     if !conductor.all_there(RunState::Gathering, settings.patience).await {
-        let late = trunkline_client::Error::Unreachable(std::io::ErrorKind::TimedOut.into());
+        let late = trunkline_client::ClientError::Unreachable(std::io::ErrorKind::TimedOut.into());
         return Err(Error::Deployment { doing: "get every client into its rooms".to_owned(), source: late });
     }
     conductor.write(settings.duration, stopped).await;
@@ -133,10 +133,17 @@ async fn conduct(
 }
 
 impl<T: FnMut(Progress)> Conductor<'_, T> {
-    fn enter(&mut self, number: ClientNumber, role: &Role, session: Session, user: UserName, text: usize) -> Member {
+    fn enter(
+        &mut self,
+        number: ClientNumber,
+        role: &Role,
+        session: ClientSession,
+        user: UserName,
+        text: usize,
+    ) -> Member {
         self.recorder.write(|_| Some(Line::Client { c: number, user: user.as_str().into() }));
         let tap = Tap::new(self.recorder.clone(), number);
-        let client = Client::observed(session, user, tap);
+        let client = Client::with_observer(session, user, tap);
         let (member, standings) =
             Member::new(client, role.clone(), self.recorder.clone(), text, self.phases.subscribe());
         self.standings.push(standings);
@@ -189,7 +196,7 @@ impl<T: FnMut(Progress)> Conductor<'_, T> {
     }
 
     /// Gets everything written settled and shown, and reads it afresh.
-    async fn settle(&mut self, settings: &Settings, plan: &Plan, site: &Site) -> Result<(), Error> {
+    async fn settle(&mut self, settings: &Settings, plan: &Plan, site: &GatewayUrl) -> Result<(), Error> {
         self.phases.send_replace(Phase::Settle);
         // Each member must look once in this phase before its standing counts.
         sleep(PACE * 3).await;

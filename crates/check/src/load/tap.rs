@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use trunkline_client::{MessageFrame, Observer, Probed, Wire};
+use trunkline_client::{MessageFrame, SessionProbe, WireEvent, WireObserver};
 use trunkline_domain::{Command, Event, MessageId, MessageText, Position, Refusal, UserName};
 
 use super::recorder::Recorder;
@@ -99,22 +99,30 @@ impl Tap {
     }
 }
 
-impl Observer for Tap {
-    const TAKES_MESSAGES: bool = true;
+impl WireObserver for Tap {
+    const CONSUMES_MESSAGES: bool = true;
 
-    fn saw(&mut self, wire: Wire<'_>) {
+    fn observe(&mut self, wire: WireEvent<'_>) {
         match wire {
-            Wire::Message(_, frame) => self.message(&frame),
-            Wire::Frame(socket, event) => self.frame(socket, event),
-            Wire::Sent(_, command) => self.sent(command),
-            Wire::Probed(Probed::LoggedIn(_)) | Wire::Opened(_) => {}
-            Wire::Probed(Probed::NotLoggedIn) => self.write(|t, c| Some(Line::Rejected { t, c, status: 401 })),
-            Wire::Probed(Probed::Unavailable(_)) => self.write(|t, c| Some(Line::Rejected { t, c, status: 503 })),
-            Wire::Probed(Probed::Unreachable(_)) => self.write(|t, c| Some(Line::Rejected { t, c, status: 0 })),
-            Wire::Rejected(_, status) => self.write(|t, c| Some(Line::Rejected { t, c, status: status.unwrap_or(0) })),
-            Wire::Unreadable(..) => self.write(|t, c| Some(Line::Unreadable { t, c })),
-            Wire::Closed(s, code) => self.write(|t, c| Some(Line::Close { t, c, s, code })),
-            Wire::GaveUp(s) => self.write(|t, c| Some(Line::GaveUp { t, c, s })),
+            WireEvent::Message(_, frame) => self.message(&frame),
+            WireEvent::Frame(socket, event) => self.frame(socket, event),
+            WireEvent::Sent(_, command) => self.sent(command),
+            WireEvent::Probed(SessionProbe::LoggedIn(_)) | WireEvent::Opened(_) => {}
+            WireEvent::Probed(SessionProbe::NotLoggedIn) => {
+                self.write(|t, c| Some(Line::Rejected { t, c, status: 401 }));
+            }
+            WireEvent::Probed(SessionProbe::Unavailable(_)) => {
+                self.write(|t, c| Some(Line::Rejected { t, c, status: 503 }));
+            }
+            WireEvent::Probed(SessionProbe::Unreachable(_)) => {
+                self.write(|t, c| Some(Line::Rejected { t, c, status: 0 }));
+            }
+            WireEvent::Rejected(_, status) => {
+                self.write(|t, c| Some(Line::Rejected { t, c, status: status.unwrap_or(0) }));
+            }
+            WireEvent::Unreadable(..) => self.write(|t, c| Some(Line::Unreadable { t, c })),
+            WireEvent::Closed(s, code) => self.write(|t, c| Some(Line::Close { t, c, s, code })),
+            WireEvent::Abandoned(s) => self.write(|t, c| Some(Line::GaveUp { t, c, s })),
         }
     }
 }

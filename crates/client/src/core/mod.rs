@@ -1,118 +1,116 @@
-//! The decision core: inputs in, effects out; no socket, no clock, no dice of its own.
+//! The client's state machine. It does no I/O and reads neither a clock nor a global random generator.
 //!
-//! Whoever drives it passes the time with every input, carries out the effects in order, and calls back with
-//! [`Input::Tick`] at [`Core::wake`]. The same vectors pin this machine and the browser's (`web/vectors/`).
+//! The driver passes the time with every input, carries out the effects in order, and passes [`ClientInput::Tick`] at
+//! [`ClientCore::next_tick`]. The vectors in `web/vectors/` pin this machine and the browser's alike.
 
-mod link;
+mod connection;
+mod effect;
+mod event;
+mod input;
+mod jitter;
 mod outbox;
 mod room;
-mod words;
 
 use std::collections::VecDeque;
 
 use trunkline_domain::{Command, Event, Millis, UserName};
 
-use link::Link;
-use outbox::Item;
-use room::Subscription;
-pub use words::{Cause, Effect, End, Entry, EntryState, Input, Notice, PageFailure, Passed, Probed, SocketId, State};
-
-/// Where randomness comes from: each call gives a number of `[0, 1)`.
-pub type Dice = Box<dyn FnMut() -> f64 + Send>;
+use connection::ConnectionState;
+pub use effect::ClientEffect;
+pub use event::{ClientEvent, ClientState, DisconnectReason, EndReason, HistoryFailure, OutboxEntry, OutboxEntryState};
+pub use input::{ClientInput, MessageSummary, SessionProbe, SocketId};
+pub use jitter::JitterSource;
+use outbox::OutboxItem;
+use room::ClientRoom;
 
 /// The state machine of one client.
 ///
-/// Memory: one [`Entry`] for each message that is not settled yet (the application decides how many it lets wait), and
-/// up to 256 positions a room.
-pub struct Core {
-    /// Whom the machine speaks for; learned from the server if not given. Never changes after that: an outbox is never
-    /// sent under another name.
+/// Memory: one [`OutboxEntry`] per unacknowledged message, whose number the application bounds, and up to 256 positions
+/// per room.
+#[derive(Debug)]
+pub struct ClientCore {
+    /// The user that the outbox belongs to, learned from the server if not given. Never changes after that, so an
+    /// outbox is never sent under another name.
     user: Option<UserName>,
     now: Millis,
-    link: Link,
-    /// In the order of the `join` inputs.
-    rooms: Vec<Subscription>,
-    /// In the order of [`Entry::at`].
-    outbox: Vec<Item>,
-    last_at: Millis,
-    effects: VecDeque<Effect>,
-    dice: Dice,
+    connection: ConnectionState,
+    /// In the order of the `Join` inputs.
+    rooms: Vec<ClientRoom>,
+    /// In the order of [`OutboxEntry::written_at`].
+    outbox: Vec<OutboxItem>,
+    last_written_at: Millis,
+    effects: VecDeque<ClientEffect>,
+    jitter: JitterSource,
 }
 
-impl std::fmt::Debug for Core {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("user", &self.user).field("link", &self.link).finish_non_exhaustive()
-    }
-}
-
-impl Core {
-    /// A machine that speaks for `user`, or for whomever the server names first.
+impl ClientCore {
+    /// A disconnected client of `user`, or of the user whose session the server confirms first.
     #[must_use]
-    pub fn new(user: Option<UserName>, dice: Dice) -> Self {
+    pub fn new(user: Option<UserName>, jitter: JitterSource) -> Self {
         Self {
             user,
             now: 0,
-            link: Link::default(),
+            connection: ConnectionState::default(),
             rooms: Vec::new(),
             outbox: Vec::new(),
-            last_at: 0,
+            last_written_at: 0,
             effects: VecDeque::new(),
-            dice,
+            jitter,
         }
     }
 
-    /// Whom the machine speaks for.
+    /// The user that the outbox belongs to.
     #[must_use]
     pub fn user(&self) -> Option<&UserName> {
         self.user.as_ref()
     }
 
-    /// Entries of the outbox that are neither sent nor discarded: pending, failed and unsure ones.
-    pub fn unsettled(&self) -> impl ExactSizeIterator<Item = &Entry> {
+    /// The outbox: pending, failed and uncertain entries, in the order in which they were written.
+    pub fn outbox(&self) -> impl ExactSizeIterator<Item = &OutboxEntry> {
         self.outbox.iter().map(|item| &item.entry)
     }
 
-    /// Takes one input at the time `now`, in milliseconds since the Unix epoch, which never goes back.
-    /// What follows from it waits in [`Core::effect`].
-    pub fn handle(&mut self, now: Millis, input: Input) {
+    /// Handles one input at the time `now`, in ms since the Unix epoch. Time never goes back: an earlier `now` counts as
+    /// the latest one. [`poll_effect`](Self::poll_effect) returns the effects.
+    pub fn handle(&mut self, now: Millis, input: ClientInput) {
         self.now = self.now.max(now);
         match input {
-            Input::Connect => self.connect(),
-            Input::Disconnect => self.stop(State::Closed),
-            Input::Tick => self.tick(),
-            Input::Online => {
-                self.link.offline = false;
-                self.nudge();
+            ClientInput::Connect => self.connect(),
+            ClientInput::Disconnect => self.stop(ClientState::Closed),
+            ClientInput::Tick => self.tick(),
+            ClientInput::Online => {
+                self.connection.offline = false;
+                self.skip_back_off();
             }
-            Input::Offline => self.went_offline(),
-            Input::Visible => self.nudge(),
-            Input::Probed { socket, answer } => self.probed(socket, answer),
-            Input::Frame { socket, event } => self.frame(socket, event),
-            Input::Passed { socket, passed } => self.passed(socket, &passed),
-            Input::Closed { socket, code } => self.closed(socket, code),
-            Input::Join { room, recent } => self.add_room(room, recent),
-            Input::Leave { room } => self.remove_room(&room),
-            Input::Outbox { room, entries } => self.loaded(&room, entries),
-            Input::Send { room, id, text } => self.send(room, id, text),
-            Input::Retry { room, id } => self.send_again(&room, &id),
-            Input::Discard { room, id } => self.settle(&room, &id, EntryState::Discarded, None),
-            Input::History { room, before, limit } => self.history(room, before, limit),
-            Input::Typing { room } => self.typing(&room),
+            ClientInput::Offline => self.went_offline(),
+            ClientInput::Visible => self.skip_back_off(),
+            ClientInput::Probed { socket, result } => self.probed(socket, result),
+            ClientInput::Frame { socket, event } => self.frame(socket, event),
+            ClientInput::MessageSeen { socket, message } => self.message_seen(socket, &message),
+            ClientInput::Closed { socket, code } => self.closed(socket, code),
+            ClientInput::Join { room, recent } => self.add_room(room, recent),
+            ClientInput::Leave { room } => self.remove_room(&room),
+            ClientInput::Outbox { room, entries } => self.outbox_loaded(&room, entries),
+            ClientInput::Send { room, id, text } => self.send(room, id, text),
+            ClientInput::Retry { room, id } => self.retry(&room, &id),
+            ClientInput::Discard { room, id } => self.remove_entry(&room, &id, OutboxEntryState::Discarded, None),
+            ClientInput::History { room, before, limit } => self.request_history(room, before, limit),
+            ClientInput::Typing { room } => self.send_typing(&room),
         }
     }
 
-    /// The next thing to do; to be called until it is `None`, after every [`Core::handle`].
-    pub fn effect(&mut self) -> Option<Effect> {
+    /// The next effect. Call it until it returns `None` after every [`handle`](Self::handle).
+    pub fn poll_effect(&mut self) -> Option<ClientEffect> {
         self.effects.pop_front()
     }
 
-    /// When [`Input::Tick`] is due; `None`: only another input can change anything.
+    /// When [`ClientInput::Tick`] is due, in ms since the Unix epoch. `None` if no timer runs.
     #[must_use]
-    pub fn wake(&self) -> Option<Millis> {
-        let mut due = self.link.due();
-        if self.link.active.is_some() {
+    pub fn next_tick(&self) -> Option<Millis> {
+        let mut due = self.connection.next_tick();
+        if self.connection.active.is_some() {
             for room in &self.rooms {
-                let send = self.next_entry(room).map(|_| room.send_at);
+                let send = self.next_to_send(room).map(|_| room.send_at);
                 due = [due, room.rejoin_at, send].into_iter().flatten().min();
             }
         }
@@ -120,8 +118,8 @@ impl Core {
     }
 
     fn tick(&mut self) {
-        self.tick_link();
-        if self.link.active.is_none() {
+        self.tick_connection();
+        if self.connection.active.is_none() {
             return;
         }
         for index in 0..self.rooms.len() {
@@ -133,47 +131,48 @@ impl Core {
     }
 
     fn frame(&mut self, socket: SocketId, event: Event) {
-        if self.link.is_trial(socket) {
+        if self.connection.awaits_welcome(socket) {
             if let Event::Welcome { user, instance, ping_interval_ms, .. } = event {
                 self.welcome(socket, user, instance, ping_interval_ms);
             }
             return;
         }
-        if !self.link.heard(socket, self.now) {
+        if !self.connection.record_activity(socket, self.now) {
             return;
         }
         match event {
             Event::Ping => self.transmit(Command::Pong),
             Event::Closing { reconnect_after_ms, .. } => {
-                self.link.hand_over_at(self.now.saturating_add(reconnect_after_ms));
+                self.connection.schedule_hand_over(self.now.saturating_add(reconnect_after_ms));
             }
             Event::Error(refusal) => self.refused(refusal),
-            Event::Sent { room, id, pos } => self.answered(&room, &id, EntryState::Sent { pos }, None),
+            Event::Sent { room, id, pos } => self.acknowledged(&room, &id, OutboxEntryState::Sent { pos }, None),
             Event::Joined { room, resumed, head } => self.joined(&room, resumed, head),
             Event::Message { room, message } => self.message(room, message),
-            Event::History { room, before, messages, more } => self.page(&room, before, messages, more),
+            Event::History { room, before, messages, more } => self.history(&room, before, messages, more),
             Event::Presence { room, count, here, came, went } => self.presence(&room, count, here, came, went),
-            Event::Typing { room, user } => self.typed(room, user),
+            Event::Typing { room, user } => self.typing(room, user),
             Event::Welcome { .. } | Event::Left { .. } | Event::Unknown => {}
         }
     }
 
     fn transmit(&mut self, command: Command) {
-        if let Some(active) = &self.link.active {
-            self.effects.push_back(Effect::Transmit { socket: active.socket, command });
+        if let Some(active) = &self.connection.active {
+            self.effects.push_back(ClientEffect::Transmit { socket: active.socket, command });
         }
     }
 
-    fn tell(&mut self, notice: Notice) {
-        self.effects.push_back(Effect::Tell(notice));
+    fn emit(&mut self, event: ClientEvent) {
+        self.effects.push_back(ClientEffect::Emit(event));
     }
 
-    /// Full jitter: any delay below a ceiling that doubles with each failure.
-    fn jitter(&mut self, failures: u32) -> Millis {
-        let ceiling = link::BACKOFF_MOST.min(link::BACKOFF_FIRST << failures.min(16));
-        // The product lies in 0..=20000: neither sign nor precision is lost.
+    /// A back-off delay with full jitter: a random part of a ceiling that doubles with each failure
+    /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+    fn back_off_delay(&mut self, failures: u32) -> Millis {
+        let ceiling = connection::MAX_BACKOFF_MS.min(connection::FIRST_BACKOFF_MS << failures.min(16));
+        // The product lies in 0..=20000, so neither sign nor precision is lost.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-        let delay = ((self.dice)() * ceiling as f64).floor() as Millis;
+        let delay = (self.jitter.next_factor() * ceiling as f64).floor() as Millis;
         delay
     }
 }

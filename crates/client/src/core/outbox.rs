@@ -1,139 +1,156 @@
-//! The outbox: what was written and is not settled yet.
+//! The outbox: messages that the server has not acknowledged.
 
 use trunkline_domain::{Command, ErrorCode, MessageId, MessageText, Millis, Room};
 
 use super::{
-    Core, Entry, EntryState, Notice,
-    room::{Phase, Subscription, is_passing},
+    ClientCore, ClientEvent, OutboxEntry, OutboxEntryState,
+    room::{ClientRoom, JoinPhase, is_temporary},
 };
 
-/// Milliseconds after which the server forgets message ids: a repetition could then make a second message.
-const IDS_FORGOTTEN: Millis = 600_000;
+/// Time after which the server may have forgotten a message id, in ms. A repeated `send` can then log a second message.
+const ID_LIFETIME_MS: Millis = 600_000;
 
 #[derive(Debug)]
-pub(super) struct Item {
-    pub(super) entry: Entry,
-    /// Continuity broke since the first attempt, so the message may stand unseen.
-    doubt: bool,
+pub(super) struct OutboxItem {
+    pub(super) entry: OutboxEntry,
+    /// Messages may be missing since the first attempt, so the log may contain this message without the client having
+    /// received it.
+    may_be_logged: bool,
 }
 
-impl Core {
+impl ClientCore {
     fn item(&self, room: &Room, id: &MessageId) -> Option<usize> {
         self.outbox.iter().position(|item| item.entry.id == *id && item.entry.room == *room)
     }
 
-    /// Stored entries come first: they are older, or another process's.
-    pub(super) fn loaded(&mut self, room: &Room, entries: Vec<Entry>) {
-        let Some(index) = self.index_of(room) else { return };
+    /// Adds stored entries.
+    pub(super) fn outbox_loaded(&mut self, room: &Room, entries: Vec<OutboxEntry>) {
+        let Some(index) = self.room_index(room) else { return };
         for entry in entries {
             let ours = Some(&entry.user) == self.user.as_ref() && entry.room == *room;
             if ours && self.item(room, &entry.id).is_none() {
-                // Whatever was seen since began after that first attempt: only a lucky tail would have shown it.
-                self.outbox.push(Item { entry: entry.clone(), doubt: true });
-                self.tell(Notice::Entry(entry));
+                // The first attempt took place before this client received any message of the room.
+                self.outbox.push(OutboxItem { entry: entry.clone(), may_be_logged: true });
+                self.emit(ClientEvent::Outbox(entry));
             }
         }
-        self.outbox.sort_by_key(|item| item.entry.at);
-        self.rooms[index].loaded = true;
+        self.outbox.sort_by_key(|item| item.entry.written_at);
+        self.rooms[index].outbox_loaded = true;
         self.flush(index);
     }
 
     pub(super) fn send(&mut self, room: Room, id: MessageId, text: MessageText) {
-        let (Some(index), Some(user)) = (self.index_of(&room), self.user.clone()) else {
+        let (Some(index), Some(user)) = (self.room_index(&room), self.user.clone()) else {
             let room = Some(room.to_string());
-            return self.tell(Notice::Refused { code: ErrorCode::NotJoined, room, detail: None });
+            return self.emit(ClientEvent::Refused { code: ErrorCode::NotJoined, room, detail: None });
         };
         if self.item(&room, &id).is_some() {
             return;
         }
-        self.last_at = self.now.max(self.last_at + 1);
-        let at = self.last_at;
-        let entry = Entry { user, room, id, text, at, tried: None, state: EntryState::Pending, code: None };
-        self.outbox.push(Item { entry: entry.clone(), doubt: false });
-        self.tell(Notice::Entry(entry));
-        // With the message the others forget that somebody was typing.
-        self.rooms[index].typed_at = None;
+        self.last_written_at = self.now.max(self.last_written_at + 1);
+        let entry = OutboxEntry {
+            user,
+            room,
+            id,
+            text,
+            written_at: self.last_written_at,
+            first_sent_at: None,
+            state: OutboxEntryState::Pending,
+            refusal: None,
+        };
+        self.outbox.push(OutboxItem { entry: entry.clone(), may_be_logged: false });
+        self.emit(ClientEvent::Outbox(entry));
+        // A message ends the typing state at the other clients.
+        self.rooms[index].typing_sent_at = None;
         self.flush(index);
     }
 
-    /// The person wants it sent again, whatever became of earlier attempts.
-    pub(super) fn send_again(&mut self, room: &Room, id: &MessageId) {
-        let (Some(index), Some(item)) = (self.index_of(room), self.item(room, id)) else { return };
-        if self.outbox[item].entry.state == EntryState::Pending {
+    /// Sends a failed or uncertain entry again. The user has decided, so earlier attempts do not count.
+    pub(super) fn retry(&mut self, room: &Room, id: &MessageId) {
+        let (Some(index), Some(item)) = (self.room_index(room), self.item(room, id)) else { return };
+        if self.outbox[item].entry.state == OutboxEntryState::Pending {
             return;
         }
-        self.outbox[item].doubt = false;
-        self.outbox[item].entry.tried = None;
-        self.change(item, EntryState::Pending, None);
+        self.outbox[item].may_be_logged = false;
+        self.outbox[item].entry.first_sent_at = None;
+        self.change_entry(item, OutboxEntryState::Pending, None);
         self.flush(index);
     }
 
-    /// Continuity broke: what was sent into the room may stand unseen.
-    pub(super) fn doubt(&mut self, room: &Room) {
+    /// Records a gap: entries that were sent into the room may be logged without having been received.
+    pub(super) fn record_gap(&mut self, room: &Room) {
         for item in &mut self.outbox {
-            item.doubt |= item.entry.room == *room && item.entry.tried.is_some();
+            item.may_be_logged |= item.entry.room == *room && item.entry.first_sent_at.is_some();
         }
     }
 
-    /// The first entry of the room that waits for the wire.
-    pub(super) fn next_entry(&self, room: &Subscription) -> Option<usize> {
-        if !room.loaded || room.phase != Phase::Live || room.sending.is_some() {
+    /// The first entry of the room that waits to be sent, if the room is ready for it.
+    pub(super) fn next_to_send(&self, room: &ClientRoom) -> Option<usize> {
+        if !room.outbox_loaded || room.phase != JoinPhase::CaughtUp || room.sending.is_some() {
             return None;
         }
-        self.outbox.iter().position(|item| item.entry.state == EntryState::Pending && item.entry.room == room.name)
+        self.outbox
+            .iter()
+            .position(|item| item.entry.state == OutboxEntryState::Pending && item.entry.room == room.name)
     }
 
     pub(super) fn flush(&mut self, index: usize) {
-        while let Some(item) = self.next_entry(&self.rooms[index]) {
+        while let Some(item) = self.next_to_send(&self.rooms[index]) {
             if self.rooms[index].send_at > self.now {
                 return;
             }
-            let Item { entry, doubt } = &mut self.outbox[item];
-            if *doubt && entry.tried.is_some_and(|tried| self.now >= tried + IDS_FORGOTTEN) {
-                self.change(item, EntryState::Unsure, None);
+            let OutboxItem { entry, may_be_logged } = &mut self.outbox[item];
+            if *may_be_logged && entry.first_sent_at.is_some_and(|first| self.now >= first + ID_LIFETIME_MS) {
+                self.change_entry(item, OutboxEntryState::Uncertain, None);
                 continue;
             }
-            if entry.tried.is_none() {
-                *doubt = false;
-                entry.tried = Some(self.now);
-                self.change(item, EntryState::Pending, None);
+            if entry.first_sent_at.is_none() {
+                *may_be_logged = false;
+                entry.first_sent_at = Some(self.now);
+                self.change_entry(item, OutboxEntryState::Pending, None);
             }
-            let Entry { room, id, text, .. } = self.outbox[item].entry.clone();
+            let OutboxEntry { room, id, text, .. } = self.outbox[item].entry.clone();
             self.rooms[index].sending = Some(id.clone());
             self.transmit(Command::Send { room, id, text });
         }
     }
 
-    /// The one answer to a `send`, if it is definite.
-    pub(super) fn answered(&mut self, room: &Room, id: &MessageId, outcome: EntryState, code: Option<ErrorCode>) {
-        let index = self.index_of(room);
+    /// Handles a final answer to a `send`.
+    pub(super) fn acknowledged(
+        &mut self,
+        room: &Room,
+        id: &MessageId,
+        outcome: OutboxEntryState,
+        refusal: Option<ErrorCode>,
+    ) {
+        let index = self.room_index(room);
         if let Some(room) = index.map(|index| &mut self.rooms[index])
             && room.sending.as_ref() == Some(id)
         {
             room.sending = None;
             room.refusals = 0;
         }
-        if outcome != EntryState::Failed {
-            self.settle(room, id, outcome, code);
+        if outcome != OutboxEntryState::Failed {
+            self.remove_entry(room, id, outcome, refusal);
         } else if let Some(item) = self.item(room, id) {
-            self.change(item, outcome, code);
+            self.change_entry(item, outcome, refusal);
         }
         if let Some(index) = index {
             self.flush(index);
         }
     }
 
-    /// The answer to a `send` is an error.
-    pub(super) fn send_refused(&mut self, room: &Room, id: &MessageId, code: ErrorCode, after: Option<Millis>) {
-        if !is_passing(code) {
-            return self.answered(room, id, EntryState::Failed, Some(code));
+    /// Handles an error in answer to a `send`.
+    pub(super) fn send_refused(&mut self, room: &Room, id: &MessageId, code: ErrorCode, retry_after: Option<Millis>) {
+        if !is_temporary(code) {
+            return self.acknowledged(room, id, OutboxEntryState::Failed, Some(code));
         }
-        if let Some(index) = self.index_of(room)
+        if let Some(index) = self.room_index(room)
             && self.rooms[index].sending.as_ref() == Some(id)
         {
-            let delay = match after {
-                Some(after) => after,
-                None => self.jitter(self.rooms[index].refusals),
+            let delay = match retry_after {
+                Some(retry_after) => retry_after,
+                None => self.back_off_delay(self.rooms[index].refusals),
             };
             let room = &mut self.rooms[index];
             room.sending = None;
@@ -141,26 +158,32 @@ impl Core {
             room.refusals += 1;
         }
         if let Some(item) = self.item(room, id) {
-            self.change(item, EntryState::Pending, Some(code));
+            self.change_entry(item, OutboxEntryState::Pending, Some(code));
         }
     }
 
-    /// Sent or discarded: the entry leaves the outbox.
-    pub(super) fn settle(&mut self, room: &Room, id: &MessageId, outcome: EntryState, code: Option<ErrorCode>) {
+    /// Removes an entry that was sent or discarded.
+    pub(super) fn remove_entry(
+        &mut self,
+        room: &Room,
+        id: &MessageId,
+        outcome: OutboxEntryState,
+        refusal: Option<ErrorCode>,
+    ) {
         let Some(item) = self.item(room, id) else { return };
-        self.change(item, outcome, code);
+        self.change_entry(item, outcome, refusal);
         self.outbox.remove(item);
-        if let (EntryState::Sent { .. }, Some(index)) = (outcome, self.index_of(room)) {
+        if let (OutboxEntryState::Sent { .. }, Some(index)) = (outcome, self.room_index(room)) {
             let sending = &mut self.rooms[index].sending;
             sending.take_if(|sending| sending == id);
         }
     }
 
-    fn change(&mut self, item: usize, state: EntryState, code: Option<ErrorCode>) {
+    fn change_entry(&mut self, item: usize, state: OutboxEntryState, refusal: Option<ErrorCode>) {
         let entry = &mut self.outbox[item].entry;
         entry.state = state;
-        entry.code = code;
+        entry.refusal = refusal;
         let entry = entry.clone();
-        self.tell(Notice::Entry(entry));
+        self.emit(ClientEvent::Outbox(entry));
     }
 }

@@ -1,264 +1,270 @@
-//! Rooms: joining, resuming, showing each message once.
+//! Rooms: joining, resumed, and emitting each message once.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use trunkline_domain::{Command, ErrorCode, JoinFrom, Message, MessageId, Millis, Position, Refusal, Room, UserName};
 
-use super::{Core, Effect, EntryState, Notice, PageFailure, Passed, SocketId};
+use super::{ClientCore, ClientEffect, ClientEvent, HistoryFailure, MessageSummary, OutboxEntryState, SocketId};
 
-/// Others show "is typing" for five seconds; telling them more often than this, in milliseconds, is waste.
-const TYPING_EVERY: Millis = 3_000;
-/// Positions that a room remembers to show each message once. Repetitions come from the seam between two sockets,
-/// so the window is far larger than needed.
-const SEEN_MOST: usize = 256;
+/// Minimum time between two `typing` frames per room, in ms. Other clients show the typing state for five seconds.
+const TYPING_INTERVAL_MS: Millis = 3_000;
+/// Number of latest positions per room that are compared with arriving messages. Only messages sent on two sockets
+/// during a hand-over arrive twice, so far fewer would be enough.
+const MAX_SEEN_POSITIONS: usize = 256;
 
-/// One room that the application wants to be in.
+/// A room that the application has joined.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct ClientRoom {
     pub(super) name: Room,
     recent: usize,
-    pub(super) phase: Phase,
-    /// The last position shown, or the head where nothing was to be shown.
+    pub(super) phase: JoinPhase,
+    /// The position of the last message received, or the head if no message was requested.
     last: Option<Position>,
+    /// The head of the last `joined`.
     head: Position,
-    resuming: bool,
-    missed: usize,
-    /// The latest positions shown since the last gap.
+    resumed: bool,
+    /// Messages received since the last `joined`.
+    received: usize,
+    /// The latest positions received since the last gap.
     seen: VecDeque<Position>,
-    /// The store has told what it holds of the outbox.
-    pub(super) loaded: bool,
-    /// The entry on the wire; one at a time, so that an `unavailable` lets no later message overtake.
+    /// Whether [`ClientInput::Outbox`](super::ClientInput::Outbox) has arrived.
+    pub(super) outbox_loaded: bool,
+    /// The `send` that is not answered yet. One at a time: after an `unavailable` the same message is sent again, and no
+    /// later one may overtake it.
     pub(super) sending: Option<MessageId>,
+    /// Temporary refusals in a row.
     pub(super) refusals: u32,
+    /// When the next `send` is allowed.
     pub(super) send_at: Millis,
+    /// When to repeat a `join` that was refused temporarily.
     pub(super) rejoin_at: Option<Millis>,
     /// The `before` of the page under way.
     paging: Option<Option<Position>>,
-    pub(super) typed_at: Option<Millis>,
-    here: Option<BTreeSet<UserName>>,
+    pub(super) typing_sent_at: Option<Millis>,
+    users: Option<BTreeSet<UserName>>,
 }
 
-/// How far the subscription is on the active socket.
+/// The progress of the subscription on the active socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum JoinPhase {
     /// Not subscribed.
-    Gone,
+    NotJoined,
     /// `join` was sent.
     Joining,
-    /// `joined` came, its `head` not yet.
-    Behind,
-    /// Caught up.
-    Live,
+    /// `joined` has arrived, the message at its `head` has not.
+    CatchingUp,
+    /// All messages up to the `head` of `joined` have arrived.
+    CaughtUp,
 }
 
-impl Subscription {
+impl ClientRoom {
     fn new(name: Room, recent: usize) -> Self {
         Self {
             name,
             recent: recent.min(JoinFrom::MAX_RECENT),
-            phase: Phase::Gone,
+            phase: JoinPhase::NotJoined,
             last: None,
             head: Position::ORIGIN,
-            resuming: false,
-            missed: 0,
+            resumed: false,
+            received: 0,
             seen: VecDeque::new(),
-            loaded: false,
+            outbox_loaded: false,
             sending: None,
             refusals: 0,
             send_at: 0,
             rejoin_at: None,
             paging: None,
-            typed_at: None,
-            here: None,
+            typing_sent_at: None,
+            users: None,
         }
     }
 
     fn is_joined(&self) -> bool {
-        matches!(self.phase, Phase::Behind | Phase::Live)
+        matches!(self.phase, JoinPhase::CatchingUp | JoinPhase::CaughtUp)
     }
 
-    /// Notes a position as shown; false if it was shown before.
-    fn show(&mut self, pos: Position) -> bool {
+    /// Records a message. Returns false if it arrived before.
+    fn record(&mut self, pos: Position) -> bool {
         if self.last == Some(pos) || self.seen.contains(&pos) {
             return false;
         }
-        if self.seen.len() == SEEN_MOST {
+        if self.seen.len() == MAX_SEEN_POSITIONS {
             self.seen.pop_front();
         }
         self.seen.push_back(pos);
         self.last = Some(pos);
-        self.missed += 1;
+        self.received += 1;
         true
     }
 }
 
-impl Core {
-    pub(super) fn index_of(&self, room: &Room) -> Option<usize> {
-        self.rooms.iter().position(|subscription| subscription.name == *room)
+impl ClientCore {
+    pub(super) fn room_index(&self, room: &Room) -> Option<usize> {
+        self.rooms.iter().position(|state| state.name == *room)
     }
 
-    /// The index of a room of which the active socket may tell: frames before `joined` belong to a subscription that
-    /// was given up.
-    fn joined_index(&self, room: &Room) -> Option<usize> {
-        self.index_of(room).filter(|&index| self.rooms[index].is_joined())
+    /// The index of a joined room. Frames that arrive before `joined` belong to an earlier subscription on this socket
+    /// and are ignored.
+    fn joined_room_index(&self, room: &Room) -> Option<usize> {
+        self.room_index(room).filter(|&index| self.rooms[index].is_joined())
     }
 
     pub(super) fn add_room(&mut self, room: Room, recent: usize) {
-        if self.index_of(&room).is_some() {
+        if self.room_index(&room).is_some() {
             return;
         }
         if let Some(user) = self.user.clone() {
-            self.effects.push_back(Effect::Load { user, room: room.clone() });
+            self.effects.push_back(ClientEffect::Load { user, room: room.clone() });
         }
-        self.rooms.push(Subscription::new(room, recent));
-        if self.link.active.is_some() {
+        self.rooms.push(ClientRoom::new(room, recent));
+        if self.connection.active.is_some() {
             self.join(self.rooms.len() - 1);
         }
     }
 
     pub(super) fn remove_room(&mut self, room: &Room) {
-        let Some(index) = self.index_of(room) else { return };
+        let Some(index) = self.room_index(room) else { return };
         let phase = self.rooms[index].phase;
-        self.drop_room(index);
-        if phase != Phase::Gone {
+        self.forget_room(index);
+        if phase != JoinPhase::NotJoined {
             self.transmit(Command::Leave { room: room.clone() });
         }
     }
 
-    /// What is unsent stays in the store, for the next join.
-    fn drop_room(&mut self, index: usize) {
-        let gone = self.rooms.remove(index).name;
-        self.outbox.retain(|item| item.entry.room != gone);
+    /// Removes the room. The application's store keeps its outbox entries for the next join.
+    fn forget_room(&mut self, index: usize) {
+        let removed = self.rooms.remove(index).name;
+        self.outbox.retain(|item| item.entry.room != removed);
     }
 
     pub(super) fn join(&mut self, index: usize) {
         let room = &mut self.rooms[index];
-        room.phase = Phase::Joining;
+        room.phase = JoinPhase::Joining;
         room.rejoin_at = None;
         let command =
             Command::Join { room: room.name.clone(), from: JoinFrom { after: room.last, recent: room.recent } };
         self.transmit(command);
     }
 
-    pub(super) fn forget_subscription(&mut self, index: usize) {
+    pub(super) fn reset_subscription(&mut self, index: usize) {
         let room = &mut self.rooms[index];
-        room.phase = Phase::Gone;
+        room.phase = JoinPhase::NotJoined;
         room.sending = None;
         room.rejoin_at = None;
         room.send_at = 0;
-        room.typed_at = None;
-        self.page_failed(index, PageFailure::Closed);
+        room.typing_sent_at = None;
+        self.history_failed(index, HistoryFailure::Closed);
     }
 
     pub(super) fn joined(&mut self, room: &Room, resumed: bool, head: Position) {
-        let Some(index) = self.index_of(room) else { return };
+        let Some(index) = self.room_index(room) else { return };
         let room = &mut self.rooms[index];
-        if room.phase == Phase::Gone {
+        if room.phase == JoinPhase::NotJoined {
             return;
         }
         let gap = !resumed && room.last.is_some();
-        room.phase = Phase::Behind;
+        room.phase = JoinPhase::CatchingUp;
         room.refusals = 0;
         room.head = head;
-        room.missed = 0;
-        room.resuming = resumed;
+        room.received = 0;
+        room.resumed = resumed;
         let name = room.name.clone();
         if !resumed {
             room.seen.clear();
-            // Nothing will follow if there is nothing, or nothing was asked for.
+            // No message follows if the log is empty or none was requested.
             room.last = (head == Position::ORIGIN || room.recent == 0).then_some(head);
-            self.page_failed(index, PageFailure::Gap);
-            self.doubt(&name);
+            self.history_failed(index, HistoryFailure::Gap);
+            self.record_gap(&name);
         }
-        self.tell(Notice::Joined { room: name, head, resumed, gap });
-        self.reach(index);
+        self.emit(ClientEvent::Joined { room: name, head, resumed, gap });
+        self.check_caught_up(index);
     }
 
-    /// Told and flushed once, when the head of the last `joined` was shown.
-    fn reach(&mut self, index: usize) {
+    /// Once the message at the head of the last `joined` has arrived: emits `CaughtUp` and flushes the outbox.
+    fn check_caught_up(&mut self, index: usize) {
         let room = &mut self.rooms[index];
-        if room.phase != Phase::Behind || room.last != Some(room.head) {
+        if room.phase != JoinPhase::CatchingUp || room.last != Some(room.head) {
             return;
         }
-        room.phase = Phase::Live;
-        let missed = if room.resuming { room.missed } else { 0 };
+        room.phase = JoinPhase::CaughtUp;
+        let missed = if room.resumed { room.received } else { 0 };
         let room = room.name.clone();
-        self.tell(Notice::CaughtUp { room, missed });
+        self.emit(ClientEvent::CaughtUp { room, missed });
         self.flush(index);
     }
 
     pub(super) fn message(&mut self, room: Room, message: Message) {
-        let Some(index) = self.joined_index(&room) else { return };
-        if !self.rooms[index].show(message.pos) {
+        let Some(index) = self.joined_room_index(&room) else { return };
+        if !self.rooms[index].record(message.pos) {
             return;
         }
         let own = self.user.as_ref() == Some(&message.user);
         if own {
-            self.settle(&room, &message.id, EntryState::Sent { pos: message.pos }, None);
+            self.remove_entry(&room, &message.id, OutboxEntryState::Sent { pos: message.pos }, None);
         }
-        self.tell(Notice::Message { room, message, own });
+        self.emit(ClientEvent::Message { room, message, own });
         self.after_message(index);
     }
 
-    pub(super) fn passed(&mut self, socket: SocketId, Passed { room, pos, own }: &Passed) {
-        if !self.link.heard(socket, self.now) {
+    pub(super) fn message_seen(&mut self, socket: SocketId, MessageSummary { room, pos, own }: &MessageSummary) {
+        if !self.connection.record_activity(socket, self.now) {
             return;
         }
-        let Some(index) = self.joined_index(room) else { return };
-        if !self.rooms[index].show(*pos) {
+        let Some(index) = self.joined_room_index(room) else { return };
+        if !self.rooms[index].record(*pos) {
             return;
         }
         if let Some(id) = own {
-            self.settle(room, id, EntryState::Sent { pos: *pos }, None);
+            self.remove_entry(room, id, OutboxEntryState::Sent { pos: *pos }, None);
         }
         self.after_message(index);
     }
 
     fn after_message(&mut self, index: usize) {
-        if self.rooms[index].phase == Phase::Behind {
-            self.reach(index);
+        if self.rooms[index].phase == JoinPhase::CatchingUp {
+            self.check_caught_up(index);
         } else {
             self.flush(index);
         }
     }
 
-    pub(super) fn history(&mut self, room: Room, before: Option<Position>, limit: usize) {
-        let Some(index) = self.joined_index(&room) else {
-            let cause = PageFailure::Refused(ErrorCode::NotJoined);
-            return self.tell(Notice::HistoryFailed { room, before, cause });
+    pub(super) fn request_history(&mut self, room: Room, before: Option<Position>, limit: usize) {
+        let Some(index) = self.joined_room_index(&room) else {
+            let reason = HistoryFailure::Refused(ErrorCode::NotJoined);
+            return self.emit(ClientEvent::HistoryFailed { room, before, reason });
         };
         if self.rooms[index].paging.is_some() {
-            return self.tell(Notice::HistoryFailed { room, before, cause: PageFailure::Busy });
+            return self.emit(ClientEvent::HistoryFailed { room, before, reason: HistoryFailure::Busy });
         }
         self.rooms[index].paging = Some(before);
         self.transmit(Command::History { room, before, limit });
     }
 
-    pub(super) fn page(&mut self, room: &Room, before: Option<Position>, messages: Vec<Message>, more: bool) {
-        let Some(index) = self.joined_index(room).filter(|&index| self.rooms[index].paging == Some(before)) else {
+    pub(super) fn history(&mut self, room: &Room, before: Option<Position>, messages: Vec<Message>, more: bool) {
+        let Some(index) = self.joined_room_index(room).filter(|&index| self.rooms[index].paging == Some(before)) else {
             return;
         };
         self.rooms[index].paging = None;
         for message in &messages {
             if self.user.as_ref() == Some(&message.user) {
-                self.settle(room, &message.id, EntryState::Sent { pos: message.pos }, None);
+                self.remove_entry(room, &message.id, OutboxEntryState::Sent { pos: message.pos }, None);
             }
         }
-        self.tell(Notice::History { room: room.clone(), before, messages, more });
+        self.emit(ClientEvent::History { room: room.clone(), before, messages, more });
         self.flush(index);
     }
 
-    fn page_failed(&mut self, index: usize, cause: PageFailure) {
+    fn history_failed(&mut self, index: usize, reason: HistoryFailure) {
         let room = &mut self.rooms[index];
         if let Some(before) = room.paging.take() {
             let room = room.name.clone();
-            self.tell(Notice::HistoryFailed { room, before, cause });
+            self.emit(ClientEvent::HistoryFailed { room, before, reason });
         }
     }
 
     pub(super) fn refused(&mut self, refusal: Refusal) {
         let room: Option<Room> = refusal.room.as_deref().and_then(|name| name.parse().ok());
-        let index = room.as_ref().and_then(|room| self.index_of(room));
+        let index = room.as_ref().and_then(|room| self.room_index(room));
         if let Some(id) = &refusal.id {
             if let (Some(room), Ok(id)) = (room, id.parse()) {
                 self.send_refused(&room, &id, refusal.code, refusal.retry_after_ms);
@@ -266,29 +272,29 @@ impl Core {
             return;
         }
         if let Some(index) = index {
-            // Commands take effect in order, so while joining it is the `join` that is refused.
-            if self.rooms[index].phase == Phase::Joining {
-                if is_passing(refusal.code) {
+            // The server answers commands in order, so a refusal during `Joining` belongs to the `join`.
+            if self.rooms[index].phase == JoinPhase::Joining {
+                if is_temporary(refusal.code) {
                     return self.rejoin_later(index, refusal.retry_after_ms);
                 }
-                self.drop_room(index);
+                self.forget_room(index);
             } else if self.rooms[index].paging.is_some() {
-                return self.page_failed(index, PageFailure::Refused(refusal.code));
+                return self.history_failed(index, HistoryFailure::Refused(refusal.code));
             }
         }
         let Refusal { code, detail, room, .. } = refusal;
-        self.tell(Notice::Refused { code, room, detail: Some(detail) });
+        self.emit(ClientEvent::Refused { code, room, detail: Some(detail) });
     }
 
-    /// One room after another, not all at once: the server closes a socket that it had to refuse too often.
-    fn rejoin_later(&mut self, index: usize, after: Option<Millis>) {
+    /// Schedules the `join` again. Several rooms take turns, because the server closes a socket after too many refusals.
+    fn rejoin_later(&mut self, index: usize, retry_after: Option<Millis>) {
         let waiting = self.rooms.iter().filter(|room| room.rejoin_at.is_some()).count() as Millis;
-        let delay = match after {
-            Some(after) => after.saturating_mul(waiting + 1),
-            None => self.jitter(self.rooms[index].refusals),
+        let delay = match retry_after {
+            Some(retry_after) => retry_after.saturating_mul(waiting + 1),
+            None => self.back_off_delay(self.rooms[index].refusals),
         };
         let room = &mut self.rooms[index];
-        if after.is_none() {
+        if retry_after.is_none() {
             room.refusals += 1;
         }
         room.rejoin_at = Some(self.now.saturating_add(delay));
@@ -302,8 +308,8 @@ impl Core {
         came: Option<Vec<UserName>>,
         went: Option<Vec<UserName>>,
     ) {
-        let Some(index) = self.joined_index(room) else { return };
-        let known = &mut self.rooms[index].here;
+        let Some(index) = self.joined_room_index(room) else { return };
+        let known = &mut self.rooms[index].users;
         if came.is_none() && went.is_none() {
             *known = here.map(BTreeSet::from_iter);
         } else if let Some(known) = known {
@@ -312,28 +318,28 @@ impl Core {
             }
             known.extend(came.iter().flatten().cloned());
         }
-        let here = known.as_ref().map(|users| users.iter().cloned().collect());
-        let (came, went) = (came.unwrap_or_default(), went.unwrap_or_default());
-        self.tell(Notice::Presence { room: room.clone(), count, here, came, went });
+        let users = known.as_ref().map(|users| users.iter().cloned().collect());
+        let (joined, left) = (came.unwrap_or_default(), went.unwrap_or_default());
+        self.emit(ClientEvent::Presence { room: room.clone(), count, users, joined, left });
     }
 
-    pub(super) fn typed(&mut self, room: Room, user: UserName) {
-        if self.joined_index(&room).is_some() {
-            self.tell(Notice::Typing { room, user });
+    pub(super) fn typing(&mut self, room: Room, user: UserName) {
+        if self.joined_room_index(&room).is_some() {
+            self.emit(ClientEvent::Typing { room, user });
         }
     }
 
-    pub(super) fn typing(&mut self, room: &Room) {
-        let Some(index) = self.joined_index(room) else { return };
-        let typed_at = &mut self.rooms[index].typed_at;
-        if typed_at.is_none_or(|at| self.now >= at + TYPING_EVERY) {
-            *typed_at = Some(self.now);
+    pub(super) fn send_typing(&mut self, room: &Room) {
+        let Some(index) = self.joined_room_index(room) else { return };
+        let typing_sent_at = &mut self.rooms[index].typing_sent_at;
+        if typing_sent_at.is_none_or(|at| self.now >= at + TYPING_INTERVAL_MS) {
+            *typing_sent_at = Some(self.now);
             self.transmit(Command::Typing { room: room.clone() });
         }
     }
 }
 
-/// Refusals that a later attempt may escape.
-pub(super) fn is_passing(code: ErrorCode) -> bool {
+/// Whether a later attempt may succeed.
+pub(super) fn is_temporary(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Unavailable | ErrorCode::RateLimited)
 }

@@ -1,4 +1,4 @@
-//! The driver against a server that speaks the protocol.
+//! Tests of `Client` against a scripted server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,23 +20,24 @@ use tokio_tungstenite::{
     },
 };
 use trunkline_client::{
-    Client, End, EntryState, Error, MessageFrame, Notice, Observer, Probed, Session, SocketId, State, Wire, new_id,
+    Client, ClientError, ClientEvent, ClientSession, ClientState, EndReason, MessageFrame, OutboxEntryState,
+    SessionProbe, SocketId, WireEvent, WireObserver, new_id,
 };
 
-/// What the server does with the sockets, one after another, and with each probe.
+/// The server's behaviour: one response per probe (the last one is repeated) and one function per socket.
 #[derive(Default)]
 struct Script {
     probes: Vec<&'static str>,
-    sockets: Vec<Part>,
-    /// The `Cookie` headers that came.
+    sockets: Vec<SocketScript>,
+    /// The `Cookie` headers received so far.
     cookies: Vec<String>,
 }
 
-type Part = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
+type SocketScript = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
 
-async fn serve(script: Script) -> (trunkline_client::Site, Arc<Mutex<Script>>) {
+async fn serve(script: Script) -> (trunkline_client::GatewayUrl, Arc<Mutex<Script>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let script = Arc::new(Mutex::new(script));
     let shared = script.clone();
     tokio::spawn(async move {
@@ -44,12 +45,12 @@ async fn serve(script: Script) -> (trunkline_client::Site, Arc<Mutex<Script>>) {
             tokio::spawn(answer(stream, shared.clone()));
         }
     });
-    (site, script)
+    (url, script)
 }
 
 async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     let mut head = vec![0; 4096];
-    // Peeking leaves the bytes for the WebSocket handshake; requests this small come in one piece on loopback.
+    // Peeking leaves the bytes for the WebSocket handshake. On loopback, requests this small arrive in one piece.
     let length = stream.peek(&mut head).await.unwrap();
     let head = String::from_utf8_lossy(&head[..length]).into_owned();
     if let Some(cookie) =
@@ -58,8 +59,8 @@ async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
         script.lock().await.cookies.push(cookie);
     }
     if head.starts_with("GET /ws") {
-        let part = script.lock().await.sockets.remove(0);
-        return part(accept_hdr_async(stream, select).await.unwrap()).await;
+        let run = script.lock().await.sockets.remove(0);
+        return run(accept_hdr_async(stream, select).await.unwrap()).await;
     }
     let mut sink = vec![0; length];
     stream.read_exact(&mut sink).await.unwrap();
@@ -72,17 +73,17 @@ async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-#[allow(clippy::result_large_err, reason = "the library's signature")]
+#[allow(clippy::result_large_err, reason = "the signature that tungstenite requires")]
 fn select(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     assert_eq!(request.headers()["sec-websocket-protocol"], "trunkline.v1");
     response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("trunkline.v1"));
     Ok(response)
 }
 
-const GOOD: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: jsessionid=two\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{\"user\":\"ann\"}\r\n0\r\n\r\n";
-const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n<html>try later</html>";
+const LOGGED_IN: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: jsessionid=two\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{\"user\":\"ann\"}\r\n0\r\n\r\n";
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n<html>try later</html>";
 
-fn part<F, R>(run: F) -> Part
+fn script_socket<F, R>(run: F) -> SocketScript
 where
     F: FnOnce(WebSocketStream<TcpStream>) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -90,8 +91,8 @@ where
     Box::new(move |socket| Box::pin(run(socket)))
 }
 
-async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
-    // Gateways write the type first; `json!` sorts.
+async fn send_frame(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
+    // Gateways write `type` first, and `json!` sorts the fields.
     let kind = frame["type"].clone();
     let rest = frame.to_string();
     let rest = rest.replacen(&format!(",\"type\":{kind}"), "", 1).replacen(&format!("\"type\":{kind}"), "", 1);
@@ -99,7 +100,7 @@ async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Value) {
     socket.send(Frame::text(text)).await.unwrap();
 }
 
-async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Value {
+async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
         match socket.next().await {
             Some(Ok(Frame::Text(text))) => return serde_json::from_str(&text).unwrap(),
@@ -111,7 +112,7 @@ async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Value {
 }
 
 async fn welcome(socket: &mut WebSocketStream<TcpStream>) {
-    say(
+    send_frame(
         socket,
         json!({"type": "welcome", "user": "ann", "instance": "gw-1", "ping_interval_ms": 25000,
         "limits": {"text_bytes": 4096, "rooms": 128}}),
@@ -123,7 +124,7 @@ fn message(offset: u64, user: &str, id: &str) -> Value {
     json!({"type": "message", "pos": format!("5-{offset}"), "room": "lobby", "id": id, "user": user, "text": "hi", "at": 1})
 }
 
-async fn until<O: Observer, T>(client: &mut Client<O>, mut found: impl FnMut(Notice) -> Option<T>) -> T {
+async fn until<O: WireObserver, T>(client: &mut Client<O>, mut found: impl FnMut(ClientEvent) -> Option<T>) -> T {
     timeout(Duration::from_secs(10), async {
         loop {
             if let Some(found) = found(client.next().await) {
@@ -132,111 +133,113 @@ async fn until<O: Observer, T>(client: &mut Client<O>, mut found: impl FnMut(Not
         }
     })
     .await
-    .expect("the notice came in time")
+    .expect("the event arrives within 10 s")
 }
 
 #[tokio::test]
-async fn it_resumes_and_resends_after_a_crash_and_cookies_rotate() {
-    let first = part(async |mut socket| {
+async fn client_resumes_and_resends_after_a_crash_with_rotated_cookies() {
+    let first = script_socket(async |mut socket| {
         welcome(&mut socket).await;
-        assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "recent": 20}));
-        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
-        say(&mut socket, message(1, "bob", "b1")).await;
-        assert_eq!(hear(&mut socket).await["type"], "send");
-        // Crashes without an answer and without a close frame.
+        assert_eq!(receive(&mut socket).await, json!({"type": "join", "room": "lobby", "recent": 20}));
+        send_frame(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
+        send_frame(&mut socket, message(1, "bob", "b1")).await;
+        assert_eq!(receive(&mut socket).await["type"], "send");
+        // The server crashes: no answer and no close frame.
     });
-    let second = part(async |mut socket| {
+    let second = script_socket(async |mut socket| {
         welcome(&mut socket).await;
-        assert_eq!(hear(&mut socket).await, json!({"type": "join", "room": "lobby", "after": "5-1", "recent": 20}));
-        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": true, "head": "5-2"})).await;
-        say(&mut socket, message(2, "bob", "b2")).await;
-        let send = hear(&mut socket).await;
+        assert_eq!(receive(&mut socket).await, json!({"type": "join", "room": "lobby", "after": "5-1", "recent": 20}));
+        send_frame(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": true, "head": "5-2"})).await;
+        send_frame(&mut socket, message(2, "bob", "b2")).await;
+        let send = receive(&mut socket).await;
         assert_eq!(send["text"], "mine");
-        say(&mut socket, json!({"type": "sent", "room": "lobby", "id": send["id"], "pos": "5-3"})).await;
-        assert_eq!(hear(&mut socket).await, json!({"close": 1000}));
+        send_frame(&mut socket, json!({"type": "sent", "room": "lobby", "id": send["id"], "pos": "5-3"})).await;
+        assert_eq!(receive(&mut socket).await, json!({"close": 1000}));
     });
-    let (site, script) = serve(Script { probes: vec![GOOD], sockets: vec![first, second], ..Script::default() }).await;
-    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let (url, script) =
+        serve(Script { probes: vec![LOGGED_IN], sockets: vec![first, second], ..Script::default() }).await;
+    let (session, user) = ClientSession::login(&url, "ann").await.unwrap();
     let mut client = Client::new(session, user);
     let room: trunkline_domain::Room = "lobby".parse().unwrap();
     client.join(room.clone(), 20);
     client.send(room, new_id(), "mine".parse().unwrap());
     let mut shown = Vec::new();
-    let pos = until(&mut client, |notice| match notice {
-        Notice::Message { message, .. } => {
+    let pos = until(&mut client, |event| match event {
+        ClientEvent::Message { message, .. } => {
             shown.push(message.pos.offset);
             None
         }
-        Notice::Entry(entry) => match entry.state {
-            EntryState::Sent { pos } => Some(pos),
+        ClientEvent::Outbox(entry) => match entry.state {
+            OutboxEntryState::Sent { pos } => Some(pos),
             _ => None,
         },
         _ => None,
     })
     .await;
     assert_eq!((pos.to_string().as_str(), shown), ("5-3", vec![1, 2]));
-    assert_eq!(client.unsettled().len(), 0);
+    assert_eq!(client.outbox().len(), 0);
     client.close().await;
     assert_eq!(script.lock().await.cookies, ["jsessionid=one", "jsessionid=two", "jsessionid=two", "jsessionid=two"]);
 }
 
 #[tokio::test]
-async fn an_ended_session_ends_the_client() {
-    let first = part(async |mut socket| {
+async fn client_ends_when_its_session_ends() {
+    let first = script_socket(async |mut socket| {
         welcome(&mut socket).await;
         let close = CloseFrame { code: 4401.into(), reason: "".into() };
         socket.send(Frame::Close(Some(close))).await.unwrap();
         while socket.next().await.is_some() {}
     });
-    let (site, _) = serve(Script { probes: vec![BUSY, GOOD], sockets: vec![first], ..Script::default() }).await;
-    let (session, user) = Session::login(&site, "ann").await.unwrap();
+    let (url, _) =
+        serve(Script { probes: vec![UNAVAILABLE, LOGGED_IN], sockets: vec![first], ..Script::default() }).await;
+    let (session, user) = ClientSession::login(&url, "ann").await.unwrap();
     let mut client = Client::new(session, user);
-    let end = until(&mut client, |notice| match notice {
-        Notice::State(State::Ended(end)) => Some(end),
+    let end = until(&mut client, |event| match event {
+        ClientEvent::State(ClientState::Ended(end)) => Some(end),
         _ => None,
     });
-    assert_eq!(end.await, End::SessionEnded);
+    assert_eq!(end.await, EndReason::SessionEnded);
 }
 
-/// Writes down what it sees, and takes the messages.
+/// Records all traffic and consumes the messages.
 #[derive(Default)]
-struct Notes(Vec<String>);
+struct TrafficLog(Vec<String>);
 
-impl Observer for Notes {
-    const TAKES_MESSAGES: bool = true;
+impl WireObserver for TrafficLog {
+    const CONSUMES_MESSAGES: bool = true;
 
-    fn saw(&mut self, wire: Wire<'_>) {
+    fn observe(&mut self, wire: WireEvent<'_>) {
         self.0.push(match wire {
-            Wire::Probed(Probed::LoggedIn(user)) => format!("probed {user}"),
-            Wire::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
-            Wire::Closed(socket, code) => format!("{socket} closed {code}"),
-            Wire::Sent(socket, command) => format!("{socket} {}", command.encode()),
-            Wire::GaveUp(socket) => format!("{socket} gave up"),
-            Wire::Frame(socket, event) => format!("{socket} {}", event.encode().get(..13).unwrap_or("?")),
+            WireEvent::Probed(SessionProbe::LoggedIn(user)) => format!("probed {user}"),
+            WireEvent::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
+            WireEvent::Closed(socket, code) => format!("{socket} closed {code}"),
+            WireEvent::Sent(socket, command) => format!("{socket} {}", command.encode()),
+            WireEvent::Abandoned(socket) => format!("{socket} abandoned"),
+            WireEvent::Frame(socket, event) => format!("{socket} {}", event.encode().get(..13).unwrap_or("?")),
             other => format!("{other:?}"),
         });
     }
 }
 
 #[tokio::test]
-async fn an_observer_sees_the_wire_and_may_take_the_messages() {
-    let first = part(async |mut socket| {
+async fn observer_sees_all_traffic_and_can_consume_messages() {
+    let first = script_socket(async |mut socket| {
         welcome(&mut socket).await;
-        hear(&mut socket).await;
-        say(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
-        say(&mut socket, message(1, "bob", "b1")).await;
-        say(&mut socket, json!({"type": "nonsense"})).await;
-        say(&mut socket, json!({"type": "joined"})).await;
-        say(&mut socket, json!({"type": "ping"})).await;
-        hear(&mut socket).await;
+        receive(&mut socket).await;
+        send_frame(&mut socket, json!({"type": "joined", "room": "lobby", "resumed": false, "head": "5-1"})).await;
+        send_frame(&mut socket, message(1, "bob", "b1")).await;
+        send_frame(&mut socket, json!({"type": "nonsense"})).await;
+        send_frame(&mut socket, json!({"type": "joined"})).await;
+        send_frame(&mut socket, json!({"type": "ping"})).await;
+        receive(&mut socket).await;
     });
-    let (site, _) = serve(Script { probes: vec![GOOD], sockets: vec![first], ..Script::default() }).await;
-    let (session, user) = Session::login(&site, "ann").await.unwrap();
-    let mut client = Client::observed(session, user, Notes::default());
+    let (url, _) = serve(Script { probes: vec![LOGGED_IN], sockets: vec![first], ..Script::default() }).await;
+    let (session, user) = ClientSession::login(&url, "ann").await.unwrap();
+    let mut client = Client::with_observer(session, user, TrafficLog::default());
     client.join("lobby".parse().unwrap(), 0);
-    until(&mut client, |notice| match notice {
-        Notice::Message { .. } => panic!("the observer takes the messages"),
-        Notice::State(State::Waiting { .. }) => Some(()),
+    until(&mut client, |event| match event {
+        ClientEvent::Message { .. } => panic!("the observer consumes the messages"),
+        ClientEvent::State(ClientState::Waiting { .. }) => Some(()),
         _ => None,
     })
     .await;
@@ -260,9 +263,9 @@ async fn an_observer_sees_the_wire_and_may_take_the_messages() {
 }
 
 #[tokio::test]
-async fn refusals_are_told() {
+async fn login_reports_refusals_and_unreachable_servers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let site: trunkline_client::Site = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url: trunkline_client::GatewayUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let body = r#"{"code":"name_taken","detail":"held"}"#;
@@ -270,8 +273,8 @@ async fn refusals_are_told() {
         let head = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     });
-    let refused = Session::login(&site, "ann").await.unwrap_err();
-    assert!(matches!(&refused, Error::Refused { status: 409, code, .. } if code == "name_taken"), "{refused}");
-    let unreachable = Session::login(&site, "ann").await.unwrap_err();
-    assert!(matches!(unreachable, Error::Unreachable(_) | Error::Foreign(_)), "{unreachable}");
+    let refused = ClientSession::login(&url, "ann").await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused { status: 409, code, .. } if code == "name_taken"), "{refused}");
+    let unreachable = ClientSession::login(&url, "ann").await.unwrap_err();
+    assert!(matches!(unreachable, ClientError::Unreachable(_) | ClientError::NotAGateway(_)), "{unreachable}");
 }

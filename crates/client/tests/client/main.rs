@@ -1,4 +1,4 @@
-//! Tests of the client as its users see it.
+//! Tests of the client through its public API.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod driver;

@@ -1,66 +1,69 @@
-//! The core in a simulated world of crashes, lost answers, refusals and gaps: whatever happens, each message is shown
-//! once and in order, and each message sent stands once.
+//! Property tests of the state machine against a simulated server with crashes, lost answers, refusals and gaps.
+//!
+//! A run is determined by its steps and its jitter seed. proptest prints both for a failing run, reduced to the smallest
+//! one, and records it in `proptest-regressions/`, from where later runs repeat it first. `PROPTEST_RNG_SEED=<number>`
+//! makes all generated runs repeatable.
 
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use trunkline_client::{Core, Effect, Input, Notice, Probed, SocketId};
+use trunkline_client::{ClientCore, ClientEffect, ClientEvent, ClientInput, JitterSource, SessionProbe, SocketId};
 use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Limits, Message, Position, Refusal, Room};
 
-/// One thing that happens.
+/// One step of a simulation.
 #[derive(Clone, Copy, Debug)]
-enum Happening {
-    /// The person writes.
-    Write,
-    /// Somebody else writes.
-    Other,
+enum SimulationStep {
+    /// This client's user sends a message.
+    Send,
+    /// Another user's message is logged.
+    OtherMessage,
     /// The next command reaches the server and is answered.
     Serve,
-    /// The next command reaches the server; its answer is `unavailable` though it took effect.
-    Doubtful,
-    /// The next command is refused for now.
+    /// The next command takes effect, but its answer is `unavailable`.
+    ServeUncertain,
+    /// The next command is refused temporarily.
     Refuse,
-    /// One frame reaches the client.
-    Hear,
-    /// The connection breaks: what is under way in either direction is lost.
-    Break,
-    /// The server wants the client to come back elsewhere.
+    /// The next frame reaches the client.
+    Deliver,
+    /// The connection breaks. Everything in flight in either direction is lost.
+    Disconnect,
+    /// The server asks the client to reconnect.
     Drain,
-    /// Time passes, in milliseconds.
-    Pass(u64),
+    /// Time passes, in ms.
+    Wait(u64),
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn step() -> impl Strategy<Value = SimulationStep> {
     prop_oneof![
-        3 => Just(Happening::Write),
-        3 => Just(Happening::Other),
-        8 => Just(Happening::Serve),
-        1 => Just(Happening::Doubtful),
-        1 => Just(Happening::Refuse),
-        12 => Just(Happening::Hear),
-        1 => Just(Happening::Break),
-        1 => Just(Happening::Drain),
-        4 => (1..3000u64).prop_map(Happening::Pass),
+        3 => Just(SimulationStep::Send),
+        3 => Just(SimulationStep::OtherMessage),
+        8 => Just(SimulationStep::Serve),
+        1 => Just(SimulationStep::ServeUncertain),
+        1 => Just(SimulationStep::Refuse),
+        12 => Just(SimulationStep::Deliver),
+        1 => Just(SimulationStep::Disconnect),
+        1 => Just(SimulationStep::Drain),
+        4 => (1..3000u64).prop_map(SimulationStep::Wait),
     ]
 }
 
-struct World {
-    core: Core,
+struct Simulation {
+    core: ClientCore,
     now: u64,
     room: Room,
     log: Vec<Message>,
-    /// The socket that is open, how much of the log it was told, and whether it is joined.
+    /// The open socket, the number of log entries queued for it, and whether it has joined the room.
     socket: Option<(SocketId, usize, bool)>,
     commands: VecDeque<Command>,
     frames: VecDeque<(SocketId, Event)>,
-    written: usize,
-    shown: Vec<Position>,
+    sent: usize,
+    received: Vec<Position>,
 }
 
-impl World {
-    fn new() -> Self {
-        let core = Core::new(Some("ann".parse().unwrap()), Box::new(|| 0.5));
-        let mut world = Self {
+impl Simulation {
+    fn new(jitter_seed: u64) -> Self {
+        let core = ClientCore::new(Some("ann".parse().unwrap()), JitterSource::from_seed(jitter_seed));
+        let mut simulation = Self {
             core,
             now: 1_000_000,
             room: "lobby".parse().unwrap(),
@@ -68,55 +71,55 @@ impl World {
             socket: None,
             commands: VecDeque::new(),
             frames: VecDeque::new(),
-            written: 0,
-            shown: Vec::new(),
+            sent: 0,
+            received: Vec::new(),
         };
-        let room = world.room.clone();
-        world.tell(Input::Join { room: room.clone(), recent: 0 });
-        world.tell(Input::Connect);
-        world
+        let room = simulation.room.clone();
+        simulation.handle(ClientInput::Join { room: room.clone(), recent: 0 });
+        simulation.handle(ClientInput::Connect);
+        simulation
     }
 
-    fn tell(&mut self, input: Input) {
+    fn handle(&mut self, input: ClientInput) {
         self.core.handle(self.now, input);
-        while let Some(effect) = self.core.effect() {
+        while let Some(effect) = self.core.poll_effect() {
             match effect {
-                Effect::Load { room, .. } => self.tell(Input::Outbox { room, entries: Vec::new() }),
-                Effect::Probe { socket } => {
-                    let answer = Probed::LoggedIn("ann".parse().unwrap());
-                    self.tell(Input::Probed { socket, answer });
+                ClientEffect::Load { room, .. } => self.handle(ClientInput::Outbox { room, entries: Vec::new() }),
+                ClientEffect::Probe { socket } => {
+                    let result = SessionProbe::LoggedIn("ann".parse().unwrap());
+                    self.handle(ClientInput::Probed { socket, result });
                 }
-                Effect::Open { socket } => {
-                    self.break_off();
+                ClientEffect::Open { socket } => {
+                    self.disconnect();
                     self.socket = Some((socket, 0, false));
                     let limits = Limits { text_bytes: 4096, rooms: 128 };
                     let (user, instance) = ("ann".parse().unwrap(), "gw".to_owned());
-                    self.say(Event::Welcome { user, instance, ping_interval_ms: 25_000, limits });
+                    self.queue(Event::Welcome { user, instance, ping_interval_ms: 25_000, limits });
                 }
-                Effect::Close { socket } => {
+                ClientEffect::Close { socket } => {
                     if self.socket.is_some_and(|(open, ..)| open == socket) {
-                        self.break_off();
+                        self.disconnect();
                     }
                 }
-                Effect::Transmit { socket, command } => {
+                ClientEffect::Transmit { socket, command } => {
                     if self.socket.is_some_and(|(open, ..)| open == socket) {
                         self.commands.push_back(command);
                     }
                 }
-                Effect::Tell(Notice::Message { message, .. }) => self.shown.push(message.pos),
-                Effect::Tell(Notice::Joined { gap, .. }) => assert!(!gap, "the log was always whole"),
-                Effect::Tell(_) => {}
+                ClientEffect::Emit(ClientEvent::Message { message, .. }) => self.received.push(message.pos),
+                ClientEffect::Emit(ClientEvent::Joined { gap, .. }) => assert!(!gap, "the log never loses entries"),
+                ClientEffect::Emit(_) => {}
             }
         }
     }
 
-    fn break_off(&mut self) {
+    fn disconnect(&mut self) {
         self.socket = None;
         self.commands.clear();
         self.frames.clear();
     }
 
-    fn say(&mut self, event: Event) {
+    fn queue(&mut self, event: Event) {
         if let Some((socket, ..)) = self.socket {
             self.frames.push_back((socket, event));
         }
@@ -132,101 +135,101 @@ impl World {
         pos
     }
 
-    /// What was appended since goes to the client, if it is joined.
-    fn deliver(&mut self) {
-        let Some((_, told, true)) = self.socket else { return };
-        for index in told..self.log.len() {
+    /// Queues the log entries appended since the last call, if the client has joined.
+    fn queue_new_messages(&mut self) {
+        let Some((_, queued, true)) = self.socket else { return };
+        for index in queued..self.log.len() {
             let (room, message) = (self.room.clone(), self.log[index].clone());
-            self.say(Event::Message { room, message });
+            self.queue(Event::Message { room, message });
         }
-        if let Some((_, told, _)) = &mut self.socket {
-            *told = self.log.len();
+        if let Some((_, queued, _)) = &mut self.socket {
+            *queued = self.log.len();
         }
     }
 
-    fn serve(&mut self, doubtful: bool, refuse: bool) {
+    fn serve(&mut self, uncertain: bool, refuse: bool) {
         let Some(command) = self.commands.pop_front() else { return };
         let room = self.room.clone();
         match command {
             Command::Join { .. } if refuse => {
                 let refusal = Refusal::new(ErrorCode::RateLimited, "later").in_room(&room);
-                self.say(Event::Error(refusal));
+                self.queue(Event::Error(refusal));
             }
             Command::Join { from: JoinFrom { after, .. }, .. } => {
                 let head = self.log.last().map_or(Position::ORIGIN, |message| message.pos);
-                self.say(Event::Joined { room, resumed: after.is_some(), head });
-                let told = after.map_or(self.log.len(), |after| usize::try_from(after.offset).unwrap());
+                self.queue(Event::Joined { room, resumed: after.is_some(), head });
+                let queued = after.map_or(self.log.len(), |after| usize::try_from(after.offset).unwrap());
                 if let Some(socket) = &mut self.socket {
-                    (socket.1, socket.2) = (told, true);
+                    (socket.1, socket.2) = (queued, true);
                 }
             }
             Command::Send { id, .. } if refuse => {
-                self.say(Event::Error(Refusal::new(ErrorCode::RateLimited, "later").in_room(&room).of(&id)));
+                self.queue(Event::Error(Refusal::new(ErrorCode::RateLimited, "later").in_room(&room).of(&id)));
             }
             Command::Send { id, text, .. } => {
                 let pos = self.append("ann", id.as_str(), text.as_str());
-                if doubtful {
-                    self.say(Event::Error(Refusal::new(ErrorCode::Unavailable, "?").in_room(&room).of(&id)));
+                if uncertain {
+                    self.queue(Event::Error(Refusal::new(ErrorCode::Unavailable, "?").in_room(&room).of(&id)));
                 } else {
-                    self.say(Event::Sent { room, id, pos });
+                    self.queue(Event::Sent { room, id, pos });
                 }
             }
             _ => {}
         }
-        self.deliver();
+        self.queue_new_messages();
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Write => {
-                let (id, text) = (format!("a{:04}", self.written), "hi".parse().unwrap());
-                self.written += 1;
-                self.tell(Input::Send { room: self.room.clone(), id: id.parse().unwrap(), text });
+    fn apply(&mut self, step: SimulationStep) {
+        match step {
+            SimulationStep::Send => {
+                let (id, text) = (format!("a{:04}", self.sent), "hi".parse().unwrap());
+                self.sent += 1;
+                self.handle(ClientInput::Send { room: self.room.clone(), id: id.parse().unwrap(), text });
             }
-            Happening::Other => {
+            SimulationStep::OtherMessage => {
                 let id = format!("b{}", self.log.len());
                 self.append("bob", &id, "ho");
-                self.deliver();
+                self.queue_new_messages();
             }
-            Happening::Serve => self.serve(false, false),
-            Happening::Doubtful => self.serve(true, false),
-            Happening::Refuse => self.serve(false, true),
-            Happening::Hear => {
+            SimulationStep::Serve => self.serve(false, false),
+            SimulationStep::ServeUncertain => self.serve(true, false),
+            SimulationStep::Refuse => self.serve(false, true),
+            SimulationStep::Deliver => {
                 if let Some((socket, event)) = self.frames.pop_front() {
-                    self.tell(Input::Frame { socket, event });
+                    self.handle(ClientInput::Frame { socket, event });
                 }
             }
-            Happening::Break => {
+            SimulationStep::Disconnect => {
                 if let Some((socket, ..)) = self.socket {
-                    self.break_off();
-                    self.tell(Input::Closed { socket, code: 1006 });
+                    self.disconnect();
+                    self.handle(ClientInput::Closed { socket, code: 1006 });
                 }
             }
-            Happening::Drain => self.say(Event::Closing { reason: "drain".to_owned(), reconnect_after_ms: 500 }),
-            Happening::Pass(time) => self.pass(time),
+            SimulationStep::Drain => self.queue(Event::Closing { reason: "drain".to_owned(), reconnect_after_ms: 500 }),
+            SimulationStep::Wait(time) => self.wait(time),
         }
     }
 
-    /// Time passes; what is due happens when it is due.
-    fn pass(&mut self, time: u64) {
+    /// Lets time pass, with a tick whenever one is due.
+    fn wait(&mut self, time: u64) {
         let until = self.now + time;
         let mut ticks = 0;
-        while let Some(wake) = self.core.wake().filter(|wake| *wake <= until) {
-            self.now = self.now.max(wake);
-            self.tell(Input::Tick);
+        while let Some(due) = self.core.next_tick().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.handle(ClientInput::Tick);
             ticks += 1;
-            assert!(ticks < 1000, "a tick changes nothing, and the next is due at once");
+            assert!(ticks < 1000, "after a tick the next one is due at once");
         }
         self.now = until;
     }
 
-    /// Nothing goes wrong any more.
-    fn rest(&mut self) {
+    /// Lets the client and the server finish everything under way.
+    fn run_without_faults(&mut self) {
         for _ in 0..40 {
-            self.pass(1000);
+            self.wait(1000);
             for _ in 0..200 {
-                self.happen(Happening::Hear);
-                self.happen(Happening::Serve);
+                self.apply(SimulationStep::Deliver);
+                self.apply(SimulationStep::Serve);
             }
         }
     }
@@ -234,51 +237,64 @@ impl World {
 
 proptest! {
     #[test]
-    fn everything_is_shown_once_and_stands_once(happenings in prop::collection::vec(happening(), 0..200)) {
-        let mut world = World::new();
-        for happening in happenings {
-            world.happen(happening);
+    fn every_message_is_received_once_and_logged_once(
+        jitter_seed: u64,
+        steps in prop::collection::vec(step(), 0..200),
+    ) {
+        let mut simulation = Simulation::new(jitter_seed);
+        for step in steps {
+            simulation.apply(step);
         }
-        world.rest();
-        prop_assert_eq!(world.core.unsettled().len(), 0);
-        let own: Vec<_> = world.log.iter().filter(|message| message.user.as_str() == "ann").map(|m| m.id.to_string()).collect();
-        let expected: Vec<_> = (0..world.written).map(|number| format!("a{number:04}")).collect();
-        prop_assert_eq!(own, expected, "each stands once, in the order of the writing");
-        let first = world.shown.first().map_or(0, |pos| pos.offset);
-        let expected: Vec<_> = (first..).take(world.shown.len()).map(|offset| Position::new(7, offset)).collect();
-        prop_assert_eq!(&world.shown, &expected, "shown once, in order, without a gap");
-        let reached = world.shown.last().copied().or(world.log.last().map(|message| message.pos));
-        prop_assert_eq!(reached, world.log.last().map(|message| message.pos), "and to the end");
+        simulation.run_without_faults();
+        prop_assert_eq!(simulation.core.outbox().len(), 0);
+        let own = simulation.log.iter().filter(|message| message.user.as_str() == "ann");
+        let own: Vec<_> = own.map(|message| message.id.to_string()).collect();
+        let expected: Vec<_> = (0..simulation.sent).map(|number| format!("a{number:04}")).collect();
+        prop_assert_eq!(own, expected, "each message is logged once, in the order of sending");
+        let first = simulation.received.first().map_or(0, |pos| pos.offset);
+        let expected = (first..).take(simulation.received.len());
+        let expected: Vec<_> = expected.map(|offset| Position::new(7, offset)).collect();
+        prop_assert_eq!(&simulation.received, &expected, "each message is received once, in order, without a gap");
+        let head = simulation.log.last().map(|message| message.pos);
+        let reached = simulation.received.last().copied().or(head);
+        prop_assert_eq!(reached, head, "all messages up to the head are received");
     }
 
     #[test]
-    fn nothing_makes_it_panic_or_spin(
+    fn no_input_sequence_causes_a_panic_or_an_endless_tick(
+        jitter_seed: u64,
         steps in prop::collection::vec((0..16u8, 0..60_000u64, 0..4u64, any::<bool>()), 0..200),
     ) {
-        let mut world = World::new();
-        let room = world.room.clone();
+        let mut simulation = Simulation::new(jitter_seed);
+        let room = simulation.room.clone();
         for (kind, time, socket, flag) in steps {
             let pos = Position::new(7, time % 5);
             let id = || format!("x{socket}").parse().unwrap();
-            world.tell(match kind {
-                0 => Input::Connect,
-                1 => Input::Disconnect,
-                2 => Input::Online,
-                3 => Input::Offline,
-                4 => Input::Visible,
-                5 => Input::Probed { socket, answer: if flag { Probed::Unavailable(time) } else { Probed::NotLoggedIn } },
-                6 => Input::Closed { socket, code: if flag { 1006 } else { 4409 } },
-                7 => Input::Join { room: room.clone(), recent: usize::from(flag) },
-                8 => Input::Leave { room: room.clone() },
-                9 => Input::Send { room: room.clone(), id: id(), text: "hi".parse().unwrap() },
-                10 => Input::Retry { room: room.clone(), id: id() },
-                11 => Input::Discard { room: room.clone(), id: id() },
-                12 => Input::History { room: room.clone(), before: flag.then_some(pos), limit: 5 },
-                13 => Input::Typing { room: room.clone() },
-                14 => Input::Frame { socket, event: Event::Joined { room: room.clone(), resumed: flag, head: pos } },
-                _ => Input::Tick,
+            simulation.handle(match kind {
+                0 => ClientInput::Connect,
+                1 => ClientInput::Disconnect,
+                2 => ClientInput::Online,
+                3 => ClientInput::Offline,
+                4 => ClientInput::Visible,
+                5 => {
+                    let result = if flag { SessionProbe::Unavailable(time) } else { SessionProbe::NotLoggedIn };
+                    ClientInput::Probed { socket, result }
+                }
+                6 => ClientInput::Closed { socket, code: if flag { 1006 } else { 4409 } },
+                7 => ClientInput::Join { room: room.clone(), recent: usize::from(flag) },
+                8 => ClientInput::Leave { room: room.clone() },
+                9 => ClientInput::Send { room: room.clone(), id: id(), text: "hi".parse().unwrap() },
+                10 => ClientInput::Retry { room: room.clone(), id: id() },
+                11 => ClientInput::Discard { room: room.clone(), id: id() },
+                12 => ClientInput::History { room: room.clone(), before: flag.then_some(pos), limit: 5 },
+                13 => ClientInput::Typing { room: room.clone() },
+                14 => {
+                    let event = Event::Joined { room: room.clone(), resumed: flag, head: pos };
+                    ClientInput::Frame { socket, event }
+                }
+                _ => ClientInput::Tick,
             });
-            world.pass(time);
+            simulation.wait(time);
         }
     }
 }

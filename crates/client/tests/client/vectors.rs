@@ -1,13 +1,16 @@
-//! The vectors that pin this core and the browser's machine alike: `web/vectors/README.md` names every field.
+//! Runs the test vectors that pin this state machine and the browser's alike. `web/vectors/README.md` documents them.
 
 use std::{collections::HashMap, fs, path::Path};
 
 use serde_json::{Map, Value, json};
-use trunkline_client::{Cause, Core, Effect, End, Entry, EntryState, Input, Notice, PageFailure, Probed, State};
+use trunkline_client::{
+    ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, HistoryFailure,
+    JitterSource, OutboxEntry, OutboxEntryState, SessionProbe,
+};
 use trunkline_domain::{Command, Message};
 
 #[test]
-fn the_core_answers_every_vector() {
+fn core_produces_the_effects_of_every_vector() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/vectors");
     let given: HashMap<String, Value> =
         cases(&folder.join("given.json")).into_iter().map(|case| (text(&case, "name"), case)).collect();
@@ -33,14 +36,14 @@ fn run(case: &Value, given: &HashMap<String, Value>) {
         Some(Value::Null) => None,
         Some(name) => Some(name.as_str().unwrap().parse().unwrap()),
     };
-    let mut core = Core::new(user, Box::new(|| 0.5));
+    let mut core = ClientCore::new(user, JitterSource::constant(0.5));
     let before = case.get("given").map(|name| &given[name.as_str().unwrap()]);
     for step in before.into_iter().chain([case]).flat_map(|case| case["steps"].as_array().unwrap()) {
         core.handle(step["at"].as_u64().unwrap(), input(&step["event"]));
-        let effects: Vec<Value> = std::iter::from_fn(|| core.effect()).map(|effect| shown(&effect)).collect();
+        let effects: Vec<Value> = std::iter::from_fn(|| core.poll_effect()).map(|effect| shown(&effect)).collect();
         let about = format!("{:?} at {}: {}", case["name"], step["at"], step["event"]);
         assert_eq!(json!(effects), step["effects"], "{about}");
-        assert_eq!(json!(core.wake()), step["wake"], "wake, {about}");
+        assert_eq!(json!(core.next_tick()), step["wake"], "wake, {about}");
     }
 }
 
@@ -48,66 +51,66 @@ fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap().to_owned()
 }
 
-fn input(event: &Value) -> Input {
+fn input(event: &Value) -> ClientInput {
     let room = || text(event, "room").parse().unwrap();
     let id = || text(event, "id").parse().unwrap();
     let socket = || event["socket"].as_u64().unwrap();
     let number = |field: &str, default| event.get(field).map_or(default, |n| n.as_u64().unwrap());
     match event["type"].as_str().unwrap() {
-        "connect" => Input::Connect,
-        "disconnect" => Input::Disconnect,
-        "tick" => Input::Tick,
-        "online" => Input::Online,
-        "offline" => Input::Offline,
-        "visible" => Input::Visible,
+        "connect" => ClientInput::Connect,
+        "disconnect" => ClientInput::Disconnect,
+        "tick" => ClientInput::Tick,
+        "online" => ClientInput::Online,
+        "offline" => ClientInput::Offline,
+        "visible" => ClientInput::Visible,
         "probed" => {
             let after = number("retry_after_ms", 0);
-            let answer = match (event["status"].as_u64().unwrap(), event["user"].as_str()) {
-                (200, Some(user)) => Probed::LoggedIn(user.parse().unwrap()),
-                (401, _) => Probed::NotLoggedIn,
-                (503, _) => Probed::Unavailable(after),
-                _ => Probed::Unreachable(after),
+            let result = match (event["status"].as_u64().unwrap(), event["user"].as_str()) {
+                (200, Some(user)) => SessionProbe::LoggedIn(user.parse().unwrap()),
+                (401, _) => SessionProbe::NotLoggedIn,
+                (503, _) => SessionProbe::Unavailable(after),
+                _ => SessionProbe::Unreachable(after),
             };
-            Input::Probed { socket: socket(), answer }
+            ClientInput::Probed { socket: socket(), result }
         }
         "frame" => {
             let event = trunkline_domain::Event::decode(&event["frame"].to_string()).unwrap();
-            Input::Frame { socket: socket(), event }
+            ClientInput::Frame { socket: socket(), event }
         }
-        "closed" => Input::Closed { socket: socket(), code: number("code", 1006).try_into().unwrap() },
-        "join" => Input::Join { room: room(), recent: number("recent", 50).try_into().unwrap() },
-        "leave" => Input::Leave { room: room() },
+        "closed" => ClientInput::Closed { socket: socket(), code: number("code", 1006).try_into().unwrap() },
+        "join" => ClientInput::Join { room: room(), recent: number("recent", 50).try_into().unwrap() },
+        "leave" => ClientInput::Leave { room: room() },
         "outbox" => {
             let entries = event["entries"].as_array().unwrap().iter().map(entry).collect();
-            Input::Outbox { room: room(), entries }
+            ClientInput::Outbox { room: room(), entries }
         }
-        "send" => Input::Send { room: room(), id: id(), text: text(event, "text").parse().unwrap() },
-        "retry" => Input::Retry { room: room(), id: id() },
-        "discard" => Input::Discard { room: room(), id: id() },
+        "send" => ClientInput::Send { room: room(), id: id(), text: text(event, "text").parse().unwrap() },
+        "retry" => ClientInput::Retry { room: room(), id: id() },
+        "discard" => ClientInput::Discard { room: room(), id: id() },
         "history" => {
             let before = event.get("before").and_then(Value::as_str).map(|pos| pos.parse().unwrap());
-            Input::History { room: room(), before, limit: number("limit", 50).try_into().unwrap() }
+            ClientInput::History { room: room(), before, limit: number("limit", 50).try_into().unwrap() }
         }
-        "typing" => Input::Typing { room: room() },
-        other => panic!("an event that this test does not know: {other}"),
+        "typing" => ClientInput::Typing { room: room() },
+        other => panic!("unknown event: {other}"),
     }
 }
 
-fn entry(value: &Value) -> Entry {
-    Entry {
+fn entry(value: &Value) -> OutboxEntry {
+    OutboxEntry {
         user: text(value, "user").parse().unwrap(),
         room: text(value, "room").parse().unwrap(),
         id: text(value, "id").parse().unwrap(),
         text: text(value, "text").parse().unwrap(),
-        at: value["at"].as_u64().unwrap(),
-        tried: value["tried"].as_u64(),
+        written_at: value["at"].as_u64().unwrap(),
+        first_sent_at: value["tried"].as_u64(),
         state: match value["state"].as_str().unwrap() {
-            "pending" => EntryState::Pending,
-            "failed" => EntryState::Failed,
-            "unsure" => EntryState::Unsure,
-            other => panic!("no store holds an entry that is {other}"),
+            "pending" => OutboxEntryState::Pending,
+            "failed" => OutboxEntryState::Failed,
+            "unsure" => OutboxEntryState::Uncertain,
+            other => panic!("stored entries are never {other}"),
         },
-        code: None,
+        refusal: None,
     }
 }
 
@@ -115,98 +118,100 @@ fn frame(command: &Command) -> Value {
     serde_json::from_str(&command.encode()).unwrap()
 }
 
-fn shown(effect: &Effect) -> Value {
+fn shown(effect: &ClientEffect) -> Value {
     match effect {
-        Effect::Probe { socket } => json!({"do": "probe", "socket": socket}),
-        Effect::Open { socket } => json!({"do": "open", "socket": socket}),
-        Effect::Close { socket } => json!({"do": "close", "socket": socket}),
-        Effect::Transmit { socket, command } => json!({"do": "transmit", "socket": socket, "frame": frame(command)}),
-        Effect::Load { user, room } => json!({"do": "load", "user": user, "room": room}),
-        Effect::Tell(notice) => notice_shown(notice),
+        ClientEffect::Probe { socket } => json!({"do": "probe", "socket": socket}),
+        ClientEffect::Open { socket } => json!({"do": "open", "socket": socket}),
+        ClientEffect::Close { socket } => json!({"do": "close", "socket": socket}),
+        ClientEffect::Transmit { socket, command } => {
+            json!({"do": "transmit", "socket": socket, "frame": frame(command)})
+        }
+        ClientEffect::Load { user, room } => json!({"do": "load", "user": user, "room": room}),
+        ClientEffect::Emit(notice) => notice_shown(notice),
     }
 }
 
-fn notice_shown(notice: &Notice) -> Value {
+fn notice_shown(notice: &ClientEvent) -> Value {
     match notice {
-        Notice::State(state) => state_shown(state),
-        Notice::Entry(entry) => json!({"do": "entry", "entry": entry_shown(entry)}),
-        Notice::Joined { room, head, resumed, gap } => {
+        ClientEvent::State(state) => state_shown(state),
+        ClientEvent::Outbox(entry) => json!({"do": "entry", "entry": entry_shown(entry)}),
+        ClientEvent::Joined { room, head, resumed, gap } => {
             json!({"do": "joined", "room": room, "head": head, "resumed": resumed, "gap": gap})
         }
-        Notice::CaughtUp { room, missed } => json!({"do": "caught_up", "room": room, "missed": missed}),
-        Notice::Message { room, message, own } => {
+        ClientEvent::CaughtUp { room, missed } => json!({"do": "caught_up", "room": room, "missed": missed}),
+        ClientEvent::Message { room, message, own } => {
             json!({"do": "message", "room": room, "message": message, "own": own})
         }
-        Notice::History { room, before, messages, more } => {
+        ClientEvent::History { room, before, messages, more } => {
             let messages: &[Message] = messages;
             json!({"do": "history", "room": room, "before": before, "messages": messages, "more": more})
         }
-        Notice::HistoryFailed { room, before, cause } => {
-            let code = match cause {
-                PageFailure::Busy => json!("busy"),
-                PageFailure::Closed => json!("closed"),
-                PageFailure::Gap => json!("gap"),
-                PageFailure::Refused(code) => json!(code),
+        ClientEvent::HistoryFailed { room, before, reason } => {
+            let code = match reason {
+                HistoryFailure::Busy => json!("busy"),
+                HistoryFailure::Closed => json!("closed"),
+                HistoryFailure::Gap => json!("gap"),
+                HistoryFailure::Refused(code) => json!(code),
             };
             json!({"do": "history_failed", "room": room, "before": before, "code": code})
         }
-        Notice::Presence { room, count, here, came, went } => {
-            json!({"do": "presence", "room": room, "count": count, "here": here, "came": came, "went": went})
+        ClientEvent::Presence { room, count, users, joined, left } => {
+            json!({"do": "presence", "room": room, "count": count, "here": users, "came": joined, "went": left})
         }
-        Notice::Typing { room, user } => json!({"do": "typing", "room": room, "user": user}),
-        Notice::Refused { code, room, detail } => with(
+        ClientEvent::Typing { room, user } => json!({"do": "typing", "room": room, "user": user}),
+        ClientEvent::Refused { code, room, detail } => with(
             json!({"do": "refused", "code": code}),
             [("room", room.as_ref().map(|room| json!(room))), ("detail", detail.as_ref().map(|detail| json!(detail)))],
         ),
     }
 }
 
-fn state_shown(state: &State) -> Value {
+fn state_shown(state: &ClientState) -> Value {
     match state {
-        State::Connecting => json!({"do": "state", "state": "connecting"}),
-        State::Connected { user, instance } => {
+        ClientState::Connecting => json!({"do": "state", "state": "connecting"}),
+        ClientState::Connected { user, instance } => {
             json!({"do": "state", "state": "connected", "user": user, "instance": instance})
         }
-        State::Waiting { cause, retry_at, code, offline } => {
+        ClientState::Waiting { reason, retry_at, code, offline } => {
             let state = if *offline { "offline" } else { "waiting" };
-            let cause = match cause {
-                Cause::Unreachable => "unreachable",
-                Cause::Unavailable => "unavailable",
-                Cause::Closed => "closed",
-                Cause::Timeout => "timeout",
-                Cause::Silence => "silence",
-                Cause::Drain => "drain",
+            let reason = match reason {
+                DisconnectReason::Unreachable => "unreachable",
+                DisconnectReason::Unavailable => "unavailable",
+                DisconnectReason::Closed => "closed",
+                DisconnectReason::Timeout => "timeout",
+                DisconnectReason::Silence => "silence",
+                DisconnectReason::Drain => "drain",
             };
-            let base = json!({"do": "state", "state": state, "cause": cause, "retry_at": retry_at});
+            let base = json!({"do": "state", "state": state, "cause": reason, "retry_at": retry_at});
             with(base, [("code", code.map(|code| json!(code)))])
         }
-        State::Ended(end) => {
-            let cause = match end {
-                End::NotLoggedIn => "not_logged_in",
-                End::SessionEnded => "session_ended",
-                End::OtherUser => "other_user",
+        ClientState::Ended(reason) => {
+            let reason = match reason {
+                EndReason::NotLoggedIn => "not_logged_in",
+                EndReason::SessionEnded => "session_ended",
+                EndReason::OtherUser => "other_user",
             };
-            json!({"do": "state", "state": "ended", "cause": cause})
+            json!({"do": "state", "state": "ended", "cause": reason})
         }
-        State::Down => json!({"do": "state", "state": "down", "cause": "too_many_sockets"}),
-        State::Closed => json!({"do": "state", "state": "closed"}),
+        ClientState::TooManySockets => json!({"do": "state", "state": "down", "cause": "too_many_sockets"}),
+        ClientState::Closed => json!({"do": "state", "state": "closed"}),
     }
 }
 
-fn entry_shown(entry: &Entry) -> Value {
+fn entry_shown(entry: &OutboxEntry) -> Value {
     let (state, pos) = match entry.state {
-        EntryState::Pending => ("pending", None),
-        EntryState::Failed => ("failed", None),
-        EntryState::Unsure => ("unsure", None),
-        EntryState::Sent { pos } => ("sent", Some(pos)),
-        EntryState::Discarded => ("discarded", None),
+        OutboxEntryState::Pending => ("pending", None),
+        OutboxEntryState::Failed => ("failed", None),
+        OutboxEntryState::Uncertain => ("unsure", None),
+        OutboxEntryState::Sent { pos } => ("sent", Some(pos)),
+        OutboxEntryState::Discarded => ("discarded", None),
     };
-    let base = json!({"user": entry.user, "room": entry.room, "id": entry.id, "text": entry.text, "at": entry.at,
-        "tried": entry.tried, "state": state});
-    with(base, [("code", entry.code.map(|code| json!(code))), ("pos", pos.map(|pos| json!(pos)))])
+    let base = json!({"user": entry.user, "room": entry.room, "id": entry.id, "text": entry.text, "at": entry.written_at,
+        "tried": entry.first_sent_at, "state": state});
+    with(base, [("code", entry.refusal.map(|code| json!(code))), ("pos", pos.map(|pos| json!(pos)))])
 }
 
-/// The object with those of the fields that are there.
+/// Adds the fields that are present to the object.
 fn with<const N: usize>(base: Value, fields: [(&str, Option<Value>); N]) -> Value {
     let Value::Object(base) = base else { panic!("not an object: {base}") };
     let more = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));

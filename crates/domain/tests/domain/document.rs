@@ -1,4 +1,4 @@
-//! `docs/PROTOCOL.md` against the code: its frames are vectors, its tables of codes are complete.
+//! `docs/PROTOCOL.md` against the code: its frames are test vectors, and its tables of codes are complete.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use trunkline_domain::{CloseCode, Command, ErrorCode, Event, Reconnect};
 
 const DOCUMENT: &str = include_str!("../../../../docs/PROTOCOL.md");
 
-/// The lines of all fenced blocks whose info string begins with `kind`, each with the rest of that string.
+/// The lines of all fenced code blocks whose info string starts with `kind`, each with the rest of that string.
 fn frames(kind: &str) -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     let mut block = None;
@@ -25,15 +25,15 @@ fn frames(kind: &str) -> Vec<(&'static str, &'static str)> {
     found
 }
 
-/// The rows of the table below a heading, without its head, each as trimmed cells.
+/// The rows of the table below a heading, without its header, as trimmed cells.
 fn table(heading: &str) -> Vec<Vec<&'static str>> {
-    let (_, section) = DOCUMENT.split_once(heading).expect("the heading is there");
+    let (_, section) = DOCUMENT.split_once(heading).expect("the heading exists");
     let rows = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     rows.skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
 #[test]
-fn client_frames_are_commands_or_are_refused_as_it_says() {
+fn documented_client_frames_decode_or_are_refused_with_the_documented_code() {
     let frames = frames("json client");
     assert!(frames.len() > 10);
     for (refused, frame) in frames {
@@ -49,7 +49,7 @@ fn client_frames_are_commands_or_are_refused_as_it_says() {
 }
 
 #[test]
-fn server_frames_are_events_and_say_nothing_else() {
+fn documented_server_frames_decode_and_encode_to_themselves() {
     let frames = frames("json server");
     assert!(frames.len() > 10);
     for (_, frame) in frames {
@@ -61,20 +61,20 @@ fn server_frames_are_events_and_say_nothing_else() {
 }
 
 #[test]
-fn every_type_of_frame_has_an_example() {
+fn every_frame_type_has_a_documented_example() {
     let types = |kind: &str| -> BTreeSet<String> {
         let examples = frames(kind).into_iter().filter(|(refused, _)| refused.is_empty());
         let value = |frame| serde_json::from_str::<serde_json::Value>(frame).unwrap();
         examples.map(|(_, frame)| value(frame)["type"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(types("json client"), ["history", "join", "leave", "pong", "send", "typing"].map(String::from).into());
-    let told =
+    let server_types =
         ["closing", "error", "history", "joined", "left", "message", "ping", "presence", "sent", "typing", "welcome"];
-    assert_eq!(types("json server"), told.map(String::from).into());
+    assert_eq!(types("json server"), server_types.map(String::from).into());
 }
 
 #[test]
-fn the_error_codes_are_those_of_the_code() {
+fn documented_error_codes_are_those_of_the_code() {
     let documented: Vec<&str> = table("### Error codes").iter().map(|row| row[0].trim_matches('`')).collect();
     let all = [
         ErrorCode::BadFrame,
@@ -90,7 +90,7 @@ fn the_error_codes_are_those_of_the_code() {
         ErrorCode::Unavailable,
     ];
     let known = all.map(|code| {
-        // A variant that is added and not listed above does not compile here.
+        // Does not compile if a variant is missing here.
         match code {
             ErrorCode::BadFrame
             | ErrorCode::UnknownType
@@ -109,7 +109,7 @@ fn the_error_codes_are_those_of_the_code() {
 }
 
 #[test]
-fn the_close_codes_are_those_of_the_code_with_their_advice() {
+fn documented_close_codes_are_those_of_the_code() {
     let rows = table("### Close codes");
     let documented: Vec<u16> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
     assert_eq!(documented, CloseCode::ALL.map(CloseCode::code));

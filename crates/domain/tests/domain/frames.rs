@@ -1,4 +1,4 @@
-//! Both codecs: decode(encode(x)) = x, and no input makes decoding panic.
+//! Codecs of both directions: `decode(encode(x)) = x`, and no input makes decoding panic.
 
 use proptest::{collection::vec, option, prelude::*};
 use trunkline_domain::{
@@ -80,22 +80,22 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn commands_survive_the_wire(command in command()) {
+    fn encoded_command_decodes_to_itself(command in command()) {
         prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
     }
 
     #[test]
-    fn events_survive_the_wire(event in event()) {
+    fn encoded_event_decodes_to_itself(event in event()) {
         prop_assert_eq!(Event::decode(&event.encode()).unwrap(), event);
     }
 
     #[test]
-    fn no_text_makes_decoding_panic(text in any::<String>()) {
+    fn decoding_never_panics(text in any::<String>()) {
         let _ = (Command::decode(&text), Event::decode(&text));
     }
 
     #[test]
-    fn no_damaged_frame_makes_decoding_panic(command in command(), cut in any::<prop::sample::Index>(), with in "\\PC{0,3}") {
+    fn decoding_a_damaged_frame_never_panics(command in command(), cut in any::<prop::sample::Index>(), with in "\\PC{0,3}") {
         let mut text = command.encode();
         let cut = text.floor_char_boundary(cut.index(text.len()));
         text.replace_range(cut..text.ceil_char_boundary(cut + 1).min(text.len()), &with);
@@ -104,7 +104,7 @@ proptest! {
 }
 
 #[test]
-fn a_bad_command_is_refused_with_its_code_and_repeats_room_and_id() {
+fn bad_command_is_refused_with_its_code_and_repeats_room_and_id() {
     let table = [
         ("nope", ErrorCode::BadFrame),
         ("[]", ErrorCode::BadFrame),

@@ -1,4 +1,4 @@
-//! The domain's promises, tried on generated values.
+//! Tests of the domain, many of them with generated values.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 

@@ -1,4 +1,4 @@
-//! Names, rooms, texts, ids and positions: what is valid, and that parsing inverts showing.
+//! Names, rooms, texts, ids and positions: which are valid, and that parsing inverts formatting.
 
 use proptest::prelude::*;
 use trunkline_domain::{
@@ -6,14 +6,14 @@ use trunkline_domain::{
 };
 
 #[test]
-fn names_that_people_have_are_allowed() {
+fn ordinary_names_are_valid() {
     for name in ["ann", "Bob", "O'Neil", "zoë", "Анна", "李雷", "さくら子", "user-7", "a.b_c", "7"] {
         assert_eq!(name.parse::<UserName>().map(|n| n.to_string()), Ok(name.to_owned()));
     }
 }
 
 #[test]
-fn names_that_deceive_or_break_are_refused_with_the_reason() {
+fn misleading_and_malformed_names_are_invalid() {
     let long = "x".repeat(33);
     let huge = "x".repeat(1 << 20);
     let table = [
@@ -39,7 +39,7 @@ fn names_that_deceive_or_break_are_refused_with_the_reason() {
 }
 
 #[test]
-fn names_that_look_alike_have_one_skeleton() {
+fn names_that_look_alike_share_a_skeleton() {
     let skeleton = |name: &str| name.parse::<UserName>().unwrap().skeleton();
     for (one, other) in [("ann", "ANN"), ("paul", "pau1"), ("сор", "cop"), ("bob", "b0b")] {
         assert_eq!(skeleton(one), skeleton(other), "{one} and {other}");
@@ -60,7 +60,7 @@ fn texts_are_judged_by_size_then_controls_then_blankness() {
 }
 
 #[test]
-fn positions_have_one_spelling() {
+fn positions_have_one_canonical_form() {
     for bad in ["", "0", "1-", "-1", "01-1", "1-01", "+1-1", "1-1-1", "99999999999999999999-1", "a-b"] {
         assert!(bad.parse::<Position>().is_err(), "{bad:?}");
     }
@@ -68,7 +68,7 @@ fn positions_have_one_spelling() {
 }
 
 #[test]
-fn every_close_code_is_found_by_its_number_and_advises() {
+fn close_codes_are_found_by_number_and_advise_the_client() {
     for code in CloseCode::ALL {
         assert_eq!(CloseCode::from_code(code.code()), Some(code));
     }
@@ -79,13 +79,13 @@ fn every_close_code_is_found_by_its_number_and_advises() {
 
 proptest! {
     #[test]
-    fn any_text_parses_or_is_refused_without_panic(text in any::<String>()) {
+    fn parsing_never_panics(text in any::<String>()) {
         let _ = (text.parse::<UserName>(), text.parse::<Room>(), text.parse::<MessageText>());
         let _ = (text.parse::<MessageId>(), text.parse::<Position>());
     }
 
     #[test]
-    fn an_allowed_name_is_allowed_again_unchanged(text in "\\PC{1,8}") {
+    fn valid_name_parses_to_itself(text in "\\PC{1,8}") {
         if let Ok(name) = text.parse::<UserName>() {
             prop_assert_eq!(name.as_str().parse::<UserName>(), Ok(name.clone()));
             prop_assert!(name.as_str().chars().count() <= UserName::MAX_CHARS);
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn rooms_are_what_the_pattern_says(text in "[a-z0-9._A-Z/-]{0,66}") {
+    fn valid_rooms_are_those_of_the_pattern(text in "[a-z0-9._A-Z/-]{0,66}") {
         let bytes = text.as_bytes();
         let fits = !bytes.is_empty() && bytes.len() <= 64
             && (bytes[0].is_ascii_lowercase() || bytes[0].is_ascii_digit())
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn a_position_survives_its_spelling(epoch in any::<u64>(), offset in any::<u64>()) {
+    fn formatted_position_parses_to_itself(epoch in any::<u64>(), offset in any::<u64>()) {
         let position = Position::new(epoch, offset);
         prop_assert_eq!(position.to_string().parse(), Ok(position));
     }

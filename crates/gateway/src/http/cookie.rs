@@ -43,7 +43,7 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
     if let Some(cookie) = found.select(&state.sessions).await {
         request.headers_mut().insert(COOKIE, cookie);
     }
-    state.config.keys.resign(request.headers_mut(), name);
+    state.config.keys.sign_again(request.headers_mut(), name);
     next.call(request).await
 }
 

@@ -11,7 +11,7 @@ use actix_web::{
     web,
 };
 use serde::Deserialize;
-use trunkline_session::Attempt;
+use trunkline_session::LoginAttempt;
 
 use super::{
     HttpState,
@@ -28,7 +28,7 @@ struct MarkedQuery {
 }
 
 /// Returns the location to which a login redirects. Only the paths whose handlers know the marker get one.
-pub(super) fn marked(path: &str, attempt: Option<Attempt>) -> String {
+pub(super) fn marked(path: &str, attempt: Option<LoginAttempt>) -> String {
     let room = path.strip_prefix("/rooms/").is_some_and(|room| !room.contains(['?', '#']));
     match attempt {
         Some(attempt) if path == "/" || path == "/rooms" || room => format!("{path}?login={attempt}"),
@@ -57,7 +57,7 @@ pub(super) fn explain<'a, S>(state: &HttpState<S>, request: &HttpRequest, page: 
     }
 }
 
-fn marker(request: &HttpRequest) -> Option<Attempt> {
+fn marker(request: &HttpRequest) -> Option<LoginAttempt> {
     web::Query::<MarkedQuery>::from_query(request.query_string()).ok()?.login.parse().ok()
 }
 

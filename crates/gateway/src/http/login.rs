@@ -7,7 +7,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, http::header::LOCAT
 use serde::Deserialize;
 use serde_json::json;
 use trunkline_domain::{InvalidName, UserName};
-use trunkline_session::{Attempt, SessionError, Sessions};
+use trunkline_session::{LoginAttempt, SessionError, Sessions};
 
 use super::{
     HttpState,
@@ -33,7 +33,7 @@ struct LoginRequest {
 
 impl LoginRequest {
     /// Returns the attempt if it is valid.
-    fn attempt(&self) -> Option<Attempt> {
+    fn attempt(&self) -> Option<LoginAttempt> {
         self.attempt.as_deref()?.parse().ok()
     }
 }
@@ -42,7 +42,7 @@ impl LoginRequest {
 /// JSON, or the login page with the error below the field.
 ///
 /// If a form is sent again, after a double click or because no answer arrived, the browser drops the first answer and
-/// with it the cookie of the session that the first request started. The random [`Attempt`]
+/// with it the cookie of the session that the first request started. The random [`LoginAttempt`]
 /// in the form identifies the repetition, so that this session does not block its own user's name.
 pub(super) async fn login<S: Sessions>(
     state: web::Data<HttpState<S>>,

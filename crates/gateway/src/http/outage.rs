@@ -7,7 +7,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     middleware::Next,
 };
-use trunkline_session::{Failure, observed};
+use trunkline_session::{SessionFailure, with_failure};
 
 use super::error::HttpError;
 
@@ -17,11 +17,11 @@ pub(super) async fn answer_store_failure<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let http_request = request.request().clone();
-    let (answer, failure) = observed(next.call(request)).await;
+    let (answer, failure) = with_failure(next.call(request)).await;
     let error = match (answer, failure) {
         (Ok(answer), _) => return Ok(answer.map_into_left_body()),
-        (Err(_), Some(Failure::Unavailable)) => HttpError::Unavailable,
-        (Err(_), Some(Failure::Ended)) => HttpError::NotLoggedIn,
+        (Err(_), Some(SessionFailure::Unavailable)) => HttpError::Unavailable,
+        (Err(_), Some(SessionFailure::Ended)) => HttpError::NotLoggedIn,
         (Err(error), None) => return Err(error),
     };
     let answer = error.answer(&http_request);

@@ -1,6 +1,10 @@
-//! How often a client may do something, and how many sockets it may have.
+//! How many sockets clients may have, and how often they may do something.
 
 pub(crate) mod condition;
+mod connections;
 pub(crate) mod descriptors;
 pub(crate) mod login;
-pub(crate) mod rate;
+mod rate;
+
+pub(crate) use connections::{ConnectionLimits, Permit, UserPermit};
+pub(crate) use rate::{Rate, RateState, RateTable};

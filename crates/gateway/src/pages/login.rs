@@ -1,7 +1,7 @@
 //! The login page, which is also the answer to a refused login.
 
 use maud::{Markup, html};
-use trunkline_session::Attempt;
+use trunkline_session::LoginAttempt;
 
 use super::{PageStrings, layout};
 use crate::origin::Origin;
@@ -16,7 +16,7 @@ pub(crate) struct LoginPage<'a> {
     /// Why the login was refused.
     pub(crate) failure: Option<LoginFailure>,
     /// Identifies a repetition of this form, by a double click or after a lost answer.
-    pub(crate) attempt: Attempt,
+    pub(crate) attempt: LoginAttempt,
 }
 
 /// Why a login was refused, as the page says it.
@@ -42,7 +42,7 @@ pub(crate) enum LoginFailure {
 
 impl Default for LoginPage<'_> {
     fn default() -> Self {
-        Self { name: "", next: None, failure: None, attempt: Attempt::random() }
+        Self { name: "", next: None, failure: None, attempt: LoginAttempt::random() }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::pages::{PageLanguage, layout};
 
 /// Returns a page with the status of all instances as `instance` knows it, or with a notice if `instances` is `None`.
 /// The page reloads itself every 2 s, without a script.
-pub(super) fn render(instance: &str, instances: Option<&[InstanceStatus]>) -> Markup {
+pub(crate) fn render(instance: &str, instances: Option<&[InstanceStatus]>) -> Markup {
     let renew = html! { meta http-equiv="refresh" content="2"; };
     let content = html! {
         h1 { "Instances" }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use trunkline_testbed::{ChromeDriver, Ended, Gateway, HaProxy, Redis, free_port};
+use trunkline_testbed::{ChromeDriver, Gateway, HaProxy, ProcessEnd, Redis, free_port};
 
 use crate::{GLANCE, PATIENCE, person::Person};
 
@@ -114,7 +114,7 @@ impl Site {
             ended.is_some()
         })
         .await;
-        assert_eq!(ended, Some(Ended::Code(0)), "{name} said:\n{}", process.last_lines());
+        assert_eq!(ended, Some(ProcessEnd::Code(0)), "{name} said:\n{}", process.last_lines());
     }
 
     /// One that was killed or stopped comes back at its old address.

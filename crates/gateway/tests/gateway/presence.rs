@@ -208,7 +208,7 @@ async fn draining_an_instance_causes_no_presence_change() {
     let mut elsewhere = bob.join(&one).await;
     assert_eq!(elsewhere.next().await, state(2, &["ann", "bob"]));
     drop(tab);
-    assert_eq!(other.wait(STEP_TIMEOUT), Some(trunkline_testbed::Ended::Code(0)));
+    assert_eq!(other.wait(STEP_TIMEOUT), Some(trunkline_testbed::ProcessEnd::Code(0)));
     let leases = redis.cli(&["SCARD", "tl:{lobby}:holders"]).unwrap();
     assert_eq!(leases, "1", "it gave its lease up");
     ann.silent(7 * SECOND).await;

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Ended, Gateway, GatewayBuilder, Redis, free_port, http_get};
+use trunkline_testbed::{Gateway, GatewayBuilder, ProcessEnd, Redis, free_port, http_get};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BINARY: &str = env!("CARGO_BIN_EXE_trunkline");
@@ -59,7 +59,7 @@ fn prints_its_address_serves_and_drains_on_sigterm() {
     assert!(ready.contains(&format!(":{port}\"")), "named by host and port: {ready}");
 
     gateway.terminate().unwrap();
-    assert_eq!(gateway.wait(10 * SECOND), Some(Ended::Code(0)));
+    assert_eq!(gateway.wait(10 * SECOND), Some(ProcessEnd::Code(0)));
     let lines = gateway.last_lines();
     assert!(lines.contains("random key") && lines.contains("drained"), "{lines}");
 }
@@ -113,7 +113,7 @@ fn environment_is_read_and_log_lines_have_the_instance_name() {
     let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
     assert_eq!(ready["instance"], "gw-\"7\"");
     gateway.terminate().unwrap();
-    assert_eq!(gateway.wait(10 * SECOND), Some(Ended::Code(0)));
+    assert_eq!(gateway.wait(10 * SECOND), Some(ProcessEnd::Code(0)));
     let lines = gateway.last_lines();
     let log: Vec<serde_json::Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(log.len() >= 2, "{lines}");
@@ -131,7 +131,7 @@ fn starts_without_redis_alive_but_not_ready() {
     let ready = http_get(at, "/readyz", 10 * SECOND).unwrap();
     assert_eq!(ready.status, 503, "{ready:?}");
     gateway.terminate().unwrap();
-    assert_eq!(gateway.wait(10 * SECOND), Some(Ended::Code(0)));
+    assert_eq!(gateway.wait(10 * SECOND), Some(ProcessEnd::Code(0)));
     assert!(!gateway.last_lines().contains("hunter2"), "{}", gateway.last_lines());
 }
 

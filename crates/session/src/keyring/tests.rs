@@ -1,4 +1,4 @@
-//! Whatever a browser does, it stays logged in; and the Lua does the same.
+//! Properties of key rotation for browsers with any request timing, and the comparison with the Lua implementation.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -8,32 +8,33 @@ use proptest::{collection::vec, prelude::*};
 use trunkline_testbed::Redis;
 
 use super::*;
-use crate::sid::Secret;
+use crate::secret::SessionSecret;
 
 const GRACE: Millis = 10_000;
 
-/// What the store does around a ring: `None` if the key is not good, else the key that its bearer gets.
-fn page_load(ring: &mut Keyring, presented: Secret, now: Millis) -> Option<Secret> {
-    let salt = Salt::random();
+/// A page load as the store does it. Returns the secret that the bearer gets, or `None` if the presented one is not
+/// valid.
+fn page_load(ring: &mut Keyring, presented: SessionSecret, now: Millis) -> Option<SessionSecret> {
+    let salt = SecretSalt::random();
     let change = KeyChange::Rotate { digest: presented.next(salt).digest(), salt };
     let salts = ring.change(presented.digest(), change, now, GRACE)?;
-    Some(salts.into_iter().fold(presented, Secret::next))
+    Some(salts.into_iter().fold(presented, SessionSecret::next))
 }
 
-/// Requests of one browser: each is sent with the cookie of its time, served later, and answered later still, or never.
+/// One request of a browser. It carries the cookie of the moment at which it is sent.
 #[derive(Clone, Copy, Debug)]
 struct Request {
     sent: Millis,
-    /// On its way to the gateway.
+    /// Time from the browser to the gateway.
     up: Millis,
-    /// On its way back; `None`: the gateway died with it.
+    /// Time back to the browser. `None` if the gateway crashed and the response is lost.
     down: Option<Millis>,
-    /// Loads a page, which sets the cookie; else it only presents it.
+    /// Whether it loads a page, which rotates the key. Other requests only present the key.
     page: bool,
 }
 
 fn requests() -> impl Strategy<Value = Vec<Request>> {
-    // Bursts, with quiet times between that are longer than any grace.
+    // Bursts, and pauses that are longer than the grace period.
     let gap = prop_oneof![0..50_u64, 0..2_000_u64, Just(60_000_u64)];
     let flight = prop_oneof![0..100_u64, 0..GRACE / 2];
     let request = (gap, flight.clone(), proptest::option::weighted(0.8, flight), proptest::bool::weighted(0.7));
@@ -56,7 +57,7 @@ enum Step {
 
 proptest! {
     #[test]
-    fn a_browser_is_never_logged_out(requests in requests()) {
+    fn browser_with_any_request_timing_stays_logged_in(requests in requests()) {
         let mut steps = Vec::new();
         for (i, request) in requests.iter().enumerate() {
             let served = request.sent + request.up;
@@ -66,7 +67,7 @@ proptest! {
         }
         steps.sort_by_key(|(at, _)| *at);
 
-        let mut jar = Secret::random();
+        let mut jar = SessionSecret::random();
         let mut ring = Keyring::new(jar.digest());
         let mut carried = vec![jar; requests.len()];
         let mut answered = vec![None; requests.len()];
@@ -74,34 +75,34 @@ proptest! {
             match step {
                 Step::Send(i) => carried[i] = jar,
                 Step::Serve(i) if requests[i].page => {
-                    prop_assert!(ring.present(carried[i].digest(), now, GRACE), "{i} was logged out");
+                    prop_assert!(ring.present(carried[i].digest(), now, GRACE), "request {i} was refused");
                     let key = page_load(&mut ring, carried[i], now);
                     prop_assert!(key.is_some());
-                    prop_assert_eq!(key.unwrap().digest(), ring.newest, "everybody gets the newest");
+                    prop_assert_eq!(key.unwrap().digest(), ring.newest, "every bearer gets the newest key");
                     answered[i] = key;
                 }
-                Step::Serve(i) => prop_assert!(ring.present(carried[i].digest(), now, GRACE), "{i} was logged out"),
+                Step::Serve(i) => prop_assert!(ring.present(carried[i].digest(), now, GRACE), "request {i} was refused"),
                 Step::Arrive(i) => jar = answered[i].unwrap_or(jar),
             }
-            prop_assert!(ring.superseded.len() <= MAX_SUPERSEDED);
+            prop_assert!(ring.superseded.len() <= MAX_SUPERSEDED_KEYS);
         }
     }
 
     #[test]
-    fn what_was_never_given_out_is_never_good(requests in requests()) {
-        let first = Secret::random();
+    fn keys_that_were_never_issued_are_never_valid(requests in requests()) {
+        let first = SessionSecret::random();
         let mut ring = Keyring::new(first.digest());
         let mut key = first;
         for request in requests {
             key = page_load(&mut ring, key, request.sent).unwrap();
-            prop_assert!(!ring.present(Secret::random().digest(), request.sent, GRACE));
-            prop_assert!(page_load(&mut ring, Secret::random(), request.sent).is_none());
+            prop_assert!(!ring.present(SessionSecret::random().digest(), request.sent, GRACE));
+            prop_assert!(page_load(&mut ring, SessionSecret::random(), request.sent).is_none());
         }
     }
 
     #[test]
-    fn after_a_renewal_only_the_new_key_is_good(requests in requests()) {
-        let mut key = Secret::random();
+    fn only_the_new_key_is_valid_after_a_renewal(requests in requests()) {
+        let mut key = SessionSecret::random();
         let mut ring = Keyring::new(key.digest());
         let mut all = vec![key];
         let mut now = 0;
@@ -110,7 +111,7 @@ proptest! {
             key = page_load(&mut ring, key, now).unwrap();
             all.push(key);
         }
-        let fresh = Secret::random();
+        let fresh = SessionSecret::random();
         let renewal = KeyChange::Renew { digest: fresh.digest() };
         prop_assert_eq!(ring.change(key.digest(), renewal, now, GRACE), Some(vec![]));
         prop_assert!(all.into_iter().all(|old| !ring.present(old.digest(), now, GRACE)));
@@ -119,50 +120,54 @@ proptest! {
 }
 
 #[test]
-fn a_superseded_key_lives_a_grace_after_the_newest_was_presented() {
-    let old = Secret::random();
+fn superseded_key_is_valid_for_one_grace_period_after_the_newest_is_presented() {
+    let old = SessionSecret::random();
     let mut ring = Keyring::new(old.digest());
     let new = page_load(&mut ring, old, 0).unwrap();
-    assert!(ring.present(old.digest(), 100 * GRACE, GRACE), "the new one was not presented");
+    assert!(ring.present(old.digest(), 100 * GRACE, GRACE), "the new key has not been presented");
     assert!(ring.present(new.digest(), 200 * GRACE, GRACE));
     assert!(ring.present(old.digest(), 201 * GRACE - 1, GRACE));
     assert!(!ring.present(old.digest(), 201 * GRACE, GRACE));
 }
 
 #[test]
-fn a_second_copy_under_way_delays_the_end_of_its_key() {
-    let first = Secret::random();
+fn reissued_key_expires_only_after_its_response_must_have_arrived() {
+    let first = SessionSecret::random();
     let mut ring = Keyring::new(first.digest());
     let second = page_load(&mut ring, first, 0).unwrap();
-    page_load(&mut ring, first, 1_000).unwrap(); // the second copy of `second`; its answer is slow
+    page_load(&mut ring, first, 1_000).unwrap(); // sends `second` again; this response is slow
     let third = page_load(&mut ring, second, 2_000).unwrap();
-    assert!(ring.present(third.digest(), 3_000, GRACE), "but the slow answer may yet bring `second` back");
+    assert!(ring.present(third.digest(), 3_000, GRACE), "the slow response may still bring `second` back");
     assert!(ring.present(second.digest(), 3_000 + 5 * GRACE, GRACE));
-    assert!(ring.present(third.digest(), 3_001 + 5 * GRACE, GRACE), "now it has");
+    assert!(
+        ring.present(third.digest(), 3_001 + 5 * GRACE, GRACE),
+        "`second` has been presented again, one grace period ago"
+    );
     assert!(!ring.present(second.digest(), 3_001 + 6 * GRACE, GRACE));
 }
 
 #[test]
-fn a_key_outlives_those_that_lead_over_it() {
-    let first = Secret::random();
+fn key_stays_valid_while_an_older_one_derives_over_it() {
+    let first = SessionSecret::random();
     let mut ring = Keyring::new(first.digest());
-    let second = page_load(&mut ring, first, 0).unwrap(); // its answer is slow
+    let second = page_load(&mut ring, first, 0).unwrap(); // this response is slow
     assert_eq!(page_load(&mut ring, first, 0).unwrap().digest(), second.digest());
     let third = page_load(&mut ring, second, 0).unwrap();
     let fourth = page_load(&mut ring, third, 0).unwrap();
     assert!(ring.present(fourth.digest(), 0, GRACE));
-    // Now the slow answer brings `second` back, long after `third` went out of use.
+    // The slow response brings `second` back, long after `third` went out of use.
     assert_eq!(page_load(&mut ring, second, 6 * GRACE).unwrap().digest(), fourth.digest());
     assert!(ring.present(fourth.digest(), 6 * GRACE, GRACE));
-    assert!(ring.present(fourth.digest(), 7 * GRACE, GRACE), "which proves that `second` is out of use, too");
+    assert!(ring.present(fourth.digest(), 7 * GRACE, GRACE), "this proves that `second` is out of use");
     assert!(!ring.present(third.digest(), 8 * GRACE, GRACE));
 }
 
-/// One step of a history: which of the keys made so far is presented, after how long, for what.
+/// One step of a history: the index of the presented key among those made so far, the time since the last step in ms,
+/// and the kind of change.
 type Event = (prop::sample::Index, Millis, u8);
 
 #[test]
-fn lua_does_the_same() {
+fn lua_and_rust_keyrings_agree() {
     let redis = Redis::start().unwrap();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
     let gap = prop_oneof![0..100_u64, 0..2 * GRACE];
@@ -170,16 +175,16 @@ fn lua_does_the_same() {
     runner.run(&vec(event, 1..40), |events| histories_agree(&redis, &events)).unwrap();
 }
 
-/// Runs one history in a single script, which writes down what it found, and compares it with the ring in Rust.
+/// Runs one history in a single script that records results and rings, and compares them with the ring in Rust.
 fn histories_agree(redis: &Redis, events: &[Event]) -> Result<(), TestCaseError> {
-    let first = Secret::random();
+    let first = SessionSecret::random();
     let (mut ring, mut made, mut now) = (Keyring::new(first.digest()), vec![first], 1_700_000_000_000);
     let (mut expected, mut script) = (String::new(), String::from(include_str!("../redis/keyring.lua")));
     let _ = write!(script, "local ring, found = cjson.decode('[{{\"digest\":\"{}\"}}]'), {{}}\n{STEP}", first.digest());
     for (which, gap, what) in events {
         now += gap;
         let presented = *which.get(&made);
-        let (salt, fresh) = (Salt::random(), Secret::random());
+        let (salt, fresh) = (SecretSalt::random(), SessionSecret::random());
         let (name, next) = match what {
             0..=2 => ("present", presented),
             3 => ("keep", presented),
@@ -205,7 +210,7 @@ fn histories_agree(redis: &Redis, events: &[Event]) -> Result<(), TestCaseError>
     Ok(())
 }
 
-/// What each event does to the ring in Lua; the ring is stored and read again as between scripts.
+/// The Lua function for one step. It encodes and decodes the ring, as happens between two scripts.
 const STEP: &str = "
 local function step(presented, now, what, digest, salt)
   local at, salts
@@ -227,13 +232,13 @@ local function step(presented, now, what, digest, salt)
 end
 ";
 
-/// The ring as `STEP` writes it.
+/// The ring in the format of `STEP`.
 fn written(ring: &Keyring) -> String {
     let ms = |at: Option<Millis>| at.map_or("-".to_owned(), |at| at.to_string());
     let mut text = String::new();
     for key in &ring.superseded {
-        let _ = write!(text, "{} {} {} {},", key.digest, key.salt, ms(key.again), ms(key.dies));
+        let _ = write!(text, "{} {} {} {},", key.digest, key.salt, ms(key.reissued_at), ms(key.expires_at));
     }
-    let _ = write!(text, "{} - {} -,", ring.newest, ms(ring.again));
+    let _ = write!(text, "{} - {} -,", ring.newest, ms(ring.reissued_at));
     text
 }

@@ -1,9 +1,9 @@
--- Replaces the state of a session, changes its keys, and counts as use of it.
+-- Replaces the state of a session, changes its keys and extends it.
 -- KEYS  1 session  2 name
--- ARGV  1 digest of the secret presented  2 'keep', 'rotate' or 'renew'  3 digest of the new secret  4 salt
---       5 state  6 idle, ms  7 absolute limit, ms  8 grace, ms
--- Reply the salts that lead from the secret presented to the one that its bearer gets; nil if the session is gone or
---       the key not good: then nothing is done.
+-- ARGV  1 digest of the presented secret  2 'keep', 'rotate' or 'renew'  3 digest of the new secret  4 salt
+--       5 state  6 idle time, ms  7 absolute limit, ms  8 grace period, ms
+-- Reply the salts that derive the bearer's new secret from the presented one; nil, and no change, if the session is
+--       gone or the key is not valid.
 local created, keys = unpack(redis.call('HMGET', KEYS[1], 'created', 'keys'))
 local now, max = clock(), tonumber(ARGV[7])
 if not keys or now >= created + max then

@@ -1,7 +1,7 @@
--- Starts a session without a key and claims its name.
--- KEYS  1 session (hash)  2 name (string: who holds it)
--- ARGV  1 sid  2 user name  3 ms until both expire, unless a key is issued
--- Reply 1; 0 where the name is held.
+-- Creates a session without a key and claims its name.
+-- KEYS  1 session (hash)  2 name (string: the sid of the session that holds it)
+-- ARGV  1 sid  2 user name  3 lifetime of both until a key is issued, ms
+-- Reply 1; 0 if another session holds the name.
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[3]) then
   return 0
 end

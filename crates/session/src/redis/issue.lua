@@ -1,6 +1,6 @@
--- Gives a session without a key its first one, and a life until it is presented.
+-- Gives a session its first key.
 -- KEYS  1 session  2 name
--- ARGV  1 digest of the secret  2 state  3 ms until it must have been presented  4 absolute limit, ms
+-- ARGV  1 digest of the secret  2 state  3 lifetime until the key is presented, ms  4 absolute limit, ms
 -- Reply 1; 0 if the session is gone or has a key.
 local created, keys = unpack(redis.call('HMGET', KEYS[1], 'created', 'keys'))
 if not created or keys then

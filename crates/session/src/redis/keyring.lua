@@ -1,42 +1,42 @@
--- The keys of a session; loaded in front of the scripts that use them. Does what keyring.rs does and describes.
+-- The keys of a session: the same rules as keyring.rs, which explains them. Prepended to the scripts that use it.
 --
--- A ring is an array, oldest first; its last entry is the newest key. An entry:
+-- A ring is an array, oldest key first; the last entry is the newest key. It is stored as JSON. Fields of an entry:
 --   digest  of the secret
---   salt    leads to the next entry; the newest has none
---   again   ms: when a second copy was last sent out; may be absent
---   dies    ms: when it stops being good, unless an older one is; absent until a newer one was presented
+--   salt    derives the next entry's secret; absent in the newest entry
+--   again   when another copy of the key was last sent, ms; may be absent
+--   dies    when the key expires unless an older one is still valid, ms; absent until a newer key is presented
 
 local MAX_SUPERSEDED = 4
 
--- The present in ms since the Unix epoch, by the clock of Redis.
+-- The time of Redis in ms since the Unix epoch.
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Takes notice that a key was presented: the ring without dead keys, the place of the key in it (nil: not good), and
--- whether the ring has changed so that it must be stored.
+-- Records that a key was presented. Returns the ring without expired keys, the index of the key in it (nil if it is not
+-- valid), and whether an expiry was set, so that the ring must be stored.
 local function present(ring, digest, now, grace)
-  local good, at, noticed = {}, nil, false
+  local valid, at, changed = {}, nil, false
   for _, key in ipairs(ring) do
-    if #good > 0 or not key.dies or now < key.dies then
-      good[#good + 1] = key
+    if #valid > 0 or not key.dies or now < key.dies then
+      valid[#valid + 1] = key
       if key.digest == digest then
-        at = #good
+        at = #valid
       end
     end
   end
   for i = 1, (at or 1) - 1 do
-    local older = good[i]
+    local older = valid[i]
     if not older.dies and (not older.again or now >= older.again + grace) then
-      older.dies, noticed = now + grace, true
+      older.dies, changed = now + grace, true
     end
   end
-  return good, at, noticed
+  return valid, at, changed
 end
 
--- Carries out a change ('keep', 'rotate' with digest and salt, 'renew' with digest) for the bearer of the key at a
--- place of the ring: the new ring, and the salts that lead from this key to the one that he gets.
+-- Applies a change ('keep', 'rotate' with digest and salt, 'renew' with digest) for the bearer of the key at an index of
+-- the ring. Returns the new ring, and the salts that derive the bearer's new secret from the presented one.
 local function change(ring, at, what, digest, salt, now)
   local newest = #ring
   if what == 'renew' then
@@ -55,11 +55,12 @@ local function change(ring, at, what, digest, salt, now)
   return ring, salts
 end
 
--- Counts as use of a session: puts off its expiry and that of its name, never beyond its absolute limit.
+-- Counts as use of a session: postpones its expiry and that of its name, up to the absolute limit. Returns the error
+-- reply if Redis refuses the write, else 0 or 1.
 local function extend(session, name, created, now, idle, max)
   local expires = string.format('%.0f', math.min(now + idle, created + max))
-  local refused = redis.pcall('PEXPIREAT', session, expires)
+  local reply = redis.pcall('PEXPIREAT', session, expires)
   redis.pcall('PEXPIREAT', name, expires)
-  return refused
+  return reply
 end
 

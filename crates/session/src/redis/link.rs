@@ -1,133 +1,157 @@
-//! The ways to Redis: one shared connection for what every request does, a pool for the rest.
+//! The connections that carry commands: one shared by session look-ups, a pool for everything else.
 
-use std::{error::Error, future::Future, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use deadpool::{
+    Runtime,
+    managed::{Manager, Metrics, Pool, RecycleError, RecycleResult},
+};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, ScriptInvocation,
+    ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, ScriptInvocation, ServerErrorKind,
     aio::MultiplexedConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Mutex, time::timeout};
 
+use super::{
+    COMMAND_TIMEOUT,
+    connect::{CommandConnection, ConnectError, Connector},
+};
 use crate::{InvalidSettings, SessionError};
 
-/// How long Redis may take to answer one command, and a connection to be made.
-const ANSWER: Duration = Duration::from_secs(1);
-/// How long any operation may take in all.
-const OPERATION: Duration = Duration::from_secs(3);
-/// After a failed attempt to connect everybody fails at once for this long: no queue forms behind a dead Redis.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long data may stay unacknowledged until the kernel gives a connection up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-/// Connections of the pool: scripts of some microseconds, so few are needed.
-const POOL: usize = 8;
+/// Time limit of one operation: waiting for a connection, connecting, and up to two commands.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long operations fail at once after a failed connect, so that no queue forms while Redis is away.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections in the pool. Scripts take some microseconds each, so a few connections are enough.
+const POOL_SIZE: usize = 8;
 
-type Cause = Box<dyn Error + Send + Sync>;
+type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The ways to Redis. Nothing is connected until it is needed.
-pub(super) struct Link {
-    client: Client,
-    config: AsyncConnectionConfig,
-    /// Multiplexed: whoever waits for an answer does not hold up others.
-    shared: Mutex<Shared>,
-    pool: Pool,
+/// A failed command: no reply within [`COMMAND_TIMEOUT`], a connection that broke, or an error reply.
+#[derive(Debug, thiserror::Error)]
+#[error("command to Redis at {target}: {source}")]
+struct RedisCommandError {
+    target: String,
+    source: RedisError,
 }
 
-struct Shared {
-    connection: Option<MultiplexedConnection>,
-    /// Counts connections, so that each is given up once.
+/// The command connections to one Redis. Each is opened when it is first needed.
+pub(super) struct RedisConnections {
+    connector: Arc<Connector>,
+    /// The database number of the URL.
+    database: i64,
+    /// For scripts that may run twice. Multiplexed: a command does not wait for the reply to another one.
+    shared: Mutex<SharedConnection>,
+    /// For scripts that must run at most once.
+    pool: Pool<PoolManager>,
+}
+
+#[derive(Default)]
+struct SharedConnection {
+    connection: Option<CommandConnection>,
+    /// The number of connections opened so far, so that a failure discards only the connection it happened on.
     generation: u64,
-    failed: Option<Instant>,
+    failed: Option<(Instant, ConnectError)>,
 }
 
-impl Link {
-    /// Judges the URL; does not connect.
+impl RedisConnections {
+    /// Checks the URL. Does not connect.
     pub(super) fn new(url: &str) -> Result<Self, InvalidSettings> {
-        // The errors of the URL parser name the part that is wrong and do not repeat it.
-        let unusable = |error: RedisError| InvalidSettings::Url(error.to_string());
-        let keepalive = TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(ANSWER).with_retries(3);
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(UNACKNOWLEDGED);
-        let address: ConnectionInfo = url.into_connection_info().map_err(unusable)?.set_tcp_settings(tcp);
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
-        let manager = Manager::new_with_config(address.clone(), config.clone()).map_err(unusable)?;
+        // The URL parser's errors name the part that is wrong and do not repeat it.
+        let info = url.into_connection_info().map_err(|error| InvalidSettings::Url(error.to_string()))?;
+        let connector = Connector::new(&info).ok_or_else(|| InvalidSettings::Url("TLS is not supported".into()))?;
+        let connector = Arc::new(connector);
+        let manager = PoolManager { connector: connector.clone(), suspect_until: StdMutex::new(None) };
         let pool = Pool::builder(manager)
-            .max_size(POOL)
-            .wait_timeout(Some(ANSWER))
-            .create_timeout(Some(ANSWER))
-            .recycle_timeout(Some(ANSWER))
+            .max_size(POOL_SIZE)
+            .wait_timeout(Some(COMMAND_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| InvalidSettings::Url(error.to_string()))?;
-        let shared = Mutex::new(Shared { connection: None, generation: 0, failed: None });
-        Ok(Self { client: Client::open(address).map_err(unusable)?, config, shared, pool })
+        Ok(Self { connector, database: info.redis_settings().db(), shared: Mutex::default(), pool })
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    pub(super) fn connector(&self) -> Arc<Connector> {
+        self.connector.clone()
     }
 
-    /// Runs a script that may be repeated on the shared connection: tried again if the connection was found dead.
+    pub(super) fn database(&self) -> i64 {
+        self.database
+    }
+
+    /// Runs a script that may run twice on the shared connection. Runs it again on a new one if the connection turns
+    /// out to be closed.
     pub(super) async fn on_shared<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, SessionError> {
-        bounded(async {
-            let (mut connection, generation) = self.connect().await?;
-            let error = match script.invoke_async(&mut connection).await {
-                Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            };
-            if is_of_connection(&error) {
-                self.give_up(generation).await;
+        within_limit(async {
+            let mut repeated = false;
+            loop {
+                let (mut connection, generation) = self.shared_connection().await?;
+                let error = match script.invoke_async(&mut connection).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(error) => error,
+                };
+                if condemns_connection(&error) {
+                    self.discard_shared(generation).await;
+                }
+                if repeated || !error.is_connection_dropped() {
+                    return Err(self.command_error(error));
+                }
+                repeated = true;
             }
-            if !error.is_connection_dropped() {
-                return Err(error.into());
-            }
-            let (mut connection, _) = self.connect().await?;
-            Ok(script.invoke_async(&mut connection).await?)
         })
         .await
     }
 
-    /// Runs a script once, on a connection of the pool, which has just been found alive.
+    /// Runs a script once, on a connection of the pool that has just answered a PING.
     pub(super) async fn on_pool<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, SessionError> {
-        bounded(async {
-            let mut connection = self.pool.get().await?;
-            let reply = script.invoke_async(&mut connection).await;
-            if reply.as_ref().is_err_and(|error| is_of_connection(error) || error.is_timeout()) {
-                drop(Connection::take(connection));
+        within_limit(async {
+            let mut pooled = self.pool.get().await?;
+            let reply = script.invoke_async(&mut pooled.connection).await;
+            if reply.as_ref().is_err_and(condemns_connection) {
+                drop(deadpool::managed::Object::take(pooled));
+                self.pool.manager().suspect_all();
             }
-            Ok(reply?)
+            reply.map_err(|error| self.command_error(error))
         })
         .await
     }
 
-    /// A clone of the shared connection, made if there is none.
-    async fn connect(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
+    fn command_error(&self, source: RedisError) -> BoxError {
+        RedisCommandError { target: self.connector.target(), source }.into()
+    }
+
+    /// A clone of the shared connection, which is opened if there is none, and its generation.
+    async fn shared_connection(&self) -> Result<(MultiplexedConnection, u64), ConnectError> {
         let mut shared = self.shared.lock().await;
-        if let Some(connection) = &shared.connection {
-            return Ok((connection.clone(), shared.generation));
+        if let Some(open) = &shared.connection {
+            return Ok((open.connection.clone(), shared.generation));
         }
-        if shared.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
-            return Err((redis::ErrorKind::Io, "Redis could not be reached a moment ago").into());
+        if let Some((failed, error)) = &shared.failed
+            && failed.elapsed() < RECONNECT_PAUSE
+        {
+            return Err(error.clone());
         }
-        match self.client.get_multiplexed_async_connection_with_config(&self.config).await {
-            Ok(connection) => {
-                shared.connection = Some(connection.clone());
+        match self.connector.connect().await {
+            Ok(open) => {
+                let connection = open.connection.clone();
+                shared.connection = Some(open);
                 shared.generation += 1;
                 shared.failed = None;
                 Ok((connection, shared.generation))
             }
             Err(error) => {
-                shared.failed = Some(Instant::now());
+                shared.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    async fn give_up(&self, generation: u64) {
+    async fn discard_shared(&self, generation: u64) {
         let mut shared = self.shared.lock().await;
         if shared.generation == generation {
             shared.connection = None;
@@ -135,14 +159,52 @@ impl Link {
     }
 }
 
-/// Whether another connection may fare better: this one is dead, or its other end is no master any more.
-fn is_of_connection(error: &RedisError) -> bool {
-    error.is_unrecoverable_error() || error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ReadOnly)
+/// Opens the pool's connections, and checks each one before it is used again.
+struct PoolManager {
+    connector: Arc<Connector>,
+    /// Connections opened up to this time are not used again: one of them has failed, and the others have probably lost
+    /// the same peer. Without this each of eight silent connections would cost an operation one second.
+    suspect_until: StdMutex<Option<Instant>>,
 }
 
-async fn bounded<T>(operation: impl Future<Output = Result<T, Cause>>) -> Result<T, SessionError> {
-    match timeout(OPERATION, operation).await {
+impl PoolManager {
+    fn suspect_all(&self) {
+        *self.suspect_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn suspects(&self, opened: Instant) -> bool {
+        self.suspect_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| opened <= until)
+    }
+}
+
+impl Manager for PoolManager {
+    type Type = CommandConnection;
+    type Error = ConnectError;
+
+    async fn create(&self) -> Result<CommandConnection, ConnectError> {
+        self.connector.connect().await
+    }
+
+    async fn recycle(&self, pooled: &mut CommandConnection, metrics: &Metrics) -> RecycleResult<ConnectError> {
+        if self.suspects(metrics.created) {
+            return Err(RecycleError::message("another connection of the same time has failed"));
+        }
+        redis::cmd("PING").exec_async(&mut pooled.connection).await.map_err(|error| {
+            self.suspect_all();
+            RecycleError::message(error.to_string())
+        })
+    }
+}
+
+/// Whether another connection may work where this one failed: it is closed, it did not answer in time, or the server
+/// at its other end has become a replica.
+fn condemns_connection(error: &RedisError) -> bool {
+    error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+async fn within_limit<T>(operation: impl Future<Output = Result<T, BoxError>>) -> Result<T, SessionError> {
+    match timeout(OPERATION_TIMEOUT, operation).await {
         Ok(done) => done.map_err(SessionError::Unavailable),
-        Err(elapsed) => Err(SessionError::unavailable(elapsed)),
+        Err(_) => Err(SessionError::unavailable(format!("the operation took longer than {OPERATION_TIMEOUT:?}"))),
     }
 }

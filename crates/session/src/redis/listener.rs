@@ -1,88 +1,96 @@
-//! Hears of endings, whatever becomes of the connection.
+//! The subscription to ended sessions.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
-use redis::Client;
+use futures_util::StreamExt;
 use tokio::{
     sync::broadcast,
     task::JoinHandle,
     time::{Instant, interval, sleep, timeout},
 };
 
-use crate::Ending;
+use super::connect::Connector;
+use crate::SessionEvent;
 
-/// How long connecting, subscribing and each probe may take.
-const ANSWER: Duration = Duration::from_secs(2);
-/// How often the connection is probed: a subscriber writes nothing, and would wait on a dead connection for ever.
-const PROBE: Duration = Duration::from_secs(5);
-/// Between attempts: a random part of a time that doubles from the first to the second.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Time limit of SUBSCRIBE and PING. Longer than that of other commands, since a new subscription makes every instance
+/// check all of its sessions.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between two PINGs. A subscriber writes nothing else, so without them it would not notice a dead connection.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Bounds of the delay before the next attempt to connect. The delay is a random part of a limit that doubles from the
+/// first value to the second.
+const BACKOFF_LIMITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
-/// The task that listens; it ends with this.
+/// Handle of the task that subscribes and forwards messages. Dropping it ends the task.
 #[derive(Debug)]
-pub(super) struct Listener(JoinHandle<()>);
+pub(super) struct EventListener(JoinHandle<()>);
 
-impl Listener {
-    /// Starts it on the current runtime.
-    pub(super) fn start(client: Client, channel: String, endings: broadcast::Sender<Ending>) -> Self {
-        Self(tokio::spawn(async move { listen(&client, &channel, &endings).await }))
+impl EventListener {
+    /// Starts the task on the current runtime.
+    pub(super) fn start(connector: Arc<Connector>, channel: String, events: broadcast::Sender<SessionEvent>) -> Self {
+        Self(tokio::spawn(async move { listen(&connector, &channel, &events).await }))
     }
 
-    /// Whether the runtime that it was started on is still there.
-    pub(super) fn lives(&self) -> bool {
+    /// False once the runtime on which the task was started has ended.
+    pub(super) fn is_running(&self) -> bool {
         !self.0.is_finished()
     }
 }
 
-impl Drop for Listener {
+impl Drop for EventListener {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-async fn listen(client: &Client, channel: &str, endings: &broadcast::Sender<Ending>) {
-    let mut back_off = BACK_OFF.0;
+async fn listen(connector: &Connector, channel: &str, events: &broadcast::Sender<SessionEvent>) {
+    let mut limit = BACKOFF_LIMITS.0;
     loop {
         let started = Instant::now();
-        if let Err(error) = hear(client, channel, endings).await {
-            tracing::warn!(%error, "not listening for ended sessions");
+        let Err(error) = forward(connector, channel, events).await;
+        if started.elapsed() > PING_INTERVAL {
+            limit = BACKOFF_LIMITS.0;
         }
-        if started.elapsed() > PROBE {
-            back_off = BACK_OFF.0;
-        }
-        sleep(back_off.mul_f64(rand::random())).await;
-        back_off = (back_off * 2).min(BACK_OFF.1);
+        let delay = limit.mul_f64(rand::random());
+        tracing::warn!(
+            error = &*error as &dyn Error,
+            channel,
+            retry_in_ms = delay.as_millis(),
+            "subscription to ended sessions failed; subscribing again"
+        );
+        sleep(delay).await;
+        limit = (limit * 2).min(BACKOFF_LIMITS.1);
     }
 }
 
-/// Listens on one connection, until it is lost.
-async fn hear(
-    client: &Client,
+/// Subscribes and forwards messages until the connection fails.
+async fn forward(
+    connector: &Connector,
     channel: &str,
-    endings: &broadcast::Sender<Ending>,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Sending fails where nobody receives: then nobody needs to know.
-    let tell = |ending| drop(endings.send(ending));
-    let mut connection = timeout(ANSWER, client.get_async_pubsub()).await??;
-    timeout(ANSWER, connection.subscribe(channel)).await??;
-    // What ended before this moment was not heard.
-    tell(Ending::Missed);
+    events: &broadcast::Sender<SessionEvent>,
+) -> Result<std::convert::Infallible, Box<dyn Error + Send + Sync>> {
+    // An error means that there is no receiver.
+    let send = |event| drop(events.send(event));
+    let mut connection = connector.subscriber().await?;
+    timeout(REPLY_TIMEOUT, connection.subscribe(channel)).await.map_err(|_| "no reply to SUBSCRIBE within 2 s")??;
+    // Events before the subscription are lost.
+    send(SessionEvent::Missed);
     let (mut sink, mut messages) = connection.split();
-    let mut probe = interval(PROBE);
+    let mut ping = interval(PING_INTERVAL);
     loop {
-        // The library queues messages without a bound. They are a few bytes for each logout, and no step here waits for
-        // anything but the answer to a probe.
+        // redis-rs queues messages without a bound. Each is a few bytes per logout, and the only thing that this loop
+        // waits for is the reply to a PING.
         tokio::select! {
             message = messages.next() => {
-                let message = message.ok_or("the connection was lost")?;
+                let message = message.ok_or("the connection was closed")?;
                 match message.get_payload::<String>()?.parse() {
-                    Ok(sid) => tell(Ending::Of(sid)),
-                    Err(error) => tracing::warn!(%error, channel, "somebody else writes to our channel"),
+                    Ok(sid) => send(SessionEvent::Ended(sid)),
+                    Err(error) => tracing::warn!(%error, channel, "message ignored; it is not from a gateway"),
                 }
             }
-            _ = probe.tick() => {
-                timeout(ANSWER, sink.ping::<redis::Value>()).await??;
+            _ = ping.tick() => {
+                let reply = timeout(REPLY_TIMEOUT, sink.ping::<redis::Value>()).await;
+                reply.map_err(|_| "no reply to PING within 2 s")??;
             }
         }
     }

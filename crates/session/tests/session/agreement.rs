@@ -1,4 +1,4 @@
-//! The stores agree: the same requests, of browsers that mix up their cookies, get the same answers from both.
+//! The same requests, with any cookies received so far, get the same responses from the memory and the Redis store.
 
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestRunner};
 use trunkline_session::{Lifetimes, MemorySessions, RedisSessions, Sessions};
@@ -6,7 +6,7 @@ use trunkline_testbed::Redis;
 
 use crate::site::site;
 
-/// A request: with which of the cookies given out so far, and what for.
+/// A request, and the index of its cookie among those received so far.
 #[derive(Clone, Debug)]
 struct Request {
     cookie: Index,
@@ -21,14 +21,14 @@ fn request() -> impl Strategy<Value = Request> {
     (any::<Index>(), what).prop_map(|(cookie, (post, path))| Request { cookie, post, path })
 }
 
-/// What the browsers see, with cookies told by the order in which they came.
+/// The responses, with cookies replaced by the order in which they were first received.
 async fn transcript<S: Sessions>(sessions: &S, requests: &[Request]) -> Vec<String> {
     let site = site(sessions).await;
     let mut cookies = vec![String::new()];
     let mut seen = Vec::new();
     for Request { cookie, post, path } in requests {
         let cookie = cookie.get(&cookies).clone();
-        // Without a session there is nobody to end.
+        // This handler needs a session to end.
         let path =
             if *path == "/ended-meanwhile" && site.get("/who", &cookie).await.status != 200 { "/who" } else { path };
         let answer = if *post { site.post(path, &cookie).await } else { site.get(path, &cookie).await };
@@ -39,7 +39,7 @@ async fn transcript<S: Sessions>(sessions: &S, requests: &[Request]) -> Vec<Stri
                 cookies.len() - 1
             })
         });
-        // Not the id of the session, and not how long it lasts.
+        // Without session ids and remaining times, which differ.
         let body = if path == "/session" { "" } else { answer.body.split(' ').next().unwrap() };
         seen.push(format!("{path} {} {body} {which:?}", answer.status));
     }
@@ -47,11 +47,11 @@ async fn transcript<S: Sessions>(sessions: &S, requests: &[Request]) -> Vec<Stri
 }
 
 #[test]
-fn on_any_history() {
+fn memory_and_redis_answer_any_request_sequence_alike() {
     let redis = Redis::start().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(ProptestConfig::with_cases(60));
-    let told = runner.run(&vec(request(), 1..40), |requests| {
+    let result = runner.run(&vec(request(), 1..40), |requests| {
         let prefix = format!("test-{:016x}", rand::random::<u64>());
         let in_redis = RedisSessions::in_redis(&redis.url(), &prefix, Lifetimes::default()).unwrap();
         let in_memory = MemorySessions::in_memory(Lifetimes::default());
@@ -60,5 +60,5 @@ fn on_any_history() {
             Ok(())
         })
     });
-    told.unwrap();
+    result.unwrap();
 }

@@ -1,58 +1,60 @@
-//! The promises of [`Sessions`], tried over HTTP on each store, with two handles as two instances have them.
+//! The contract of [`Sessions`], tested over HTTP against each store. Each test gets two handles, like two instances.
 
 use std::time::Duration;
 
 use actix_session::storage::SessionKey;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
-use trunkline_session::{Attempt, Ending, Lifetimes, MemorySessions, RedisSessions, SessionError, Sessions, Sid};
+use trunkline_session::{
+    Lifetimes, LoginAttempt, MemorySessions, RedisSessions, SessionError, SessionEvent, Sessions, Sid,
+};
 use trunkline_testbed::Redis;
 
 use crate::site::{Answer, LIFETIMES, site};
 
-/// Each promise as a test of each store.
+/// Runs each test against each store.
 macro_rules! contract {
-    ($($promise:ident,)*) => {
+    ($($test:ident,)*) => {
         mod memory {$(
             #[tokio::test(start_paused = true)]
-            async fn $promise() {
+            async fn $test() {
                 let sessions = super::MemorySessions::in_memory(super::LIFETIMES);
-                super::$promise([sessions.clone(), sessions]).await;
+                super::$test([sessions.clone(), sessions]).await;
             }
         )*}
 
         mod redis {$(
             #[tokio::test]
-            async fn $promise() {
+            async fn $test() {
                 let redis = super::Redis::start().unwrap();
-                super::$promise(super::handles(&redis)).await;
+                super::$test(super::handles(&redis)).await;
             }
         )*}
     };
 }
 
 contract! {
-    a_name_is_held_by_one_session,
-    logout_ends_all_keys_and_frees_the_name,
-    a_session_idles_out_and_frees_its_name,
-    requests_are_use,
-    use_extends_a_session_up_to_its_limit,
-    every_page_load_brings_a_new_key,
-    an_old_key_is_void_a_grace_after_the_new_one_was_presented,
-    ten_tabs_stay_logged_in_with_one_new_key,
-    a_reload_does_not_hurt_a_slower_tab,
-    an_answer_that_got_lost_logs_nobody_out,
-    many_quick_page_loads_stay_logged_in,
-    login_voids_the_key_that_was_there_before,
-    login_as_somebody_else_ends_the_old_session,
-    login_under_a_taken_name_leaves_the_old_session,
-    login_under_another_spelling_of_ones_name,
-    a_repeated_attempt_ends_its_own_session_and_no_other,
-    a_logout_in_the_middle_of_a_request_stands,
-    endings_are_heard_by_other_instances,
-    state_survives_rotation_but_not_the_session,
-    nothing_but_login_makes_a_session,
-    foreign_keys_open_nothing,
+    only_one_session_can_hold_a_name,
+    logout_invalidates_all_keys_and_frees_the_name,
+    idle_session_expires_and_frees_its_name,
+    requests_postpone_idle_expiry,
+    touch_extends_a_session_up_to_the_absolute_limit,
+    every_page_load_returns_a_new_key,
+    superseded_key_expires_one_grace_period_after_the_new_key_is_presented,
+    ten_tabs_restored_at_once_get_the_same_new_key,
+    slow_request_with_an_older_key_gets_the_newest_key,
+    session_survives_a_lost_response,
+    session_survives_many_quick_page_loads,
+    login_invalidates_earlier_keys,
+    login_under_another_name_ends_the_old_session,
+    failed_login_under_a_taken_name_keeps_the_old_session,
+    user_can_log_in_under_another_spelling_of_the_own_name,
+    repeated_login_attempt_replaces_only_its_own_session,
+    logout_during_a_request_is_not_undone_by_the_request,
+    all_instances_are_notified_of_ended_sessions,
+    state_survives_key_rotation_and_ends_with_the_session,
+    only_login_creates_a_session,
+    unknown_keys_are_refused,
 }
 
 /// Two instances over one Redis.
@@ -65,10 +67,10 @@ fn sid(answer: &Answer) -> Sid {
     answer.body.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-async fn a_name_is_held_by_one_session<S: Sessions>([here, there]: [S; 2]) {
+async fn only_one_session_can_hold_a_name<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let ann = here.log_in("coco").await;
-    // In upper case, and in Cyrillic letters.
+    // The second is mixed case, the third Cyrillic.
     for name in ["coco", "CoCo", "%D1%81%D0%BE%D1%81%D0%BE"] {
         assert_eq!(there.post(&format!("/login/{name}"), "").await.status, 409, "{name}");
     }
@@ -76,7 +78,7 @@ async fn a_name_is_held_by_one_session<S: Sessions>([here, there]: [S; 2]) {
     assert_eq!(there.get("/who", &ann).await.status, 200);
 }
 
-async fn logout_ends_all_keys_and_frees_the_name<S: Sessions>([here, there]: [S; 2]) {
+async fn logout_invalidates_all_keys_and_frees_the_name<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let old = here.log_in("ann").await;
     let new = here.get("/", &old).await.cookie();
@@ -90,7 +92,7 @@ async fn logout_ends_all_keys_and_frees_the_name<S: Sessions>([here, there]: [S;
     here.log_in("Ann").await;
 }
 
-async fn a_session_idles_out_and_frees_its_name<S: Sessions>([here, there]: [S; 2]) {
+async fn idle_session_expires_and_frees_its_name<S: Sessions>([here, there]: [S; 2]) {
     let (here_site, there_site) = (site(&here).await, site(&there).await);
     let answer = here_site.post("/login/ann", "").await;
     sleep(LIFETIMES.idle + Duration::from_millis(100)).await;
@@ -99,7 +101,7 @@ async fn a_session_idles_out_and_frees_its_name<S: Sessions>([here, there]: [S; 
     there_site.log_in("ann").await;
 }
 
-async fn requests_are_use<S: Sessions>([here, there]: [S; 2]) {
+async fn requests_postpone_idle_expiry<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let cookie = here.log_in("ann").await;
     for _ in 0..3 {
@@ -109,7 +111,7 @@ async fn requests_are_use<S: Sessions>([here, there]: [S; 2]) {
     }
 }
 
-async fn use_extends_a_session_up_to_its_limit<S: Sessions>([here, there]: [S; 2]) {
+async fn touch_extends_a_session_up_to_the_absolute_limit<S: Sessions>([here, there]: [S; 2]) {
     let (here_site, there_site) = (site(&here).await, site(&there).await);
     let answer = here_site.post("/login/ann", "").await;
     let (sid, cookie) = (sid(&answer), answer.cookie());
@@ -117,8 +119,8 @@ async fn use_extends_a_session_up_to_its_limit<S: Sessions>([here, there]: [S; 2
     assert!(left <= LIFETIMES.max);
     while left > LIFETIMES.idle / 2 {
         sleep(LIFETIMES.idle / 2).await;
-        let next = there.touch(&sid).await.unwrap().expect("used in time");
-        assert!(next <= left - LIFETIMES.idle / 2, "the limit stays");
+        let next = there.touch(&sid).await.unwrap().expect("the session was used within the idle time");
+        assert!(next <= left - LIFETIMES.idle / 2, "the absolute limit does not move");
         left = next;
         assert_eq!(there_site.post("/login/ann", "").await.status, 409);
     }
@@ -129,7 +131,7 @@ async fn use_extends_a_session_up_to_its_limit<S: Sessions>([here, there]: [S; 2
     here_site.log_in("ann").await;
 }
 
-async fn every_page_load_brings_a_new_key<S: Sessions>([here, there]: [S; 2]) {
+async fn every_page_load_returns_a_new_key<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let login = here.post("/login/ann", "").await;
     let mut cookies = vec![login.cookie()];
@@ -139,26 +141,26 @@ async fn every_page_load_brings_a_new_key<S: Sessions>([here, there]: [S; 2]) {
         assert!(!cookies.contains(&page.cookie()));
         cookies.push(page.cookie());
         let probe = here.get("/session", cookies.last().unwrap()).await;
-        assert_eq!((probe.status, probe.cookie()), (200, page.cookie()), "the probe sets it again, unchanged");
+        assert_eq!((probe.status, probe.cookie()), (200, page.cookie()), "the probe sends the same cookie again");
         assert!(here.get("/who", cookies.last().unwrap()).await.set_cookie.is_none());
     }
 }
 
-async fn an_old_key_is_void_a_grace_after_the_new_one_was_presented<S: Sessions>([here, there]: [S; 2]) {
+async fn superseded_key_expires_one_grace_period_after_the_new_key_is_presented<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let old = here.log_in("ann").await;
     let new = there.get("/", &old).await.cookie();
     sleep(LIFETIMES.grace + Duration::from_millis(100)).await;
-    assert_eq!(here.get("/who", &old).await.status, 200, "nobody has presented the new one");
+    assert_eq!(here.get("/who", &old).await.status, 200, "the new key has not been presented");
     assert_eq!(here.get("/who", &new).await.status, 200);
-    assert_eq!(there.get("/who", &old).await.status, 200, "in its grace");
+    assert_eq!(there.get("/who", &old).await.status, 200, "within the grace period");
     sleep(LIFETIMES.grace + Duration::from_millis(100)).await;
     assert_eq!(there.get("/who", &old).await.status, 401);
     assert_eq!(there.get("/", &old).await.status, 401);
     assert_eq!(there.get("/who", &new).await.status, 200);
 }
 
-async fn ten_tabs_stay_logged_in_with_one_new_key<S: Sessions>([here, there]: [S; 2]) {
+async fn ten_tabs_restored_at_once_get_the_same_new_key<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let old = here.log_in("ann").await;
     let (odd, even) =
@@ -172,17 +174,17 @@ async fn ten_tabs_stay_logged_in_with_one_new_key<S: Sessions>([here, there]: [S
     assert_eq!(there.get("/who", &new).await.status, 200);
 }
 
-async fn a_reload_does_not_hurt_a_slower_tab<S: Sessions>([here, there]: [S; 2]) {
+async fn slow_request_with_an_older_key_gets_the_newest_key<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let first = here.log_in("ann").await;
     let second = here.get("/", &first).await.cookie();
     let third = there.get("/", &second).await.cookie();
-    // Sent before the second key arrived; comes after the third was made.
+    // This request was sent before the second key arrived, and is handled after the third was made.
     let slow = here.get("/", &first).await;
     assert_eq!((slow.status, slow.cookie()), (200, third));
 }
 
-async fn an_answer_that_got_lost_logs_nobody_out<S: Sessions>([here, there]: [S; 2]) {
+async fn session_survives_a_lost_response<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let old = here.log_in("ann").await;
     let lost = here.get("/", &old).await.cookie();
@@ -191,7 +193,7 @@ async fn an_answer_that_got_lost_logs_nobody_out<S: Sessions>([here, there]: [S;
     assert_eq!((page.status, page.cookie()), (200, lost));
 }
 
-async fn many_quick_page_loads_stay_logged_in<S: Sessions>([here, there]: [S; 2]) {
+async fn session_survives_many_quick_page_loads<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let first = here.log_in("ann").await;
     let mut cookie = first.clone();
@@ -203,10 +205,10 @@ async fn many_quick_page_loads_stay_logged_in<S: Sessions>([here, there]: [S; 2]
     assert_eq!(here.get("/who", &cookie).await.status, 200);
     sleep(LIFETIMES.grace + Duration::from_millis(200)).await;
     assert_eq!(here.get("/who", &first).await.status, 401);
-    assert_ne!(here.get("/", &cookie).await.cookie(), cookie, "keys rotate again");
+    assert_ne!(here.get("/", &cookie).await.cookie(), cookie, "key rotation resumes");
 }
 
-async fn login_voids_the_key_that_was_there_before<S: Sessions>([here, there]: [S; 2]) {
+async fn login_invalidates_earlier_keys<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let first = here.post("/login/ann", "").await;
     let planted = there.get("/", &first.cookie()).await.cookie();
@@ -218,7 +220,7 @@ async fn login_voids_the_key_that_was_there_before<S: Sessions>([here, there]: [
     assert_eq!(there.get("/who", &again.cookie()).await.status, 200);
 }
 
-async fn login_as_somebody_else_ends_the_old_session<S: Sessions>([here, there]: [S; 2]) {
+async fn login_under_another_name_ends_the_old_session<S: Sessions>([here, there]: [S; 2]) {
     let (here_site, there_site) = (site(&here).await, site(&there).await);
     let ann = here_site.post("/login/ann", "").await;
     let bob = there_site.post("/login/bob", &ann.cookie()).await;
@@ -229,7 +231,7 @@ async fn login_as_somebody_else_ends_the_old_session<S: Sessions>([here, there]:
     here_site.log_in("ann").await;
 }
 
-async fn login_under_a_taken_name_leaves_the_old_session<S: Sessions>([here, there]: [S; 2]) {
+async fn failed_login_under_a_taken_name_keeps_the_old_session<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     here.log_in("bob").await;
     let ann = here.log_in("ann").await;
@@ -237,7 +239,7 @@ async fn login_under_a_taken_name_leaves_the_old_session<S: Sessions>([here, the
     assert_eq!(there.get("/who", &ann).await.status, 200);
 }
 
-async fn login_under_another_spelling_of_ones_name<S: Sessions>([here, there]: [S; 2]) {
+async fn user_can_log_in_under_another_spelling_of_the_own_name<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let lower = here.log_in("ann").await;
     let upper = there.post("/login/Ann", &lower).await;
@@ -246,17 +248,17 @@ async fn login_under_another_spelling_of_ones_name<S: Sessions>([here, there]: [
     assert!(here.get("/who", &upper.cookie()).await.body.starts_with("Ann "));
 }
 
-async fn a_repeated_attempt_ends_its_own_session_and_no_other<S: Sessions>([here, there]: [S; 2]) {
+async fn repeated_login_attempt_replaces_only_its_own_session<S: Sessions>([here, there]: [S; 2]) {
     let [ann, bob, cai] = ["ann", "bob", "cai"].map(|name| name.parse().unwrap());
-    let attempt = Some(Attempt::random());
+    let attempt = Some(LoginAttempt::random());
     let first = here.claim(&ann, attempt).await.unwrap();
     let second = there.claim(&ann, attempt).await.unwrap();
-    assert_eq!(here.touch(&first).await.unwrap(), None, "its key came to nobody");
+    assert_eq!(here.touch(&first).await.unwrap(), None, "replaced by the second one");
     let third = here.claim(&ann, attempt).await.unwrap();
-    assert!(first != second && second != third && third != first, "what ended stays ended");
+    assert!(first != second && second != third && third != first, "an ended session is not revived");
 
-    // Nobody else gets the name, and the attempt gets nobody else's.
-    for other in [None, Some(Attempt::random())] {
+    // Other attempts cannot claim the name, and this attempt cannot claim names of other sessions.
+    for other in [None, Some(LoginAttempt::random())] {
         assert!(matches!(there.claim(&ann, other).await, Err(SessionError::Taken)));
         let held = here.claim(&bob, other).await.unwrap();
         assert!(matches!(there.claim(&bob, attempt).await, Err(SessionError::Taken)));
@@ -264,24 +266,24 @@ async fn a_repeated_attempt_ends_its_own_session_and_no_other<S: Sessions>([here
         here.end(&held).await.unwrap();
     }
     there.claim(&cai, attempt).await.unwrap();
-    assert!(there.touch(&third).await.unwrap().is_some(), "nor its own under another name");
+    assert!(there.touch(&third).await.unwrap().is_some(), "the same attempt under another name leaves it alone");
 }
 
-async fn a_logout_in_the_middle_of_a_request_stands<S: Sessions>([here, there]: [S; 2]) {
+async fn logout_during_a_request_is_not_undone_by_the_request<S: Sessions>([here, there]: [S; 2]) {
     let (here_site, there_site) = (site(&here).await, site(&there).await);
     let login = here_site.post("/login/ann", "").await;
     let answer = here_site.get("/ended-meanwhile", &login.cookie()).await;
     assert_eq!((answer.status, answer.set_cookie), (401, None));
-    assert_eq!(there.touch(&sid(&login)).await.unwrap(), None, "not brought back");
+    assert_eq!(there.touch(&sid(&login)).await.unwrap(), None, "the session is not recreated");
     there_site.log_in("ann").await;
 }
 
-async fn endings_are_heard_by_other_instances<S: Sessions>([here, there]: [S; 2]) {
-    let mut endings = [here.endings(), there.endings()];
-    // A store that connects says so first: from then on it hears everything.
-    for endings in &mut endings {
-        let first = timeout(Duration::from_secs(5), endings.next()).await;
-        assert!(matches!(first, Ok(Some(Ending::Missed)) | Err(_)), "{first:?}");
+async fn all_instances_are_notified_of_ended_sessions<S: Sessions>([here, there]: [S; 2]) {
+    let mut events = [here.events(), there.events()];
+    // A store that subscribes to a server reports `Missed` first, and every event after that.
+    for events in &mut events {
+        let first = timeout(Duration::from_secs(5), events.next()).await;
+        assert!(matches!(first, Ok(Some(SessionEvent::Missed)) | Err(_)), "{first:?}");
     }
     let site = site(&here).await;
     let login = site.post("/login/ann", "").await;
@@ -289,36 +291,36 @@ async fn endings_are_heard_by_other_instances<S: Sessions>([here, there]: [S; 2]
     here.end(&sid(&login)).await.unwrap();
     let next = site.post("/login/ann", "").await;
     there.end(&sid(&next)).await.unwrap();
-    for endings in &mut endings {
+    for events in &mut events {
         for login in [&login, &next] {
-            let heard = timeout(Duration::from_secs(5), endings.next()).await.unwrap();
-            assert_eq!(heard, Some(Ending::Of(sid(login))), "each once");
+            let event = timeout(Duration::from_secs(5), events.next()).await.unwrap();
+            assert_eq!(event, Some(SessionEvent::Ended(sid(login))), "each event arrives once");
         }
     }
 }
 
-async fn state_survives_rotation_but_not_the_session<S: Sessions>([here, there]: [S; 2]) {
+async fn state_survives_key_rotation_and_ends_with_the_session<S: Sessions>([here, there]: [S; 2]) {
     let (here, there) = (site(&here).await, site(&there).await);
     let login = here.log_in("ann").await;
     let one = here.get("/count", &login).await;
-    assert_eq!((one.body.as_str(), one.cookie()), ("1", login.clone()), "no new key unless asked for");
+    assert_eq!((one.body.as_str(), one.cookie()), ("1", login.clone()), "the key changes only on request");
     let page = there.get("/", &login).await.cookie();
     assert_eq!(here.get("/count", &page).await.body, "2");
     let bob = here.post("/login/bob", &page).await.cookie();
     assert_eq!(here.get("/count", &bob).await.body, "1");
 }
 
-async fn nothing_but_login_makes_a_session<S: Sessions>([here, _]: [S; 2]) {
+async fn only_login_creates_a_session<S: Sessions>([here, _]: [S; 2]) {
     let site = site(&here).await;
     for path in ["/", "/session", "/who"] {
         let answer = site.get(path, "").await;
         assert_eq!((answer.status, answer.set_cookie), (401, None), "{path}");
     }
-    assert_eq!(site.get("/count", "").await.status, 401, "state without a session");
+    assert_eq!(site.get("/count", "").await.status, 401, "a state without a session is not saved");
     assert_eq!(site.post("/logout", "").await.status, 204);
 }
 
-async fn foreign_keys_open_nothing<S: Sessions>([here, _]: [S; 2]) {
+async fn unknown_keys_are_refused<S: Sessions>([here, _]: [S; 2]) {
     let site = site(&here).await;
     let login = site.post("/login/ann", "").await;
     let sid = sid(&login);
@@ -333,26 +335,26 @@ async fn foreign_keys_open_nothing<S: Sessions>([here, _]: [S; 2]) {
                 .is_err()
         );
     }
-    // Not signed by us.
+    // Without a valid signature.
     assert_eq!(site.get("/who", &format!("jsessionid={sid}.{:032x}", 1)).await.status, 401);
     assert_eq!(site.get("/who", &login.cookie()).await.status, 200);
 }
 
-/// With the real lifetimes, which only the paused clock can wait for.
+/// Uses the default lifetimes, which need the paused clock.
 #[tokio::test(start_paused = true)]
-async fn a_login_whose_answer_got_lost_frees_the_name_soon() {
+async fn name_is_free_again_soon_after_a_login_response_is_lost() {
     let sessions = MemorySessions::in_memory(Lifetimes::default());
     let site = site(&sessions).await;
     let lost = site.log_in("ann").await;
-    sleep(Lifetimes::UNCONFIRMED - Duration::from_secs(1)).await;
-    assert_eq!(site.get("/who", &lost).await.status, 200, "it had not got lost");
+    sleep(Lifetimes::FIRST_USE_TIMEOUT - Duration::from_secs(1)).await;
+    assert_eq!(site.get("/who", &lost).await.status, 200, "the response was not lost after all");
     sleep(Lifetimes::default().idle - Duration::from_secs(1)).await;
-    assert_eq!(site.get("/who", &lost).await.status, 200, "from now on it idles as all do");
+    assert_eq!(site.get("/who", &lost).await.status, 200, "from then on the idle time applies");
     site.log_in("bob").await;
-    sleep(Lifetimes::UNCONFIRMED).await;
+    sleep(Lifetimes::FIRST_USE_TIMEOUT).await;
     site.log_in("bob").await;
-    // A claim without any answer at all.
+    // A claim whose session never gets a key.
     sessions.claim(&"cai".parse().unwrap(), None).await.unwrap();
-    sleep(Lifetimes::CLAIM).await;
+    sleep(Lifetimes::CLAIM_TIMEOUT).await;
     site.log_in("cai").await;
 }

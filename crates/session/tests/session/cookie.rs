@@ -1,5 +1,6 @@
-//! The cookie itself.
+//! Attributes and signature of the session cookie.
 
+use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue};
 use trunkline_session::{CookieSettings, InvalidSettings, MemorySessions, SecretKeys, middleware};
 
 use crate::site::{LIFETIMES, SECRET, site_with};
@@ -15,7 +16,7 @@ async fn attributes(settings: &CookieSettings) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn has_the_attributes_that_keep_it_safe() {
+async fn cookie_has_safe_attributes() {
     let plain = CookieSettings::default();
     assert_eq!(plain.name, "jsessionid");
     assert_eq!(attributes(&plain).await, ["HttpOnly", "Max-Age=6", "Path=/", "SameSite=Lax"]);
@@ -24,7 +25,7 @@ async fn has_the_attributes_that_keep_it_safe() {
 }
 
 #[tokio::test]
-async fn a_secret_can_be_replaced_without_logging_anybody_out() {
+async fn secret_can_be_replaced_without_ending_sessions() {
     let sessions = MemorySessions::in_memory(LIFETIMES);
     let (old, new, foreign) = (SECRET, [8; 64], [9; 64]);
     let with = async |secrets: &[[u8; 64]]| site_with(&sessions, &CookieSettings::default(), secrets).await;
@@ -34,14 +35,24 @@ async fn a_secret_can_be_replaced_without_logging_anybody_out() {
     let both = with(&[new, foreign, old]).await;
     assert_eq!(both.get("/who", &cookie).await.status, 200);
     assert_eq!(both.get("/who", &format!("a=b; {cookie}; c")).await.status, 200);
-    assert_eq!(both.get("/who", &format!("{cookie}; {cookie}")).await.status, 401, "which one?");
+    let headers = HeaderValue::from_bytes(&[b"x=\xe9; ", cookie.as_bytes()].concat()).unwrap();
+    let mut headers: HeaderMap = [(COOKIE, headers)].into_iter().collect();
+    SecretKeys::new([new, old]).unwrap().sign_again(&mut headers, "jsessionid");
+    let (foreign_cookie, signed) = headers.get(COOKIE).unwrap().as_bytes().split_at(5);
+    assert_eq!(foreign_cookie, b"x=\xe9; ", "cookies in other encodings are kept");
+    assert_eq!(with(&[new]).await.get("/who", str::from_utf8(signed).unwrap()).await.status, 200);
+    assert_eq!(
+        both.get("/who", &format!("{cookie}; {cookie}")).await.status,
+        401,
+        "two cookies of the same name are ambiguous"
+    );
     assert_eq!(both.get("/who", &format!("{cookie}0")).await.status, 401);
     let again = both.get("/session", &cookie).await.cookie();
     assert_eq!(with(&[new]).await.get("/who", &again).await.status, 200);
 }
 
 #[test]
-fn bad_settings_are_refused() {
+fn invalid_settings_are_refused() {
     assert!(matches!(SecretKeys::new([[0; 63]]), Err(InvalidSettings::ShortSecret(63))));
     assert!(matches!(SecretKeys::new([""; 0]), Err(InvalidSettings::NoSecret)));
     assert!(!format!("{:?}", SecretKeys::new([SECRET]).unwrap()).contains('7'));

@@ -1,9 +1,10 @@
-//! What every session store promises, tried over HTTP on each of them, and what only Redis can get wrong.
+//! The contract of session stores, tested over HTTP against each store, and tests of what is specific to Redis.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod agreement;
 mod contract;
 mod cookie;
+mod network;
 mod redis;
 mod site;

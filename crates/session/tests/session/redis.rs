@@ -1,9 +1,9 @@
-//! What only Redis can get wrong.
+//! Tests of what is specific to the Redis store.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use trunkline_session::{Ending, InvalidSettings, Lifetimes, RedisSessions, SessionError, Sessions, Sid};
+use trunkline_session::{InvalidSettings, Lifetimes, RedisSessions, SessionError, SessionEvent, Sessions, Sid};
 use trunkline_testbed::{AppendFsync, Redis, free_port};
 
 use crate::{
@@ -11,10 +11,10 @@ use crate::{
     site::{LIFETIMES, site},
 };
 
-/// Until Redis has been found again, on a busy machine.
+/// Time limit for reconnecting, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Sessions that do not end while a test takes its time.
+/// A store whose sessions do not expire during a test.
 fn lasting(url: &str) -> RedisSessions {
     RedisSessions::in_redis(url, "test", Lifetimes::default()).unwrap()
 }
@@ -38,7 +38,7 @@ fn unavailable<T: std::fmt::Debug>(result: Result<T, SessionError>) -> String {
 }
 
 #[tokio::test]
-async fn a_redis_that_goes_and_comes_back_logs_nobody_out() {
+async fn sessions_survive_a_restart_of_redis() {
     let mut redis = Redis::builder().append_only(AppendFsync::Always).start().unwrap();
     let sessions = lasting(&redis.url());
     let site = site(&sessions).await;
@@ -51,11 +51,11 @@ async fn a_redis_that_goes_and_comes_back_logs_nobody_out() {
     }
     assert_eq!(site.post("/login/bob", "").await.status, 503);
     assert_eq!(site.post("/logout", &login.cookie()).await.status, 503);
-    assert_eq!(site.get("/who", "").await.status, 401, "without a cookie there is nothing to ask");
+    assert_eq!(site.get("/who", "").await.status, 401, "a request without a cookie needs no store");
     unavailable(sessions.touch(&sid).await);
     unavailable(sessions.health().await);
     redis.restart().unwrap();
-    // The pause after a failed attempt to connect.
+    // Operations fail at once for 200 ms after a failed connect.
     soon(async || sessions.health().await.ok()).await;
     let page = site.get("/", &login.cookie()).await;
     assert_eq!(page.status, 200);
@@ -81,7 +81,7 @@ async fn a_lost_connection_costs_no_request() {
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_is_unavailable_in_bounded_time() {
+async fn operations_fail_in_bounded_time_while_redis_hangs() {
     let mut redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
     let site = site(&sessions).await;
@@ -96,53 +96,93 @@ async fn a_redis_that_hangs_is_unavailable_in_bounded_time() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_yet_is_waited_for() {
+async fn store_works_once_redis_starts() {
     let port = free_port().unwrap();
     let sessions = lasting(&format!("redis://127.0.0.1:{port}"));
-    let mut endings = sessions.endings();
+    let mut events = sessions.events();
     unavailable(sessions.claim(&"ann".parse().unwrap(), None).await);
     unavailable(sessions.health().await);
     let _redis = Redis::builder().port(port).start().unwrap();
     let sid = soon(async || sessions.claim(&"ann".parse().unwrap(), None).await.ok()).await;
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
     sessions.end(&sid).await.unwrap();
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(sid)));
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Ended(sid)));
 }
 
 #[tokio::test]
-async fn endings_that_were_not_heard_are_told_as_missed() {
+async fn interrupted_subscription_reports_missed_events() {
     let redis = Redis::builder().start().unwrap();
     let [here, there] = handles(&redis);
-    let mut endings = here.endings();
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    let mut events = here.events();
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
     redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
     let ann = there.claim(&"ann".parse().unwrap(), None).await.unwrap();
     there.end(&ann).await.unwrap();
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
     let bob = there.claim(&"bob".parse().unwrap(), None).await.unwrap();
     there.end(&bob).await.unwrap();
-    let mut heard = timeout(SOON, endings.next()).await.unwrap();
-    // If it listened again as quickly as that.
-    if heard == Some(Ending::Of(ann)) {
-        heard = timeout(SOON, endings.next()).await.unwrap();
+    let mut event = timeout(SOON, events.next()).await.unwrap();
+    // The subscription may have been back before the first session ended.
+    if event == Some(SessionEvent::Ended(ann)) {
+        event = timeout(SOON, events.next()).await.unwrap();
     }
-    assert_eq!(heard, Some(Ending::Of(bob)));
+    assert_eq!(event, Some(SessionEvent::Ended(bob)));
 }
 
 #[tokio::test]
-async fn the_listener_ends_with_the_store() {
+async fn sessions_ended_in_another_database_are_not_heard() {
+    let redis = Redis::builder().start().unwrap();
+    let in_database = |number: u8| lasting(&format!("{}/{number}", redis.url()));
+    let (zero, one, one_again) = (in_database(0), in_database(1), in_database(1));
+    let mut events = [zero.events(), one.events(), one_again.events()];
+    for events in &mut events {
+        assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
+    }
+    // Both deployments have a user of the same name.
+    let ann = "ann".parse().unwrap();
+    let (in_zero, in_one) = (zero.claim(&ann, None).await.unwrap(), one.claim(&ann, None).await.unwrap());
+    zero.end(&in_zero).await.unwrap();
+    one.end(&in_one).await.unwrap();
+    for (events, ended) in events.iter_mut().zip([in_zero, in_one, in_one]) {
+        assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Ended(ended)));
+        let more = timeout(Duration::from_millis(300), events.next()).await;
+        assert!(more.is_err(), "event of another database: {more:?}");
+    }
+    let channels = redis.cli(&["PUBSUB", "CHANNELS"]).unwrap();
+    let mut channels: Vec<_> = channels.lines().collect();
+    channels.sort_unstable();
+    assert_eq!(channels, ["test:ended", "test:ended:1"]);
+}
+
+#[tokio::test]
+async fn stores_with_different_prefixes_share_nothing() {
+    let redis = Redis::builder().start().unwrap();
+    let with_prefix = |prefix| RedisSessions::in_redis(&redis.url(), prefix, Lifetimes::default()).unwrap();
+    let (one, two) = (with_prefix("one"), with_prefix("two"));
+    let mut events = two.events();
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
+    let ann = "ann".parse().unwrap();
+    let (in_one, in_two) = (one.claim(&ann, None).await.unwrap(), two.claim(&ann, None).await.unwrap());
+    assert_eq!(two.touch(&in_one).await.unwrap(), None);
+    one.end(&in_one).await.unwrap();
+    two.end(&in_two).await.unwrap();
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Ended(in_two)));
+}
+
+#[tokio::test]
+async fn listener_ends_with_the_store() {
     let redis = Redis::builder().start().unwrap();
     let [here, _] = handles(&redis);
-    let mut endings = here.endings();
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+    let mut events = here.events();
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
     assert!(redis.cli(&["PUBSUB", "CHANNELS"]).unwrap().contains(":ended"));
     drop(here);
-    assert_eq!(timeout(SOON, endings.next()).await.unwrap(), None);
+    assert_eq!(timeout(SOON, events.next()).await.unwrap(), None);
     soon(async || (!redis.cli(&["PUBSUB", "CHANNELS"]).unwrap().contains(":ended")).then_some(())).await;
 }
 
 #[tokio::test]
-async fn a_redis_out_of_memory_serves_those_who_are_there() {
+async fn existing_sessions_work_while_redis_is_out_of_memory() {
     let redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
     let site = site(&sessions).await;
@@ -150,17 +190,17 @@ async fn a_redis_out_of_memory_serves_those_who_are_there() {
     let cookie = login.cookie();
     redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     let page = site.get("/", &cookie).await;
-    assert_eq!((page.status, page.cookie()), (200, cookie.clone()), "served under the old key");
+    assert_eq!((page.status, page.cookie()), (200, cookie.clone()), "served with the old key");
     assert_eq!(site.get("/session", &cookie).await.status, 200);
-    assert_eq!(site.get("/count", &cookie).await.status, 503, "its change cannot be stored");
+    assert_eq!(site.get("/count", &cookie).await.status, 503, "a change of the state cannot be stored");
     assert_eq!(site.post("/login/bob", "").await.status, 503);
-    assert_eq!(site.post("/logout", &cookie).await.status, 204, "deleting needs no memory");
+    assert_eq!(site.post("/logout", &cookie).await.status, 204, "logout deletes, which needs no memory");
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     site.log_in("bob").await;
 }
 
 #[tokio::test]
-async fn a_replicas_word_is_not_taken() {
+async fn touch_fails_on_a_replica() {
     let master = Redis::builder().start().unwrap();
     let redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
@@ -174,7 +214,7 @@ async fn a_replicas_word_is_not_taken() {
 }
 
 #[tokio::test]
-async fn what_redis_holds_opens_no_session() {
+async fn redis_contains_no_cookie_secret() {
     let redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
     let site = site(&sessions).await;
@@ -195,7 +235,7 @@ async fn what_redis_holds_opens_no_session() {
 }
 
 #[tokio::test]
-async fn session_and_name_share_slot_and_expiry() {
+async fn session_and_name_have_the_same_slot_and_expiry() {
     let redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
     let site = site(&sessions).await;
@@ -214,7 +254,7 @@ async fn session_and_name_share_slot_and_expiry() {
 }
 
 #[tokio::test]
-async fn passwords_are_not_told() {
+async fn errors_and_debug_output_contain_no_password() {
     let redis = Redis::builder().password("hunter2").start().unwrap();
     let url = redis.url().replace("hunter2", "hunter3");
     let sessions = lasting(&url);
@@ -235,23 +275,23 @@ async fn passwords_are_not_told() {
 }
 
 #[test]
-fn listening_outlives_the_runtime_it_began_on() {
+fn events_arrive_after_the_first_runtime_has_ended() {
     let redis = Redis::builder().start().unwrap();
     let [here, there] = handles(&redis);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
-    let mut endings = first.block_on(async { here.endings() });
-    assert_eq!(first.block_on(endings.next()), Some(Ending::Missed));
+    let mut events = first.block_on(async { here.events() });
+    assert_eq!(first.block_on(events.next()), Some(SessionEvent::Missed));
     drop(first);
     runtime().block_on(async {
-        let mut others = here.endings();
-        for endings in [&mut endings, &mut others] {
-            assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Missed));
+        let mut others = here.events();
+        for events in [&mut events, &mut others] {
+            assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Missed));
         }
         let sid = there.claim(&"ann".parse().unwrap(), None).await.unwrap();
         there.end(&sid).await.unwrap();
-        for endings in [&mut endings, &mut others] {
-            assert_eq!(timeout(SOON, endings.next()).await.unwrap(), Some(Ending::Of(sid)));
+        for events in [&mut events, &mut others] {
+            assert_eq!(timeout(SOON, events.next()).await.unwrap(), Some(SessionEvent::Ended(sid)));
         }
         assert!(here.touch(&sid).await.unwrap().is_none());
     });

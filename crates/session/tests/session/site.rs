@@ -1,4 +1,4 @@
-//! A small site over a store, and what a browser does with it.
+//! A small site over a session store, and requests to it.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use actix_web::{
     web,
 };
 use trunkline_session::{
-    CookieSettings, Failure, Lifetimes, SecretKeys, SessionError, Sessions, login, logout, middleware, observed,
-    principal, rotate, touch_cookie,
+    CookieSettings, Lifetimes, SecretKeys, SessionError, SessionFailure, Sessions, login, logout, middleware,
+    principal, rotate, touch_cookie, with_failure,
 };
 
-/// Short, so that the tests of Redis can wait for them; those in memory run on a paused clock.
+/// Short enough for tests that wait for Redis. The memory store's tests use a paused clock.
 pub(crate) const LIFETIMES: Lifetimes = Lifetimes {
     idle: Duration::from_millis(2_000),
     max: Duration::from_millis(6_000),
@@ -27,27 +27,27 @@ pub(crate) const LIFETIMES: Lifetimes = Lifetimes {
 
 pub(crate) const SECRET: [u8; 64] = [7; 64];
 
-/// What a browser gets.
+/// A response as a browser sees it.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
-    /// The whole `Set-Cookie` line.
+    /// The value of the `Set-Cookie` header.
     pub(crate) set_cookie: Option<String>,
 }
 
 impl Answer {
-    /// What the browser sends back from now on: `name=value`.
+    /// The `Cookie` header of later requests: `name=value`.
     pub(crate) fn cookie(&self) -> String {
         let line = self.set_cookie.as_deref().unwrap_or_else(|| panic!("no cookie in {self:?}"));
         line.split(';').next().unwrap().to_owned()
     }
 }
 
-/// An instance with a store.
+/// The site of one instance.
 pub(crate) struct Site<A>(A);
 
-/// One instance. Several over one store are several instances.
+/// The site with default settings. Several sites over one store behave like several instances.
 pub(crate) async fn site<S: Sessions>(
     sessions: &S,
 ) -> Site<impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = Error> + use<S>> {
@@ -73,7 +73,7 @@ pub(crate) async fn site_with<S: Sessions>(
         .wrap(middleware(sessions.clone(), &keys, cookie, &LIFETIMES).unwrap())
         .wrap(from_fn(failures))
         .wrap_fn(move |mut request, next| {
-            outside.0.resign(request.headers_mut(), &outside.1);
+            outside.0.sign_again(request.headers_mut(), &outside.1);
             next.call(request)
         });
     Site(init_service(app).await)
@@ -88,7 +88,7 @@ impl<A: Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error 
         self.send(Method::POST, path, cookie).await
     }
 
-    /// The cookie of a new login.
+    /// Logs in without a cookie and returns the new one.
     pub(crate) async fn log_in(&self, name: &str) -> String {
         let answer = self.post(&format!("/login/{name}"), "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -115,9 +115,9 @@ async fn failures(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match observed(next.call(request)).await {
-        (Err(_), Some(Failure::Unavailable)) => Err(ErrorServiceUnavailable("")),
-        (Err(_), Some(Failure::Ended)) => Err(ErrorUnauthorized("")),
+    match with_failure(next.call(request)).await {
+        (Err(_), Some(SessionFailure::Unavailable)) => Err(ErrorServiceUnavailable("")),
+        (Err(_), Some(SessionFailure::Ended)) => Err(ErrorUnauthorized("")),
         (answer, _) => answer.map(ServiceResponse::map_into_boxed_body),
     }
 }
@@ -136,7 +136,7 @@ async fn page(session: Session) -> impl Responder {
     who(session).await
 }
 
-/// Something that needs the session and leaves it alone.
+/// A request that reads the session and changes nothing.
 async fn who(session: Session) -> HttpResponse {
     match principal(&session) {
         Some(principal) => HttpResponse::Ok().body(format!("{} {}", principal.user, principal.sid)),
@@ -144,7 +144,7 @@ async fn who(session: Session) -> HttpResponse {
     }
 }
 
-/// An embedder's own state in the session.
+/// A request that changes an embedder's own entry of the state.
 async fn count(session: Session) -> HttpResponse {
     let count = session.get::<u32>("count").unwrap().unwrap_or(0) + 1;
     session.insert("count", count).unwrap();
@@ -163,7 +163,7 @@ async fn probe<S: Sessions>(session: Session, sessions: web::Data<S>) -> HttpRes
     }
 }
 
-/// A page load that is overtaken by a logout elsewhere.
+/// A page load during which the session is ended elsewhere.
 async fn ended_meanwhile<S: Sessions>(session: Session, sessions: web::Data<S>) -> impl Responder {
     sessions.end(&principal(&session).unwrap().sid).await.unwrap();
     page(session).await

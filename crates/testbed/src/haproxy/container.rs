@@ -1,48 +1,47 @@
-//! A HAProxy in Docker. It shares the host's network: the gateways that it has to reach listen on loopback.
+//! HAProxy in Docker. The container uses the host's network, because the gateways listen on loopback.
 
 use std::{fs, path::Path};
 
 use testcontainers::{ContainerRequest, GenericImage, ImageExt, core::Mount};
 
-use super::{HaProxy, HaProxyBuilder, Server, ask, socket};
+use super::{BalancerServer, HaProxy, HaProxyBuilder, ask, socket};
 use crate::{
-    Error, Result,
-    docker::{Container, Image},
-    error::Doing,
+    IoContext, Result, TestbedError,
+    docker::{DockerContainer, DockerImage},
     ports,
 };
 
-const IMAGE: Image = Image("haproxy", "3.0-alpine");
-/// Where the container sees our folder, which holds its configuration and its socket.
+const IMAGE: DockerImage = DockerImage("haproxy", "3.0-alpine");
+/// Path in the container of the folder with configuration and socket.
 const FOLDER: &str = "/trunkline";
 
-/// Starts it on this loopback port.
+/// Starts a container that listens on this loopback port.
 pub(super) fn start(builder: &HaProxyBuilder, port: u16) -> Result<HaProxy> {
     if cfg!(not(target_os = "linux")) {
-        // Docker Desktop's containers are in a virtual machine, and so is the network that they could share.
-        return Err(Error::Reply("HAProxy in Docker would not reach the gateways, except on Linux".to_owned()));
+        // Docker Desktop runs containers in a virtual machine with its own loopback interface.
+        return Err(TestbedError::Reply("HAProxy in Docker reaches gateways on loopback on Linux only".to_owned()));
     }
     if !ports::is_free(port) {
-        return Err(Error::PortTaken(port));
+        return Err(TestbedError::PortTaken(port));
     }
-    let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().doing("cannot create a folder")?;
+    let folder = tempfile::Builder::new().prefix("testbed-lb-").tempdir().context("cannot create a folder")?;
     let config = folder.path().join("haproxy.cfg");
-    fs::copy(&builder.config, &config).on("cannot copy", &builder.config)?;
-    // As we: the folder, and the socket in it, are only for their owner.
+    fs::copy(&builder.config, &config).on_path("cannot copy", &builder.config)?;
+    // The current user, because only the owner may use the folder and the socket in it.
     let user = format!("{}:{}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let settings = |request: ContainerRequest<GenericImage>| {
         let request = request.with_cmd(["haproxy", "-db", "-f", &format!("{FOLDER}/haproxy.cfg")]);
         let request = request.with_network("host").with_user(user);
-        // SELinux would keep the container from our folder.
+        // SELinux would deny access to the mounted folder.
         let request = request.with_security_opt("label=disable").with_cap_drop("ALL");
         let request = request.with_mount(Mount::bind_mount(folder.path().display().to_string(), FOLDER));
         let variables = builder.variables(port, &socket(Path::new(FOLDER)));
         variables.into_iter().fold(request, |request, (name, value)| request.with_env_var(name, value))
     };
-    let mut container = Container::start(IMAGE, port, builder.log.clone(), settings)?;
+    let mut container = DockerContainer::start(IMAGE, port, builder.log.clone(), settings)?;
     container.wait(|| ask(&socket(folder.path()), "show version").is_ok()).map_err(|e| match e {
-        Error::Start { log, .. } if log.contains("Address already in use") => Error::PortTaken(port),
+        TestbedError::Start { log, .. } if log.contains("Address already in use") => TestbedError::PortTaken(port),
         other => other,
     })?;
-    Ok(HaProxy { server: Server::InDocker(Box::new(container)), port, slots: builder.slots, folder })
+    Ok(HaProxy { server: BalancerServer::Container(Box::new(container)), port, slots: builder.slots, folder })
 }

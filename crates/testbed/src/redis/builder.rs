@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{AppendFsync, Own, Redis, Server};
-use crate::{Error, LineSink, Program, Progress, Result, Silent, Tool, Toolbox, ports, resp::Address};
+use super::{AppendFsync, Redis, RedisProcess, RedisServer};
+use crate::{LineSink, NoProgress, Program, Progress, Result, TestbedError, Tool, Toolbox, ports, resp::RedisAddress};
 
-/// How often another port is tried when somebody else was faster.
-const ATTEMPTS: usize = 5;
+/// Number of free ports that are tried, because another program may take a free port first.
+const PORT_ATTEMPTS: usize = 5;
 
 /// Settings of a new Redis; see [`Redis::builder`].
 #[derive(Clone, Default)]
@@ -23,108 +23,115 @@ pub struct RedisBuilder {
 }
 
 impl RedisBuilder {
-    /// Keeps its data in an append-only file. Without this nothing outlives the process.
+    /// Keeps the data in an append-only file. Without this, all data is lost when the process ends.
     #[must_use]
     pub fn append_only(mut self, fsync: AppendFsync) -> Self {
         self.fsync = Some(fsync);
         self
     }
 
-    /// Clients must name this password.
+    /// Requires this password from clients.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
         self
     }
 
-    /// Listens here, or fails with [`Error::PortTaken`]. Else a free port is chosen.
+    /// Sets the port. If it is in use, [`Self::start`] returns [`TestbedError::PortTaken`]. Default: a free port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
-    /// Follows another server.
+    /// Replicates another server.
     #[must_use]
     pub fn replica_of(mut self, master: &Redis) -> Self {
         self.replica_of = Some((master.port(), master.address.password.clone()));
         self
     }
 
-    /// One more line of configuration: `config("maxmemory", "20mb")`.
+    /// Adds a configuration directive, as in `config("maxmemory", "20mb")`.
     #[must_use]
     pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((name.into(), value.into()));
         self
     }
 
-    /// Keeps its data in this folder, which is emptied now and left there on drop. Else in a temporary one.
+    /// Keeps the data in this folder, which is emptied now and remains on drop. Default: a temporary folder.
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
     }
 
-    /// Where its log lines go.
+    /// Sends the log lines to `sink`.
     #[must_use]
     pub fn log(mut self, sink: LineSink) -> Self {
         self.log = Some(sink);
         self
     }
 
-    /// Runs this program instead of looking for one.
+    /// Runs this program. Default: the program from [`Toolbox::project`].
     #[must_use]
     pub fn program(mut self, program: Program) -> Self {
         self.program = Some(program);
         self
     }
 
-    /// Looks for its program here instead of in [`Toolbox::project`].
+    /// Takes the program from this toolbox. Default: [`Toolbox::project`].
     #[must_use]
     pub fn toolbox(mut self, toolbox: Toolbox) -> Self {
         self.toolbox = Some(toolbox);
         self
     }
 
-    /// Starts it, and returns when it answers.
+    /// Starts the server and returns when it answers `PING`.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::NotFound`] if no program is found, [`TestbedError::PortTaken`] if the given port is in use,
+    /// and [`TestbedError::Start`] if the server exits or does not answer within 30 s.
     pub fn start(self) -> Result<Redis> {
-        self.start_with(&Silent)
+        self.start_with(&NoProgress)
     }
 
-    /// As [`Self::start`], telling what it does.
+    /// As [`Self::start`], with reports to `progress`.
+    ///
+    /// # Errors
+    /// See [`Self::start`]; also [`TestbedError::Cancelled`] if `progress` asks to stop.
     pub fn start_with(mut self, progress: &dyn Progress) -> Result<Redis> {
         let program = match self.program.take() {
             Some(program) => Ok(program),
             None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::Redis, progress),
         };
         #[cfg(feature = "testcontainers")]
-        if let Err(not_found @ Error::NotFound { .. }) = program {
-            progress.step("starting Redis in Docker (the first time its image is pulled)");
+        if let Err(not_found @ TestbedError::NotFound { .. }) = program {
+            progress.step("starting Redis in Docker (the first start pulls its image)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", e));
         }
         let program = program?;
         progress.step("starting Redis");
-        let mut attempts = if self.port.is_some() { 1 } else { ATTEMPTS };
+        let mut attempts = if self.port.is_some() { 1 } else { PORT_ATTEMPTS };
         loop {
             attempts -= 1;
             let port = self.port.map_or_else(ports::free_port, Ok)?;
-            let address = Address::local(port, self.password.clone());
-            match Own::start(self.clone(), program.clone(), &address) {
-                Ok(own) => return Ok(Redis { address, server: Server::Own(Box::new(own)) }),
-                Err(Error::PortTaken(_)) if attempts > 0 => {}
+            let address = RedisAddress::local(port, self.password.clone());
+            match RedisProcess::start(self.clone(), program.clone(), &address) {
+                Ok(own) => return Ok(Redis { address, server: RedisServer::Process(Box::new(own)) }),
+                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// What `redis-server` is started with; data goes to its working folder.
+    /// The arguments of `redis-server`. Data goes to the working folder.
     pub(super) fn arguments(&self, bind: &str, port: u16) -> Vec<String> {
         let port = port.to_string();
         let mut args = vec!["--port", &port, "--bind", bind, "--daemonize", "no", "--dir", "."];
-        // No snapshots: what a test kills must not come back by chance.
+        // No snapshots: data that is not in the append-only file must not survive a kill.
         args.extend(["--save", ""]);
-        // A replica waits for no others: there are none.
+        // The master starts the transfer to a replica at once. The default waits 5 s for more replicas.
         args.extend(["--repl-diskless-sync-delay", "0"]);
         match self.fsync {
             None => args.extend(["--appendonly", "no"]),
@@ -143,7 +150,7 @@ impl RedisBuilder {
         }
         for (name, value) in &self.config {
             args.push(format!("--{name}"));
-            // As in a configuration file: words are arguments, and no word is an empty one.
+            // As in redis.conf, spaces separate arguments, and an empty value is one empty argument.
             args.extend(value.split(' ').map(str::to_owned));
         }
         args

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Error, HaProxy, Silent, Slot, Tool, Toolbox, http_get, project_root};
+use trunkline_testbed::{HaProxy, NoProgress, SlotState, TestbedError, Tool, Toolbox, http_get, project_root};
 
 use crate::instance::Instance;
 
@@ -15,13 +15,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "condition not met: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Who answers, over some requests; every one of them is answered.
-fn who(balancer: &HaProxy) -> BTreeSet<String> {
+/// Names of the instances that answer several requests. Every request must be answered.
+fn answering(balancer: &HaProxy) -> BTreeSet<String> {
     (0..8)
         .map(|_| {
             let answer = http_get(balancer.port(), "/", TIMEOUT).unwrap();
@@ -64,72 +64,72 @@ fn echoes(mut socket: &TcpStream) -> bool {
 }
 
 #[test]
-fn the_configuration_stands_by_itself() {
-    let haproxy = Toolbox::project().get(Tool::HaProxy, &Silent).unwrap();
-    // As production may set it; words are split.
+fn configuration_is_valid_without_the_testbed() {
+    let haproxy = Toolbox::project().get(Tool::HaProxy, &NoProgress).unwrap();
+    // A value with options, as production may set it.
     for bind in [None, Some("127.0.0.1:1234 name web")] {
         let mut check = haproxy.command();
         check.arg("-c").arg("-f").arg(project_root().join("deploy/haproxy.cfg"));
         check.envs(bind.map(|bind| ("TRUNKLINE_LB_BIND", bind)));
         let output = check.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !said.contains("WARNING"), "{said}");
+        let output_text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !output_text.contains("WARNING"), "{output_text}");
     }
 }
 
 #[test]
-fn spreads_over_the_slots_that_are_filled() {
+fn requests_are_distributed_over_filled_slots() {
     let (balancer, ..) = with_two();
-    assert_eq!(who(&balancer), names(["one", "two"]));
+    assert_eq!(answering(&balancer), names(["one", "two"]));
     let three = Instance::start("three");
     balancer.fill_slot(3, three.port).unwrap();
-    wait_for("three", || who(&balancer) == names(["one", "two", "three"]));
+    wait_for("three", || answering(&balancer) == names(["one", "two", "three"]));
     wait_for("a check of three", || balancer.slot_is_up(3).unwrap());
-    assert_eq!(balancer.slot(4).unwrap(), Slot::Out);
-    assert!(matches!(balancer.fill_slot(balancer.slots() + 1, 1), Err(Error::Reply(_))));
+    assert_eq!(balancer.slot(4).unwrap(), SlotState::OutOfService);
+    assert!(matches!(balancer.fill_slot(balancer.slots() + 1, 1), Err(TestbedError::Reply(_))));
 }
 
 #[test]
-fn an_instance_that_is_not_ready_or_removed_keeps_its_sockets() {
+fn instance_that_is_not_ready_or_removed_keeps_its_sockets() {
     let (balancer, one, two) = with_two();
     let sockets: Vec<_> = (0..4).map(|_| open_socket(balancer.port())).collect();
     one.set_ready(false);
-    wait_for("one is out", || balancer.slot(1).unwrap() == Slot::Out);
-    assert_eq!(who(&balancer), names(["two"]));
+    wait_for("one is out", || balancer.slot(1).unwrap() == SlotState::OutOfService);
+    assert_eq!(answering(&balancer), names(["two"]));
     assert!(sockets.iter().all(echoes));
     one.set_ready(true);
     wait_for("one is back", || balancer.slot_is_up(1).unwrap());
-    assert_eq!(who(&balancer), names(["one", "two"]));
+    assert_eq!(answering(&balancer), names(["one", "two"]));
     balancer.clear_slot(2).unwrap();
-    assert_eq!(who(&balancer), names(["one"]));
+    assert_eq!(answering(&balancer), names(["one"]));
     assert!(sockets.iter().all(echoes));
     balancer.fill_slot(2, two.port).unwrap();
-    assert_eq!(who(&balancer), names(["one", "two"]));
+    assert_eq!(answering(&balancer), names(["one", "two"]));
 }
 
 #[test]
-fn with_none_ready_those_alive_serve() {
+fn instances_serve_while_alive_if_none_is_ready() {
     let (balancer, one, two) = with_two();
     one.set_ready(false);
     two.set_ready(false);
-    wait_for("both out", || [1, 2].iter().all(|&slot| balancer.slot(slot).unwrap() == Slot::Out));
-    assert_eq!(who(&balancer), names(["one", "two"]));
+    wait_for("both out", || [1, 2].iter().all(|&slot| balancer.slot(slot).unwrap() == SlotState::OutOfService));
+    assert_eq!(answering(&balancer), names(["one", "two"]));
 }
 
 #[test]
-fn a_request_that_reached_nobody_is_tried_elsewhere() {
+fn request_that_reached_no_instance_is_retried_on_another() {
     let (balancer, one, _two) = with_two();
-    // Nobody listens on the port of slot 3, and the checks have not noticed yet: not one error.
+    // Nothing listens on the port of slot 3, and no check has failed yet. Still no request fails.
     balancer.fill_slot(3, trunkline_testbed::free_port().unwrap()).unwrap();
-    assert_ne!(balancer.slot(3).unwrap(), Slot::Up);
-    assert_eq!(who(&balancer), names(["one", "two"]));
-    // Killed between the request and its answer: harmless to repeat.
-    one.swallow(3);
-    assert_eq!(who(&balancer), names(["one", "two"]));
+    assert_ne!(balancer.slot(3).unwrap(), SlotState::Up);
+    assert_eq!(answering(&balancer), names(["one", "two"]));
+    // The instance closes the connection without an answer, as when it is killed. HAProxy repeats the GET request.
+    one.drop_requests(3);
+    assert_eq!(answering(&balancer), names(["one", "two"]));
 }
 
 #[test]
-fn tells_gateways_where_a_request_came_from() {
+fn forwarded_headers_carry_the_client_address() {
     let (balancer, ..) = with_two();
     let mut stream = TcpStream::connect(("127.0.0.1", balancer.port())).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n").unwrap();
@@ -142,8 +142,8 @@ fn tells_gateways_where_a_request_came_from() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn port_in_use_is_reported() {
     let balancer = HaProxy::start().unwrap();
     let taken = HaProxy::builder().port(balancer.port()).start();
-    assert!(matches!(taken, Err(Error::PortTaken(port)) if port == balancer.port()));
+    assert!(matches!(taken, Err(TestbedError::PortTaken(port)) if port == balancer.port()));
 }

@@ -1,5 +1,5 @@
-//! A small HTTP server that behaves as the balancer sees a gateway: health, requests that name who answered, and
-//! sockets that stay open and echo.
+//! A stand-in for a gateway behind the balancer: health routes, answers with the instance's name, and WebSockets that
+//! echo bytes.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -14,8 +14,8 @@ use std::{
 #[derive(Default)]
 struct Switches {
     not_ready: AtomicBool,
-    /// How many requests are swallowed: read, and the connection closed without an answer, as by a killed process.
-    swallow: AtomicUsize,
+    /// Number of requests after which the connection closes without an answer, as when a process is killed.
+    drop_requests: AtomicUsize,
 }
 
 pub(crate) struct Instance {
@@ -42,8 +42,8 @@ impl Instance {
         self.switches.not_ready.store(!ready, Ordering::SeqCst);
     }
 
-    pub(crate) fn swallow(&self, requests: usize) {
-        self.switches.swallow.store(requests, Ordering::SeqCst);
+    pub(crate) fn drop_requests(&self, requests: usize) {
+        self.switches.drop_requests.store(requests, Ordering::SeqCst);
     }
 }
 
@@ -58,12 +58,12 @@ fn serve(name: &str, stream: TcpStream, switches: &Switches) {
     let path = head.split(' ').nth(1).unwrap_or_default();
     let ready = !switches.not_ready.load(Ordering::SeqCst);
     let probe = matches!(path, "/readyz" | "/healthz");
-    let swallow = |left: usize| left.checked_sub(1);
-    if !probe && switches.swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, swallow).is_ok() {
+    let drop_requests = |left: usize| left.checked_sub(1);
+    if !probe && switches.drop_requests.fetch_update(Ordering::SeqCst, Ordering::SeqCst, drop_requests).is_ok() {
         return;
     }
     if path == "/ws" {
-        // The answer to the key that RFC 6455 takes as its example.
+        // The accept value for the example key of RFC 6455.
         let upgrade = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
         stream.get_mut().write_all(upgrade.as_bytes()).unwrap();

@@ -1,6 +1,6 @@
-//! Real servers, really killed.
+//! Servers are started, killed and restarted.
 
-#![expect(clippy::unwrap_used, reason = "clippy allows it in tests, but not in what they share")]
+#![expect(clippy::unwrap_used, reason = "clippy allows it in test functions only, not in their helpers")]
 
 mod haproxy;
 mod instance;

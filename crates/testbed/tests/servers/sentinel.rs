@@ -10,7 +10,7 @@ use std::{
 use trunkline_testbed::RedisSentinel;
 
 #[test]
-fn another_node_is_promoted_when_the_master_is_killed_and_what_it_alone_had_is_gone() {
+fn replica_is_promoted_when_the_master_is_killed_and_unreplicated_writes_are_lost() {
     let mut redis = RedisSentinel::builder().start().unwrap();
     let master = redis.master().unwrap();
     redis.node(master).cli(&["SET", "early", "1"]).unwrap();
@@ -23,15 +23,15 @@ fn another_node_is_promoted_when_the_master_is_killed_and_what_it_alone_had_is_g
     assert_eq!(redis.node(other).cli(&["GET", "late"]).unwrap(), "");
     redis.catch_up().unwrap();
     redis.start_node(master).unwrap();
-    redis.await_calm().unwrap();
-    assert_eq!(redis.master().unwrap(), other, "the old master follows");
+    redis.wait_until_stable().unwrap();
+    assert_eq!(redis.master().unwrap(), other, "the old master is a replica");
     assert_eq!(redis.node(master).cli(&["GET", "late"]).unwrap(), "");
 }
 
-/// For some ten seconds after a planned failover both nodes say that they are master: the Sentinels let the old one be
-/// before they make it a replica. The proxy leads to one of them all the same.
+/// For about ten seconds after a planned failover both nodes report the role of master, because the Sentinels reconfigure
+/// the old master late. The proxy must forward to only one of them.
 #[test]
-fn a_planned_failover_leads_to_one_master_at_a_time() {
+fn proxy_forwards_to_one_master_at_a_time_during_a_planned_failover() {
     let redis = RedisSentinel::builder().start().unwrap();
     let before = redis.master().unwrap();
     let mut held = login(&redis.url());
@@ -40,11 +40,11 @@ fn a_planned_failover_leads_to_one_master_at_a_time() {
         let failover = scope.spawn(|| redis.fail_over());
         let end = Instant::now() + Duration::from_secs(60);
         while first_new.is_none_or(|first: Instant| first.elapsed() < Duration::from_secs(3)) {
-            assert!(Instant::now() < end, "nobody was promoted");
+            assert!(Instant::now() < end, "no node was promoted");
             if held.write_all(b"PING\r\n").is_ok_and(|()| held.read(&mut [0; 16]).is_ok_and(|length| length > 0)) {
                 last_old = Instant::now();
             }
-            match redis.leads_to() {
+            match redis.forwards_to() {
                 Some(node) if node == before => last_old = Instant::now(),
                 Some(_) => _ = first_new.get_or_insert_with(Instant::now),
                 None => {}
@@ -57,7 +57,7 @@ fn a_planned_failover_leads_to_one_master_at_a_time() {
     assert!(overlap < Duration::from_millis(500), "two masters for {overlap:.1?}");
 }
 
-/// A connection that stays, as a gateway's does.
+/// A connection that stays open, like those of a gateway.
 fn login(url: &str) -> TcpStream {
     let (login, place) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap();

@@ -117,7 +117,7 @@ async fn repeated_login_form_replaces_its_first_session(sessions: impl Sessions)
 }
 
 async fn login_under_another_name_ends_the_old_session(sessions: impl Sessions) {
-    let mut endings = sessions.endings();
+    let mut endings = sessions.events();
     let site = site(sessions, Config::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&site, "ann").await;

@@ -17,7 +17,7 @@ use actix_web::{
 };
 use trunkline_domain::UserName;
 use trunkline_gateway::Config;
-use trunkline_session::{Attempt, Endings, SessionError, Sessions, Sid};
+use trunkline_session::{LoginAttempt, SessionError, SessionEvents, Sessions, Sid};
 use trunkline_testbed::{AppendFsync, Redis};
 
 use super::{
@@ -180,7 +180,7 @@ impl<S: Sessions> SessionStore for EndsBeforeUpdate<S> {
 }
 
 impl<S: Sessions> Sessions for EndsBeforeUpdate<S> {
-    async fn claim(&self, user: &UserName, attempt: Option<Attempt>) -> Result<Sid, SessionError> {
+    async fn claim(&self, user: &UserName, attempt: Option<LoginAttempt>) -> Result<Sid, SessionError> {
         let sid = self.inner.claim(user, attempt).await?;
         *self.sid.lock().unwrap() = Some(sid);
         Ok(sid)
@@ -194,8 +194,8 @@ impl<S: Sessions> Sessions for EndsBeforeUpdate<S> {
         self.inner.end(sid).await
     }
 
-    fn endings(&self) -> Endings {
-        self.inner.endings()
+    fn events(&self) -> SessionEvents {
+        self.inner.events()
     }
 
     async fn health(&self) -> Result<(), SessionError> {

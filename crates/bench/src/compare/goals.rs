@@ -1,0 +1,192 @@
+//! Performance goals of Trunkline, and whether a run reached them. Except sizes and absolute rates, goals are ratios within
+//! one run, so that they mean the same on every machine. Pure.
+
+use serde::Serialize;
+
+use super::{
+    figures::Figure::{self, ConnectCpu, Deliveries, Memory, P99, RedisPerSend, Sends, ServerCpu, TotalCpu},
+    plan::{
+        Peer::{Floor, FloorBatched, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted},
+        Workload::{Bystander, Connect, Flat, Idle, Paced, Publish, Rooms},
+    },
+    table::ResultTable,
+};
+
+/// A goal and its result.
+#[derive(Debug, Serialize)]
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    /// The measured value, in the unit of its figure, or a ratio.
+    pub(crate) value: Option<f64>,
+    /// The value that it is compared with.
+    pub(crate) limit: Option<f64>,
+    /// `None` if one of the two values was not measured.
+    pub(crate) reached: Option<bool>,
+}
+
+impl Goal {
+    fn at_most(what: impl Into<String>, value: Option<f64>, limit: Option<f64>) -> Self {
+        let reached = value.zip(limit).map(|(value, limit)| value <= limit);
+        Self { what: what.into(), value, limit, reached }
+    }
+
+    fn at_least(what: impl Into<String>, value: Option<f64>, limit: Option<f64>) -> Self {
+        let reached = value.zip(limit).map(|(value, limit)| value >= limit);
+        Self { what: what.into(), value, limit, reached }
+    }
+}
+
+/// All goals, evaluated for these results.
+pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    let times = |factor: f64, value: Option<f64>| value.map(|value| factor * value);
+    for sockets in [1000, 5000] {
+        goals.extend(paced(table, sockets));
+        goals.extend(flat(table, sockets));
+    }
+
+    let memory = table.get(Idle, 0, 1, Trunkline, Memory);
+    goals.push(Goal::at_most("idle: memory per logged-in socket in one room at most 2.5 KiB", memory, Some(2.5)));
+    let memory = table.get(Idle, 0, 1, TrunklineMounted, Memory);
+    goals.push(Goal::at_most("idle: the same mounted in an App at most 14 KiB", memory, Some(14.0)));
+
+    let connect = |peer| table.get(Connect, 0, 1, peer, ConnectCpu);
+    let what = "connect: CPU with a session lookup at most that of socketioxide, which has no sessions";
+    goals.push(Goal::at_most(what, connect(Trunkline), connect(Socketioxide)));
+    let socketio = connect(SocketioRedis).into_iter().chain(connect(SocketioStreams)).reduce(f64::min);
+    let what = "connect: CPU at most a fifth of Socket.IO's, which also looks up a session";
+    goals.push(Goal::at_most(what, connect(Trunkline), times(0.2, socketio)));
+
+    let growth = |peer| {
+        let cpu = |sockets| table.get(Paced, sockets, 1, peer, ServerCpu);
+        cpu(5000).zip(cpu(1000)).map(|(large, small)| large / small)
+    };
+    let what = "growth: CPU per delivery from 1,000 to 5,000 sockets grows no faster than the floor's";
+    goals.push(Goal::at_most(what, growth(Trunkline), growth(Floor)));
+    let what = "bystander: two instances without sockets in the rooms use at most a tenth of the CPU of one with them";
+    let serving = table.get(Rooms, 0, 1, Trunkline, ServerCpu);
+    goals.push(Goal::at_most(what, table.get(Bystander, 0, 3, Trunkline, ServerCpu), times(0.1, serving)));
+
+    let rooms = |instances| table.get(Rooms, 0, instances, Trunkline, TotalCpu);
+    let best = |instances| table.best(Rooms, 0, instances, TotalCpu);
+    let what = "rooms of 5: CPU of server and Redis per delivery at most the best peer's";
+    goals.push(Goal::at_most(what, rooms(1), best(1)));
+    let what = "rooms of 5: the same with 3 instances at most 0.7 of the best peer's";
+    goals.push(Goal::at_most(what, rooms(3), times(0.7, best(3))));
+
+    let publish = |figure| table.get(Publish, 0, 1, Trunkline, figure);
+    goals.push(Goal::at_least(
+        "publish: at least 20,000 acknowledged sends per second",
+        publish(Sends),
+        Some(20_000.0),
+    ));
+    goals.push(Goal::at_most("publish: at most 30 µs of Redis per send", publish(RedisPerSend), Some(30.0)));
+    goals
+}
+
+fn paced(table: &ResultTable, sockets: u32) -> [Goal; 4] {
+    let ours = |instances, figure| table.get(Paced, sockets, instances, Trunkline, figure);
+    let floor = table.get(Paced, sockets, 1, Floor, ServerCpu);
+    let best = |figure: Figure| table.best(Paced, sockets, 1, figure);
+    let what = |rest: &str| format!("paced, {sockets} sockets: {rest}");
+    [
+        Goal::at_most(
+            what("CPU per delivery at most 1.15 of the floor's"),
+            ours(1, ServerCpu),
+            floor.map(|f| 1.15 * f),
+        ),
+        Goal::at_most(what("CPU per delivery at most the best peer's"), ours(1, ServerCpu), best(ServerCpu)),
+        Goal::at_most(
+            what("CPU per delivery with 3 instances at most 1.25 of the floor's"),
+            ours(3, ServerCpu),
+            floor.map(|f| 1.25 * f),
+        ),
+        Goal::at_most(what("p99 at most the best peer's"), ours(1, P99), best(P99)),
+    ]
+}
+
+fn flat(table: &ResultTable, sockets: u32) -> [Goal; 4] {
+    let ours = |figure| table.get(Flat, sockets, 1, Trunkline, figure);
+    let of = |peer| table.get(Flat, sockets, 1, peer, Deliveries);
+    // At 1,000 sockets the floor batches more than any server that also reads from Redis can.
+    let (of_floor, of_cpu) = if sockets < 5000 { (0.6, 0.5) } else { (0.85, 0.7) };
+    let what = |rest: String| format!("flat out, {sockets} sockets: {rest}");
+    let socketio = of(SocketioRedis).into_iter().chain(of(SocketioStreams)).reduce(f64::max);
+    [
+        Goal::at_least(
+            what(format!("deliveries at least {of_floor} of the batching floor's")),
+            ours(Deliveries),
+            of(FloorBatched).map(|floor| of_floor * floor),
+        ),
+        Goal::at_least(
+            what("deliveries at least the best peer's".to_owned()),
+            ours(Deliveries),
+            table.best(Flat, sockets, 1, Deliveries),
+        ),
+        Goal::at_most(
+            what(format!("CPU per delivery at most {of_cpu} of the best peer's")),
+            ours(ServerCpu),
+            table.best(Flat, sockets, 1, ServerCpu).map(|best| of_cpu * best),
+        ),
+        Goal::at_least(
+            what("deliveries at least 15 times Socket.IO's".to_owned()),
+            ours(Deliveries),
+            socketio.map(|rate| 15.0 * rate),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{
+        plan::Peer::{Nats, Nchan},
+        table::tests::table,
+    };
+
+    fn reached(goals: &[Goal], words: &str) -> Option<bool> {
+        let mut found = goals.iter().filter(|goal| goal.what.contains(words));
+        let goal = found.next().unwrap_or_else(|| panic!("no goal {words}"));
+        assert!(found.next().is_none(), "two goals {words}");
+        goal.reached
+    }
+
+    #[test]
+    fn goals_without_measurements_are_undecided() {
+        let goals = goals(&table(&[]));
+        assert_eq!(goals.len(), 26);
+        // Absolute limits are set, but there is no value to compare.
+        assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
+    }
+
+    #[test]
+    fn goals_are_ratios_within_a_run() {
+        let goals = goals(&table(&[
+            (Paced, 1000, 1, Floor, ServerCpu, 4.0),
+            (Paced, 5000, 1, Floor, ServerCpu, 6.0),
+            (Paced, 1000, 1, Nchan, ServerCpu, 5.0),
+            (Paced, 1000, 1, Nats, ServerCpu, 15.0),
+            (Paced, 1000, 1, Trunkline, ServerCpu, 4.7),
+            (Paced, 5000, 1, Trunkline, ServerCpu, 6.5),
+            (Paced, 1000, 3, Trunkline, ServerCpu, 4.9),
+            (Rooms, 0, 1, Trunkline, ServerCpu, 40.0),
+            (Bystander, 0, 3, Trunkline, ServerCpu, 3.0),
+            (Flat, 1000, 1, SocketioRedis, Deliveries, 10.0),
+            (Flat, 1000, 1, SocketioStreams, Deliveries, 20.0),
+            (Flat, 1000, 1, Trunkline, Deliveries, 299.0),
+            (Idle, 0, 1, Trunkline, Memory, 2.5),
+            (Publish, 0, 1, Trunkline, Sends, 19_999.0),
+        ]));
+        assert_eq!(reached(&goals, "paced, 1000 sockets: CPU per delivery at most 1.15"), Some(false));
+        assert_eq!(reached(&goals, "paced, 1000 sockets: CPU per delivery at most the best"), Some(true));
+        assert_eq!(reached(&goals, "paced, 1000 sockets: CPU per delivery with 3"), Some(true));
+        assert_eq!(reached(&goals, "paced, 5000 sockets: CPU per delivery at most 1.15"), Some(true));
+        assert_eq!(reached(&goals, "growth"), Some(true));
+        assert_eq!(reached(&goals, "bystander"), Some(true));
+        assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 15"), Some(false));
+        assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least the best"), Some(true));
+        assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 0.6"), None);
+        assert_eq!(reached(&goals, "idle: memory"), Some(true));
+        assert_eq!(reached(&goals, "sends per second"), Some(false));
+    }
+}

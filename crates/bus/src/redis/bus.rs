@@ -1,0 +1,227 @@
+//! [`RedisBus`]: the [`Bus`] over one Redis.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use redis::{Client, Cmd, Value};
+use tokio::sync::{Notify, mpsc, watch};
+use trunkline_domain::{Draft, Position, Room};
+
+use super::{
+    codec::{Payload, StreamEntry, stream_entries},
+    config::{InvalidRedisUrl, RedisConfig},
+    connection::{Generation, Link, LinkState, Supervisor},
+    error::unexpected_reply,
+    keys::{Keys, probe_channel},
+    publish,
+    read::{PageReader, RangeQuery},
+    subscribe::{RedisSubscriptions, Subscription, SubscriptionHealth},
+};
+use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt};
+
+/// Maximum number of rooms per pipeline, so that no reply exceeds a few MiB.
+const ROOMS_PER_PIPELINE: usize = 512;
+
+/// Logs in Redis, shared by every process with the same Redis and prefix. Cheap to clone. The connection closes when the
+/// last clone and the last [`RedisSubscriptions`] are dropped.
+///
+/// ```no_run
+/// use trunkline_bus::{Bus, RedisBus, RedisConfig};
+/// use trunkline_domain::{Draft, Room};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = RedisBus::new(RedisConfig::new("redis://127.0.0.1:6379/0"))?;
+/// let draft = Draft { id: "m1".parse()?, user: "ann".parse()?, text: "hello".parse()? };
+/// // Fails with `Unavailable` until the connection is up; `health` says why.
+/// match bus.publish(&"lobby".parse::<Room>()?, draft).await {
+///     Ok(receipt) => println!("stored at {}", receipt.pos),
+///     Err(error) => println!("not acknowledged: {error}; {:?}", bus.health()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisBus {
+    pub(super) config: Arc<RedisConfig>,
+    client: Client,
+    link: watch::Receiver<LinkState>,
+    probe_channel: String,
+    probe_now: Arc<Notify>,
+    subscription_health: Arc<SubscriptionHealth>,
+}
+
+impl RedisBus {
+    /// Starts to connect, and returns at once; [`health`](Bus::health) says whether Redis can be used. Call it inside the
+    /// tokio runtime that is to drive the connections.
+    ///
+    /// # Errors
+    /// The URL is malformed, or requires something that this build lacks (TLS).
+    pub fn new(config: RedisConfig) -> Result<Self, InvalidRedisUrl> {
+        Self::start(config, Generation::from_info)
+    }
+
+    /// A bus that takes every run of Redis for the same: see [`crate::mutant`].
+    #[cfg(feature = "mutants")]
+    pub(crate) fn without_generations(config: RedisConfig) -> Result<Self, InvalidRedisUrl> {
+        Self::start(config, Generation::constant)
+    }
+
+    fn start(
+        config: RedisConfig,
+        read_generation: fn(&str, &str) -> Option<Generation>,
+    ) -> Result<Self, InvalidRedisUrl> {
+        let client = config.client()?;
+        // Random per process, not derived from the instance name: a restarted process must not take the probes of its
+        // predecessor for its own.
+        let probe_channel = probe_channel(&config.prefix, rand::random());
+        let (states, link) = watch::channel(LinkState::Down("not connected yet".into()));
+        let probe_now = Arc::new(Notify::new());
+        let supervisor = Supervisor {
+            client: client.clone(),
+            read_generation,
+            states,
+            probe_channel: probe_channel.clone(),
+            probe_now: probe_now.clone(),
+        };
+        tokio::spawn(supervisor.run());
+        let subscription_health = Arc::new(SubscriptionHealth::new());
+        Ok(Self { config: Arc::new(config), client, link, probe_channel, probe_now, subscription_health })
+    }
+
+    /// The current link, or why there is none.
+    fn link_state(&self) -> Result<Arc<Link>, String> {
+        match &*self.link.borrow() {
+            // A suspected link is about to be replaced: a new call fails at once instead of after the timeout.
+            LinkState::Up(link) => link.suspicion().map_or_else(|| Ok(link.clone()), Err),
+            LinkState::Down(reason) => Err(reason.to_string()),
+        }
+    }
+
+    /// The current link.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if there is none.
+    pub(super) fn link(&self) -> Result<Arc<Link>, BusError> {
+        self.link_state().map_err(|reason| BusError::new(ErrorKind::Unavailable, reason))
+    }
+}
+
+impl fmt::Debug for RedisBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBus").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Bus for RedisBus {
+    type Subscriptions = RedisSubscriptions;
+
+    async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
+        let link = self.link()?;
+        let command = publish::command(link.publish_script(), &self.config, room, &draft);
+        let (pos, repeated): (String, u8) = link.query(command).await?;
+        publish::receipt(&pos, repeated).ok_or_else(|| unexpected_reply("the publish script returned no position"))
+    }
+
+    /// Skips damaged entries, which another program wrote or changed.
+    async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
+        let link = self.link()?;
+        let log = Keys::of(&self.config.prefix, room).log();
+        let mut reader = PageReader::new(range);
+        let mut head = None;
+        loop {
+            let query = reader.next_query();
+            let mut commands = Vec::new();
+            if head.is_none() {
+                // Read before the page, so that the page never ends before the head while the log has more.
+                commands.push(last_entry_command(&log));
+            }
+            if let Some(RangeQuery { command, from, to, count }) = &query {
+                commands.push(redis::cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count).take());
+            }
+            if commands.is_empty() {
+                return Ok(reader.into_page(head.unwrap_or_default()));
+            }
+            let replies: Vec<Value> = link.query_all(commands).await?;
+            let mut replies = replies.iter().map(entries_in);
+            if head.is_none() {
+                head = Some(head_of(&replies.next().transpose()?.unwrap_or_default()));
+            }
+            if let Some(query) = query {
+                reader.add_reply(&query, replies.next().transpose()?.unwrap_or_default());
+            }
+        }
+    }
+
+    async fn heads(&self, rooms: &[Room]) -> Result<Vec<Position>, BusError> {
+        let link = self.link()?;
+        let mut heads = Vec::with_capacity(rooms.len());
+        for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
+            let log = |room| Keys::of(&self.config.prefix, room).log();
+            let commands = rooms.iter().map(|room| last_entry_command(&log(room))).collect();
+            let replies: Vec<Value> = link.query_all(commands).await?;
+            for reply in &replies {
+                heads.push(head_of(&entries_in(reply)?));
+            }
+        }
+        Ok(heads)
+    }
+
+    async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
+        let link = self.link()?;
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(Keys::of(&self.config.prefix, room).channel()).arg(Payload::encode_ephemeral(&bytes));
+        link.query(publish).await
+    }
+
+    async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
+        let link = self.link()?;
+        for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
+            let keys = rooms.iter().map(|room| Keys::of(&self.config.prefix, room));
+            let keys = keys.flat_map(|keys| [keys.log(), keys.meta()]);
+            // GT: never earlier than the publish script has set.
+            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(self.config.retain_millis()).arg("GT").take();
+            link.query_all::<()>(keys.map(expire).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Call it inside the tokio runtime that is to drive the connection.
+    fn open(&self) -> (RedisSubscriptions, mpsc::Receiver<Delivery>) {
+        let subscription = Subscription {
+            client: self.client.clone(),
+            prefix: self.config.prefix.clone(),
+            probe_channel: self.probe_channel.clone(),
+            probe_now: self.probe_now.clone(),
+            link: self.link.clone(),
+            health: self.subscription_health.clone(),
+        };
+        subscription.open()
+    }
+
+    /// The checks `redis` (the link is up), `writes` (Redis accepts writes: memory, disk and replicas permit them) and
+    /// `subscription` (the process received its own probe within the last two probe intervals, 4 s).
+    fn health(&self) -> Vec<Health> {
+        let (redis, writes) = match self.link_state() {
+            Ok(link) => (Ok(()), link.write_refusal().map_or(Ok(()), Err)),
+            Err(reason) => (Err(reason), Err("Redis cannot be reached".to_owned())),
+        };
+        let subscription = self.subscription_health.state();
+        [("redis", redis), ("writes", writes), ("subscription", subscription)]
+            .map(|(check, state)| Health { check, state })
+            .into()
+    }
+}
+
+/// Reads the last entry of a log.
+fn last_entry_command(log: &str) -> Cmd {
+    redis::cmd("XREVRANGE").arg(log).arg("+").arg("-").arg("COUNT").arg(1).take()
+}
+
+fn entries_in(reply: &Value) -> Result<Vec<StreamEntry>, BusError> {
+    stream_entries(reply).ok_or_else(|| unexpected_reply("the reply is not a list of stream entries"))
+}
+
+/// The head of a log, from its last entry.
+fn head_of(last: &[StreamEntry]) -> Position {
+    last.first().map_or(Position::ORIGIN, StreamEntry::pos)
+}

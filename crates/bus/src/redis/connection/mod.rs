@@ -1,0 +1,18 @@
+//! The connection for commands.
+//!
+//! A [`Link`] is one connection to one run of one Redis, and never reconnects by itself. The [`Supervisor`] connects,
+//! probes the link every 2 s, and replaces it when a command times out, when the connection fails, or when Redis was
+//! restarted or failed over. The [`batcher`] sends the commands of all callers in order, under load many at once.
+
+mod backoff;
+mod batcher;
+mod generation;
+mod link;
+mod supervisor;
+
+pub(super) use self::{
+    backoff::Backoff,
+    generation::Generation,
+    link::Link,
+    supervisor::{LinkState, Supervisor},
+};

@@ -1,0 +1,98 @@
+//! The task that connects to Redis, and replaces the link when it fails or when Redis changed.
+
+use std::sync::Arc;
+
+use redis::Client;
+use tokio::{
+    sync::{Notify, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{backoff::Backoff, generation::Generation, link::Link};
+use crate::redis::config::PROBE_INTERVAL;
+
+/// Whether commands can be sent.
+#[derive(Clone)]
+pub(in super::super) enum LinkState {
+    /// No. Contains the reason, for people and without secrets.
+    Down(Arc<str>),
+    /// Yes, on this link.
+    Up(Arc<Link>),
+}
+
+/// What the task needs.
+pub(in super::super) struct Supervisor {
+    pub(in super::super) client: Client,
+    /// Reads the generation from the replies to `INFO server` and `INFO replication`.
+    pub(in super::super) read_generation: fn(&str, &str) -> Option<Generation>,
+    /// Publishes the state. The task ends when all receivers are dropped.
+    pub(in super::super) states: watch::Sender<LinkState>,
+    /// The channel to which each probe publishes; this process subscribes to it.
+    pub(in super::super) probe_channel: String,
+    /// Requests a probe now: a subscription was made.
+    pub(in super::super) probe_now: Arc<Notify>,
+}
+
+impl Supervisor {
+    /// Runs until all receivers of the state are dropped.
+    pub(in super::super) async fn run(self) {
+        tokio::select! {
+            () = self.states.closed() => {}
+            () = self.keep_connected() => {}
+        }
+    }
+
+    async fn keep_connected(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let reason = match Link::connect(&self.client, self.read_generation).await {
+                Ok(link) => {
+                    backoff.reset();
+                    self.hold(Arc::new(link)).await
+                }
+                Err(reason) => reason,
+            };
+            self.set_down(&reason);
+            sleep(backoff.next_wait(rand::random())).await;
+        }
+    }
+
+    /// Publishes the link until there is a reason to replace it, and returns the reason.
+    async fn hold(&self, link: Arc<Link>) -> String {
+        tracing::info!("connected to Redis");
+        self.states.send_replace(LinkState::Up(link.clone()));
+        let reason = tokio::select! {
+            reason = link.suspected() => reason,
+            reason = self.probe(&link) => reason,
+        };
+        link.close();
+        reason
+    }
+
+    /// Probes every [`PROBE_INTERVAL`] and on request, until a probe fails.
+    async fn probe(&self, link: &Link) -> String {
+        let mut ticks = interval(PROBE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.probe_now.notified() => {}
+            }
+            if let Err(reason) = link.probe(&self.probe_channel).await {
+                return reason;
+            }
+        }
+    }
+
+    fn set_down(&self, reason: &str) {
+        self.states.send_if_modified(|state| {
+            let is_new = !matches!(state, LinkState::Down(known) if **known == *reason);
+            if is_new {
+                // Logged once per cause, not once per attempt.
+                tracing::warn!(reason, "Redis cannot be used; reconnecting");
+                *state = LinkState::Down(reason.into());
+            }
+            is_new
+        });
+    }
+}

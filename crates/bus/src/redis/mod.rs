@@ -1,0 +1,47 @@
+//! The bus for several processes: logs and pub/sub in one Redis.
+//!
+//! # Requirements
+//! Redis 7.0 or Valkey; `maxmemory-policy noeviction`; an append-only file if logs are to survive a restart of Redis. The
+//! commands `INFO`, `SCRIPT LOAD`, `EVALSHA`, `XADD`, `XRANGE`, `XREVRANGE`, `HGET`, `HMGET`, `HSET`, `HDEL`, `PEXPIRE`,
+//! `PEXPIREAT`, `PTTL`, `SET`, `GET`, `INCR`, `DEL`, `SADD`, `SREM`, `SCARD`, `SISMEMBER`, `SMEMBERS`, `ZADD`, `ZREM`,
+//! `ZREMRANGEBYSCORE`, `ZRANGE`, `ZRANGEBYSCORE`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`; keys and channels
+//! `tl:*` ([`RedisConfig::prefix`] replaces `tl`).
+//!
+//! # Keys and channels
+//! | key of room `lobby` | type | contents |
+//! | --- | --- | --- |
+//! | `tl:{lobby}:log` | stream | the log; the id of an entry is its position |
+//! | `tl:{lobby}:meta` | hash | generation of the last write, current epoch, time at which expiries were last set |
+//! | `tl:{lobby}:ids:0`, `:1` | hash | message ids of even and odd ten-minute buckets, with their positions |
+//! | `tl:{lobby}:holders` | set | instances that have users in the room |
+//! | `tl:{lobby}:holders:<instance>` | set | users of one instance |
+//! | `tl:{lobby}:turn` | string | version of the room's presence |
+//! | `tl:{lobby}` | channel | entries, ephemeral events, presence changes |
+//! | `tl:{:alive}` | sorted set | instances, scored by the time until which each counts as alive |
+//! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | names in a registry, scored by expiry; `:notes` is a hash of their texts |
+//! | `tl:probe:<random id>` | channel | messages of one process to itself, which prove that its subscription works |
+//! | `tl:probe:<random id>` | hash | written by each probe to prove that Redis accepts writes; expires after 6 s |
+//!
+//! # Connections
+//! Each process has two. Commands share the [link](connection), which never reconnects silently, because the publish
+//! script belongs to the run of Redis at its other end; a supervisor replaces it. The other connection
+//! [subscribes](subscribe). Under load, commands are sent in batches: a caller that waits for each reply before the next
+//! call gets about 125 replies per second, so keep several calls under way.
+
+mod bus;
+mod codec;
+mod config;
+mod connection;
+mod error;
+mod keys;
+mod presence;
+mod publish;
+mod read;
+mod scripts;
+mod subscribe;
+
+pub use self::{
+    bus::RedisBus,
+    config::{InvalidRedisUrl, RedisConfig},
+    subscribe::RedisSubscriptions,
+};

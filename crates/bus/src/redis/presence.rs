@@ -1,0 +1,143 @@
+//! Presence in Redis: the users of each room, the instances that are alive, and the registries of rooms and instances.
+
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
+
+use super::{
+    bus::RedisBus,
+    codec::presence_snapshot,
+    error::unexpected_reply,
+    keys::{Keys, shared_key},
+    scripts,
+};
+use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
+
+/// Maximum number of rooms per pipeline: other commands wait about 1 ms for it.
+const ROOMS_PER_PIPELINE: usize = 128;
+
+/// A record of a registry: name, text, age in ms.
+type RegistryRecord = (String, String, u64);
+
+impl RedisBus {
+    /// The call of presence.lua; arguments of the operation are to be appended.
+    fn presence_command(&self, operation: &str, room: &Room, instance: InstanceId) -> Cmd {
+        let keys = Keys::of(&self.config.prefix, room);
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(scripts::PRESENCE.get_hash()).arg(2).arg(keys.instances()).arg(keys.version());
+        cmd.arg(operation).arg(instance.to_string()).arg(keys.channel());
+        cmd
+    }
+
+    /// Runs the same operation in each of `rooms`, and returns the reply for each.
+    async fn in_rooms(&self, operation: &str, rooms: &[Room], instance: InstanceId) -> Result<Vec<i64>, BusError> {
+        let link = self.link()?;
+        let mut versions = Vec::with_capacity(rooms.len());
+        for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
+            let commands = rooms.iter().map(|room| self.presence_command(operation, room, instance)).collect();
+            versions.extend(link.query_all::<Vec<i64>>(commands).await?);
+        }
+        Ok(versions)
+    }
+
+    /// The call of registry.lua for the registry `name`; records to set are to be appended. Without records it reads.
+    fn registry_command(&self, name: &str) -> Cmd {
+        let expiries = shared_key(&self.config.prefix, name);
+        let texts = format!("{expiries}:notes");
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(scripts::REGISTRY.get_hash()).arg(2).arg(expiries).arg(texts);
+        cmd.arg(millis(self.config.lease).max(1));
+        cmd
+    }
+}
+
+impl PresenceStore for RedisBus {
+    async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+        let mut command = self.presence_command("replace", room, instance);
+        for user in users {
+            command.arg(user.as_str());
+        }
+        self.link()?.query::<i64>(command).await.map(drop)
+    }
+
+    async fn update(
+        &self,
+        room: &Room,
+        instance: InstanceId,
+        joined: &[UserName],
+        left: &[UserName],
+    ) -> Result<Lease, BusError> {
+        let mut command = self.presence_command("update", room, instance);
+        command.arg(joined.len());
+        for user in joined.iter().chain(left) {
+            command.arg(user.as_str());
+        }
+        let version: i64 = self.link()?.query(command).await?;
+        Ok(if version < 0 { Lease::Lost } else { Lease::Held })
+    }
+
+    async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<LeaseStatus>, BusError> {
+        let versions = self.in_rooms("check", rooms, instance).await?;
+        let status = |version: i64| u64::try_from(version).map_or(LeaseStatus::Lost, LeaseStatus::Held);
+        Ok(versions.into_iter().map(status).collect())
+    }
+
+    async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {
+        self.in_rooms("expire", rooms, instance).await.map(drop)
+    }
+
+    async fn snapshot(&self, room: &Room) -> Result<PresenceSnapshot, BusError> {
+        // The operation ignores the instance.
+        let command = self.presence_command("snapshot", room, InstanceId(0));
+        let reply: Vec<Value> = self.link()?.query(command).await?;
+        presence_snapshot(&reply).ok_or_else(|| unexpected_reply("the presence script returned no snapshot"))
+    }
+
+    async fn set_room_counts(&self, counts: &[(Room, usize)]) -> Result<(), BusError> {
+        let link = self.link()?;
+        for counts in counts.chunks(ROOMS_PER_PIPELINE) {
+            let mut command = self.registry_command("rooms");
+            for (room, count) in counts {
+                command.arg(room.as_str()).arg(if *count == 0 { String::new() } else { count.to_string() });
+            }
+            link.query::<()>(command).await?;
+        }
+        Ok(())
+    }
+
+    async fn room_counts(&self) -> Result<Vec<(Room, usize)>, BusError> {
+        let records: Vec<RegistryRecord> = self.link()?.query(self.registry_command("rooms")).await?;
+        let count = |(room, count, _): RegistryRecord| Some((room.parse().ok()?, count.parse().ok()?));
+        Ok(records.into_iter().filter_map(count).collect())
+    }
+}
+
+impl InstanceRegistry for RedisBus {
+    fn lease(&self) -> Duration {
+        self.config.lease
+    }
+
+    async fn heartbeat(&self, instance: InstanceId) -> Result<Vec<InstanceId>, BusError> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(scripts::HEARTBEAT.get_hash()).arg(1).arg(shared_key(&self.config.prefix, "alive"));
+        command.arg(instance.to_string()).arg(millis(self.config.lease / 2).max(1));
+        let alive: Vec<String> = self.link()?.query(command).await?;
+        // Names that are no instance ids were written by another program.
+        Ok(alive.iter().filter_map(|instance| instance.parse().ok()).collect())
+    }
+
+    async fn report(&self, instance: InstanceId, text: &str) -> Result<(), BusError> {
+        let mut command = self.registry_command("instances");
+        command.arg(instance.to_string()).arg(text);
+        self.link()?.query(command).await
+    }
+
+    async fn reports(&self) -> Result<Vec<InstanceReport>, BusError> {
+        let records: Vec<RegistryRecord> = self.link()?.query(self.registry_command("instances")).await?;
+        let report = |(instance, text, age): RegistryRecord| {
+            Some(InstanceReport { instance: instance.parse().ok()?, text, age: Duration::from_millis(age) })
+        };
+        Ok(records.into_iter().filter_map(report).collect())
+    }
+}

@@ -1,0 +1,44 @@
+//! Effects of the state machine.
+
+use trunkline_domain::{Command, Room, UserName};
+
+use super::{ClientEvent, SocketId};
+
+/// What the driver must do. Effects are carried out in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientEffect {
+    /// Request `GET /session` and pass the result as [`ClientInput::Probed`](super::ClientInput::Probed). The probe and
+    /// the socket of one connection attempt have the same number.
+    Probe {
+        /// The connection attempt.
+        socket: SocketId,
+    },
+    /// Open the WebSocket. Pass its frames as [`ClientInput::Frame`](super::ClientInput::Frame) and its end as
+    /// [`ClientInput::Closed`](super::ClientInput::Closed).
+    Open {
+        /// The number of the new socket.
+        socket: SocketId,
+    },
+    /// Close the socket with code 1000. Inputs from it are ignored from now on.
+    Close {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// Send a frame. Before a `send` frame, store the [`ClientEvent::Outbox`] entry that preceded it.
+    Transmit {
+        /// The socket.
+        socket: SocketId,
+        /// The frame.
+        command: Command,
+    },
+    /// Read the stored outbox entries of this user and room, and pass them as
+    /// [`ClientInput::Outbox`](super::ClientInput::Outbox).
+    Load {
+        /// The user.
+        user: UserName,
+        /// The room.
+        room: Room,
+    },
+    /// Pass an event to the application.
+    Emit(ClientEvent),
+}

@@ -1,0 +1,45 @@
+//! Commands that are programs of other crates.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use clap::Args;
+use trunkline_testbed::cargo;
+
+use crate::error::{Result, XtaskError};
+
+/// Everything after the command's name, `--help` included.
+#[derive(Debug, Args)]
+pub(crate) struct ExternalArguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+/// Replaces this process with `cargo run --package trunkline-chaos`.
+pub(crate) fn become_chaos(ExternalArguments { arguments }: &ExternalArguments) -> Result<ExitCode> {
+    replace_process(chaos().args(arguments))
+}
+
+/// Replaces this process with `cargo run --release --package trunkline-bench -- compare`. The load generator is the same
+/// program, so it is built with optimisation.
+pub(crate) fn become_bench(ExternalArguments { arguments }: &ExternalArguments) -> Result<ExitCode> {
+    let mut command = cargo();
+    command.args(["run", "--release", "--package", "trunkline-bench", "--", "compare"]);
+    replace_process(command.args(arguments))
+}
+
+/// The command that builds and runs `trunkline-chaos`; its arguments are appended.
+pub(crate) fn chaos() -> Command {
+    let mut command = cargo();
+    command.args(["run", "--package", "trunkline-chaos", "--"]);
+    command
+}
+
+/// `cargo run` replaces its own process with the program, so signals and the exit code need no forwarding.
+fn replace_process(command: &mut Command) -> Result<ExitCode> {
+    let source = command.exec();
+    Err(XtaskError::Testbed(trunkline_testbed::TestbedError::Io { doing: "cannot run cargo", source }))
+}
