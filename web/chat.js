@@ -1,41 +1,140 @@
-/** The chat page: `PAGE.md` says what HTML it finds, `trunkline.js` does the talking. */
+/** The chat page: `PAGE.md` is the contract with its HTML, `trunkline.js` the connection. */
 
+import { alerts } from "./alerts.js";
+import { browserStore } from "./browserstore.js";
+import { composer } from "./composer.js";
 import { connection } from "./connection.js";
-import { button, coloured, element, find, link } from "./dom.js";
+import { button, coloured, element, find, link, locale } from "./dom.js";
+import { carry, draftStore, takeCarried } from "./drafts.js";
+import { hasFocus, isHidden, keyValueStore, onResize, showPath, timeoutSignal } from "./facilities.js";
 import { conversation } from "./log.js";
-import { listed, reason, speaker } from "./render.js";
+import { logout } from "./logout.js";
+import { listed, speaker } from "./render.js";
 import { openRooms } from "./rooms.js";
-import { Client, refusal } from "./trunkline.js";
+import { Client } from "./trunkline.js";
 
-/** Milliseconds between two looks at where others are, and how many rooms of those are shown. */
-const LOOK_EVERY = 30_000;
+/** Time in ms between two requests for the rooms where others are, and the maximum number of those that are shown. */
+const ACTIVE_EVERY = 30_000;
 const ACTIVE_MOST = 30;
+/** Time in ms after connecting after which they are requested once more. */
+const ACTIVE_AGAIN = 5_000;
+
+/** Maximum time in ms by which the clock of this device can have been ahead: a year. */
+const LATEST_WRITTEN_MOST = 31_536_000_000;
 
 /**
- * A room that is open: `way` (there) and `count` stand in its `item` of the list; `typists` are writing now; `here` is null where only
- * their number is known, `people` null before that.
+ * A room that is open. Its `item` in the list holds the link `way` and the number `count`; `typists` are writing now; `here` is null where only the
+ * number of people is known, `people` is null before that.
  * @typedef {{name: string, log: ReturnType<typeof conversation>, item: HTMLElement, way: HTMLElement, count: HTMLElement,
  *   typists: Map<string, ReturnType<typeof setTimeout>>, people: {count: number, here: string[] | null} | null}} Room
  */
 
 const { room: home = "", user = "" } = document.body.dataset;
-const say = speaker(JSON.parse(find("strings").textContent ?? ""));
-const client = new Client({ user });
-const opened = openRooms(localStorage, user);
+const login = find("user").dataset.login || user;
+const say = speaker(JSON.parse(find("strings").textContent ?? ""), locale);
+const showLimit = limits();
+const tabStorage = keyValueStore("sessionStorage");
+const drafts = draftStore(tabStorage, keyValueStore("localStorage", () => showLimit("drafts")), login);
+const roomStorage = keyValueStore("localStorage", () => showLimit("rooms"));
+const opened = openRooms(roomStorage, user);
+/** Messages that are not sent are lost with the page. */
+let unkept = false;
+const store = browserStore((kept) => {
+  unkept ||= !kept;
+  showLimit(kept ? "database" : "outbox");
+});
+const client = new Client({ user, login, store, written: latestWritten() });
+/** Own messages that are not delivered, by id. @type {Map<string, import("./machine.js").Entry>} */
+const unsent = new Map();
 /** @type {Map<string, Room>} */
 const rooms = new Map();
 const list = find("room-list");
+const collator = new Intl.Collator(locale, { numeric: true });
 /** The one that is shown. @type {Room} */
 let current;
 
-const showDraft = composer();
+const showLoss = logout({ say, unsent: () => unsent.size, hasDrafts: () => drafts.all().length > 0, forget });
+const showDraft = composer({ say, client, drafts, room: () => current.name, changed: showLoss });
 const showActive = active();
 const closeDrawers = drawers();
-const notify = notifications();
-connection(client, say, (name) => name === current.name);
+const { news, looked, hush } = alerts({ say, go, isShown: (name) => name === current.name, isUnread: (name) => !!rooms.get(name)?.log.unread });
+connection(client, say, (name) => name === current.name, carryOver);
+guardUnsent();
+beginLogin();
 enter(home);
-happenings();
+showLoss();
+listen();
 client.connect();
+
+// ---------------------------------------------------------------- the login
+
+/** Deletes what other logins left behind, and takes what the reader carried over from a page whose session had ended. */
+function beginLogin() {
+  drafts.retain();
+  void store.retain(login);
+  const carried = takeCarried(tabStorage, user, Date.now());
+  for (const [room, text] of carried.drafts) {
+    const held = drafts.read(room);
+    drafts.write(room, held ? `${held}\n${text}` : text);
+  }
+  for (const entry of carried.entries) {
+    opened.open(entry.room);
+    // Not sent by itself: the reader decides.
+    const state = entry.tried === null ? /** @type {const} */ ("failed") : "unsure";
+    void store.put({ ...entry, login, owner: "carried", state, code: "session_ended" });
+  }
+}
+
+/** Keeps what this page shows for the next login in this tab. */
+function carryOver() {
+  carry(tabStorage, { user, at: Date.now(), drafts: drafts.all(), entries: [...unsent.values()] });
+}
+
+/** Deletes what the browser keeps of this login. */
+async function forget() {
+  client.disconnect();
+  hush();
+  find("text", HTMLTextAreaElement).value = "";
+  drafts.drop();
+  roomStorage.removeItem(opened.key);
+  await client.forget();
+}
+
+/** The latest time of writing of any tab, so that messages keep their order even if the clock is set back. */
+function latestWritten() {
+  const storage = keyValueStore("localStorage");
+  const key = "trunkline:written";
+  const get = () => {
+    const at = Number(storage.getItem(key));
+    // A value from the far future is garbage.
+    return at < Date.now() + LATEST_WRITTEN_MOST ? at : 0;
+  };
+  return { get, set: (/** @type {number} */ at) => storage.setItem(key, String(at)) };
+}
+
+/** Says what this browser does not keep. @returns {(limit: "drafts" | "rooms" | "database" | "outbox") => void} */
+function limits() {
+  /** @type {Set<string>} */
+  const known = new Set();
+  const sentences = { outbox: say("limits.outbox"), database: say("limits.database"), drafts: say("limits.drafts"), rooms: say("limits.rooms") };
+  return (limit) => {
+    if (known.has(limit)) return;
+    known.add(limit);
+    if (known.has("outbox")) known.delete("database");
+    const text = Object.entries(sentences).filter(([each]) => known.has(each)).map(([, sentence]) => sentence);
+    find("limits").hidden = false;
+    find("limits").textContent = text.join(" ");
+  };
+}
+
+/** Asks before the page is closed, where closing it loses messages. */
+function guardUnsent() {
+  addEventListener("beforeunload", (event) => {
+    if (unkept && unsent.size) event.preventDefault();
+  });
+}
+
+// ---------------------------------------------------------------- rooms
 
 /** Shows a room; opens it if it is not open. @param {string} name */
 function enter(name) {
@@ -73,23 +172,24 @@ function hold(name) {
     say,
     client,
     seen: (position) => opened.read(name, position),
-    counted: (unread, mentioned) => {
-      badge.textContent = unread ? `${mentioned ? "@" : ""}${unread}` : "";
+    counted: (unread, mentioned, atLeast) => {
+      badge.textContent = unread ? `${mentioned ? "@" : ""}${unread}${atLeast ? "+" : ""}` : "";
       badge.classList.toggle("mentioned", mentioned);
       way.ariaLabel = unread ? `${name}, ${say("messages.unread", { count: unread })}` : null;
       showUnread();
     },
+    news: (message, how) => news(name, message, how),
   });
   const item = element("li", "", way, count, leaving);
   const room = { name, log, item, way, count, typists: new Map(), people: null };
   rooms.set(name, room);
-  list.replaceChildren(...[...rooms.keys()].sort().map((each) => rooms.get(each)?.item ?? ""));
+  list.replaceChildren(...[...rooms.keys()].sort(collator.compare).map((each) => rooms.get(each)?.item ?? ""));
   showActive();
   client.join(name);
   return room;
 }
 
-/** Out of a room, and if it is the one that is shown, to the one before it. @param {string} name */
+/** Leaves a room. If it is shown, the one that was opened before it is shown instead. @param {string} name */
 function leave(name) {
   opened.leave(name);
   const [latest] = opened.list();
@@ -98,7 +198,7 @@ function leave(name) {
   current.way.focus();
 }
 
-/** Holds the rooms that are open in this browser, and no others. */
+/** Joins the rooms that are open in this browser, and leaves the others. */
 function keepUp() {
   const open = new Map(opened.list());
   for (const [name, read] of open) (rooms.get(name) ?? hold(name)).log.readUpTo(read);
@@ -112,7 +212,7 @@ function keepUp() {
   showUnread();
 }
 
-/** In the title all rooms count; on the button that opens the list, the others. */
+/** The title counts the unread messages of all rooms; the button that opens the list, those of the rooms that are not shown. */
 function showUnread() {
   const sum = [...rooms.values()].reduce((all, { log }) => all + log.unread, 0);
   const others = sum - current.log.unread;
@@ -120,13 +220,13 @@ function showUnread() {
   find("elsewhere").textContent = others ? String(others) : "";
 }
 
-/** To a room by the reader's wish, so that the browser's "back" leads here. @param {string} name */
+/** Shows a room in such a way that the browser's "back" leads here. @param {string} name */
 function go(name) {
-  if (name !== current.name) history.pushState(null, "", `/rooms/${name}`);
+  if (name !== current.name) showPath(`/rooms/${name}`);
   enter(name);
 }
 
-/** A link that `happenings` follows without a new page. @param {string} room @param {...Node} more */
+/** A link that `listen` follows without a new page. @param {string} room @param {...Node} more */
 function wayTo(room, ...more) {
   const way = link(`/rooms/${room}`, "");
   way.append(element("span", "name", room), ...more);
@@ -139,36 +239,47 @@ function roomOf(path) {
   return path.split("/rooms/")[1] ?? home;
 }
 
-// ---------------------------------------------------------------- what happens
+// ---------------------------------------------------------------- events
 
-function happenings() {
+function listen() {
   /**
    * @template {"joined" | "caught_up" | "history" | "history_failed" | "message" | "typing" | "presence"} K
-   * @param {K} what @param {(room: Room, told: Extract<import("./machine.js").Effect, {do: K}>) => void} act
+   * @param {K} what @param {(room: Room, effect: Extract<import("./machine.js").Effect, {do: K}>) => void} act
    */
-  const on = (what, act) => client.on(what, (/** @type {any} */ told) => {
-    const room = rooms.get(told.room);
-    if (room) act(room, told);
+  const on = (what, act) => client.on(what, (/** @type {any} */ effect) => {
+    const room = rooms.get(effect.room);
+    if (room) act(room, effect);
   });
   for (const what of /** @type {const} */ (["joined", "caught_up", "history", "history_failed"])) {
-    on(what, ({ log }, /** @type {any} */ told) => log[what](told));
+    on(what, ({ log }, /** @type {any} */ effect) => log[what](effect));
   }
-  client.on("entry", ({ entry }) => rooms.get(entry.room)?.log.entry(entry));
+  client.on("entry", ({ entry }) => {
+    if (entry.state === "sent" || entry.state === "discarded") unsent.delete(entry.id);
+    else unsent.set(entry.id, entry);
+    rooms.get(entry.room)?.log.entry(entry);
+    showLoss();
+  });
   on("message", (room, { message, own }) => {
-    stopped(room, message.user);
-    if (room.log.add(message, own) && document.hidden) notify(room.name, message);
+    stopTyping(room, message.user);
+    room.log.add(message, own);
+  });
+  client.on("state", ({ state }) => {
+    document.body.dataset.state = state;
+    if (state === "connected") return;
+    // Without a connection nothing is known about who is writing.
+    for (const room of rooms.values()) for (const name of room.typists.keys()) stopTyping(room, name);
   });
   on("typing", (room, { user: typist }) => {
     if (typist === user) return;
     clearTimeout(room.typists.get(typist));
-    room.typists.set(typist, setTimeout(() => stopped(room, typist), 5_000));
+    room.typists.set(typist, setTimeout(() => stopTyping(room, typist), 5_000));
     showTypists();
   });
-  on("presence", (room, told) => {
-    room.people = told;
-    room.count.textContent = String(told.count);
+  on("presence", (room, effect) => {
+    room.people = effect;
+    room.count.textContent = String(effect.count);
     for (const what of /** @type {const} */ (["came", "went"])) {
-      const others = told[what].filter((name) => name !== user);
+      const others = effect[what].filter((name) => name !== user);
       if (others.length) room.log.note(say(`people.${what}`, { names: listed(others, say) }));
     }
     showPeople();
@@ -176,8 +287,13 @@ function happenings() {
 
   find("latest").onclick = () => current.log.toEnd();
   find("log").addEventListener("scroll", () => current.log.scrolled(), { passive: true });
-  new ResizeObserver(() => current.log.resized()).observe(find("log"));
-  for (const type of ["focus", "visibilitychange"]) addEventListener(type, () => current.log.seen(), true);
+  onResize(find("log"), () => current.log.resized());
+  for (const type of ["focus", "visibilitychange"]) {
+    addEventListener(type, () => {
+      current.log.seen();
+      if (hasFocus()) looked();
+    }, true);
+  }
   addEventListener("storage", ({ key }) => key === opened.key && keepUp());
   addEventListener("popstate", () => enter(roomOf(location.pathname)));
   find("rooms").addEventListener("click", (event) => {
@@ -192,10 +308,11 @@ function happenings() {
     go(name.value);
     name.value = "";
   });
+  for (const button of find("open-room").querySelectorAll("button")) button.disabled = false;
 }
 
 /** @param {Room} room @param {string} name */
-function stopped({ typists }, name) {
+function stopTyping({ typists }, name) {
   clearTimeout(typists.get(name));
   typists.delete(name);
   showTypists();
@@ -206,7 +323,7 @@ function showTypists() {
   find("typing").textContent = names.length ? say("typing", { names: listed(names, say), count: names.length }) : "";
 }
 
-/** Hidden until the server tells who is here. */
+/** Shows the people of the current room. Hidden until the server names them. */
 function showPeople() {
   const { people } = current;
   const show = find("show-people");
@@ -216,67 +333,13 @@ function showPeople() {
   find("people-count").textContent = show.ariaLabel = heading;
   show.textContent = String(people.count);
   find("people-list").replaceChildren(
-    ...(people.here ?? []).map((name) => coloured("li", "", name, name === user ? say("people.you", { name }) : name)),
+    ...[...(people.here ?? [])].sort(collator.compare).map((name) => coloured("li", "", name, name === user ? say("people.you", { name }) : name)),
   );
 }
 
 // ---------------------------------------------------------------- parts of the page
 
-/** @returns {() => void} shows what was being written in the current room */
-function composer() {
-  const form = find("composer", HTMLFormElement);
-  const text = find("text", HTMLTextAreaElement);
-  const error = find("text-error");
-  const grows = CSS.supports("field-sizing", "content");
-  // Of this tab, and of this user: logging in again brings it back.
-  const draft = () => `trunkline:draft:${user}:${current.name}`;
-
-  const changed = () => {
-    if (text.value) sessionStorage.setItem(draft(), text.value);
-    else sessionStorage.removeItem(draft());
-    error.textContent = refusal(text.value) === "too_long" ? say("error.too_long") : "";
-    text.ariaInvalid = String(error.textContent !== "");
-    if (grows) return;
-    text.style.height = "auto";
-    text.style.height = `${text.scrollHeight}px`;
-  };
-  text.addEventListener("input", () => {
-    changed();
-    if (text.value) client.typing(current.name);
-  });
-  text.addEventListener("keydown", (event) => {
-    // Enter that ends a composition (Chinese, Japanese, …) chooses a word.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    form.requestSubmit();
-  });
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (text.value.trim() === "" || document.body.dataset.state === "ended") return;
-    const refused = refusal(text.value);
-    if (refused) {
-      error.textContent = reason(refused, say);
-      return;
-    }
-    client.send(current.name, text.value);
-    text.value = "";
-    changed();
-    text.focus();
-  });
-  client.on("state", ({ state }) => {
-    document.body.dataset.state = state;
-    for (const each of form.querySelectorAll("button")) each.disabled = state === "ended";
-  });
-  return () => {
-    text.value = sessionStorage.getItem(draft()) ?? "";
-    text.placeholder = say("composer.hint", { room: current.name });
-    changed();
-    // On a phone the keyboard would cover the messages.
-    if (matchMedia("(hover: hover)").matches) text.focus();
-  };
-}
-
-/** Where others are. @returns {() => void} shows those of these rooms that are not open */
+/** The rooms where others are. @returns {() => void} shows those that are not open here */
 function active() {
   const links = find("active-list");
   /** @type {{room: string, count: number}[]} */
@@ -289,18 +352,23 @@ function active() {
     );
   };
   const look = async () => {
-    if (document.hidden || document.body.dataset.state !== "connected") return;
+    if (isHidden() || document.body.dataset.state !== "connected") return;
     try {
-      const response = await fetch("/rooms", { headers: { accept: "application/json" } });
-      if (response.ok) ({ rooms: found } = await response.json());
+      const response = await fetch("/rooms", { headers: { accept: "application/json" }, signal: timeoutSignal(ACTIVE_EVERY) });
+      const answer = response.ok ? await response.json() : null;
+      if (Array.isArray(answer?.rooms)) found = answer.rooms;
     } catch {
       // The list is a convenience: the page does without it.
     }
     if (!links.contains(document.activeElement)) show();
   };
-  client.on("state", look);
+  client.on("state", ({ state }) => {
+    void look();
+    // Instances learn of each other's rooms a moment later.
+    if (state === "connected") setTimeout(look, ACTIVE_AGAIN);
+  });
   document.addEventListener("visibilitychange", look);
-  setInterval(look, LOOK_EVERY);
+  setInterval(look, ACTIVE_EVERY);
   return show;
 }
 
@@ -328,22 +396,4 @@ function drawers() {
   document.addEventListener("keydown", (event) => event.key === "Escape" && close());
   find("log").addEventListener("pointerdown", close);
   return close;
-}
-
-/** Only if asked for. @returns {(room: string, message: import("./machine.js").Message) => void} */
-function notifications() {
-  const ask = find("notify");
-  if (!("Notification" in globalThis)) return () => {};
-  ask.hidden = Notification.permission !== "default";
-  ask.onclick = async () => {
-    ask.hidden = (await Notification.requestPermission()) !== "default";
-  };
-  return (room, { user: author, text, pos }) => {
-    if (Notification.permission !== "granted") return;
-    const notification = new Notification(say("notify.title", { user: author, room }), { body: text, tag: pos });
-    notification.onclick = () => {
-      window.focus();
-      go(room);
-    };
-  };
 }

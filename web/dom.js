@@ -1,5 +1,6 @@
-/** Elements of the page: to find those of `PAGE.md`, and to make others. */
+/** Elements of the page: finds those of `PAGE.md`, and makes others. */
 
+import { localeFor } from "./facilities.js";
 import { hueOf } from "./render.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @param {new () => T} [type] @returns {T} */
@@ -21,9 +22,17 @@ export function element(tag, className, ...children) {
   return made;
 }
 
-/** Not for forms. @param {string} text @param {() => void} action */
+/** An element for text that people wrote: it has its own direction, and does not change the direction of its surroundings. @template {"span" | "p" | "li"} K @param {K} tag @param {string} className @param {...(Node | string)} children */
+export function written(tag, className, ...children) {
+  const made = element(tag, className, ...children);
+  made.dir = "auto";
+  return made;
+}
+
+/** A button that submits no form. @param {string} text @param {() => void} action */
 export function button(text, action) {
   const made = element("button", "small", text);
+  made.type = "button";
   made.onclick = action;
   return made;
 }
@@ -35,9 +44,12 @@ export function link(href, text) {
   return made;
 }
 
-/** Something of a user, in their colour. @param {"span" | "li"} tag @param {string} className @param {string} user */
+/** A user's name, or another text about the user, in the user's colour. @param {"span" | "li"} tag @param {string} className @param {string} user */
 export function coloured(tag, className, user, text = user) {
-  const made = element(tag, className, text);
+  const made = written(tag, className, text);
   made.style.color = `oklch(var(--person) 0.12 ${hueOf(user)})`;
   return made;
 }
+
+/** The locale of every date, number and order on the page. */
+export const locale = localeFor(document.documentElement.lang || "en");

@@ -1,12 +1,15 @@
-/** The conversation of one room: delivered messages in order, and below them the reader's own that are not delivered yet. */
+/** The conversation of one room: delivered messages in order, and below them the reader's own messages that are not delivered yet. */
 
-import { button, coloured, element, find, link } from "./dom.js";
-import { actionIn, continues, mentions, pieces, reason, sameDay } from "./render.js";
+import { button, element, find } from "./dom.js";
+import { hasFocus } from "./facilities.js";
+import { continues, reason, sameDay } from "./render.js";
+import { dayLine, divider, rows as rowMaker } from "./rows.js";
+import { mentions } from "./text.js";
 
 /** @typedef {import("./machine.js").Message} Message */
 /** @typedef {import("./machine.js").Entry} Entry */
-/** @typedef {import("./render.js").Said} Said */
 /** @typedef {{message: Message, nodes: Element[]}} Row */
+/** `named`: it mentions the reader. `missed`: it was sent while the page was not connected. @typedef {{named: boolean, missed: boolean}} Circumstances */
 /**
  * @typedef {object} Surroundings
  * @property {string} user
@@ -14,30 +17,33 @@ import { actionIn, continues, mentions, pieces, reason, sameDay } from "./render
  * @property {string} read the position of the last message that was seen before; empty: none ever was
  * @property {ReturnType<typeof import("./render.js").speaker>} say
  * @property {import("./trunkline.js").Client} client
- * @property {(position: string) => void} seen everything up to there
- * @property {(unread: number, mentioned: boolean) => void} counted may have changed
+ * @property {(position: string) => void} seen everything up to there was seen
+ * @property {(unread: number, mentioned: boolean, atLeast: boolean) => void} counted the number of unread messages may have changed; `atLeast`: older ones
+ *   are being counted
+ * @property {(message: Message, how: Circumstances) => void} news a message of another person that is not history
  */
 
-/** Older rows leave the page (not the server) when there are more than this; scrolling up brings them back. */
+/** Rows above the last 800 leave the page (not the server) when there are more than 1,200. Scrolling up brings them back. */
 const ROWS_MOST = 1_200;
 const ROWS_KEPT = 800;
-/** While somebody reads further up, there may be so many times more. */
-const PATIENCE = 4;
-/** Lines about who came and went. */
+/** Factor for both while the reader is further up. */
+const ROWS_FACTOR_READING = 4;
+/** Maximum number of lines about people who came and went. */
 const NOTES_MOST = 50;
-/** Pixels from the upper end at which older messages are fetched, and from the lower one that still count as the end. */
+/** Distance in pixels from the upper end at which older messages are fetched, and from the lower end that still counts as the end. */
 const NEAR_START = 400;
 const NEAR_END = 40;
+/** Maximum number of messages that are fetched to count the unread ones, the most that one page of history can hold, and the time in ms before a retry. */
+const SEEK_MOST = 1_000;
+const SEEK_PAGE = 200;
+const SEEK_RETRY = 2_000;
 
-/** All rooms share these; one at a time is shown there. */
+/** All rooms share these elements; one room at a time is shown there. */
 const scroller = find("log");
 const latest = find("latest");
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 
 /** @param {Surroundings} surroundings */
-export function conversation({ user: me, room, read, say, client, seen: sawUpTo, counted }) {
+export function conversation({ user: me, room, read, say, client, seen: sawUpTo, counted, news }) {
   const messages = element("ol", "");
   const unsent = element("ol", "");
   messages.id = "messages";
@@ -46,51 +52,57 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   const top = element("li", "note quiet");
   const newLine = divider("new", say("messages.new"));
   const notes = messages.getElementsByClassName("note");
-  /** What the page holds, oldest first. @type {Row[]} */
+  /** The messages on the page, oldest first. @type {Row[]} */
   let rows = [];
   /** @type {Message | null} */
   let last = null;
-  /** Something else stands below the last message, so the next one names its author again. */
+  /** Another line stands below the last message, so the next message names its author again. */
   let parted = false;
   let more = true;
   let loading = false;
   let unread = 0;
   let mentioned = false;
-  /** The room is not followed up to its head: nobody has been looking. */
+  /** The room is not followed up to its head, so the reader cannot have seen its end. */
   let behind = true;
-  /** What comes is new. In the first screenful, only what stands below `read` is. */
+  /** Messages that come are new. In the first screenful, only those below `read` are. */
   let counting = false;
+  /** Older pages are fetched until `read` is found, to count what is unread. */
+  let seeking = false;
+  /** There are more unread messages than were fetched. */
+  let capped = false;
   let shown = false;
-  /** Whether the reader is at the end, and is to be kept there. */
+  /** The reader is at the end, and the page stays there. */
   let following = true;
   /** Where else the reader was when the room was last shown: pixels above the end. */
   let place = 0;
   let height = 0;
+  const rowOf = rowMaker(me, say);
   messages.append(top);
 
-  // ---------------------------------------------------------------- what happens
+  // ---------------------------------------------------------------- events
 
   /** @param {{gap: boolean, resumed: boolean}} how */
   function joined({ gap, resumed }) {
     behind = true;
     counting &&= resumed;
     if (!gap) return;
-    // Continuity broke: what is held of the room is dropped.
+    // Continuity broke: the rows of the room are dropped.
     rows = [];
     last = null;
     more = following = true;
-    loading = false;
+    loading = seeking = capped = false;
     unread = 0;
     top.textContent = "";
     dropSent();
     messages.replaceChildren(top, divider("gap", say("messages.gap")));
   }
 
-  /** @param {Message} message @param {boolean} own @returns {boolean} whether it is news that names the reader */
+  /** @param {Message} message @param {boolean} own */
   function add(message, own) {
-    const named = counting && !own && mentions(message.text, me);
+    const isNews = counting && !own;
+    const named = isNews && mentions(message.text, me);
     if (own) unsent.querySelector(`[data-id="${message.id}"]`)?.remove();
-    if (counting && !own && !looking()) {
+    if (isNews && !looking()) {
       if (!unread) {
         messages.append(newLine);
         parted = true;
@@ -104,10 +116,10 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     last = message;
     parted = false;
     groupUnsent();
-    if (message.pos === read) unread = 0; // another tab was faster
+    if (message.pos === read) unread = 0; // it was read in another tab
     if (own && counting) following = true;
     keepPlace();
-    return named;
+    if (isNews) news(message, { named, missed: behind });
   }
 
   /** The room was followed up to its head. */
@@ -115,40 +127,46 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     behind = false;
     dropSent();
     if (!rows.length) reachedStart();
-    if (!counting && read) unreadAfter(read);
+    if (!counting && read) {
+      unreadAfter(read);
+      seeking = !isHeld(read);
+    }
     counting = true;
+    if (seeking) seek(0);
     if (shown && following) arrive();
-    else tell();
+    else report();
     loadOlder();
   }
 
-  /** What was seen in another tab was seen. @param {string} position */
+  /** @param {string} position a message that was seen in another tab */
   function readUpTo(position) {
     if (position === read) return;
     read = position;
-    if (rows.some(({ message }) => message.pos === read)) unreadAfter(read);
-    tell();
+    if (isHeld(read)) unreadAfter(read);
+    report();
   }
 
   /** A page of older messages. @param {{messages: Message[], more: boolean}} page */
   function history({ messages: older, more: others }) {
     loading = false;
     more = others;
-    quietly(() => above(() => {
+    above(() => {
       if (more) top.textContent = "";
       else reachedStart();
       const added = older.map((message, index) => ({ message, nodes: drawn(message, older[index - 1] ?? null) }));
       top.after(...added.flatMap(({ nodes }) => nodes));
       rows.unshift(...added);
-      redraw(added.length); // it has somebody above it now
-    }));
+      redraw(added.length); // it stands below another message now
+    });
+    if (seeking) seek(older.length);
     if (older.length) loadOlder();
   }
 
-  /** The older messages did not come; scrolling asks again. */
+  /** The older messages did not come. Scrolling asks again. */
   function historyFailed() {
     loading = false;
     top.textContent = "";
+    if (seeking) setTimeout(() => seeking && !loading && !behind && seek(0), SEEK_RETRY);
   }
 
   /** A quiet line between messages. @param {string} text */
@@ -160,13 +178,15 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     keepPlace();
   }
 
-  /** An own message on its way. @param {Entry} entry */
+  /** An own message that is not delivered yet. @param {Entry} entry */
   function entry(entry) {
     const old = unsent.querySelector(`[data-id="${entry.id}"]`);
     if (entry.state === "discarded" || (entry.state === "sent" && !old)) return old?.remove();
     const row = unsentRow(entry);
-    if (old) old.replaceWith(row);
-    else {
+    if (old && atOf(old) === entry.at) {
+      old.replaceWith(row);
+    } else {
+      old?.remove();
       const later = [...unsent.children].find((other) => atOf(other) > entry.at);
       unsent.insertBefore(row, later ?? null);
       if (entry.tried === null) following = true;
@@ -179,40 +199,15 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
 
   /** @param {Message} message @param {Message | null} above @param {boolean} [apart] @returns {Element[]} */
   function drawn(message, above, apart = false) {
-    const row = rowOf(message, !apart && continues(above, message));
+    const row = rowOf(message, message.pos, !apart && continues(above, message));
     row.dataset.pos = message.pos;
     if (above && sameDay(above.at, message.at)) return [row];
-    return [divider("", day.format(message.at)), row];
-  }
-
-  /** @param {Said} said @param {boolean} continued */
-  function rowOf({ user, text, at }, continued) {
-    const action = actionIn(text);
-    const author = coloured("span", "author", user);
-    const row = element("li", "message");
-    row.classList.toggle("own", user === me);
-    row.classList.toggle("first", !continued);
-    row.classList.toggle("named", user !== me && mentions(text, me));
-    if (action !== null) {
-      row.classList.add("action");
-      row.append(element("p", "text", author, " ", ...linked(action), " ", timeOf(at)));
-      return row;
-    }
-    if (continued) {
-      row.append(element("span", "unseen", `${user}: `));
-      row.title = moment.format(at);
-    } else {
-      const disc = coloured("span", "disc", user, [...user][0]?.toUpperCase());
-      disc.ariaHidden = "true";
-      row.append(disc, element("p", "head", author, " ", timeOf(at)));
-    }
-    row.append(element("p", "text", ...linked(text)));
-    return row;
+    return [dayLine(message.at), row];
   }
 
   /** @param {Entry} entry */
   function unsentRow({ user, id, text, at, state, code, pos = "" }) {
-    const row = rowOf({ user, text, at }, false);
+    const row = rowOf({ user, text, at }, id, false);
     row.classList.add(state);
     row.dataset.id = id;
     row.dataset.at = String(at);
@@ -222,7 +217,9 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
       fate.append(say("message.sent"));
       fate.title = pos;
     } else if (state === "pending") {
-      fate.append(say(code === undefined ? "message.pending" : "message.delayed"));
+      // "sending" only while there is a connection: the style sheet shows one of the two.
+      if (code === undefined) fate.append(element("span", "if-connected", say("message.pending")));
+      fate.append(element("span", code === undefined ? "if-disconnected" : "", say("message.delayed")));
     } else {
       fate.append(
         state === "unsure" ? say("message.unsure") : say("message.failed", { reason: reason(code ?? "", say) }),
@@ -235,7 +232,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     return row;
   }
 
-  /** The first of the unsent may go under the last message, the others under the first. */
+  /** The first of the unsent messages may continue the last message, the others continue the first. */
   function groupUnsent() {
     [...unsent.children].forEach((row, index) => {
       const continued = index > 0 || (!parted && continues(last, { user: me, text: "", at: atOf(row) }));
@@ -243,7 +240,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     });
   }
 
-  /** Draws one row again, for what stands above it has changed. @param {number} index @param {boolean} [apart] */
+  /** Draws one row again after the row above it has changed. @param {number} index @param {boolean} [apart] */
   function redraw(index, apart) {
     const row = rows[index];
     if (!row) return;
@@ -253,7 +250,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     row.nodes = nodes;
   }
 
-  /** Their messages were shown, or are older than what is held. */
+  /** Their messages were shown, or are older than the rows. */
   function dropSent() {
     for (const row of unsent.querySelectorAll(".sent")) row.remove();
   }
@@ -272,7 +269,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
 
   function show() {
     shown = true;
-    quietly(() => scroller.replaceChildren(messages, unsent));
+    scroller.replaceChildren(messages, unsent);
     arrive();
   }
 
@@ -281,7 +278,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     place = scroller.scrollHeight - scroller.scrollTop;
   }
 
-  /** To the first unread message, else to where the reader was. */
+  /** Scrolls to the first unread message, else to where the reader was. */
   function arrive() {
     scroller.scrollTop = scroller.scrollHeight - (following || unread ? 0 : place);
     if (unread) newLine.scrollIntoView({ block: "nearest" });
@@ -295,12 +292,12 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   }
 
   function keepPlace() {
-    if (rows.length > ROWS_MOST * (shown && !following ? PATIENCE : 1)) above(trim);
+    if (rows.length > ROWS_MOST * (shown && !following ? ROWS_FACTOR_READING : 1)) above(trim);
     if (shown && following) scroller.scrollTop = scroller.scrollHeight;
     seen();
   }
 
-  /** What is above the reader changes, and what he sees does not move. @param {() => void} change */
+  /** Changes what is above the reader, and keeps in place what the reader sees. @param {() => void} change */
   function above(change) {
     const { scrollTop, scrollHeight } = scroller;
     change();
@@ -309,7 +306,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
 
   function scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = scroller;
-    if (clientHeight !== height) return; // it was not the reader who moved
+    if (clientHeight !== height) return; // the size changed; the reader did not scroll
     following = scrollHeight - scrollTop - clientHeight <= NEAR_END;
     loadOlder();
     seen();
@@ -335,55 +332,61 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   // ---------------------------------------------------------------- unread
 
   function looking() {
-    return shown && following && !behind && document.hasFocus();
+    return shown && following && !behind && !seeking && hasFocus();
   }
 
   /** The reader may have seen what was unread. */
   function seen() {
     if (looking()) {
       unread = 0;
+      capped = false;
       const end = last ? last.pos : "0-0"; // before every message
       if (end !== read) sawUpTo((read = end));
     }
-    tell();
+    report();
   }
 
-  function tell() {
+  function report() {
     mentioned &&= unread > 0;
     if (shown) {
       latest.hidden = following;
       latest.textContent = unread ? say("messages.unread", { count: unread }) : say("messages.latest");
     }
-    counted(unread, mentioned);
+    counted(unread, mentioned, seeking || capped);
   }
 
-  /** @param {string} position one that is not held: all that is held came after it */
+  /** @param {string} position */
+  function isHeld(position) {
+    return rows.some(({ message }) => message.pos === position);
+  }
+
+  /** Counts the messages after a position, and puts the line above the first of them. @param {string} position if no row has it, all rows came after it */
   function unreadAfter(position) {
     const from = rows.findIndex(({ message }) => message.pos === position) + 1;
     const others = rows.slice(from).filter(({ message }) => message.user !== me);
+    const index = others[0] ? rows.indexOf(others[0]) : -1;
     unread = others.length;
     mentioned = others.some(({ message }) => mentions(message.text, me));
-    if (!others[0]) return;
-    redraw(rows.indexOf(others[0]), true);
-    others[0].nodes[0]?.before(newLine);
+    newLine.remove();
+    if (index < 0) return;
+    redraw(index, true);
+    rows[index]?.nodes[0]?.before(newLine);
   }
 
-  /** Without a screen reader telling it: history is not news. @param {() => void} change */
-  function quietly(change) {
-    scroller.ariaLive = "off";
-    change();
-    setTimeout(() => { scroller.ariaLive = "polite"; }, 500);
-  }
-
-  /** @param {string} text */
-  function linked(text) {
-    return pieces(text).map(({ text: piece, href }) => {
-      if (href === undefined) return piece;
-      const made = link(href, piece);
-      made.rel = "noopener noreferrer nofollow";
-      made.target = "_blank";
-      return made;
-    });
+  /** Fetches older messages until the last one that was read is found: only then the number of unread messages is true. @param {number} added */
+  function seek(added) {
+    if (added) above(() => unreadAfter(read));
+    const done = isHeld(read) || !more || rows.length >= SEEK_MOST;
+    if (!done) {
+      if (loading || !rows[0]) return;
+      loading = true;
+      client.history(room, { before: rows[0].message.pos, limit: SEEK_PAGE });
+    } else {
+      seeking = false;
+      capped = more && !isHeld(read);
+      if (shown) arrive();
+    }
+    report();
   }
 
   return {
@@ -393,20 +396,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   };
 }
 
-/** @param {string} kind @param {string} text */
-function divider(kind, text) {
-  return element("li", `divider ${kind}`, element("span", "", text));
-}
-
-/** @param {number} at */
-function timeOf(at) {
-  const time = element("time", "quiet", clock.format(at));
-  time.dateTime = new Date(at).toISOString();
-  time.title = moment.format(at);
-  return time;
-}
-
-/** When the message in a row of the unsent was written. @param {Element} row */
+/** When the message in a row of the unsent messages was written. @param {Element} row */
 function atOf(row) {
   return Number(/** @type {HTMLElement} */ (row).dataset.at);
 }

@@ -1,110 +1,76 @@
 /**
  * The decision core of a Trunkline client: events in, effects out.
  *
- * It opens no socket, sets no timer, reads no clock and throws no dice: whoever drives it (`trunkline.js` in a page or in
- * Node, the tests in a simulated world) passes the time with every event, carries out the effects in order, and calls back
- * with `{"type":"tick"}` at `wake`. So every rule of reconnecting, resuming and retrying can be tested in microseconds.
+ * The machine opens no socket, sets no timer, reads no clock and has no generator of its own. Its driver (`trunkline.js` in a page or in Node, a
+ * simulated world in the tests) passes the time with every event, carries out the effects in order, and sends `{"type":"tick"}` at `wake`. Every
+ * rule of reconnecting, resuming and retrying can therefore be tested in microseconds.
  *
- * `vectors/README.md` names every event and effect; the vectors beside it pin what they do.
+ * The outbox is in `entries.js`, the types are in `effects.d.ts`. `vectors/README.md` names every event and effect; the vectors beside it pin what they do.
  */
 
-/** Back-off: full jitter under a ceiling that doubles from the first to the second. */
+import { entryQueue } from "./entries.js";
+
+/** Bounds of the back-off in ms: full jitter under a ceiling that doubles from the first to the second. */
 const BACKOFF_FIRST = 500;
 const BACKOFF_MOST = 20_000;
-/** From the start of an attempt to `welcome`. */
+/** Maximum time in ms from the start of an attempt to `welcome`. */
 const ATTEMPT_TIMEOUT = 10_000;
-/** A socket that lived this long has proven the way; the next loss starts the back-off afresh. */
+/** Life in ms after which a socket has proven the way; its loss starts the back-off afresh. */
 const STABLE_AFTER = 10_000;
-/** Close codes by which the server says that it was our fault, and the step of the back-off to begin with then (0 to 4 s). */
+/** Close codes by which the server blames the client, and the number of failures with which the back-off begins then (0 to 4 s). */
 const BLAMED = [1003, 1007, 1008, 1009];
 const BLAMED_FAILURES = 3;
-/** In ping intervals: who hears nothing for so long is not connected, whatever the socket says. */
+/** Number of ping intervals without a frame after which a socket counts as dead, whatever the browser says. */
 const SILENCE = 1.6;
+/** Part of that time without a frame after which a page that becomes visible checks its socket. */
+const QUIET = 0.7;
+/** Ping interval in ms where `welcome` names none. */
 const PING_INTERVAL = 25_000;
-/** The server forgets message ids after this time; a repetition could then make a second message. */
-const IDS_FORGOTTEN = 600_000;
-/** Others show "is typing" for five seconds; telling them more often than this is waste. */
+/** Maximum time in ms for the answer to a check of the socket. */
+const CHECK_TIMEOUT = 3_000;
+/** A frame that comes later than this, in ms after the browser said "offline", cannot have been under way: the socket works. */
+const IN_FLIGHT = 2_000;
+/** Minimum time in ms between two `typing` commands. Others show the notice for 5 s. */
 const TYPING_EVERY = 3_000;
-/** Positions a room remembers to show each message once. */
+/** Number of positions that a room remembers, to show each message once. */
 const SEEN_MOST = 1_024;
-/** "Before everything." */
+/** The position before every message. */
 const ORIGIN = "0-0";
 
-/**
- * One message of the outbox. It belongs to a user and outlives the page.
- * `at` orders the outbox; `tried` is the time of the first attempt, null before it.
- * @typedef {{user: string, room: string, id: string, text: string, at: number, tried: number | null,
- *   state: "pending" | "failed" | "unsure" | "sent" | "discarded", code?: string, pos?: string}} Entry
- */
-/** @typedef {{pos: string, id: string, user: string, text: string, at: number}} Message */
-/** @typedef {Record<string, any> & {type: string}} Frame */
+/** @typedef {import("./effects.js").Entry} Entry */
+/** @typedef {import("./effects.js").Message} Message */
+/** @typedef {import("./effects.js").Frame} Frame */
+/** @typedef {import("./effects.js").Event} Event */
+/** @typedef {import("./effects.js").StateEffect} StateEffect */
+/** @typedef {import("./effects.js").Effect} Effect */
+/** @typedef {import("./effects.js").Room} Room */
 
 /**
- * @typedef {{type: "connect"} | {type: "disconnect"} | {type: "tick"}
- *   | {type: "online"} | {type: "offline"} | {type: "visible"}
- *   | {type: "probed", socket: number, status: number, user?: string, retry_after_ms?: number}
- *   | {type: "frame", socket: number, frame: Frame}
- *   | {type: "closed", socket: number, code: number}
- *   | {type: "join", room: string, recent?: number} | {type: "leave", room: string}
- *   | {type: "outbox", room: string, entries: Entry[]}
- *   | {type: "send", room: string, id: string, text: string}
- *   | {type: "retry", room: string, id: string} | {type: "discard", room: string, id: string}
- *   | {type: "history", room: string, before?: string | null, limit?: number}
- *   | {type: "typing", room: string}} Event
+ * @param {{user?: string | null, login?: string | null, random?: () => number}} [options] `user`: the user of this machine; learned from the server
+ *   if left out, and never changed after that. `login`: the id of the user's login; another login of the same name ends the machine. `random`:
+ *   returns numbers from 0 up to, not including, 1
  */
-/**
- * @typedef {{do: "state", state: "connecting" | "closed"}
- *   | {do: "state", state: "connected", user: string, instance: string}
- *   | {do: "state", state: "waiting" | "offline", cause: string, retry_at: number, code?: number}
- *   | {do: "state", state: "ended" | "down", cause: string}} StateEffect
- */
-/**
- * @typedef {StateEffect
- *   | {do: "probe", socket: number} | {do: "open", socket: number} | {do: "close", socket: number}
- *   | {do: "transmit", socket: number, frame: Frame}
- *   | {do: "load", user: string, room: string} | {do: "entry", entry: Entry}
- *   | {do: "joined", room: string, head: string, resumed: boolean, gap: boolean}
- *   | {do: "caught_up", room: string, missed: number}
- *   | {do: "message", room: string, message: Message, own: boolean}
- *   | {do: "history", room: string, before: string | null, messages: Message[], more: boolean}
- *   | {do: "history_failed", room: string, before: string | null, code: string}
- *   | {do: "presence", room: string, count: number, here: string[] | null, came: string[], went: string[]}
- *   | {do: "typing", room: string, user: string}
- *   | {do: "refused", code: string, room?: string, detail?: string}} Effect
- */
-
-/**
- * `gone`: not subscribed on this socket. `joining`: `join` sent. `behind`: `joined` came, its `head` not yet. `live`: caught up.
- * @typedef {{
- *   name: string, recent: number, phase: "gone" | "joining" | "behind" | "live",
- *   last: string | null, head: string, resuming: boolean, missed: number, seen: Set<string>,
- *   loaded: boolean, sending: string | null, refusals: number, sendAt: number, rejoinAt: number | null,
- *   paging: {before: string | null} | null, typedAt: number, here: Set<string> | null,
- * }} Room
- */
-
-/**
- * @param {{user?: string | null, random?: () => number}} [options] `user`: whom this machine speaks for; learned from the server if
- *   not given, and never changed after that. `random`: from 0 up to, not including, 1
- */
-export function machine({ user: me = null, random = Math.random } = {}) {
+export function machine({ user: me = null, login = null, random = Math.random } = {}) {
   let now = 0;
   /** @type {Effect[]} */
   let out = [];
   let offline = false;
   let sockets = 0;
   let failures = 0;
-  /** The attempt under way. @type {{socket: number, open: boolean, deadline: number} | null} */
+  /** The attempt to connect that is under way. @type {{socket: number, open: boolean, deadline: number} | null} */
   let trial = null;
-  /** The socket that said `welcome`. @type {{socket: number, since: number, heard: number, silence: number, handoverAt: number | null} | null} */
+  /**
+   * The socket that said `welcome`. `heard`: time of the last frame. `doubted`: since when the browser has said that there is no network, null if it
+   * has not. `checkEnd`: when the answer to a check is due.
+   * @type {{socket: number, instance: string, since: number, heard: number, silence: number, handoverAt: number | null,
+   *   doubted: number | null, checkEnd: number | null} | null}
+   */
   let active = null;
   /** @type {{at: number, cause: string, drain: boolean} | null} */
   let retry = null;
   /** @type {Map<string, Room>} */
   let rooms = new Map();
-  /** In the order of `at`. `doubt`: continuity broke since the first attempt, so it may stand unseen. @type {{entry: Entry, doubt: boolean}[]} */
-  let outbox = [];
-  let lastAt = 0;
+  const outbox = entryQueue({ now: () => now, user: () => me, roomOf: (name) => rooms.get(name), emit, transmit });
 
   /**
    * @param {number} at milliseconds since the Unix epoch
@@ -127,32 +93,41 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     },
     disconnect: () => stop({ do: "state", state: "closed" }),
     online() {
+      const back = offline;
       offline = false;
-      nudge();
+      nudge(back);
     },
     offline() {
       offline = true;
-      if (retry && !active) tellWaiting(retry);
+      if (active) {
+        if (active.doubted === null) emit({ do: "state", state: "offline", cause: "network" });
+        active.doubted ??= now;
+      } else if (retry) {
+        emitWaiting(retry);
+      }
     },
-    visible: nudge,
-    discard: ({ room, id }) => settle(room, id, { state: "discarded" }),
-    tick, probed, frame: heard, closed, join: addRoom, leave: removeRoom, outbox: loaded, send, retry: again, history, typing,
+    unanswered({ socket }) {
+      if (active?.socket === socket && active.checkEnd === null && !trial) check(active);
+    },
+    visible: () => nudge(active !== null && now - active.heard >= active.silence * QUIET),
+    discard: ({ room, id }) => outbox.settle(room, id, { state: "discarded" }),
+    tick, probed, frame: received, closed, join: addRoom, leave: removeRoom, outbox: outbox.loaded, send: outbox.send, retry: outbox.again, history, typing,
   };
 
   function attempt() {
     retry = null;
     const socket = ++sockets;
     trial = { socket, open: false, deadline: now + ATTEMPT_TIMEOUT };
-    if (!active) emit({ do: "state", state: "connecting" });
+    if (!active || active.doubted !== null) emit({ do: "state", state: "connecting" });
     emit({ do: "probe", socket });
   }
 
   /** @param {Extract<Event, {type: "probed"}>} event */
-  function probed({ socket, status, user, retry_after_ms = 0 }) {
+  function probed({ socket, status, user, login: found, retry_after_ms = 0 }) {
     if (trial?.socket !== socket) return;
     if (status === 401) return end("not_logged_in");
     if (status === 200 && user !== undefined) {
-      if (!identify(user)) return;
+      if (!identify(user, found)) return;
       trial.open = true;
       emit({ do: "open", socket });
     } else {
@@ -170,7 +145,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   /** @param {string} cause @param {{after?: number, code?: number}} [more] */
   function backOff(cause, { after = 0, code } = {}) {
     retry = { at: now + after + jitter(failures++), cause, drain: false };
-    if (!active) tellWaiting(retry, code);
+    if (!active) emitWaiting(retry, code);
   }
 
   /** @param {number} failures */
@@ -179,7 +154,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   }
 
   /** @param {{at: number, cause: string}} retry @param {number} [code] */
-  function tellWaiting({ at, cause }, code) {
+  function emitWaiting({ at, cause }, code) {
     const state = offline ? "offline" : "waiting";
     emit({ do: "state", state, cause, retry_at: at, code });
   }
@@ -190,28 +165,41 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     trial = null;
     active = {
       socket,
+      instance: frame.instance,
       since: now,
       heard: now,
       silence: Math.round((frame.ping_interval_ms || PING_INTERVAL) * SILENCE),
       handoverAt: null,
+      doubted: null,
+      checkEnd: null,
     };
     if (old) emit({ do: "close", socket: old.socket });
-    if (!identify(frame.user)) return;
-    emit({ do: "state", state: "connected", user: frame.user, instance: frame.instance });
+    if (!identify(frame.user, frame.login)) return;
+    emitConnected(active);
     for (const room of rooms.values()) {
       forgetSubscription(room);
       join(room);
     }
   }
 
-  /** False, and the end, if the server takes us for somebody else: an outbox is never sent under another name. @param {string} user */
-  function identify(user) {
+  /** @param {{instance: string}} active */
+  function emitConnected({ instance }) {
+    emit({ do: "state", state: "connected", user: me ?? "", instance });
+  }
+
+  /**
+   * Compares the user and login that the server names with those of the machine. If they differ, the machine ends and this returns false: an outbox is
+   * never sent under another name, nor by another person under the same name.
+   * @param {string} user @param {string} [found] the login, where the server names it
+   */
+  function identify(user, found) {
     if (me === null) {
       me = user;
       for (const room of rooms.values()) emit({ do: "load", user, room: room.name });
     }
-    if (me !== user) end("other_user");
-    return me === user;
+    const same = me === user && (login === null || found === undefined || found === login);
+    if (!same) end(me === user ? "other_login" : "other_user");
+    return same;
   }
 
   /** @param {{socket: number, code: number}} event */
@@ -224,7 +212,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     }
   }
 
-  /** Whether this was the end: of the session, or by a newer socket of the same user. @param {number} code */
+  /** Handles the close codes after which the client does not reconnect. @param {number} code */
   function forGood(code) {
     if (code === 4401) end("session_ended");
     if (code === 4409) stop({ do: "state", state: "down", cause: "too_many_sockets" });
@@ -239,10 +227,10 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     for (const room of rooms.values()) forgetSubscription(room);
     if (forGood(code)) return;
     if (trial) return emit({ do: "state", state: "connecting" });
-    if (retry) return tellWaiting(retry, code);
+    if (retry) return emitWaiting(retry, code);
     if (handoverAt !== null) {
       retry = { at: Math.max(handoverAt, now), cause: "drain", drain: true };
-      return tellWaiting(retry, code);
+      return emitWaiting(retry, code);
     }
     if (now - since >= STABLE_AFTER) failures = 0;
     if (BLAMED.includes(code)) failures = Math.max(failures, BLAMED_FAILURES);
@@ -259,10 +247,27 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     lost(1006, "silence");
   }
 
-  /** The world may have changed (online, visible): do not sit out the back-off; but a draining server named its time. */
-  function nudge() {
+  /**
+   * The network or the page is back: ends a back-off, but not a time that a draining server named.
+   * @param {boolean} suspect the socket may be dead: it is checked
+   */
+  function nudge(suspect) {
     if (silent()) hangUp();
+    if (active && suspect && !trial) check(active);
     if (retry && !retry.drain) attempt();
+  }
+
+  /**
+   * Makes the server say something: it answers a second `join` of a room like the first. A socket without rooms is replaced instead.
+   * @param {NonNullable<typeof active>} socket
+   */
+  function check(socket) {
+    const room = [...rooms.values()].find(({ name }) => followed(name));
+    if (!room) return attempt();
+    if (socket.doubted !== null) emit({ do: "state", state: "connecting" });
+    socket.checkEnd = now + CHECK_TIMEOUT;
+    if (room.paging) pageFailed(room, "closed");
+    join(room);
   }
 
   /** @param {string} cause */
@@ -281,6 +286,10 @@ export function machine({ user: me = null, random = Math.random } = {}) {
 
   function tick() {
     if (silent()) hangUp();
+    if (active?.checkEnd != null && now >= active.checkEnd) {
+      hangUp();
+      if (retry && !retry.drain) attempt();
+    }
     if (trial && now >= trial.deadline) failed("timeout");
     if (active?.handoverAt != null && now >= active.handoverAt) {
       active.handoverAt = null;
@@ -291,30 +300,35 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     if (!active) return;
     for (const room of rooms.values()) {
       if (room.rejoinAt !== null && now >= room.rejoinAt) join(room);
-      flush(room);
+      outbox.flush(room);
     }
   }
 
   // ---------------------------------------------------------------- frames
 
   /** @param {{socket: number, frame: Frame}} event */
-  function heard({ socket, frame }) {
+  function received({ socket, frame }) {
     if (trial?.socket === socket && trial.open) {
       if (frame.type === "welcome") welcome(socket, frame);
       return;
     }
     if (active?.socket !== socket) return;
     active.heard = now;
+    if (active.doubted !== null && (active.checkEnd !== null || now - active.doubted >= IN_FLIGHT)) {
+      active.doubted = null;
+      emitConnected(active);
+    }
+    active.checkEnd = null;
     switch (frame.type) {
       case "ping": return transmit({ type: "pong" });
       case "closing": active.handoverAt = now + (frame.reconnect_after_ms ?? 0); return;
       case "error": return refused(frame);
-      case "sent": return answered(frame.room, frame.id, { state: "sent", pos: frame.pos });
+      case "sent": return outbox.answered(frame.room, frame.id, { state: "sent", pos: frame.pos });
     }
     const room = rooms.get(frame.room);
     if (!room || room.phase === "gone") return;
     if (frame.type === "joined") return joined(room, frame);
-    if (room.phase === "joining") return; // the rest of a subscription that we gave up
+    if (room.phase === "joining") return; // belongs to a subscription that was given up
     switch (frame.type) {
       case "message": return message(room, frame);
       case "history": return page(room, frame);
@@ -333,19 +347,17 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     const room = rooms.get(name);
     const forNow = code === "unavailable" || code === "rate_limited";
     if (id !== undefined) {
-      if (!forNow) return answered(name, id, { state: "failed", code });
-      const item = find(name, id);
+      if (!forNow) return outbox.answered(name, id, { state: "failed", code });
       if (room && room.sending === id) {
         room.sending = null;
         room.sendAt = now + (after ?? jitter(room.refusals));
         room.refusals += 1;
       }
-      if (item) change(item, { state: "pending", code });
-      return;
+      return outbox.postponed(name, id, code);
     }
     if (room?.phase === "joining") { // commands take effect in order, so it is the `join` that is refused
       if (forNow) {
-        // Not all at once: the server closes a socket that it had to refuse too often.
+        // One after another: the server closes a socket that it had to refuse too often.
         const waiting = [...rooms.values()].filter(({ rejoinAt }) => rejoinAt !== null).length;
         room.rejoinAt = now + (after === undefined ? jitter(room.refusals++) : after * (waiting + 1));
         return;
@@ -384,10 +396,10 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     if (room.phase !== "gone") transmit({ type: "leave", room: name });
   }
 
-  /** What is unsent stays in the store, for the next join. @param {string} name */
+  /** Unsent entries stay in the store, for the next join. @param {string} name */
   function dropRoom(name) {
     rooms.delete(name);
-    outbox = outbox.filter((item) => item.entry.room !== name);
+    outbox.drop(name);
   }
 
   /** @param {Room} room */
@@ -418,9 +430,9 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     if (!resumed) {
       room.seen.clear();
       if (room.paging) pageFailed(room, "gap");
-      // Nothing will follow if there is nothing, or nothing was asked for.
+      // No message will follow if the room is empty or none was asked for.
       room.last = head === ORIGIN || room.recent === 0 ? head : null;
-      for (const item of outbox) if (item.entry.room === room.name && item.entry.tried !== null) item.doubt = true;
+      outbox.doubted(room.name);
     }
     emit({ do: "joined", room: room.name, head, resumed, gap });
     reached(room);
@@ -431,7 +443,7 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     if (room.phase !== "behind" || room.last !== room.head) return;
     room.phase = "live";
     emit({ do: "caught_up", room: room.name, missed: room.resuming ? room.missed : 0 });
-    flush(room);
+    outbox.flush(room);
   }
 
   /** @param {Room} room @param {Frame} frame */
@@ -442,10 +454,10 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     room.last = pos;
     room.missed += 1;
     const own = user === me;
-    if (own) settle(room.name, id, { state: "sent", pos });
+    if (own) outbox.settle(room.name, id, { state: "sent", pos });
     emit({ do: "message", room: room.name, message: { pos, id, user, text, at }, own });
     if (room.phase === "behind") reached(room);
-    else flush(room);
+    else outbox.flush(room);
   }
 
   /** The room, if the server has answered the `join`. @param {string} name */
@@ -467,9 +479,9 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   function page(room, { before = null, messages, more }) {
     if (!room.paging || room.paging.before !== before) return;
     room.paging = null;
-    for (const { user, id, pos } of messages) if (user === me) settle(room.name, id, { state: "sent", pos });
+    for (const { user, id, pos } of messages) if (user === me) outbox.settle(room.name, id, { state: "sent", pos });
     emit({ do: "history", room: room.name, before, messages, more });
-    flush(room);
+    outbox.flush(room);
   }
 
   /** @param {Room} room @param {string} code */
@@ -499,111 +511,6 @@ export function machine({ user: me = null, random = Math.random } = {}) {
     transmit({ type: "typing", room: name });
   }
 
-  // ---------------------------------------------------------------- outbox
-
-  /** @param {string} room @param {string} id */
-  function find(room, id) {
-    return outbox.find(({ entry }) => entry.room === room && entry.id === id);
-  }
-
-  /** Stored entries come first: they are older, or another tab's. @param {{room: string, entries: Entry[]}} event */
-  function loaded({ room: name, entries }) {
-    const room = rooms.get(name);
-    if (!room) return;
-    for (const entry of entries) {
-      if (entry.user !== me || entry.room !== name || find(name, entry.id)) continue;
-      // Whatever this page has seen began after that first attempt: only a lucky tail would have shown it.
-      put(entry, true);
-    }
-    outbox.sort((a, b) => a.entry.at - b.entry.at);
-    room.loaded = true;
-    flush(room);
-  }
-
-  /** @param {Extract<Event, {type: "send"}>} event */
-  function send({ room: name, id, text }) {
-    const room = rooms.get(name);
-    if (!room || me === null) return emit({ do: "refused", code: "not_joined", room: name });
-    if (find(name, id)) return;
-    lastAt = Math.max(now, lastAt + 1);
-    put({ user: me, room: name, id, text, at: lastAt, tried: null, state: "pending" }, false);
-    // With the message the others forget that somebody was typing.
-    room.typedAt = 0;
-    flush(room);
-  }
-
-  /** @param {Entry} entry not changed from here on, but replaced @param {boolean} doubt */
-  function put(entry, doubt) {
-    outbox.push({ entry, doubt });
-    emit({ do: "entry", entry });
-  }
-
-  /** The person wants it sent (again), whatever became of earlier attempts. @param {{room: string, id: string}} event */
-  function again({ room: name, id }) {
-    const item = find(name, id);
-    const room = rooms.get(name);
-    if (!item || !room || item.entry.state === "pending") return;
-    item.doubt = false;
-    change(item, { state: "pending", tried: null });
-    flush(room);
-  }
-
-  /** The first entry of the room that waits for the wire. @param {Room} room */
-  function next(room) {
-    if (!room.loaded || room.phase !== "live" || room.sending !== null) return undefined;
-    return outbox.find(({ entry }) => entry.room === room.name && entry.state === "pending");
-  }
-
-  /** One at a time: only so does an `unavailable` not let a later message overtake. @param {Room} room */
-  function flush(room) {
-    for (let item = next(room); item && room.sendAt <= now; item = next(room)) {
-      const { tried, id, text } = item.entry;
-      if (item.doubt && tried !== null && now - tried >= IDS_FORGOTTEN) {
-        change(item, { state: "unsure" });
-        continue;
-      }
-      if (tried === null) {
-        item.doubt = false;
-        change(item, { state: "pending", tried: now });
-      }
-      room.sending = id;
-      transmit({ type: "send", room: room.name, id, text });
-    }
-  }
-
-  /** The one answer to a `send`. @param {string} name @param {string} id @param {Partial<Entry>} outcome */
-  function answered(name, id, outcome) {
-    const room = rooms.get(name);
-    if (room?.sending === id) {
-      room.sending = null;
-      room.refusals = 0;
-    }
-    if (outcome.state === "failed") {
-      const item = find(name, id);
-      if (item) change(item, outcome);
-    } else {
-      settle(name, id, outcome);
-    }
-    if (room) flush(room);
-  }
-
-  /** @param {string} room @param {string} id @param {Partial<Entry>} outcome */
-  function settle(room, id, outcome) {
-    const item = find(room, id);
-    if (!item) return;
-    outbox = outbox.filter((other) => other !== item);
-    change(item, outcome);
-    const from = rooms.get(room);
-    if (from?.sending === id && outcome.state === "sent") from.sending = null;
-  }
-
-  /** @param {{entry: Entry}} item @param {Partial<Entry>} changes */
-  function change(item, changes) {
-    const { code, ...entry } = item.entry;
-    item.entry = { ...entry, ...changes };
-    emit({ do: "entry", entry: item.entry });
-  }
-
   /** @param {Effect} effect */
   function emit(effect) {
     out.push(effect);
@@ -612,15 +519,17 @@ export function machine({ user: me = null, random = Math.random } = {}) {
   return {
     handle,
     get user() { return me; },
+    /** Whether the room was joined and not given up. Only then is a message accepted. @param {string} room */
+    isIn: (room) => rooms.has(room),
     /** When to send the next `tick`; null: only an event can change anything. @returns {number | null} */
     get wake() {
       /** @type {(number | null | undefined)[]} */
       const times = [trial?.deadline, retry?.at];
       if (active) {
-        times.push(active.heard + active.silence, active.handoverAt);
+        times.push(active.heard + active.silence, active.handoverAt, active.checkEnd);
         for (const room of rooms.values()) {
           times.push(room.rejoinAt);
-          if (next(room)) times.push(room.sendAt);
+          if (outbox.next(room)) times.push(room.sendAt);
         }
       }
       const due = times.filter((time) => typeof time === "number");

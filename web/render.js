@@ -1,29 +1,31 @@
-/** What the page shows, as far as it can be said without a page. */
+/** What the page shows, as far as it can be decided without a page. */
+
+import { isolated } from "./text.js";
 
 /** @typedef {{user: string, text: string, at: number}} Said */
 /** @typedef {Record<string, string>} Strings */
 
-/** How many colours people have: as many hues around the circle, of one lightness and chroma. */
+/** Number of colours for people: hues around the circle, all of one lightness and chroma. */
 export const HUES = 12;
 
-/** The hue of a user's colour in degrees: the same everywhere and for ever. @param {string} user */
+/** The hue of a user's colour in degrees, the same in every browser. @param {string} user */
 export function hueOf(user) {
   let hash = 0x811c9dc5; // FNV-1a
   for (const byte of new TextEncoder().encode(user)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   return (((hash ^ (hash >>> 15)) >>> 0) % HUES) * (360 / HUES);
 }
 
-/** What "/me waves" says, or null. @param {string} text */
+/** The action in "/me waves"; null for other texts. @param {string} text */
 export function actionIn(text) {
   return /^\/me\s+(\S[\s\S]*)$/.exec(text)?.[1] ?? null;
 }
 
-/** @param {number} a @param {number} b */
+/** @param {number} a @param {number} b milliseconds since the Unix epoch */
 export function sameDay(a, b) {
   return new Date(a).toDateString() === new Date(b).toDateString();
 }
 
-/** Whether `next` goes under the name and time of `last`. @param {Said | null} last @param {Said} next */
+/** Whether `next` is shown under the name and time of `last`. @param {Said | null} last @param {Said} next */
 export function continues(last, next) {
   return (
     last !== null &&
@@ -35,62 +37,22 @@ export function continues(last, next) {
 }
 
 /**
- * A text in pieces, some of them links. Only http and https; what ends a sentence or closes a bracket around the link is not part of it.
- * @param {string} text
- * @returns {{text: string, href?: string}[]}
- */
-export function pieces(text) {
-  const found = [];
-  let from = 0;
-  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"“”«»。，、；：！？（）「」《》]+/giu)) {
-    const link = trimmed(match[0]);
-    const href = address(link);
-    if (href === null) continue;
-    if (match.index > from) found.push({ text: text.slice(from, match.index) });
-    found.push({ text: link, href });
-    from = match.index + link.length;
-  }
-  if (from < text.length) found.push({ text: text.slice(from) });
-  return found;
-}
-
-/** @param {string} link */
-function trimmed(link) {
-  for (;;) {
-    const last = link.at(-1) ?? "";
-    const opening = { ")": "(", "]": "[", "}": "{" }[last];
-    const closes = opening !== undefined && link.split(opening).length < link.split(last).length;
-    if (!closes && !/[.,;:!?'*_~]/.test(last)) return link;
-    link = link.slice(0, -1);
-  }
-}
-
-/** @param {string} link */
-function address(link) {
-  try {
-    return new URL(link).href;
-  } catch {
-    return null;
-  }
-}
-
-/** Whether a text names the user: `@ann`, but not in `@annabel` or `joe@ann`. @param {string} text @param {string} user */
-export function mentions(text, user) {
-  const inWord = "[\\p{L}\\p{N}_]";
-  return new RegExp(`(?<!${inWord})@${user.replaceAll(".", "\\.")}(?!${inWord})`, "iu").test(text); // names have no other special character
-}
-
-/**
- * The words of a language.
+ * The words of a language. Values are isolated where their direction could change the sentence, and numbers are written as the locale has them.
  * @param {Strings} strings
+ * @param {string} [locale] for numbers; the language of the strings if left out
  * @returns {(key: string, values?: Record<string, string | number>) => string} `count` among the values picks the plural form
  */
-export function speaker(strings) {
+export function speaker(strings, locale = strings.language) {
   const plural = new Intl.PluralRules(strings.language);
+  const number = new Intl.NumberFormat(locale);
   return (key, values = {}) => {
     const form = typeof values.count === "number" ? strings[`${key}_${plural.select(values.count)}`] ?? strings[`${key}_other`] : undefined;
     const text = form ?? strings[key] ?? key;
-    return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+    return text.replace(/\{(\w+)\}/g, (whole, name) => {
+      const value = values[name];
+      if (value === undefined) return whole;
+      return typeof value === "number" ? number.format(value) : isolated(value);
+    });
   };
 }
 
@@ -100,7 +62,7 @@ export function speaker(strings) {
  * @param {ReturnType<typeof speaker>} say
  */
 export function listed(names, say) {
-  const [first = "", second = ""] = names;
+  const [first = "", second = ""] = names.map(isolated);
   if (names.length < 2) return first;
   if (names.length === 2) return say("names.two", { first, last: second });
   return say("names.more", { names: first + say("names.separator") + second, count: names.length - 2 });

@@ -7,33 +7,60 @@
  *     client.connect();
  *     client.send("lobby", "hello");
  *
- * It keeps the connection up for ever, shows each message once and in order, says when messages may be missing, and sends
- * what was written while away. `machine.js` decides all that; this file lends it a clock, sockets and a store.
+ * It reconnects for ever, shows each message once and in order, says when messages may be missing, and sends what was written while it was
+ * disconnected. `machine.js` decides all that; this file gives it a clock, sockets and a store.
  */
 
+import { browserStore } from "./browserstore.js";
+import { attempted, evenTime, randomId, timeoutSignal, webLocks } from "./facilities.js";
 import { machine } from "./machine.js";
-import { IndexedDbStore, MemoryStore, outbox } from "./store.js";
+import { MemoryStore, outbox } from "./store.js";
+import { normalised } from "./text.js";
 
 /** @typedef {import("./machine.js").Event} Event */
 /** @typedef {import("./machine.js").Effect} Effect */
-/** @typedef {Exclude<Effect["do"], "probe" | "open" | "close" | "transmit" | "load">} Told what the app hears of: see `vectors/README.md` */
+/** @typedef {Exclude<Effect["do"], "probe" | "open" | "close" | "transmit" | "load">} Reported effects that the app can listen to: see `vectors/README.md` */
 
 const PROTOCOL = "trunkline.v1";
+/** Maximum time in ms for the answer to a probe. */
 const PROBE_TIMEOUT = 10_000;
+/** Time in ms after which a socket that answers nothing to a message is checked. */
+const ANSWER_TIMEOUT = 10_000;
+/** Longest delay in ms that timers take. */
 const LONGEST_TIMER = 0x7fffffff;
-const TEXT_BYTES = 4096;
 
 /**
  * @typedef {object} Options
  * @property {string | URL} [url] the site's root; a page's own origin if left out
- * @property {string | null} [user] who is logged in; learned from the server if left out, but then nothing can be sent before
- * @property {import("./store.js").Store} [store] for unsent messages: IndexedDB, or memory where there is none
+ * @property {string | null} [user] the name of the user; learned from the server if left out, but then nothing can be sent before
+ * @property {string | null} [login] the id of the user's login, which owns the unsent messages; the user's name if left out
+ * @property {import("./store.js").Store} [store] for unsent messages: in pages what the browser has, else memory
  * @property {typeof globalThis.fetch} [fetch] outside of browsers: one that sends the session cookie
  * @property {(url: string, protocol: string) => WebSocket} [open] outside of browsers: one that sends the session cookie
  * @property {Pick<LockManager, "request">} [locks]
+ * @property {{get: () => number, set: (at: number) => void}} [written] the latest `at` of any entry, shared by the tabs of one browser
  * @property {() => number} [now] milliseconds since the Unix epoch
  * @property {() => number} [random] from 0 up to, not including, 1
  */
+
+/**
+ * The time by the device's clock, except that it never decreases: where the clock was set back, the time goes on from there. Otherwise a pause of a second
+ * would last until the clock has caught up.
+ * @param {() => number} clock milliseconds since the Unix epoch
+ * @param {() => number} even milliseconds that pass evenly
+ */
+export function steadyClock(clock, even) {
+  let last = clock();
+  let lastEven = even();
+  let correction = 0;
+  return () => {
+    const [now, evenNow] = [clock(), even()];
+    if (now < last) correction += last - now + Math.max(0, Math.round(evenNow - lastEven));
+    last = now;
+    lastEven = evenNow;
+    return now + correction;
+  };
+}
 
 export class Client {
   #machine;
@@ -42,33 +69,39 @@ export class Client {
   #fetch;
   #open;
   #clock;
+  #written;
   /** @type {Map<number, WebSocket>} */
   #sockets = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** By socket: runs while a message is unanswered. @type {Map<number, ReturnType<typeof setTimeout>>} */
+  #unanswered = new Map();
   /** Events wait while effects are carried out, so that a listener may call back. @type {Event[]} */
   #events = [];
   #busy = false;
-  /** @type {Map<string, Set<(told: any) => void>>} */
+  /** @type {Map<string, Set<(effect: any) => void>>} */
   #listeners = new Map();
 
   /** @param {Options} [options] */
   constructor({
     url = globalThis.location.origin,
     user = null,
-    store = "indexedDB" in globalThis ? new IndexedDbStore() : new MemoryStore(),
+    login = null,
+    store = "document" in globalThis ? browserStore() : new MemoryStore(),
     fetch = (input, init) => globalThis.fetch(input, init),
     open = (address, protocol) => new WebSocket(address, protocol),
-    locks = globalThis.navigator?.locks,
+    locks = webLocks(),
+    written = { get: () => 0, set: () => {} },
     now = Date.now,
     random = Math.random,
   } = {}) {
-    this.#machine = machine({ user, random });
-    this.#outbox = outbox(store, locks, newId());
+    this.#machine = machine({ user, login, random });
+    this.#outbox = outbox(store, locks, randomId(), login);
+    this.#written = written;
     this.#url = new URL(url);
     this.#fetch = fetch;
     this.#open = open;
-    this.#clock = now;
+    this.#clock = steadyClock(now, evenTime);
   }
 
   /** @returns {string | null} */
@@ -77,9 +110,9 @@ export class Client {
   }
 
   /**
-   * @template {Told} K
+   * @template {Reported} K
    * @param {K} name an effect of the state machine
-   * @param {(told: Extract<Effect, {do: K}>) => void} listener
+   * @param {(effect: Extract<Effect, {do: K}>) => void} listener
    * @returns {() => void} ends it
    */
   on(name, listener) {
@@ -88,17 +121,22 @@ export class Client {
     return () => void listeners.delete(listener);
   }
 
-  /** Be connected from now on; while waiting for the next attempt: try now. */
+  /** The time in ms that `retry_at` of a state refers to: see `steadyClock`. */
+  get now() {
+    return this.#clock();
+  }
+
+  /** Connects, and reconnects from now on. While the client waits for the next attempt, it tries at once. */
   connect() {
     this.#feed({ type: "connect" });
   }
 
-  /** Be disconnected from now on. What is unsent stays in the store. */
+  /** Disconnects for good. Unsent messages stay in the store. */
   disconnect() {
     this.#feed({ type: "disconnect" });
   }
 
-  /** Whoever knows the surroundings says so: network back or gone, page looked at again. @param {"online" | "offline" | "visible"} type */
+  /** Tells the client about its surroundings: the network is back or gone, the page is visible again. @param {"online" | "offline" | "visible"} type */
   tell(type) {
     this.#feed({ type });
   }
@@ -114,21 +152,31 @@ export class Client {
     this.#outbox.leave(room);
   }
 
+  /** Whether the room was joined and the server has not refused it: only then does `send` accept a message. @param {string} room */
+  isIn(room) {
+    return this.#machine.isIn(room);
+  }
+
   /**
-   * Sends now or as soon as it can be sent; `entry` tells how it goes.
+   * Sends a message as soon as possible; `entry` effects report its state.
    * @param {string} room one that was joined
    * @param {string} text
    * @returns {string} the message's id
    */
   send(room, text) {
-    const id = newId();
-    this.#feed({ type: "send", room, id, text: normalised(text) });
+    const id = randomId();
+    this.#feed({ type: "send", room, id, text: normalised(text), after: this.#written.get() });
     return id;
   }
 
   /** Sends a `failed` or `unsure` entry again. @param {string} room @param {string} id */
   retry(room, id) {
     this.#feed({ type: "retry", room, id });
+  }
+
+  /** Deletes the unsent messages of this login, and keeps none from now on. Disconnect first. */
+  async forget() {
+    if (this.user !== null) await this.#outbox.drop(this.user);
   }
 
   /** Gives an entry up. @param {string} room @param {string} id */
@@ -141,7 +189,7 @@ export class Client {
     this.#feed({ type: "history", room, limit, before });
   }
 
-  /** Call it at every key stroke; the others hear of it every three seconds. @param {string} room */
+  /** Call it at every key stroke; the client tells the server every 3 s at most. @param {string} room */
   typing(room) {
     this.#feed({ type: "typing", room });
   }
@@ -163,7 +211,7 @@ export class Client {
     const wake = this.#machine.wake;
     if (wake === null) return;
     const delay = Math.min(Math.max(wake - this.#clock(), 0), LONGEST_TIMER);
-    // A timer that fired has waited, whatever the clock (which may have been set back) says.
+    // A timer that fired has waited, even if the clock was set back meanwhile.
     this.#timer = setTimeout(() => this.#feed({ type: "tick" }, Math.max(this.#clock(), delay < LONGEST_TIMER ? wake : 0)), delay);
   }
 
@@ -172,17 +220,22 @@ export class Client {
     switch (effect.do) {
       case "probe": void this.#probe(effect.socket); return;
       case "open": return this.#connectSocket(effect.socket);
-      case "close": return this.#sockets.get(effect.socket)?.close(1000);
+      case "close":
+        this.#answered(effect.socket);
+        return attempted(() => this.#sockets.get(effect.socket)?.close(1000), undefined);
       case "transmit": return this.#transmit(effect);
       case "load": return this.#claim(effect.user, effect.room);
-      case "entry": this.#outbox.save(effect.entry); break;
-      case "joined": if (this.user !== null) this.#claim(this.user, effect.room); break; // others may have gone meanwhile
+      case "entry":
+        if (effect.entry.at > this.#written.get()) this.#written.set(effect.entry.at);
+        this.#outbox.save(effect.entry);
+        break;
+      case "joined": if (this.user !== null) this.#claim(this.user, effect.room); break; // other tabs may have gone meanwhile
     }
     for (const listener of this.#listeners.get(effect.do) ?? []) {
       try {
         listener(effect);
       } catch (error) {
-        console.error(error); // the listener's fault must not become the connection's
+        console.error(error); // a fault of a listener must not break the connection
       }
     }
   }
@@ -198,7 +251,7 @@ export class Client {
       const response = await this.#fetch(new URL("session", this.#url), {
         headers: { accept: "application/json" },
         cache: "no-store",
-        signal: AbortSignal.timeout(PROBE_TIMEOUT),
+        signal: timeoutSignal(PROBE_TIMEOUT),
       });
       const after = Number(response.headers.get("retry-after")) || 0;
       const body = response.ok ? await response.json() : {};
@@ -207,6 +260,7 @@ export class Client {
         socket,
         status: response.status,
         user: body.user,
+        login: body.login,
         retry_after_ms: after * 1000,
       });
     } catch {
@@ -221,12 +275,14 @@ export class Client {
     /** @param {number} code */
     const closed = (code) => {
       this.#sockets.delete(number);
+      this.#answered(number);
       this.#feed({ type: "closed", socket: number, code });
     };
     try {
       const socket = this.#open(address.href, PROTOCOL);
       this.#sockets.set(number, socket);
       socket.onmessage = ({ data }) => {
+        this.#answered(number);
         const frame = parsed(data);
         if (frame) this.#feed({ type: "frame", socket: number, frame });
       };
@@ -237,38 +293,26 @@ export class Client {
     }
   }
 
+  /** A frame has come, or none can come any more. @param {number} socket */
+  #answered(socket) {
+    clearTimeout(this.#unanswered.get(socket));
+    this.#unanswered.delete(socket);
+  }
+
   /** @param {Extract<Effect, {do: "transmit"}>} effect */
   #transmit({ socket, frame }) {
     const text = JSON.stringify(frame);
     const put = () => {
       const to = this.#sockets.get(socket);
-      if (to?.readyState === 1) to.send(text);
+      if (to?.readyState !== 1) return;
+      attempted(() => to.send(text), undefined);
+      if (frame.type !== "send" || this.#unanswered.has(socket)) return;
+      this.#unanswered.set(socket, setTimeout(() => this.#feed({ type: "unanswered", socket }), ANSWER_TIMEOUT));
     };
-    // A message is stored before it is sent: after a crash it must be known that it may have gone out.
+    // A message is stored before it is sent: after a crash, the next page must know that it may have been sent.
     if (frame.type === "send") void this.#outbox.written.then(put);
     else put();
   }
-}
-
-/**
- * Why the server would refuse this text; null if it would not.
- * @param {string} text
- * @returns {"bad_text" | "too_long" | null}
- */
-export function refusal(text) {
-  const bytes = new TextEncoder().encode(normalised(text)).length;
-  if (bytes > TEXT_BYTES) return "too_long";
-  return text.trim() === "" || /[^\P{Cc}\n\t\r]/u.test(text) ? "bad_text" : null;
-}
-
-/** Line ends as the protocol has them, and no half characters. @param {string} text */
-function normalised(text) {
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text.replace(/\r\n?/g, "\n")));
-}
-
-/** 128 random bits. `crypto.randomUUID` is missing on plain http. */
-function newId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @param {unknown} data @returns {import("./machine.js").Frame | null} */

@@ -1,12 +1,13 @@
-// The library around the machine: sockets, timers, store and tabs, with stand-ins for all of them.
+// The library around the machine: sockets, timers, store and tabs, each replaced by a fake.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { MemoryStore, outbox } from "../store.js";
-import { Client, refusal } from "../trunkline.js";
+import { refusal } from "../text.js";
+import { Client } from "../trunkline.js";
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-/** Web Locks as far as they are used. A tab that goes loses all it holds: `drop`. */
+/** The part of Web Locks that the page uses. `drop` frees the locks of a tab, as the browser does when it goes. */
 class Locks {
   #held = new Map();
   request(name, options, body = options) {
@@ -40,7 +41,7 @@ class Locks {
 const entry = (id, more = {}) => ({ user: "ann", room: "lobby", id, text: id, at: 1, tried: null, state: "pending", ...more });
 const ids = (entries) => entries.map(({ id }) => id);
 
-test("a tab leaves alone what another living tab owns, and inherits it when that goes", async () => {
+test("a tab takes over the entries of another tab only when that tab is gone", async () => {
   const store = new MemoryStore();
   const locks = new Locks();
   const [first, second, third] = ["1", "2", "3"].map((tab) => outbox(store, locks, tab));
@@ -54,7 +55,7 @@ test("a tab leaves alone what another living tab owns, and inherits it when that
   assert.deepEqual(taken, [[], []]);
   locks.drop("1");
   await settle();
-  assert.deepEqual(taken.flat(), ["a"], "one heir, not two");
+  assert.deepEqual(taken.flat(), ["a"], "one tab takes over, not two");
 
   const late = [];
   locks.drop("2");
@@ -64,7 +65,7 @@ test("a tab leaves alone what another living tab owns, and inherits it when that
   assert.deepEqual(late, ["a"]);
 });
 
-test("what was sent does not come back, and nobody sees another user's or room's", async () => {
+test("sent entries are deleted, and entries are listed by user and room", async () => {
   const store = new MemoryStore();
   const mine = outbox(store, new Locks(), "1");
   mine.save(entry("a"));
@@ -77,7 +78,7 @@ test("what was sent does not come back, and nobody sees another user's or room's
   }
 });
 
-test("leaving a room frees its entries for the next stay", async () => {
+test("leaving a room frees its entries for the next time the room is joined", async () => {
   const mine = outbox(new MemoryStore(), new Locks(), "1");
   mine.save(entry("a"));
   mine.leave("lobby");
@@ -100,9 +101,9 @@ test("a store that fails does not stop the chat", async (context) => {
 
 /** @type {Client[]} */
 const clients = [];
-afterEach(() => clients.splice(0).forEach((client) => client.disconnect())); // else it reconnects for ever, and the test never ends
+afterEach(() => clients.splice(0).forEach((client) => client.disconnect())); // otherwise it reconnects for ever, and the test never ends
 
-/** A client with its surroundings in hand. */
+/** A client whose server, sockets and store the test controls. */
 function page({ store = new MemoryStore(), status = 200 } = {}) {
   const sockets = [];
   const client = new Client({
@@ -121,10 +122,10 @@ function page({ store = new MemoryStore(), status = 200 } = {}) {
     },
   });
   clients.push(client);
-  const told = [];
-  for (const name of ["state", "message", "entry", "caught_up"]) client.on(name, (effect) => told.push(effect));
-  const says = (frame) => sockets.at(-1).onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
-  return { client, sockets, told, says, store };
+  const effects = [];
+  for (const name of ["state", "message", "entry", "caught_up"]) client.on(name, (effect) => effects.push(effect));
+  const receives = (frame) => sockets.at(-1).onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
+  return { client, sockets, effects, receives, store };
 }
 
 async function joined(more) {
@@ -132,14 +133,14 @@ async function joined(more) {
   at.client.join("lobby");
   at.client.connect();
   await settle();
-  at.says({ type: "welcome", user: "ann", instance: "gw-1", ping_interval_ms: 25_000 });
-  at.says({ type: "joined", room: "lobby", resumed: false, head: "0-0" });
+  at.receives({ type: "welcome", user: "ann", instance: "gw-1", ping_interval_ms: 25_000 });
+  at.receives({ type: "joined", room: "lobby", resumed: false, head: "0-0" });
   await settle();
   return at;
 }
 
-test("connects, joins, sends, and hears itself", async () => {
-  const { client, sockets, told, says } = await joined();
+test("client connects, joins, sends, and receives its own message", async () => {
+  const { client, sockets, effects, receives } = await joined();
   assert.equal(sockets[0].url, "ws://chat.test/ws");
   assert.equal(sockets[0].protocol, "trunkline.v1");
   const id = client.send("lobby", "hi\r\nthere \ud800!");
@@ -149,10 +150,10 @@ test("connects, joins, sends, and hears itself", async () => {
     { type: "send", room: "lobby", id, text: "hi\nthere \ufffd!" },
   ]);
   assert.match(id, /^[A-Za-z0-9_-]{1,64}$/);
-  says("not JSON");
-  says({ type: "message", room: "lobby", pos: "1-1", id, user: "ann", text: "hi", at: 1 });
-  assert.equal(told.at(-1).message.text, "hi");
-  assert.equal(told.at(-2).entry.state, "sent");
+  receives("not JSON");
+  receives({ type: "message", room: "lobby", pos: "1-1", id, user: "ann", text: "hi", at: 1 });
+  assert.equal(effects.at(-1).message.text, "hi");
+  assert.equal(effects.at(-2).entry.state, "sent");
   client.disconnect();
   assert.equal(sockets[0].readyState, 3);
 });
@@ -180,14 +181,14 @@ test("the outbox survives a reload, with ids and order", async () => {
   before.client.connect();
   const sent = ["one", "two"].map((text) => before.client.send("lobby", text));
   await settle();
-  assert.equal(before.told.filter(({ do: what }) => what === "state").at(-1).cause, "unavailable");
+  assert.equal(before.effects.filter(({ do: what }) => what === "state").at(-1).cause, "unavailable");
   before.client.disconnect();
 
-  const { client, sockets, says } = await joined({ store });
+  const { client, sockets, receives } = await joined({ store });
   await settle();
-  says({ type: "sent", room: "lobby", id: sent[0], pos: "1-1" });
+  receives({ type: "sent", room: "lobby", id: sent[0], pos: "1-1" });
   await settle();
-  says({ type: "sent", room: "lobby", id: sent[1], pos: "1-2" });
+  receives({ type: "sent", room: "lobby", id: sent[1], pos: "1-2" });
   await settle();
   assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "send").map(({ id, text }) => [id, text]), [[sent[0], "one"], [sent[1], "two"]]);
   assert.deepEqual(await store.list("ann", "lobby"), []);
@@ -195,20 +196,28 @@ test("the outbox survives a reload, with ids and order", async () => {
 
 test("a listener may call back, may fail, and may end", async (context) => {
   const { mock } = context.mock.method(console, "error", () => {});
-  const { client, says, sockets } = await joined();
+  const { client, receives, sockets } = await joined();
   const off = client.on("message", ({ message }) => {
     client.send("lobby", `re: ${message.text}`);
-    throw new Error("the listener's");
+    throw new Error("fault of the listener");
   });
-  says({ type: "message", room: "lobby", pos: "1-1", id: "x", user: "bob", text: "hi", at: 1 });
+  receives({ type: "message", room: "lobby", pos: "1-1", id: "x", user: "bob", text: "hi", at: 1 });
   off();
-  says({ type: "message", room: "lobby", pos: "1-2", id: "y", user: "bob", text: "hi", at: 1 });
+  receives({ type: "message", room: "lobby", pos: "1-2", id: "y", user: "bob", text: "hi", at: 1 });
   await settle();
   assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "send").map(({ text }) => text), ["re: hi"]);
-  assert.match(String(mock.calls[0].arguments[0]), /the listener's/);
+  assert.match(String(mock.calls[0].arguments[0]), /fault of the listener/);
 });
 
-test("what the server would refuse is known beforehand", () => {
+test("a room that the server refuses for good takes no messages", async () => {
+  const { client, receives } = await joined();
+  client.join("secret");
+  assert.ok(client.isIn("secret"));
+  receives({ type: "error", code: "forbidden", room: "secret" });
+  assert.ok(!client.isIn("secret") && client.isIn("lobby"));
+});
+
+test("a text that the server would refuse is refused before it is sent", () => {
   assert.equal(refusal("hi\n\tthere"), null);
   assert.equal(refusal("hi\r\nthere"), null);
   assert.equal(refusal(" \n"), "bad_text");

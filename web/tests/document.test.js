@@ -1,4 +1,4 @@
-// docs/PROTOCOL.md against this client: it sends what the document shows, and understands what the document shows.
+// Compares docs/PROTOCOL.md with this client: it sends the frames of the document, and understands them.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -6,12 +6,12 @@ import { machine } from "../machine.js";
 
 const text = readFileSync(new URL("../../docs/PROTOCOL.md", import.meta.url), "utf8");
 
-/** The frames of all fenced blocks with this info string, one a line. */
+/** The frames of all fenced blocks with this info string, one per line. */
 const frames = (info) => [...text.matchAll(new RegExp("^```json " + info + "\\n([^]*?)^```", "gm"))].flatMap(([, lines]) => lines.trim().split("\n").map((line) => JSON.parse(line)));
 /** First cells of the table below a heading. */
 const codes = (heading) => text.split(heading)[1].split(/^#+ /m)[0].split("\n").filter((line) => line.startsWith("|")).slice(2).map((line) => line.split("|")[1].trim().replaceAll("`", ""));
 
-/** A machine that is connected, with the document's own welcome, and in `rooms`. */
+/** A machine that is connected, with the `welcome` of the document, and in `rooms`. */
 function connected(...rooms) {
   const client = machine({ user: "ann", random: () => 0.5 });
   const out = [];
@@ -45,7 +45,7 @@ test("what the client sends has the form of the document's examples", () => {
   }
 });
 
-test("what the document's servers say is understood", () => {
+test("every server frame of the document is understood", () => {
   const does = { joined: "joined", message: "message", presence: "presence", typing: "typing" };
   for (const frame of frames("server")) {
     const { handle, take } = connected(frame.room ?? "lobby");
@@ -59,7 +59,7 @@ test("what the document's servers say is understood", () => {
   }
 });
 
-test("after each close code the client does what the table says", () => {
+test("the client handles each close code as the table of the document says", () => {
   const rows = codes("### Close codes");
   assert.ok(rows.length > 8);
   for (const code of rows.map(Number)) {

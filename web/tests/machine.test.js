@@ -1,15 +1,15 @@
-// What the shared vectors do not say of the machine.
+// Behaviour of the machine that the vectors do not cover.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { machine } from "../machine.js";
 
-test("joins that are too many at once are repeated one after another", () => {
+test("joins refused by the rate limit are repeated one after another", () => {
   const client = machine({ user: "ann", random: () => 0.5 });
   const rooms = Array.from({ length: 30 }, (_, index) => `r${index}`);
   for (const room of rooms) client.handle(0, { type: "join", room });
   client.handle(0, { type: "connect" });
   client.handle(0, { type: "probed", socket: 1, status: 200, user: "ann" });
-  // A server that takes a join every 100 ms, ten at first.
+  // A server that accepts a join every 100 ms, and ten at first.
   let [tokens, refusals, filled] = [10, 0, 0];
   const joined = [];
   const queue = client.handle(0, { type: "frame", socket: 1, frame: { type: "welcome", user: "ann", instance: "gw-1" } });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { actionIn, continues, HUES, hueOf, listed, mentions, pieces, sameDay, speaker } from "../render.js";
+import { actionIn, continues, HUES, hueOf, listed, sameDay, speaker } from "../render.js";
+import { mentions, pieces } from "../text.js";
 
 test("colours are stable, in range and spread", () => {
   assert.equal(hueOf("ann"), hueOf("ann"));
@@ -10,13 +11,13 @@ test("colours are stable, in range and spread", () => {
   assert.ok(hueOf("林小明") < 360);
 });
 
-test("/me is an action", () => {
+test("a text that begins with /me is an action", () => {
   assert.equal(actionIn("/me waves"), "waves");
   assert.equal(actionIn("/me  waves\nand bows"), "waves\nand bows");
   for (const text of ["/me", "/me ", "/mean", " /me waves", "say /me waves"]) assert.equal(actionIn(text), null, text);
 });
 
-test("grouped by author and minute", () => {
+test("messages are grouped by author and minute", () => {
   const said = (user, at, text = "x") => ({ user, at, text });
   assert.ok(continues(said("ann", 60_000), said("ann", 119_999)));
   assert.ok(!continues(said("ann", 60_000), said("ann", 120_000)));
@@ -25,13 +26,13 @@ test("grouped by author and minute", () => {
   assert.ok(!continues(null, said("ann", 1)));
 });
 
-test("days", () => {
+test("days end at midnight of the reader", () => {
   const noon = new Date(2026, 0, 1, 12).getTime();
   assert.ok(sameDay(noon, noon + 3_600_000));
   assert.ok(!sameDay(noon, noon + 12 * 3_600_000));
 });
 
-test("links, and only links", () => {
+test("addresses become links, and nothing else does", () => {
   const links = (text) => pieces(text).filter(({ href }) => href).map((piece) => piece.text);
   for (const [text, expected] of [
     ["see https://example.org/a?b=c#d.", ["https://example.org/a?b=c#d"]],
@@ -51,12 +52,12 @@ test("pieces add up to the text", () => {
   }
 });
 
-test("mentions", () => {
-  for (const text of ["@ann", "hi @ann!", "@Ann: hi", "@bob,@ann", "你好@ann。", "ok @ann's"]) assert.ok(mentions(text, "ann") || /你好/.test(text), text);
+test("a user is mentioned by @ and the whole name", () => {
+  for (const text of ["@ann", "hi @ann!", "@Ann: hi", "@bob,@ann", "你好@ann。", "ok @ann's"]) assert.ok(mentions(text, "ann"), text);
   for (const text of ["ann", "@annabel", "joe@ann", "@ann_x", "@an"]) assert.ok(!mentions(text, "ann"), text);
 });
 
-test("words: values, plural forms, missing keys", () => {
+test("strings have values, plural forms, and their key where they are missing", () => {
   const say = speaker({ language: "en", hi: "hi {name} {other}", n_one: "{count} thing", n_other: "{count} things" });
   assert.equal(say("hi", { name: "<b>$&" }), "hi <b>$& {other}");
   assert.equal(say("n", { count: 1 }), "1 thing");
@@ -65,7 +66,14 @@ test("words: values, plural forms, missing keys", () => {
   assert.equal(say("missing"), "missing");
 });
 
-test("lists of names", () => {
+test("numbers are written as the locale has them, and names keep the direction of the sentence", () => {
+  const say = speaker({ language: "en", n_other: "{count} things", hi: "hi {name}!" }, "de");
+  assert.equal(say("n", { count: 1234 }), "1.234 things");
+  assert.equal(say("hi", { name: "דנה" }), "hi \u2068דנה\u2069!");
+  assert.equal(listed(["דנה"], say), "\u2068דנה\u2069");
+});
+
+test("names are listed up to two, and the others counted", () => {
   const say = speaker({ language: "en", "names.two": "{first} and {last}", "names.more_one": "{names} and {count} other", "names.more_other": "{names} and {count} others", "names.separator": ", " });
   assert.equal(listed(["ann"], say), "ann");
   assert.equal(listed(["ann", "bob"], say), "ann and bob");

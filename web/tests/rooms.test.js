@@ -22,14 +22,14 @@ test("the room opened last comes first, and keeps how far it was read", () => {
   assert.deepEqual(names(rooms), ["lobby", "42"]);
 });
 
-test("bounded: the room opened longest ago is forgotten", () => {
+test("beyond the maximum, the room that was opened longest ago is forgotten", () => {
   const rooms = openRooms(storage(), "ann");
   for (let n = 0; n <= ROOMS_MOST; n++) rooms.open(`r${n}`);
   assert.equal(names(rooms).length, ROOMS_MOST);
   assert.ok(!names(rooms).includes("r0") && names(rooms).includes("r1"));
 });
 
-test("tabs share it, people do not", () => {
+test("tabs share the list, users do not", () => {
   const shared = storage();
   openRooms(shared, "ann").open("ops");
   assert.deepEqual(names(openRooms(shared, "ann")), ["ops"]);

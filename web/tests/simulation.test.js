@@ -1,4 +1,4 @@
-// Machines against a simulated server that crashes, refuses, repeats and forgets. Time and dice are ours, so a failing seed fails again.
+// Machines and a simulated server that crashes, refuses, repeats and forgets. Time and randomness come from a seed, so a failing seed fails again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { machine } from "../machine.js";
@@ -7,7 +7,7 @@ const ROOM = "lobby";
 const REMEMBERED = 600_000;
 
 /** mulberry32 */
-function dice(seed) {
+function seededRandom(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
     let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -38,7 +38,7 @@ class World {
   }
 }
 
-/** One log, as all gateways see it. */
+/** The log, as all gateways see it. */
 class Server {
   log = [];
   ids = new Map();
@@ -64,11 +64,11 @@ class Server {
     for (const socket of this.sockets) if (socket.joined) socket.push({ type: "message", room: ROOM, ...message });
     return message.pos;
   }
-  /** The storage is lost: everybody is told. */
+  /** The storage loses its end: all sockets are closed. */
   reset() {
     this.resets += 1;
     this.epoch += 1;
-    this.log = this.log.slice(0, Math.floor(this.log.length / 2)); // what was written last is gone
+    this.log = this.log.slice(0, Math.floor(this.log.length / 2)); // the newest messages are lost
     for (const socket of [...this.sockets]) socket.kill();
   }
 }
@@ -110,8 +110,8 @@ class Socket {
       if (server.chance(0.1)) return this.push({ type: "error", code: "rate_limited", room: ROOM, id, retry_after_ms: 50 });
       if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id });
       const pos = server.publish(this.client.user, id, frame.text);
-      if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id }); // it stands all the same
-      if (server.chance(0.1)) return this.kill(); // acknowledged to nobody
+      if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id }); // the log holds it all the same
+      if (server.chance(0.1)) return this.kill(); // the acknowledgement is lost
       this.client.acked.set(id, pos);
       this.push({ type: "sent", room: ROOM, id, pos });
     }
@@ -133,7 +133,7 @@ class Person {
     Object.assign(this, { world, server, user });
     this.load();
   }
-  /** A page load: only what was stored survives. */
+  /** A page load: only stored entries survive. */
   load() {
     this.page = ++this.pages;
     for (const socket of [...this.server.sockets]) if (socket.client === this) socket.kill();
@@ -183,9 +183,9 @@ class Person {
   }
 }
 
-/** @returns the world after much trouble and a peaceful end */
+/** @returns the server and the people after 120 steps with faults and 120 s without */
 function run(seed, { resets = 0, reloads = true } = {}) {
-  const random = dice(seed);
+  const random = seededRandom(seed);
   const world = new World(random);
   const server = new Server(world);
   const people = ["ann", "bob", "cai"].map((user) => new Person(world, server, user));
@@ -224,15 +224,15 @@ function check({ server, people }, seed) {
   }
 }
 
-test("nothing lost, nothing twice, in order: 150 runs of crashes, refusals, repetitions, hand-overs and reloads", () => {
+test("no message is lost, repeated or reordered in 150 runs of crashes, refusals, repetitions, hand-overs and reloads", () => {
   for (let seed = 1; seed <= 150; seed++) check(run(seed), seed);
 });
 
-test("after a loss of the storage everybody is told and agrees again: 100 runs", () => {
+test("after the storage has lost messages, all clients show the same log again in 100 runs", () => {
   for (let seed = 1; seed <= 100; seed++) check(run(seed, { resets: 2 }), seed);
 });
 
-test("the simulation is not vacuous", () => {
+test("the simulation contains messages, reloads and a loss of storage", () => {
   const { server, people } = run(3, { resets: 1 });
   assert.ok(server.log.length > 20);
   assert.equal(server.resets, 1);

@@ -1,58 +1,58 @@
-//! Why a run or a judgement could not be made; a verdict that fails is no error.
+//! Errors of the checker. A verdict that fails is not an error.
 
 use std::{io, path::PathBuf};
 
-/// What stopped the checker.
+/// Reason why a run, a judgement or an attack could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Correct the arguments.
+pub enum CheckError {
+    /// An argument is invalid. Correct it and run the command again.
     #[error("{0}")]
     Usage(String),
-    /// The deployment cannot be reached, or refuses what the run needs.
-    #[error("{doing}")]
+    /// The deployment cannot be reached, or refuses something that the run needs, such as a login.
+    #[error("cannot {action}")]
     Deployment {
-        /// What was tried.
-        doing: String,
-        /// What came of it.
+        /// The action that failed, as an infinitive: `log in as ann`.
+        action: String,
+        /// Error of the client.
         #[source]
         source: trunkline_client::ClientError,
     },
     /// A file of the checker cannot be read or written.
-    #[error("{}", path.display())]
+    #[error("cannot use the file {}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The file is no history, from this line on.
-    #[error("line {line} is not of a history")]
+    /// The file is not a history.
+    #[error("line {line} is not a line of a history")]
     History {
-        /// Counted from 1.
+        /// Number of the first invalid line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Error of the parser.
         #[source]
         source: serde_json::Error,
     },
-    /// The network of this machine refuses.
-    #[error("{doing}")]
-    Network {
-        /// What was tried.
-        doing: String,
-        /// Why.
+    /// The local machine refuses an operation, for example to listen on an address.
+    #[error("cannot {action}")]
+    System {
+        /// The action that failed, as an infinitive: `listen on 127.0.0.1:9000`.
+        action: String,
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
 }
 
-impl Error {
+impl CheckError {
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }
     }
 
-    /// The error and its causes in one line.
+    /// Returns the error and its causes in one line, separated by colons.
     #[must_use]
     pub fn chain(&self) -> String {
         let first: &dyn std::error::Error = self;

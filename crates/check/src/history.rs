@@ -1,30 +1,31 @@
-//! The history of a run: what every client saw and did, one JSON object a line.
+//! The history of a run: everything that each client sent and received, one JSON object per line.
 //!
-//! A run is judged by its history alone: while it goes on and by `trunkline-check judge FILE` afterwards, by the same
-//! code. The first line is a [`Line::Run`]. Lines stand in the order in which things happened, as far as this can be
-//! known in one process: a `send` is written down before its bytes leave, whatever comes in after it has been read. So
-//! an effect never stands before its cause.
+//! The judge decides from the history alone. It reads it while the run goes on, and `trunkline-check judge FILE` reads a
+//! recorded file with the same code. The first line is a [`HistoryLine::Run`].
+//!
+//! Lines are in causal order: a client records a `send` before its bytes leave the process, and a received frame after it
+//! was read. An effect therefore never precedes its cause.
 //!
 //! # Fields
 //! | field | meaning |
 //! | --- | --- |
-//! | `e` | what happened: the variants of [`Line`] in snake case |
-//! | `t` | microseconds since the run began |
-//! | `c` | the client: the number that a `client` line gave it |
-//! | `s` | which of its sockets, counted from 1; during a hand-over a client has two |
+//! | `e` | kind of the event, see [`HistoryLine`] |
+//! | `t` | microseconds since the start of the run |
+//! | `c` | number of the client, assigned by a `client` line |
+//! | `s` | number of the client's socket, counted from 1; during a hand-over a client has two |
 //! | `room`, `id`, `pos`, `head`, `after`, `code`, `resumed` | as in the frames of the protocol |
 //!
-//! Unknown fields are ignored, so that histories of later versions can be judged as far as they are understood.
+//! Readers ignore unknown fields, so that an older checker can judge the history of a newer one.
 //!
 //! ```
-//! use trunkline_check::history::Line;
+//! use trunkline_check::history::HistoryLine;
 //!
 //! let text = r#"{"e":"message","t":1500,"c":3,"room":"r1","pos":"17-2","id":"a","user":"w1"}"#;
-//! let Line::Message { t, pos, .. } = Line::parse(text).unwrap() else { panic!() };
+//! let HistoryLine::Message { t, pos, .. } = HistoryLine::parse(text).unwrap() else { panic!() };
 //! assert_eq!((t, pos.offset), (1500, 2));
 //! ```
 
-mod fault;
+mod parts;
 
 use std::borrow::Cow;
 
@@ -32,268 +33,283 @@ use serde::{Deserialize, Serialize};
 use trunkline_client::SocketId;
 use trunkline_domain::{Millis, Position};
 
-pub use self::fault::Fault;
+pub use self::parts::{InjectedFault, MeasurementStage, ReferenceMessage};
 
-/// Microseconds since a run began.
+/// Microseconds since the start of a run, or a duration in microseconds.
 pub type Micros = u64;
 
-/// The number of a client in a history.
+/// Number of a client in a history, counted from 0.
 pub type ClientNumber = u32;
 
 /// One line of a history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
-pub enum Line<'a> {
-    /// The first line.
+pub enum HistoryLine<'a> {
+    /// The first line of a history.
     Run {
-        /// The version of this format: 1.
+        /// Version of this format. The current version is 1.
         version: u32,
-        /// When the run began.
+        /// Wall-clock time at which the run began, in milliseconds since the Unix epoch.
         started: Millis,
-        /// What was checked.
+        /// URL of the deployment under test.
         url: Cow<'a, str>,
-        /// From which the run's choices came.
+        /// Seed of the load plan: the order of clients and the time of each send follow from it.
         seed: u64,
     },
-    /// A client enters the run.
+    /// A client takes part in the run.
     Client {
-        /// Its number, from 0.
+        /// Number of the client, counted from 0.
         c: ClientNumber,
-        /// Whom it is logged in as.
+        /// User that the client is logged in as.
         user: Cow<'a, str>,
     },
-    /// A socket said `welcome`; it replaces the client's socket before.
+    /// A socket received `welcome`. It replaces the previous socket of the client.
     Open {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Its socket.
+        /// The socket.
         s: SocketId,
-        /// The instance that serves it.
+        /// Name of the instance that serves the socket.
         instance: Cow<'a, str>,
     },
-    /// An attempt came to nothing: the probe's or the handshake's HTTP status, 0 for none.
+    /// A session probe or a WebSocket handshake failed.
     Rejected {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// HTTP status.
+        /// HTTP status of the response; 0 if there was no response.
         status: u16,
     },
-    /// `join` was sent.
+    /// The client sent `join`.
     Join {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Which room.
+        /// The room.
         room: Cow<'a, str>,
-        /// Where the client stands.
+        /// Position that the client asks to resume after.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Position>,
-        /// How many of the latest messages it wants.
+        /// Number of latest messages that the client asks for.
         recent: usize,
     },
-    /// `joined` came.
+    /// The client received `joined`.
     Joined {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Which room.
+        /// The room.
         room: Cow<'a, str>,
-        /// Whether continuity is proven.
+        /// Whether the gateway proved that no message is missing after the requested position.
         resumed: bool,
-        /// Where the log ended.
+        /// Position of the newest entry of the log.
         head: Position,
     },
-    /// `leave` was sent.
+    /// The client sent `leave`.
     Leave {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Which room.
+        /// The room.
         room: Cow<'a, str>,
     },
-    /// `left` came.
+    /// The client received `left`.
     Left {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Which room.
+        /// The room.
         room: Cow<'a, str>,
     },
-    /// `send` was sent: an attempt.
+    /// The client sent `send`. A retry of the same message is another line.
     Send {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Where to.
+        /// The room.
         #[serde(borrow)]
         room: Cow<'a, str>,
-        /// Which message.
+        /// Id of the message.
         #[serde(borrow)]
         id: Cow<'a, str>,
-        /// When the message was meant to be sent, by the plan of the run: latencies count from here, so that a stalled
-        /// server cannot hide its stall by slowing the writers down.
+        /// Time at which the plan of the run scheduled the message. Latencies count from here, so that a stalled deployment cannot hide
+        /// the stall by slowing the writers down (coordinated omission).
         due: Micros,
     },
-    /// `sent` came.
+    /// The client received `sent`: the message is acknowledged.
     Sent {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Which room.
+        /// The room.
         #[serde(borrow)]
         room: Cow<'a, str>,
-        /// Which message.
+        /// Id of the message.
         #[serde(borrow)]
         id: Cow<'a, str>,
-        /// Where it stands.
+        /// Position of the message.
         pos: Position,
     },
-    /// `error` came.
+    /// The client received `error`.
     Error {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// About which room, if the frame says so.
+        /// Room that the error is about, if the frame names one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         room: Option<Cow<'a, str>>,
-        /// About which message, if the frame says so.
+        /// Message that the error is about, if the frame names one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<Cow<'a, str>>,
-        /// Why.
+        /// Error code.
         code: Cow<'a, str>,
     },
-    /// `message` came.
+    /// The client received `message`.
     Message {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who saw it.
+        /// The client.
         c: ClientNumber,
-        /// In which room.
+        /// The room.
         #[serde(borrow)]
         room: Cow<'a, str>,
-        /// Where it stands.
+        /// Position of the message.
         pos: Position,
-        /// Which.
+        /// Id of the message.
         #[serde(borrow)]
         id: Cow<'a, str>,
-        /// Who wrote it, as the frame says.
+        /// Author of the message, as the frame names it.
         #[serde(borrow)]
         user: Cow<'a, str>,
-        /// The text is not the one that was sent.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        torn: bool,
+        /// Whether the text differs from the text that was sent.
+        #[serde(rename = "torn", default, skip_serializing_if = "std::ops::Not::not")]
+        altered: bool,
     },
-    /// `presence` came: a state with `here` or with neither list, else a change.
+    /// The client received `presence`. With `here` or without any list it is a full state, otherwise a difference.
     Presence {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who was told.
+        /// The client.
         c: ClientNumber,
-        /// Of which room.
+        /// The room.
         room: Cow<'a, str>,
-        /// How many are said to be there.
+        /// Number of users in the room, according to the frame.
         count: usize,
-        /// Everybody who is there.
+        /// All users in the room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         here: Option<Vec<Cow<'a, str>>>,
-        /// Who came.
+        /// Users that joined.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         came: Option<Vec<Cow<'a, str>>>,
-        /// Who went.
+        /// Users that left.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         went: Option<Vec<Cow<'a, str>>>,
     },
-    /// `closing` came.
+    /// The client received `closing`: the instance drains.
     Closing {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
     },
-    /// The server closed the socket, or it broke (1006).
+    /// The server closed the socket, or the connection broke (code 1006).
     Close {
-        /// When.
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Its socket.
+        /// The socket.
         s: SocketId,
-        /// The close code.
+        /// Close code.
         code: u16,
     },
     /// The client closed the socket.
-    GaveUp {
-        /// When.
+    #[serde(rename = "gave_up")]
+    ClientClose {
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Its socket.
+        /// The socket.
         s: SocketId,
     },
-    /// A frame came that no gateway sends.
-    Unreadable {
-        /// When.
+    /// The client received a frame that is not part of the protocol.
+    #[serde(rename = "unreadable")]
+    InvalidFrame {
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
     },
-    /// The client's session ended; frames may come for `within` more.
-    LoggedOut {
-        /// When.
+    /// The session of the client ended. Frames may still arrive for `within` microseconds.
+    #[serde(rename = "logged_out")]
+    SessionEnded {
+        /// Time of the event.
         t: Micros,
-        /// Who.
+        /// The client.
         c: ClientNumber,
-        /// Microseconds that the deployment has for it.
+        /// Time in microseconds that the deployment has to close the sockets of the session.
         within: Micros,
     },
     /// A fault was injected.
-    Fault(Fault<'a>),
-    /// The last fault is over.
+    Fault(InjectedFault<'a>),
+    /// A phase of the run begins and the previous one ends. Verdicts report latencies and errors per phase.
+    Phase {
+        /// Time of the event.
+        t: Micros,
+        /// Name of the phase. Everything in a phase `group/part` also counts in the phase `group`.
+        name: Cow<'a, str>,
+    },
+    /// All injected faults have ended.
     Healed {
-        /// When.
+        /// Time of the event.
         t: Micros,
     },
-    /// Nobody comes or goes any more, since the first of these lines: presence is compared with the sockets.
-    Still {
-        /// When.
+    /// Presence is compared with the open sockets. From the first of these lines on no client joins or leaves.
+    #[serde(rename = "still")]
+    PresenceCheck {
+        /// Time of the event.
         t: Micros,
-        /// It should be right by now: a lease has passed.
+        /// Whether presence must be right now, because one lease has passed.
         last: bool,
     },
-    /// All that was written is settled; what still comes is due only to earlier sends.
-    Quiet {
-        /// When.
+    /// Every message is settled: acknowledged, refused, or abandoned.
+    #[serde(rename = "quiet")]
+    Settled {
+        /// Time of the event.
         t: Micros,
     },
-    /// A page of a fresh read of a room, after [`Line::Quiet`]; the latest page first, each oldest first.
-    Tail {
-        /// When.
+    /// One page of the reference read of a room, which follows [`HistoryLine::Settled`]. Pages are in order from the newest to
+    /// the oldest; the messages of a page are in order from the oldest to the newest.
+    #[serde(rename = "tail")]
+    ReferencePage {
+        /// Time of the event.
         t: Micros,
-        /// Which room.
+        /// The room.
         room: Cow<'a, str>,
-        /// The messages.
+        /// Messages of the page.
         #[serde(borrow)]
-        messages: Vec<TailEntry<'a>>,
+        messages: Vec<ReferenceMessage<'a>>,
     },
-    /// What a gateway process holds.
-    Gauge {
-        /// When.
+    /// Resources of a gateway process.
+    #[serde(rename = "gauge")]
+    ProcessUsage {
+        /// Time of the event.
         t: Micros,
-        /// Which process.
+        /// Process id.
         pid: u32,
-        /// When, in the course of the run.
-        stage: Stage,
+        /// Stage of the run.
+        stage: MeasurementStage,
         /// Resident memory in bytes.
         rss: u64,
         /// Open file descriptors.
@@ -301,60 +317,36 @@ pub enum Line<'a> {
         /// Threads.
         threads: u64,
     },
-    /// The clients go, by themselves: that they close their sockets from here on says nothing.
-    Over {
-        /// When.
+    /// The clients disconnect because the run ends. From here on a closed socket is not a finding.
+    #[serde(rename = "over")]
+    Disconnecting {
+        /// Time of the event.
         t: Micros,
     },
-    /// The last line: every client is gone.
+    /// The last line: every client has disconnected.
     End {
-        /// When.
+        /// Time of the event.
         t: Micros,
     },
 }
 
-/// One message of a fresh read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TailEntry<'a> {
-    /// Where it stands.
-    pub pos: Position,
-    /// Which.
-    #[serde(borrow)]
-    pub id: Cow<'a, str>,
-    /// Who wrote it.
-    #[serde(borrow)]
-    pub user: Cow<'a, str>,
-}
-
-/// When in the course of a run something was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Before the first client.
-    Before,
-    /// While all clients are there.
-    Under,
-    /// After the last client.
-    After,
-}
-
-impl<'a> Line<'a> {
-    /// Reads one line.
+impl<'a> HistoryLine<'a> {
+    /// Parses one line.
     ///
     /// # Errors
-    /// Where the line is no JSON object of this format.
+    /// Returns the JSON error if `text` is not an object of this format.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// Appends the line to `out`, with its line break.
+    /// Appends the line and a line break to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        // A vector takes every byte, and strings, numbers and lists of them always serialise.
+        // Writing to a `Vec` does not fail, and neither does serialising strings, numbers and lists of them.
         let _ = serde_json::to_writer(&mut *out, self);
         out.push(b'\n');
     }
 
-    /// When it happened; the lines about the run as a whole have no time.
+    /// Time of the event. `Run` and `Client` lines describe the run as a whole and have none.
     #[must_use]
     pub fn time(&self) -> Option<Micros> {
         match self {
@@ -373,15 +365,16 @@ impl<'a> Line<'a> {
             | Self::Presence { t, .. }
             | Self::Closing { t, .. }
             | Self::Close { t, .. }
-            | Self::GaveUp { t, .. }
-            | Self::Unreadable { t, .. }
-            | Self::LoggedOut { t, .. }
+            | Self::ClientClose { t, .. }
+            | Self::InvalidFrame { t, .. }
+            | Self::SessionEnded { t, .. }
+            | Self::Phase { t, .. }
             | Self::Healed { t }
-            | Self::Still { t, .. }
-            | Self::Quiet { t }
-            | Self::Over { t }
-            | Self::Tail { t, .. }
-            | Self::Gauge { t, .. }
+            | Self::PresenceCheck { t, .. }
+            | Self::Settled { t }
+            | Self::Disconnecting { t }
+            | Self::ReferencePage { t, .. }
+            | Self::ProcessUsage { t, .. }
             | Self::End { t } => Some(*t),
         }
     }

@@ -1,20 +1,26 @@
-//! `trunkline-check`: proves or disproves, from outside, that a deployment keeps its promise.
+//! `trunkline-check`: checks from outside whether a deployment keeps its guarantees.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use trunkline_check::{
-    Error,
-    attack::{self, Attack},
-    judge::Verdict,
-    judge_file, load, proxy, report,
+    CheckError,
+    attack::{self, AttackArguments, AttackCommand, suite},
+    judge::{Verdict, judge_file},
+    load,
+    output::print_json,
+    proxy, report,
 };
 
 #[derive(Debug, Parser)]
 #[command(name = "trunkline-check", version, about = "Delivery checker and load generator for Trunkline deployments")]
 #[command(
-    after_help = "Exit code: 0 every invariant holds, 1 one is broken, 2 wrong usage or the deployment cannot be reached."
+    after_help = "Exit codes: 0 if every invariant holds, 1 if one is broken, 2 if an argument is invalid or the deployment cannot be reached."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -23,62 +29,62 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write, read and judge
-    Run(Box<Run>),
-    /// Hold thousands of readers, with orders on standard input as `run --control` takes them: for a reconnect storm,
-    /// mark the fault, kill an instance, mark it healed, and stop
-    Storm(Storm),
+    /// Write and read messages, and judge the result
+    Run(Box<RunArguments>),
+    /// Connect thousands of readers for a reconnect storm. Takes the commands of `run --control` on standard input: mark
+    /// the fault, kill an instance, mark it healed, and stop
+    Storm(StormArguments),
     /// Judge a recorded history
     Judge {
-        /// The history, as `run --history` wrote it
+        /// The history, as written by `run --history`
         file: PathBuf,
         #[command(flatten)]
-        output: Output,
+        output: OutputArguments,
     },
-    /// Pass TCP connections on, and break them as told on standard input
-    Proxy(proxy::Settings),
-    /// Do what a hostile or broken client does, and tell what came of it
-    Attack(Attack),
+    /// Forward TCP connections, and impair them by commands on standard input
+    Proxy(proxy::ProxySettings),
+    /// Act as a hostile or broken client, and report the reaction of the deployment
+    Attack(AttackArguments),
 }
 
 #[derive(Debug, Args)]
-struct Run {
+struct RunArguments {
     #[command(flatten)]
-    settings: load::Settings,
+    settings: load::LoadSettings,
     #[command(flatten)]
-    output: Output,
+    output: OutputArguments,
 }
 
 #[derive(Debug, Args)]
-struct Storm {
-    /// Where the deployment is reached
+struct StormArguments {
+    /// URL of the deployment
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// Readers
+    /// Number of readers
     #[arg(long, value_name = "N", default_value_t = 5000)]
     clients: u32,
-    /// Readers that share one session
+    /// Number of readers that share one session
     #[arg(long, value_name = "N", default_value_t = 5)]
     tabs: u32,
-    /// Rooms
+    /// Number of rooms
     #[arg(long, value_name = "N", default_value_t = 20)]
     rooms: u32,
-    /// Messages a second, of twenty writers together
+    /// Messages per second, over all of the twenty writers
     #[arg(long, value_name = "N", default_value_t = 20.0)]
     rate: f64,
-    /// How long to stay, unless stopped before
+    /// Longest duration; a stop command ends the run earlier
     #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
     duration: Duration,
     #[command(flatten)]
-    output: Output,
+    output: OutputArguments,
 }
 
 #[derive(Debug, Args)]
-struct Output {
-    /// Write the verdict as JSON
+struct OutputArguments {
+    /// Write the verdict to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the verdict as an HTML page with plots
+    /// Write the verdict to this file as an HTML page with plots
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -88,12 +94,12 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("no runtime: {error}");
+            eprintln!("trunkline-check: cannot start the async runtime: {error}");
             return ExitCode::from(2);
         }
     };
-    let result = runtime.block_on(carry_out(cli.command));
-    // A read of standard input that is under way would hold the process.
+    let result = runtime.block_on(execute(cli.command));
+    // A pending read of standard input would block an orderly shutdown.
     runtime.shutdown_background();
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -105,60 +111,72 @@ fn main() -> ExitCode {
     }
 }
 
-/// True where all is well.
-async fn carry_out(command: Command) -> Result<bool, Error> {
+/// Executes a command. Returns false if the deployment failed the check.
+async fn execute(command: Command) -> Result<bool, CheckError> {
     match command {
         Command::Run(run) => check(&run).await,
-        Command::Storm(storm) => check(&storm.run()).await,
+        Command::Storm(storm) => check(&storm.into_run()).await,
         Command::Judge { file, output } => {
             let verdict = judge_file(&file)?;
-            println!("{}", report::Text(&verdict));
+            println!("{}", report::TextReport(&verdict));
             output.write(&verdict, &file.display().to_string())?;
             Ok(verdict.passed)
         }
         Command::Proxy(settings) => proxy::serve(&settings).await.map(|()| true),
-        Command::Attack(attack) => {
-            let seen = attack::carry_out(&attack).await?;
-            println!("{seen}");
-            Ok(true)
-        }
+        Command::Attack(arguments) => match &arguments.command {
+            AttackCommand::Single(kind) => {
+                println!("{}", attack::execute(&arguments, kind).await?);
+                Ok(true)
+            }
+            AttackCommand::Suite(suite) => execute_suite(&arguments.url, suite).await,
+        },
     }
 }
 
-async fn check(run: &Run) -> Result<bool, Error> {
+async fn check(run: &RunArguments) -> Result<bool, CheckError> {
     let control = run.settings.control;
-    let mut live = report::Live::new();
+    let mut progress_line = report::ProgressLine::new();
     let mut state = None;
     let verdict = load::run(&run.settings, |progress| {
-        live.show(&progress);
+        progress_line.show(&progress);
         if control && state.replace(progress.state) != Some(progress.state) {
-            tell(&json!({"state": progress.state, "t": progress.elapsed.as_micros() as u64}));
+            print_json(&json!({"state": progress.state, "t": progress.elapsed.as_micros() as u64}));
         }
     })
     .await;
-    live.end();
+    progress_line.finish();
     let verdict = verdict?;
     run.output.write(&verdict, &run.settings.url)?;
     if control {
-        eprintln!("{}", report::Text(&verdict));
-        tell(&json!({"state": "verdict", "verdict": verdict}));
+        eprintln!("{}", report::TextReport(&verdict));
+        print_json(&json!({"state": "verdict", "verdict": verdict}));
     } else {
-        println!("{}", report::Text(&verdict));
+        println!("{}", report::TextReport(&verdict));
     }
     Ok(verdict.passed)
 }
 
-/// One line of JSON on standard output, at once. Whoever does not read it any more does not need it.
-fn tell(value: &serde_json::Value) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{value}").and_then(|()| out.flush());
+async fn execute_suite(url: &str, arguments: &suite::SuiteArguments) -> Result<bool, CheckError> {
+    let result = suite::run(url, arguments, |attack| eprintln!("{}: {}", attack.name, attack.seen)).await?;
+    if let Some(path) = &arguments.json {
+        write_file(path, format!("{:#}\n", json!(result)))?;
+    }
+    if let Some(path) = &arguments.report {
+        write_file(path, suite::suite_page(&result, &format!("Trunkline attack suite: {url}")))?;
+    }
+    println!("{}", suite::attack_table(&result));
+    Ok(result.passed)
 }
 
-impl Storm {
-    /// A storm is a run of many readers and few writers.
-    fn run(self) -> Run {
+fn write_file(path: &Path, text: String) -> Result<(), CheckError> {
+    std::fs::write(path, text).map_err(|source| CheckError::File { path: path.to_owned(), source })
+}
+
+impl StormArguments {
+    /// A reconnect storm is a run with many readers and few writers.
+    fn into_run(self) -> RunArguments {
         let Self { url, clients, tabs, rooms, rate, duration, output } = self;
-        let settings = load::Settings {
+        let settings = load::LoadSettings {
             url,
             readers: clients,
             tabs,
@@ -166,22 +184,19 @@ impl Storm {
             rate,
             duration,
             control: true,
-            ..load::Settings::default()
+            ..load::LoadSettings::default()
         };
-        Run { settings, output }
+        RunArguments { settings, output }
     }
 }
 
-impl Output {
-    fn write(&self, verdict: &Verdict, title: &str) -> Result<(), Error> {
-        let file = |path: &PathBuf, text: String| {
-            std::fs::write(path, text).map_err(|source| Error::File { path: path.clone(), source })
-        };
+impl OutputArguments {
+    fn write(&self, verdict: &Verdict, title: &str) -> Result<(), CheckError> {
         if let Some(path) = &self.json {
-            file(path, format!("{:#}\n", json!(verdict)))?;
+            write_file(path, format!("{:#}\n", json!(verdict)))?;
         }
         if let Some(path) = &self.report {
-            file(path, report::page(verdict, &format!("Trunkline delivery check: {title}")))?;
+            write_file(path, report::verdict_page(verdict, &format!("Trunkline delivery check: {title}")))?;
         }
         Ok(())
     }

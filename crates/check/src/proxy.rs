@@ -1,19 +1,20 @@
-//! A TCP proxy that breaks connections on demand, for the faults that no process can be made to have.
+//! A TCP proxy that impairs connections on command, for network faults that no process can produce.
 //!
-//! Orders come on standard input, a line each, and are answered with a line of JSON on standard output:
+//! Commands arrive on standard input, one per line. Each is answered with a line of JSON on standard output.
 //!
-//! | order | does |
+//! | command | effect |
 //! | --- | --- |
-//! | `blackhole` | passes nothing on, in either direction, and closes nothing: the network drops everything |
-//! | `delay TIME` | passes every piece on that much later, as `delay 200ms` |
-//! | `heal` | ends both |
-//! | `cut` | resets every connection of now |
+//! | `blackhole` | forwards nothing in either direction and closes nothing, as a network that drops all packets |
+//! | `delay TIME` | forwards each chunk after this additional time, for example `delay 200ms` |
+//! | `heal` | ends `blackhole` and `delay` |
+//! | `cut` | resets every current connection |
 //!
-//! Bounds: 16 KiB a connection and direction; who sends more while nothing is passed on is held by TCP.
+//! The proxy holds at most 16 KiB per connection and direction. While it forwards nothing, TCP flow control stops the sender.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream, tcp},
@@ -21,106 +22,109 @@ use tokio::{
     time::sleep,
 };
 
-use crate::Error;
+use crate::{CheckError, output::print_json};
 
-/// Bytes that one direction of a connection holds.
-const PIECE: usize = 16 * 1024;
+/// Largest chunk that one direction of a connection holds, in bytes: 16 KiB.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Time to wait after a failed `accept`. The usual cause, a lack of file descriptors, passes.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// From where to where.
+/// Addresses of a proxy.
 #[derive(Clone, Debug, Args)]
-pub struct Settings {
-    /// Where to listen; port 0 picks one.
+pub struct ProxySettings {
+    /// Address to listen on. Port 0 chooses a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// Where to pass connections on to.
+    /// Address to forward connections to.
     #[arg(long, value_name = "ADDR")]
     pub to: SocketAddr,
 }
 
-/// What the network is like.
+/// Impairment of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Weather {
-    /// Nothing gets through.
+pub struct NetworkImpairment {
+    /// Nothing is forwarded.
     pub blackhole: bool,
-    /// Everything takes that much longer.
+    /// Additional time for each chunk.
     pub delay: Duration,
-    /// Goes up with every cut: connections made under a smaller number are reset.
+    /// Number of cuts so far. A cut resets the connections that were accepted under a smaller number.
     pub cuts: u64,
 }
 
-/// A proxy at work; it ends when it is dropped.
+/// A running proxy. Dropping it resets its connections and closes its listener.
 #[derive(Debug)]
-pub struct Proxy {
+pub struct FaultProxy {
     address: SocketAddr,
-    weather: Arc<watch::Sender<Weather>>,
-    accepting: tokio::task::JoinHandle<()>,
+    impairment: Arc<watch::Sender<NetworkImpairment>>,
+    accept_task: tokio::task::JoinHandle<()>,
 }
 
-impl Proxy {
-    /// Starts one.
+impl FaultProxy {
+    /// Starts a proxy without impairment.
     ///
     /// # Errors
-    /// Where the address cannot be listened on.
-    pub async fn start(settings: &Settings) -> Result<Self, Error> {
-        let failed = |source| Error::Network { doing: format!("listen on {}", settings.listen), source };
+    /// [`CheckError::System`] if the proxy cannot listen on the address.
+    pub async fn start(settings: &ProxySettings) -> Result<Self, CheckError> {
+        let failed = |source| CheckError::System { action: format!("listen on {}", settings.listen), source };
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(|source| Error::Network { doing: "listen".to_owned(), source })?;
-        let weather = Arc::new(watch::channel(Weather::default()).0);
-        let (to, shared) = (settings.to, weather.clone());
-        let accepting = tokio::spawn(async move {
+        let address = listener.local_addr().map_err(failed)?;
+        let impairment = Arc::new(watch::channel(NetworkImpairment::default()).0);
+        let (to, shared) = (settings.to, impairment.clone());
+        let accept_task = tokio::spawn(async move {
             loop {
                 match listener.accept().await {
-                    Ok((client, _)) => drop(tokio::spawn(connect(client, to, shared.subscribe()))),
-                    // Out of file descriptors, most likely: that passes.
-                    Err(_) => sleep(Duration::from_millis(50)).await,
+                    Ok((client, _)) => drop(tokio::spawn(forward(client, to, shared.subscribe()))),
+                    Err(_) => sleep(ACCEPT_RETRY_DELAY).await,
                 }
             }
         });
-        Ok(Self { address, weather, accepting })
+        Ok(Self { address, impairment, accept_task })
     }
 
-    /// Where it listens.
+    /// Returns the address that the proxy listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes the weather.
-    pub fn change(&self, change: impl FnOnce(&mut Weather)) {
-        self.weather.send_modify(change);
+    /// Changes the impairment.
+    pub fn change(&self, change: impl FnOnce(&mut NetworkImpairment)) {
+        self.impairment.send_modify(change);
     }
 }
 
-impl Drop for Proxy {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
-        self.accepting.abort();
-        self.weather.send_modify(|weather| weather.cuts += 1);
+        self.accept_task.abort();
+        self.impairment.send_modify(|impairment| impairment.cuts += 1);
     }
 }
 
-/// Runs a proxy until standard input ends.
+/// Runs a proxy until standard input ends. Prints its address, then executes commands.
 ///
 /// # Errors
-/// As [`Proxy::start`].
-pub async fn serve(settings: &Settings) -> Result<(), Error> {
-    let proxy = Proxy::start(settings).await?;
-    println!("{}", serde_json::json!({"listening": proxy.address().to_string()}));
-    let mut orders = BufReader::new(tokio::io::stdin()).lines();
-    while let Ok(Some(order)) = orders.next_line().await {
-        let done = obey(&proxy, order.trim());
-        println!("{}", serde_json::json!({"order": order.trim(), "done": done}));
+/// As [`FaultProxy::start`].
+pub async fn serve(settings: &ProxySettings) -> Result<(), CheckError> {
+    let proxy = FaultProxy::start(settings).await?;
+    print_json(&json!({"listening": proxy.address().to_string()}));
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(command)) = commands.next_line().await {
+        let done = execute(&proxy, command.trim());
+        print_json(&json!({"order": command.trim(), "done": done}));
     }
     Ok(())
 }
 
-/// False where the order is none.
-fn obey(proxy: &Proxy, order: &str) -> bool {
-    match order.split_once(' ').unwrap_or((order, "")) {
-        ("blackhole", "") => proxy.change(|weather| weather.blackhole = true),
-        ("heal", "") => proxy.change(|weather| *weather = Weather { cuts: weather.cuts, ..Weather::default() }),
-        ("cut", "") => proxy.change(|weather| weather.cuts += 1),
+/// Executes a command. Returns false if it is unknown.
+fn execute(proxy: &FaultProxy, command: &str) -> bool {
+    match command.split_once(' ').unwrap_or((command, "")) {
+        ("blackhole", "") => proxy.change(|impairment| impairment.blackhole = true),
+        ("heal", "") => proxy.change(|impairment| {
+            *impairment = NetworkImpairment { cuts: impairment.cuts, ..NetworkImpairment::default() };
+        }),
+        ("cut", "") => proxy.change(|impairment| impairment.cuts += 1),
         ("delay", time) => match humantime::parse_duration(time) {
-            Ok(delay) => proxy.change(|weather| weather.delay = delay),
+            Ok(delay) => proxy.change(|impairment| impairment.delay = delay),
             Err(_) => return false,
         },
         _ => return false,
@@ -128,29 +132,30 @@ fn obey(proxy: &Proxy, order: &str) -> bool {
     true
 }
 
-async fn connect(mut client: TcpStream, to: SocketAddr, mut weather: watch::Receiver<Weather>) {
-    let cuts = weather.borrow().cuts;
-    let mut watching = weather.clone();
-    let open = async {
-        // In a black hole connecting hangs, too: the kernel has accepted, but nobody answers.
-        weather.wait_for(|weather| !weather.blackhole).await.ok()?;
+/// Connects a client to the server and forwards both directions until one side ends or the connection is cut.
+async fn forward(mut client: TcpStream, to: SocketAddr, mut impairment: watch::Receiver<NetworkImpairment>) {
+    let cuts = impairment.borrow().cuts;
+    let mut cut_receiver = impairment.clone();
+    let connect = async {
+        // In a black hole connecting hangs as well: the kernel has accepted the client, but no server answers.
+        impairment.wait_for(|impairment| !impairment.blackhole).await.ok()?;
         TcpStream::connect(to).await.ok()
     };
     let server = tokio::select! {
-        server = open => server,
-        () = cut(&mut watching, cuts) => None,
+        server = connect => server,
+        () = wait_for_cut(&mut cut_receiver, cuts) => None,
     };
     let Some(mut server) = server else { return reset(client) };
-    // Not to be had on a connection that is broken already, which shows below.
+    // Fails only on a connection that is already broken, which the next read reports.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let broken = {
         let (client_read, client_write) = client.split();
         let (server_read, server_write) = server.split();
-        let up = pass(client_read, server_write, weather.clone());
-        let down = pass(server_read, client_write, weather);
+        let up = forward_direction(client_read, server_write, impairment.clone());
+        let down = forward_direction(server_read, client_write, impairment);
         tokio::select! {
-            passed = async { tokio::try_join!(up, down) } => passed.is_err(),
-            () = cut(&mut watching, cuts) => true,
+            done = async { tokio::try_join!(up, down) } => done.is_err(),
+            () = wait_for_cut(&mut cut_receiver, cuts) => true,
         }
     };
     if broken {
@@ -159,36 +164,36 @@ async fn connect(mut client: TcpStream, to: SocketAddr, mut weather: watch::Rece
     }
 }
 
-/// Until the connections of before are cut, or the proxy is gone, which cuts them as well.
-async fn cut(weather: &mut watch::Receiver<Weather>, cuts: u64) {
-    let _ = weather.wait_for(|weather| weather.cuts != cuts).await;
+/// Completes when the number of cuts is no longer `cuts`, or when the proxy is dropped.
+async fn wait_for_cut(impairment: &mut watch::Receiver<NetworkImpairment>, cuts: u64) {
+    let _ = impairment.wait_for(|impairment| impairment.cuts != cuts).await;
 }
 
-/// Passes one direction on, a piece at a time, until its end.
-async fn pass(
+/// Forwards one direction chunk by chunk until the sender closes it.
+async fn forward_direction(
     mut from: tcp::ReadHalf<'_>,
     mut to: tcp::WriteHalf<'_>,
-    mut weather: watch::Receiver<Weather>,
+    mut impairment: watch::Receiver<NetworkImpairment>,
 ) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let length = from.read(&mut piece).await?;
-        let delay = weather.borrow().delay;
+        let length = from.read(&mut chunk).await?;
+        let delay = impairment.borrow().delay;
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        // The end of a connection does not get through a black hole either.
-        weather.wait_for(|weather| !weather.blackhole).await.map_err(io::Error::other)?;
+        // The end of the stream (FIN) does not pass through a black hole either.
+        impairment.wait_for(|impairment| !impairment.blackhole).await.map_err(io::Error::other)?;
         if length == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&piece[..length]).await?;
+        to.write_all(&chunk[..length]).await?;
     }
 }
 
-/// Ends a connection as a crashed peer's kernel does.
+/// Resets a connection (TCP RST), as the kernel does when a process crashes.
 fn reset(stream: TcpStream) {
-    // Without this it ends in order: less than asked for, but an end.
+    // If this fails, the connection closes with FIN instead.
     let _ = stream.set_zero_linger();
     drop(stream);
 }

@@ -139,7 +139,7 @@ fn refusal(response: &HttpResponse) -> ClientError {
 
 /// The cookies of one host, all with the path `/`.
 ///
-/// Parsed here, because the `cookie` crate would bring `time` and four more crates for one split and one comparison.
+/// Parsed here: the `cookie` crate would bring `time` and seven more crates for one split and one comparison.
 #[derive(Default)]
 struct CookieJar(Vec<(String, String)>);
 

@@ -9,8 +9,8 @@ use crate::ClientError;
 
 /// The URL of a gateway or deployment: `http://host[:port]`, or `https://` with the feature `tls`.
 ///
-/// The parser is [`Uri`] of the `http` crate, which tungstenite and hyper use anyway. The `url` crate would add the 25
-/// crates of internationalised domain names.
+/// The parser is [`Uri`] of the `http` crate, which tungstenite and hyper use anyway. The `url` crate would add 28
+/// crates, most of them for internationalised domain names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayUrl {
     tls: bool,

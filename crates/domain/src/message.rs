@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Millis, Position, UserName};
 
-/// The text of a message: 1 to 4096 bytes, not blank, no control characters but newline and tab.
+/// The text of a message: 1 to 4096 bytes, no control characters except newline and tab, and at least one character that
+/// shows something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MessageText(Box<str>);
@@ -20,12 +21,51 @@ impl MessageText {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a character shows nothing: white space, format characters without a glyph, default ignorable characters
+    /// (Unicode 15.1, `DerivedCoreProperties.txt`), and blank glyphs such as U+2800.
+    ///
+    /// `web/text.js` has the same list; `web/vectors/text/blank.json` pins both.
+    #[must_use]
+    pub const fn is_blank(c: char) -> bool {
+        matches!(
+            c,
+            '\t'..='\r'
+                | ' '
+                | '\u{85}'
+                | '\u{a0}'
+                | '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{1680}'
+                | '\u{17b4}'
+                | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{2000}'..='\u{200f}'
+                | '\u{2028}'..='\u{202f}'
+                | '\u{205f}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3000}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d159}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+    }
 }
 
 /// Why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// Nothing but white space.
+    /// Nothing that can be seen: see [`MessageText::is_blank`].
     #[error("the text is blank")]
     Blank,
     /// Over [`MessageText::MAX_BYTES`].
@@ -44,7 +84,7 @@ impl FromStr for MessageText {
             Err(InvalidText::TooLong)
         } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
             Err(InvalidText::Control)
-        } else if text.trim().is_empty() {
+        } else if text.chars().all(Self::is_blank) {
             Err(InvalidText::Blank)
         } else {
             Ok(Self(text.into()))

@@ -46,6 +46,13 @@ impl Sid {
     pub fn id(&self) -> String {
         format!("{:032x}", self.id)
     }
+
+    /// A digest that identifies the login to the user's own browser: the same from login to logout, different for every
+    /// login. 32 hexadecimal digits. It reveals neither the name nor the id of the session.
+    #[must_use]
+    pub fn login_id(&self) -> String {
+        format!("{:032x}", hash(&[b"login", &self.name.to_be_bytes(), &self.id.to_be_bytes()]))
+    }
 }
 
 impl fmt::Display for Sid {

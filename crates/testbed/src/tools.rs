@@ -23,6 +23,8 @@ pub enum Tool {
     Redis,
     /// `haproxy`.
     HaProxy,
+    /// `nginx`.
+    Nginx,
 }
 
 impl Tool {
@@ -31,6 +33,7 @@ impl Tool {
         match self {
             Self::Redis => "Redis",
             Self::HaProxy => "HAProxy",
+            Self::Nginx => "nginx",
         }
     }
 
@@ -39,6 +42,7 @@ impl Tool {
         match self {
             Self::Redis => &["redis-server", "valkey-server"],
             Self::HaProxy => &["haproxy"],
+            Self::Nginx => &["nginx"],
         }
     }
 
@@ -47,6 +51,7 @@ impl Tool {
         match self {
             Self::Redis => &["redis-server", "redis-tools"],
             Self::HaProxy => &["haproxy"],
+            Self::Nginx => &["nginx"],
         }
     }
 
@@ -55,13 +60,14 @@ impl Tool {
         match self {
             Self::Redis => "redis",
             Self::HaProxy => "haproxy",
+            Self::Nginx => "nginx",
         }
     }
 
     fn version_flag(self) -> &'static str {
         match self {
             Self::Redis => "--version",
-            Self::HaProxy => "-v",
+            Self::HaProxy | Self::Nginx => "-v",
         }
     }
 
@@ -70,9 +76,10 @@ impl Tool {
         let (apt, other) = match self {
             Self::Redis => ("redis-server", "redis"),
             Self::HaProxy => ("haproxy", "haproxy"),
+            Self::Nginx => ("nginx", "nginx"),
         };
         let mut install = format!("  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}");
-        if cfg!(not(feature = "testcontainers")) {
+        if cfg!(not(feature = "testcontainers")) && self != Self::Nginx {
             install += "\nor run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
                         `trunkline-testbed/testcontainers`";
         }

@@ -1,30 +1,31 @@
-// What clients of Socket.IO miss when a server is killed: node recovery.js URL WRITERS READERS ROOMS RATE
+// Counts the messages that Socket.IO clients miss when a server is killed: node recovery.js URL WRITERS READERS ROOMS RATE
 //
-// All clients are in one of the rooms and count what they see. Sends are repeated until they are acknowledged, as the page
-// on delivery guarantees advises ("at least once"). Orders come on standard input, a word a
-// line: `killed` when a server is killed, `stop` to end the writing. States go to standard output as JSON, a line each:
-// `writing` when all are in, `result` in the end.
+// Each client joins one room and counts the messages that it receives. Writers repeat a send until it is acknowledged, as
+// the Socket.IO page on delivery guarantees advises ("at least once").
+//
+// Commands on standard input, one per line: `killed` when a server has been killed, `stop` to end the writing. States on
+// standard output, one JSON object per line: `writing` when all clients have joined, `result` at the end.
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
 const [url, ...numbers] = process.argv.slice(2);
 const [writers, readers, rooms, rate] = numbers.map(Number);
-// How long what was written may take to be acknowledged and shown, once the writing has ended.
-const SETTLE = 15_000;
-// How many clients come in at once.
-const AT_ONCE = 20;
+// Time in ms from the last send to the result: sends may be acknowledged and delivered until then.
+const SETTLE_MS = 15_000;
+// Number of clients that connect at the same time.
+const CONCURRENT_CONNECTS = 20;
 
-const tell = (state, more) => console.log(JSON.stringify({ state, ...more }));
+const report = (state, more) => console.log(JSON.stringify({ state, ...more }));
 const acknowledged = Array.from({ length: rooms }, () => []);
 const clients = [];
 let killedAt;
 let writing;
 
-async function enter(number) {
+async function connect(number) {
   const answer = await fetch(`${url}/login?name=user-${number}`);
   const cookie = answer.headers.get("set-cookie").split(";")[0];
-  const client = { room: number % rooms, seen: new Map(), closed: false, back: undefined };
+  const client = { room: number % rooms, received: new Map(), closed: false, back: undefined };
   client.socket = io(url, {
     transports: ["websocket"],
     extraHeaders: { cookie },
@@ -32,17 +33,17 @@ async function enter(number) {
   });
   client.socket.on("message", (text) => {
     const id = text.trimEnd();
-    client.seen.set(id, (client.seen.get(id) ?? 0) + 1);
+    client.received.set(id, (client.received.get(id) ?? 0) + 1);
   });
   client.socket.on("disconnect", () => {
     if (killedAt) client.closed = true;
   });
-  await new Promise((entered) => {
+  await new Promise((connected) => {
     client.socket.on("connect", async () => {
-      // Recovered, a socket is in its room again already.
+      // After a connection state recovery the socket is still in its room.
       if (!client.socket.recovered) await join(client);
       if (client.closed) client.back ??= Date.now() - killedAt;
-      entered();
+      connected();
     });
   });
   clients.push(client);
@@ -57,26 +58,26 @@ async function write(number) {
   const id = `message ${number}`;
   for (;;) {
     try {
-      // The same length as the other side's.
+      // The same text length as the clients of the other servers.
       await socket.timeout(5000).emitWithAck("send", `room-${room}`, id.padEnd(64));
       return acknowledged[room].push(id);
     } catch {
-      // Not acknowledged in time, or the socket was lost: once more.
+      // Not acknowledged in time, or the socket was lost: send it again.
     }
   }
 }
 
 function result() {
   let [delivered, lost, duplicated] = [0, 0, 0];
-  for (const { room, seen } of clients) {
-    delivered += seen.size;
-    lost += acknowledged[room].filter((id) => !seen.has(id)).length;
-    for (const times of seen.values()) duplicated += times - 1;
+  for (const { room, received } of clients) {
+    delivered += received.size;
+    lost += acknowledged[room].filter((id) => !received.has(id)).length;
+    for (const times of received.values()) duplicated += times - 1;
   }
   const closed = clients.filter((client) => client.closed);
   const times = closed.flatMap(({ back }) => back ?? []).sort((a, b) => a - b);
   const quantile = (q) => times[Math.min(times.length - 1, Math.ceil(q * times.length) - 1)] ?? 0;
-  tell("result", {
+  report("result", {
     acknowledged: acknowledged.flat().length,
     delivered,
     lost,
@@ -88,22 +89,22 @@ function result() {
   });
 }
 
-createInterface({ input: process.stdin }).on("line", (order) => {
-  if (order === "killed") killedAt = Date.now();
-  if (order === "stop") {
+createInterface({ input: process.stdin }).on("line", (command) => {
+  if (command === "killed") killedAt = Date.now();
+  if (command === "stop") {
     clearInterval(writing);
     setTimeout(() => {
       result();
       process.exit();
-    }, SETTLE);
+    }, SETTLE_MS);
   }
 });
 
-// Writers first, so that they have the first numbers.
-for (let number = 0; number < writers + readers; number += AT_ONCE) {
-  const end = Math.min(number + AT_ONCE, writers + readers);
-  await Promise.all(Array.from({ length: end - number }, (_, offset) => enter(number + offset)));
+// Writers connect first: `write` uses the first clients.
+for (let number = 0; number < writers + readers; number += CONCURRENT_CONNECTS) {
+  const end = Math.min(number + CONCURRENT_CONNECTS, writers + readers);
+  await Promise.all(Array.from({ length: end - number }, (_, offset) => connect(number + offset)));
 }
-tell("writing");
+report("writing");
 let next = 0;
 writing = setInterval(() => write(next++), 1000 / rate);

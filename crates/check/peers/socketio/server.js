@@ -1,6 +1,6 @@
-// A chat server of Socket.IO over Redis, as its documentation advises for production; see ../README.md.
+// A chat server with Socket.IO and Redis, configured as its documentation advises for production; see ../README.md.
 //
-// ADAPTER: `redis` (pub/sub) or `streams` (with connection state recovery). PORT, REDIS_URL.
+// Environment: ADAPTER is `redis` (pub/sub) or `streams` (with connection state recovery); PORT; REDIS_URL.
 
 import { createServer } from "node:http";
 import { createAdapter as createPubSubAdapter } from "@socket.io/redis-adapter";
@@ -28,7 +28,7 @@ const sessions = session({
 });
 
 const app = express();
-// As for the balancer of the other side; asked before the sessions, which it does not need.
+// Health check of the balancer. It is registered before the session middleware, which it does not need.
 app.get("/readyz", (_, response) => response.send("ready"));
 app.use(sessions);
 app.get("/login", (request, response) => {
@@ -48,7 +48,7 @@ const io = new Server(server, {
   ...(ADAPTER === "streams" && recovery),
 });
 
-// The session is looked up once a socket, at the handshake.
+// Looks the session up once per socket, at the handshake.
 const atHandshake = (middleware) => (request, response, next) =>
   request._query.sid === undefined ? middleware(request, response, next) : next();
 io.engine.use(atHandshake(sessions));
@@ -59,7 +59,7 @@ io.engine.use(
     response.end();
   }),
 );
-// Memory: the first request of a socket is not needed any more.
+// Releases the memory of the handshake request, which is not needed after the handshake.
 io.engine.on("connection", (socket) => {
   socket.request = null;
 });

@@ -1,115 +1,116 @@
-//! What a hostile or broken client does, on the wire itself, and what came of it.
+//! Hostile and broken clients: each attack sends raw bytes and reports the reaction of the deployment as JSON.
 
-mod flood;
-mod frames;
-mod pour;
-mod raw;
-mod slow;
-mod twice;
+mod duplicate_send;
+mod invalid_frames;
+mod message_flood;
+mod raw_socket;
+mod slow_reader;
+pub mod suite;
+mod sustained_load;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use serde_json::Value;
-use tokio::time::Instant;
-use trunkline_client::{ClientSession, GatewayUrl};
-use trunkline_domain::{Room, millis};
+use trunkline_client::GatewayUrl;
+use trunkline_domain::Room;
 
-use crate::{Error, load::login};
+pub use message_flood::MessageFlood;
+pub use slow_reader::SlowReader;
+pub use sustained_load::SustainedLoad;
+
+use crate::{
+    CheckError,
+    load::{log_in, log_out},
+};
+
+/// Longest time that the login may take.
+const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// One attack on a deployment.
 #[derive(Clone, Debug, Args)]
-pub struct Attack {
-    /// Where the deployment is reached.
+pub struct AttackArguments {
+    /// URL of the deployment.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", global = true)]
     pub url: String,
-    /// Whom to log in as; random if left out.
+    /// User to log in as. Default: random.
     #[arg(long, value_name = "NAME", global = true)]
     pub user: Option<String>,
-    /// Where to do it; random if left out.
+    /// Room to attack. Default: random.
     #[arg(long, value_name = "ROOM", global = true)]
     pub room: Option<Room>,
-    /// What to do.
+    /// The attack, or all of them.
     #[command(subcommand)]
-    pub kind: Kind,
+    pub command: AttackCommand,
 }
 
-/// What to do.
+/// What to execute.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Kind {
-    /// Join a room and read it slowly, or never, through a small receive buffer
-    Slow(slow::Slow),
-    /// Send as fast as the socket takes it, without heeding refusals
-    Flood(flood::Flood),
-    /// Send much for long in one room, and read all of it
-    Pour(pour::Pour),
-    /// Announce a frame of 2^40 bytes and send as much of it as the server takes
+pub enum AttackCommand {
+    /// Execute one attack per defence of SECURITY.md while honest clients write and read, and compare the reactions with the
+    /// documentation. Exit code 1 if one is unexpected
+    Suite(Box<suite::SuiteArguments>),
+    /// One attack.
+    #[command(flatten)]
+    Single(AttackKind),
+}
+
+/// An attack.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AttackKind {
+    /// Join a room and read slowly, or never, through a small receive buffer
+    Slow(SlowReader),
+    /// Send messages as fast as the socket accepts them and ignore rate limits
+    Flood(MessageFlood),
+    /// Send valid messages to one room at a constant rate, and receive all of them
+    #[command(alias = "pour")]
+    SustainedLoad(SustainedLoad),
+    /// Announce a frame of 2^40 bytes and send as much of it as the server accepts
     Giant {
-        /// How much to send at most, in MiB
+        /// Largest amount to send, in MiB
         #[arg(long, value_name = "MIB", default_value_t = 200)]
         most: u64,
     },
-    /// Send frames that break the rules, each kind on its own socket
+    /// Send frames that violate the protocol, each kind on its own socket
     Malformed,
-    /// Send one message at two gateways at once, under one id
+    /// Send one message with the same id to two gateways at the same time
     Twice {
-        /// Address of the other gateway
+        /// URL of the other gateway
         #[arg(long, value_name = "URL")]
         other: String,
     },
 }
 
-/// How a socket ended.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ending {
-    /// The close code; 1006 where there was no close frame; `None`: it was still open when we left.
-    pub close: Option<u16>,
-    /// Milliseconds from the first bad byte to the end.
-    pub ms: u64,
-}
-
-impl Ending {
-    fn new(since: Instant, close: Option<u16>) -> Self {
-        Self { close, ms: millis(since.elapsed()) }
-    }
-}
-
-/// Does it, and tells what came of it, as one JSON object.
+/// Executes an attack and returns what was observed as a JSON object.
 ///
 /// # Errors
-/// Where the deployment cannot be reached or does not let us in; whatever it does to the attack is no error.
-pub async fn carry_out(attack: &Attack) -> Result<Value, Error> {
-    let site: GatewayUrl = attack.url.parse().map_err(|error| Error::Usage(format!("--url: {error}")))?;
-    let user = attack.user.clone().unwrap_or_else(|| format!("attacker{}", rand::random::<u32>() % 1_000_000));
-    let deployment = |source| Error::Deployment { doing: format!("log {user} in"), source };
-    let (session, _) = login(&site, &user, Duration::from_secs(60)).await.map_err(deployment)?;
-    let room = match &attack.room {
-        Some(room) => room.clone(),
-        None => format!("attacked-{}", rand::random::<u32>())
-            .parse()
-            .unwrap_or_else(|error| unreachable!("letters, a dash and digits are a room: {error}")),
-    };
-    let result = match &attack.kind {
-        Kind::Slow(slow) => slow.carry_out(&session, &room).await,
-        Kind::Flood(flood) => flood.carry_out(&session, &room).await,
-        Kind::Pour(pour) => pour.carry_out(&session, &room).await,
-        Kind::Giant { most } => frames::giant(&session, most << 20).await,
-        Kind::Malformed => frames::malformed(&session).await,
-        Kind::Twice { other } => {
-            let other: GatewayUrl = other.parse().map_err(|error| Error::Usage(format!("--other: {error}")))?;
-            twice::carry_out([session.clone(), session.at(other)], &room).await
+/// - [`CheckError::Usage`] if a URL is invalid.
+/// - [`CheckError::Deployment`] if the login fails.
+/// - [`CheckError::System`] if a connection fails outside the attack.
+///
+/// The reaction of the deployment to the attack is a result, not an error.
+pub async fn execute(arguments: &AttackArguments, kind: &AttackKind) -> Result<Value, CheckError> {
+    let site: GatewayUrl = arguments.url.parse().map_err(|error| CheckError::Usage(format!("--url: {error}")))?;
+    let user = arguments.user.clone().unwrap_or_else(|| format!("attacker{}", rand::random::<u32>() % 1_000_000));
+    let refused = |source| CheckError::Deployment { action: format!("log in as {user}"), source };
+    let (session, _) = log_in(&site, &user, LOGIN_LIMIT).await.map_err(refused)?;
+    let room = arguments.room.clone().unwrap_or_else(random_room);
+    let result = match kind {
+        AttackKind::Slow(reader) => reader.execute(&session, &room).await,
+        AttackKind::Flood(flood) => flood.execute(&session, &room).await,
+        AttackKind::SustainedLoad(load) => load.execute(&session, &room).await,
+        AttackKind::Giant { most } => invalid_frames::send_giant_frame(&session, most << 20).await,
+        AttackKind::Malformed => invalid_frames::send_malformed_frames(&session).await,
+        AttackKind::Twice { other } => {
+            let other: GatewayUrl = other.parse().map_err(|error| CheckError::Usage(format!("--other: {error}")))?;
+            duplicate_send::send_at_two_gateways([session.clone(), session.at(other)], &room).await
         }
     };
-    leave(&session).await;
-    result.map_err(|source| Error::Network { doing: "attack".to_owned(), source })
+    log_out(&session).await;
+    result.map_err(|source| CheckError::System { action: "carry out the attack".to_owned(), source })
 }
 
-async fn leave(session: &ClientSession) {
-    let _ = tokio::time::timeout(Duration::from_secs(5), session.logout()).await;
-}
-
-/// What the server says is not what a server says.
-fn strange(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn random_room() -> Room {
+    let room = format!("attacked-{}", rand::random::<u32>());
+    room.parse().unwrap_or_else(|error| unreachable!("letters, a dash and digits are a valid room: {error}"))
 }

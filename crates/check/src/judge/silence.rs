@@ -1,41 +1,47 @@
-//! 7: nothing of a room after its `left`, nothing after the end of the session, nothing of a room not joined.
+//! The longest time that each client waited for a message of a room while one was due.
+
+use std::collections::HashMap;
 
 use super::{
-    Invariant,
-    facts::Facts,
-    record::{Record, What},
-    verdict::{Breaches, Ruling},
+    event::RoomNumber,
+    quantiles::{Quantiles, TimeHistogram},
+    state::MessageFate,
 };
+use crate::history::{ClientNumber, Micros};
+
+/// Longest silence per client and room. A silence goes on while the client reconnects.
+#[derive(Debug, Default)]
+pub(crate) struct SilenceTracker(HashMap<(ClientNumber, RoomNumber), RoomSilence>);
 
 #[derive(Debug, Default)]
-pub(super) struct Silence {
-    breaches: Breaches,
+struct RoomSilence {
+    /// Time of the last delivery.
+    last: Option<Micros>,
+    longest: Micros,
 }
 
-impl Invariant for Silence {
-    fn see(&mut self, record: &Record, facts: &Facts) {
-        let Record { t, client, ref what } = *record;
-        if let What::Message { room, pos, .. } = *what
-            && !facts.view(client, room).is_some_and(|view| view.joined)
-        {
-            self.breaches.add(|| format!("{} got {pos}, without being joined", facts.place(client, room)));
-        }
-        if let What::Presence { room, .. } = *what
-            && !facts.view(client, room).is_some_and(|view| view.joined)
-        {
-            self.breaches.add(|| format!("{} was told who is there, without being joined", facts.place(client, room)));
-        }
-        let told =
-            matches!(what, What::Message { .. } | What::Joined { .. } | What::Sent { .. } | What::Presence { .. });
-        let silent_from = facts.clients.get(client as usize).and_then(|client| client.silent_from);
-        if told && silent_from.is_some_and(|from| t > from) {
-            self.breaches.add(|| {
-                format!("client {client} ({}) was told something after its session had ended", facts.names.user(client))
-            });
+impl SilenceTracker {
+    /// Records a delivery and returns the length of the silence that it ends. A silence begins with the previous delivery
+    /// or, if that is later, when this message was due: a room without traffic is not silent.
+    pub(crate) fn delivered(&mut self, view: (ClientNumber, RoomNumber), t: Micros, fate: MessageFate) -> Micros {
+        let silence = self.0.entry(view).or_default();
+        let last = silence.last.replace(t).filter(|_| fate.attempts > 0);
+        let ended = last.map_or(0, |last| t.saturating_sub(last.max(fate.due)));
+        silence.longest = silence.longest.max(ended);
+        ended
+    }
+
+    /// The client left the room: the time until it joins again is not a silence.
+    pub(crate) fn left(&mut self, view: (ClientNumber, RoomNumber)) {
+        if let Some(silence) = self.0.get_mut(&view) {
+            silence.last = None;
         }
     }
 
-    fn rule(&mut self, _: &Facts) -> Ruling {
-        self.breaches.ruling(7, "nothing after `left`, nothing after the session, nothing of a room not joined")
+    /// Returns the distribution of the longest silences.
+    pub(crate) fn quantiles(&self) -> Quantiles {
+        let mut times = TimeHistogram::new(3);
+        self.0.values().for_each(|silence| times.record(silence.longest));
+        times.quantiles()
     }
 }

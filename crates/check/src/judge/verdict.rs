@@ -1,206 +1,187 @@
-//! What a judgement says.
+//! The verdict on a history.
 
 use serde::Serialize;
 
+use super::quantiles::Quantiles;
 use crate::history::Micros;
 
-/// Most examples that a finding keeps.
-const EXAMPLES: usize = 5;
-
-/// The verdict on a history.
+/// The verdict on a history. `trunkline-check run --json` writes it as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// Whether every invariant that could be judged holds and the run was not vacuous.
+    /// Whether no invariant is broken. The run was not vacuous, because invariant 11 demands that.
     pub passed: bool,
-    /// What was counted.
+    /// Counts of messages, deliveries and sockets.
     pub counts: Counts,
-    /// The invariants of GUARANTEES, by number.
-    pub invariants: Vec<Ruling>,
-    /// From the intended time of a send to each delivery, in microseconds.
+    /// Results of the invariants in `docs/GUARANTEES.md`, in the order of their numbers.
+    pub invariants: Vec<InvariantResult>,
+    /// Delivery latency: from the scheduled time of a send to each delivery.
     pub delivery: Quantiles,
-    /// From the intended time of a send to its acknowledgement, in microseconds.
+    /// Acknowledgement latency: from the scheduled time of a send to its acknowledgement.
     pub acknowledgement: Quantiles,
-    /// From the loss of a socket to caught up in every room, in microseconds, over all clients and losses.
+    /// Recovery time: from the loss of a socket until the client has caught up in all its rooms, over all losses.
     pub recovery: Quantiles,
-    /// The longest silence of each client and room, in microseconds: the time in which the client was shown no message
-    /// there though one was due, from its last message or, if later, from when the next one it was shown was due.
+    /// Longest silence of each client and room: the time in which a message was due and the client received none. It begins
+    /// with the previous delivery or, if that is later, when the next delivered message was due.
     pub silence: Quantiles,
-    /// The faults, in order.
+    /// Injected faults, in the order of injection.
     pub faults: Vec<FaultReport>,
-    /// Users of the rooms who are no clients of the run, and what its clients were told of them; the first 100.
-    pub strangers: Vec<Stranger>,
-    /// Second by second.
-    pub timeline: Vec<Second>,
+    /// Phases of the run, in the order of their beginning. Empty unless the run marks phases.
+    pub phases: Vec<PhaseReport>,
+    /// Users that are not clients of the run and that `presence` frames named; at most 100.
+    pub strangers: Vec<UnknownUser>,
+    /// Counts and latencies per second of the run.
+    pub timeline: Vec<TimelineSecond>,
 }
 
-/// What was counted.
+/// Counts of messages, deliveries and sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Clients.
     pub clients: u64,
-    /// Messages sent at least once.
+    /// Messages that were sent at least once.
     pub sent: u64,
-    /// `send` frames: attempts.
+    /// `send` frames, including retries.
     pub attempts: u64,
-    /// Messages acknowledged.
+    /// Acknowledged messages.
     pub acknowledged: u64,
-    /// Messages without any definite answer: they may or may not stand.
+    /// Messages without a definite answer: each may or may not be in the log.
     pub indeterminate: u64,
-    /// Messages of which every attempt was refused for certain.
+    /// Messages for which every attempt got a definite error.
     pub refused: u64,
-    /// Deliveries seen.
+    /// Received `message` frames.
     pub delivered: u64,
-    /// Deliveries that a client was entitled to and never got.
+    /// Deliveries that a client was entitled to and did not get.
     pub lost: u64,
-    /// Deliveries of what was shown before, and messages that stand twice.
+    /// Deliveries of a message that the client had already received, plus messages with several positions.
     pub duplicated: u64,
-    /// Deliveries that came after a later one.
+    /// Deliveries that arrived after a later message.
     pub reordered: u64,
-    /// Positions passed over without a word.
+    /// Deliveries that skipped positions without a reported gap.
     pub skipped: u64,
-    /// Gaps that clients were told of.
+    /// Gaps that gateways reported to clients (`joined` with `resumed: false`).
     pub gaps_told: u64,
-    /// Joins that continued where the client was.
+    /// Joins that continued at the position of the client.
     pub resumed: u64,
     /// Sockets that the server closed or that broke.
     pub closed: u64,
-    /// Probes and handshakes that were refused or failed.
+    /// ClientSession probes and handshakes that were refused or failed.
     pub rejected: u64,
-    /// Times that a client was told that a user had gone, while a socket of that user was there.
+    /// `presence` frames that reported a user as gone while a socket of that user was subscribed.
     pub flickers: u64,
 }
 
-/// What is said of one invariant.
+/// Result of one invariant.
 #[derive(Clone, Debug, Serialize)]
-pub struct Ruling {
-    /// Its number in GUARANTEES.
+pub struct InvariantResult {
+    /// Number of the invariant in `docs/GUARANTEES.md`.
     pub number: u8,
-    /// What it says.
+    /// Statement of the invariant.
     pub title: &'static str,
-    /// Whether it holds; `None`: not judged.
+    /// Whether it holds; `None` if it could not be judged.
     pub holds: Option<bool>,
-    /// How often it is broken.
+    /// Number of violations.
     pub broken: u64,
-    /// The first few times.
+    /// Descriptions of the first five violations.
     pub examples: Vec<String>,
-    /// Why it was not judged, or what else there is to say.
+    /// Reason why the invariant could not be judged, or a remark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// A user who is no client of the run, as its clients were told of them in `presence` frames.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stranger {
-    /// Who.
-    pub user: String,
-    /// Clients that were told of them, counted once a room.
-    pub told: u64,
-    /// Of these, those that were told that they went.
-    pub went: u64,
-    /// Of these, those that were told so more than once.
-    pub went_again: u64,
-    /// When the last of them was told so.
-    pub last_went: Option<Micros>,
-}
-
-/// Breaches of one invariant.
-#[derive(Debug, Default)]
-pub(crate) struct Breaches {
-    count: u64,
-    examples: Vec<String>,
-}
-
-impl Breaches {
-    /// Notes one; `tell` is called only for the first few.
-    pub(crate) fn add(&mut self, tell: impl FnOnce() -> String) {
-        self.add_many(1, tell);
-    }
-
-    /// Notes `count` with one example for all.
-    pub(crate) fn add_many(&mut self, count: u64, tell: impl FnOnce() -> String) {
-        self.count += count;
-        if self.examples.len() < EXAMPLES {
-            self.examples.push(tell());
-        }
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
-    pub(crate) fn ruling(&mut self, number: u8, title: &'static str) -> Ruling {
-        let examples = std::mem::take(&mut self.examples);
-        Ruling { number, title, holds: Some(self.count == 0), broken: self.count, examples, note: None }
-    }
-}
-
-impl Ruling {
+impl InvariantResult {
     pub(crate) fn not_judged(number: u8, title: &'static str, note: impl Into<String>) -> Self {
         Self { number, title, holds: None, broken: 0, examples: Vec::new(), note: Some(note.into()) }
     }
 }
 
-/// A distribution of times in microseconds; zeros where nothing was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Quantiles {
-    /// How many were measured.
-    pub count: u64,
-    /// Half of them took no longer.
-    pub p50: Micros,
-    /// 99 of 100 took no longer.
-    pub p99: Micros,
-    /// 999 of 1000 took no longer.
-    pub p999: Micros,
-    /// The longest.
-    pub max: Micros,
+/// A user that is not a client of the run, with what `presence` frames reported of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnknownUser {
+    /// Name of the user.
+    pub user: String,
+    /// Views (a client in a room) that named the user.
+    pub told: u64,
+    /// Views that reported the user as gone.
+    pub went: u64,
+    /// Views that reported the user as gone more than once.
+    pub went_again: u64,
+    /// Time of the last report that the user was gone.
+    pub last_went: Option<Micros>,
 }
 
-/// What a fault did to the clients.
+/// Effects of a fault on the clients.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultReport {
-    /// Its name.
+    /// Name of the fault.
     pub name: String,
-    /// When it was injected.
+    /// Time of the injection.
     pub t: Micros,
-    /// When it was over.
+    /// Time at which the fault ended.
     pub healed: Option<Micros>,
-    /// Sockets that it cost.
+    /// Sockets lost.
     pub closed: u64,
-    /// Probes and handshakes that failed meanwhile.
+    /// ClientSession probes and handshakes that failed.
     pub rejected: u64,
-    /// Sends that were refused as `unavailable` meanwhile.
+    /// Sends that were refused as `unavailable`.
     pub unavailable: u64,
-    /// The longest [silence](Verdict::silence) that ended meanwhile.
+    /// Longest [silence](Verdict::silence) that ended before the fault did.
     pub silence: Micros,
-    /// From the fault to the last socket that it cost, closed by the server or given up by its client.
+    /// Time from the injection to the last lost socket.
     pub last_lost: Option<Micros>,
-    /// From its end to the first acknowledgement after it.
+    /// Time from the end of the fault to the first acknowledgement after it.
     pub written_again: Option<Micros>,
-    /// `closing` frames that came meanwhile.
+    /// Received `closing` frames.
     pub closing: u64,
-    /// From the fault to caught up in every room, over the clients that lost their socket.
+    /// Time from the injection until a client that lost its socket has caught up in all its rooms.
     pub recovery: Quantiles,
-    /// Clients that lost their socket and never caught up again.
+    /// Clients that lost their socket and never caught up.
     pub never_back: u64,
 }
 
-/// One second of a run.
+/// Latencies and errors of one phase of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PhaseReport {
+    /// Name of the phase.
+    pub name: String,
+    /// Time at which the phase began.
+    pub t: Micros,
+    /// Delivery latency.
+    pub delivery: Quantiles,
+    /// Acknowledgement latency.
+    pub acknowledgement: Quantiles,
+    /// Sockets that the server closed or that broke.
+    pub closed: u64,
+    /// ClientSession probes and handshakes that were refused or failed.
+    pub rejected: u64,
+    /// `error` frames.
+    pub refused: u64,
+}
+
+impl PhaseReport {
+    /// Returns the number of errors of all kinds.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.closed + self.rejected + self.refused
+    }
+}
+
+/// Counts and latencies of one second of a run.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Second {
-    /// Messages first sent.
+pub struct TimelineSecond {
+    /// Messages sent for the first time.
     pub sent: u64,
-    /// Messages acknowledged.
+    /// Acknowledged messages.
     pub acknowledged: u64,
     /// Deliveries.
     pub delivered: u64,
-    /// Sends refused.
+    /// Refused sends.
     pub refused: u64,
-    /// Sockets lost.
+    /// Lost sockets.
     pub closed: u64,
-    /// Clients connected at its end.
+    /// Connected clients at the end of the second.
     pub connected: u64,
-    /// Half of its deliveries took no longer, in microseconds.
+    /// Median delivery latency.
     pub p50: Micros,
-    /// 99 of 100 of its deliveries took no longer, in microseconds.
+    /// 99th percentile of the delivery latency.
     pub p99: Micros,
 }

@@ -1,18 +1,23 @@
-//! Load: clients that write and read by a plan, through the public protocol, and write down what they see.
+//! Load: clients that write and read through the public protocol by a plan, and record what they send and receive.
+//!
+//! [`run`] logs the clients in, lets them write, waits until every message is settled, makes a reference read of every
+//! room, disconnects the clients and returns the verdict.
 
 mod control;
-mod fresh;
-mod gather;
-mod gauge;
-mod member;
+mod load_client;
+mod login;
+mod observer;
 mod plan;
+mod processes;
 mod recorder;
+mod reference_read;
 mod run;
 mod settings;
-mod tap;
+mod traced_text;
 
-pub use run::{Progress, RunState, run};
-pub use settings::Settings;
-
-pub(crate) use gather::login;
-pub(crate) use recorder::take_lines;
+pub use control::RunControl;
+pub(crate) use login::{log_in, log_out};
+pub(crate) use processes::ProcessUsage;
+pub use recorder::LiveMetrics;
+pub use run::{RunProgress, RunState, run, run_with_control};
+pub use settings::LoadSettings;

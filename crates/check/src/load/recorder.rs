@@ -1,4 +1,4 @@
-//! Writing the history down while it happens, and judging it at once.
+//! Records the history of a run and judges it at the same time.
 
 use std::{
     fs::File,
@@ -15,155 +15,158 @@ use std::{
 use trunkline_domain::millis;
 
 use crate::{
-    Error,
-    history::{Line, Micros},
+    CheckError,
+    history::{HistoryLine, Micros},
     judge::{Counts, Judge, Quantiles, Verdict},
 };
 
-/// Most bytes of history that may wait for the judge. Beyond, lines are dropped and the run counts for nothing.
-const WAITING_MOST: usize = 256 << 20;
-/// How often the judge looks.
-const PACE: Duration = Duration::from_millis(50);
+/// Largest backlog of recorded lines that the judge has not read, in bytes: 256 MiB. Lines beyond it are dropped, and the
+/// run fails.
+const BACKLOG_BYTES_MAX: usize = 256 << 20;
+/// Time that the judge sleeps when there is nothing to read.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Where clients write down what they see. Cheap to clone.
+/// Records the history of a run. Clones share the history.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
-    shared: Arc<Shared>,
+    shared: Arc<RecorderState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct RecorderState {
     start: Instant,
-    waiting: Mutex<Vec<u8>>,
+    /// Recorded lines that the judge has not read.
+    backlog: Mutex<Vec<u8>>,
     overflowed: AtomicBool,
-    done: AtomicBool,
-    glance: Mutex<Glance>,
+    finished: AtomicBool,
+    metrics: Mutex<LiveMetrics>,
 }
 
-/// The state of the judgement, for people who wait.
+/// Counts and latencies of a run so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Glance {
-    pub(crate) counts: Counts,
-    pub(crate) delivery: Quantiles,
-    /// Presence was right when it was last compared.
-    pub(crate) present: bool,
+pub struct LiveMetrics {
+    /// Counts so far.
+    pub counts: Counts,
+    /// Delivery latencies so far.
+    pub delivery: Quantiles,
+    /// Whether presence equalled the open sockets when it was last compared.
+    pub is_presence_right: bool,
 }
 
 impl Recorder {
-    /// Starts the judge; the history goes to `file` too.
-    pub(crate) fn start(url: &str, seed: u64, file: Option<&Path>) -> Result<(Self, Judging), Error> {
+    /// Starts a thread that judges the history and writes it to `file`.
+    ///
+    /// # Errors
+    /// [`CheckError::File`] if the file cannot be created, [`CheckError::System`] if the thread cannot be started.
+    pub(crate) fn start(url: &str, seed: u64, file: Option<&Path>) -> Result<(Self, JudgeThread), CheckError> {
         let file = match file {
-            Some(path) => Some((BufWriter::new(File::create(path).map_err(Error::file(path))?), path.to_owned())),
+            Some(path) => Some((BufWriter::new(File::create(path).map_err(CheckError::file(path))?), path.to_owned())),
             None => None,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RecorderState {
             start: Instant::now(),
-            waiting: Mutex::default(),
+            backlog: Mutex::default(),
             overflowed: AtomicBool::new(false),
-            done: AtomicBool::new(false),
-            glance: Mutex::default(),
+            finished: AtomicBool::new(false),
+            metrics: Mutex::default(),
         });
         let recorder = Self { shared: shared.clone() };
         let started = millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        recorder.write(|_| Some(Line::Run { version: 1, started, url: url.into(), seed }));
-        let judging = thread::Builder::new()
+        recorder.record(|_| Some(HistoryLine::Run { version: 1, started, url: url.into(), seed }));
+        let thread = thread::Builder::new()
             .name("judge".to_owned())
             .spawn(move || shared.judge(file))
-            .map_err(|source| Error::Network { doing: "start a thread".to_owned(), source })?;
-        Ok((recorder, Judging { thread: judging }))
+            .map_err(|source| CheckError::System { action: "start a thread".to_owned(), source })?;
+        Ok((recorder, JudgeThread { thread }))
     }
 
-    /// Writes a line, if it is one. Its time is taken while nobody else writes, so that the order of the lines is that of the times.
-    pub(crate) fn write<'a>(&self, line: impl FnOnce(Micros) -> Option<Line<'a>>) {
-        let mut waiting = lock(&self.shared.waiting);
-        if waiting.len() > WAITING_MOST {
+    /// Records a line, if `line` returns one. The time is read under the lock, so that lines are in the order of their times.
+    pub(crate) fn record<'a>(&self, line: impl FnOnce(Micros) -> Option<HistoryLine<'a>>) {
+        let mut backlog = lock(&self.shared.backlog);
+        if backlog.len() > BACKLOG_BYTES_MAX {
             self.shared.overflowed.store(true, Ordering::Relaxed);
             return;
         }
         if let Some(line) = line(self.now()) {
-            line.write(&mut waiting);
+            line.write(&mut backlog);
         }
     }
 
-    /// Microseconds since the run began.
+    /// Returns the microseconds since the start of the run.
     pub(crate) fn now(&self) -> Micros {
         Micros::try_from(self.shared.start.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
-    /// When that microsecond is.
+    /// Converts microseconds since the start of the run to an instant.
     pub(crate) fn instant(&self, at: Micros) -> Instant {
         self.shared.start + Duration::from_micros(at)
     }
 
-    /// How it stands.
-    pub(crate) fn glance(&self) -> Glance {
-        *lock(&self.shared.glance)
+    /// Returns counts and latencies so far.
+    pub(crate) fn metrics(&self) -> LiveMetrics {
+        *lock(&self.shared.metrics)
     }
 
-    /// No more lines will come.
+    /// Tells the judge that no more lines follow.
     pub(crate) fn finish(&self) {
-        self.shared.done.store(true, Ordering::Release);
+        self.shared.finished.store(true, Ordering::Release);
     }
 }
 
-/// The judge at work.
+/// The thread that judges the history.
 #[derive(Debug)]
-pub(crate) struct Judging {
-    thread: JoinHandle<Result<Verdict, Error>>,
+pub(crate) struct JudgeThread {
+    thread: JoinHandle<Result<Verdict, CheckError>>,
 }
 
-impl Judging {
-    /// The verdict, after [`Recorder::finish`].
-    pub(crate) fn verdict(self) -> Result<Verdict, Error> {
+impl JudgeThread {
+    /// Waits for the verdict. Call [`Recorder::finish`] first.
+    ///
+    /// # Errors
+    /// [`CheckError::File`] if the history could not be written, [`CheckError::Usage`] if the judge was too slow.
+    pub(crate) fn verdict(self) -> Result<Verdict, CheckError> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
-impl Shared {
-    fn judge(&self, mut file: Option<(BufWriter<File>, PathBuf)>) -> Result<Verdict, Error> {
+impl RecorderState {
+    fn judge(&self, mut file: Option<(BufWriter<File>, PathBuf)>) -> Result<Verdict, CheckError> {
         let mut judge = Judge::new();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut lines) = (Vec::new(), 0);
         loop {
-            // Read before the lines are taken: after the last line nothing is missed.
-            let done = self.done.load(Ordering::Acquire);
-            std::mem::swap(&mut bytes, &mut *lock(&self.waiting));
+            // Read before the backlog is taken, so that no line is missed after the flag is set.
+            let finished = self.finished.load(Ordering::Acquire);
+            std::mem::swap(&mut bytes, &mut *lock(&self.backlog));
             if let Some((file, path)) = &mut file {
-                file.write_all(&bytes).map_err(Error::file(&*path))?;
+                file.write_all(&bytes).map_err(CheckError::file(&*path))?;
             }
-            take_lines(&mut judge, &bytes, 0)?;
+            lines = judge.take_lines(&bytes, lines)?;
             let idle = bytes.is_empty();
             bytes.clear();
-            let present = judge.is_present();
-            *lock(&self.glance) = Glance { counts: judge.counts(), delivery: judge.delivery(), present };
-            if done && idle {
+            *lock(&self.metrics) = LiveMetrics {
+                counts: judge.counts(),
+                delivery: judge.delivery(),
+                is_presence_right: judge.is_presence_right(),
+            };
+            if finished && idle {
                 break;
             }
             if idle {
-                thread::sleep(PACE);
+                thread::sleep(POLL_INTERVAL);
             }
         }
         if let Some((file, path)) = &mut file {
-            file.flush().map_err(Error::file(&*path))?;
+            file.flush().map_err(CheckError::file(&*path))?;
         }
         if self.overflowed.load(Ordering::Relaxed) {
-            let advice = "this machine cannot judge as fast as it records: lower the rate or the number of readers";
-            return Err(Error::Usage(advice.to_owned()));
+            let advice = "the judge cannot keep up with the run on this machine; lower --rate or the number of readers";
+            return Err(CheckError::Usage(advice.to_owned()));
         }
         Ok(judge.verdict())
     }
 }
 
-/// Gives whole lines to a judge; `before` are the lines that were read earlier.
-pub(crate) fn take_lines(judge: &mut Judge, bytes: &[u8], before: usize) -> Result<usize, Error> {
-    let mut count = before;
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        count += 1;
-        judge.take(serde_json::from_slice(line).map_err(|source| Error::History { line: count, source })?);
-    }
-    Ok(count)
-}
-
-/// A panic elsewhere does not make the lines wrong.
+/// Locks a mutex. A panic in another thread does not invalidate what was recorded before it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

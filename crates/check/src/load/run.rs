@@ -1,6 +1,6 @@
-//! The course of a run: log in, gather, write, settle, read afresh, leave, judge.
+//! The course of a run: log in, join, write, settle, make the reference read, disconnect, judge.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -11,250 +11,270 @@ use trunkline_client::{Client, ClientSession, GatewayUrl};
 use trunkline_domain::UserName;
 
 use super::{
-    control, fresh,
-    gather::Sessions,
-    gauge::Gauges,
-    member::{Member, Phase, Standing},
-    plan::{Plan, Role},
-    recorder::{Glance, Recorder},
-    settings::Settings,
-    tap::Tap,
+    control::{RunControl, execute_commands},
+    load_client::{ClientStatus, LoadClient, RunPhase},
+    login::SessionPool,
+    observer::HistoryObserver,
+    plan::{ClientPlan, LoadPlan},
+    processes::ProcessMonitor,
+    recorder::{LiveMetrics, Recorder},
+    reference_read::{read_rooms, timed_out},
+    settings::LoadSettings,
 };
 use crate::{
-    Error,
-    history::{ClientNumber, Line, Stage, TailEntry},
+    CheckError,
+    history::{ClientNumber, HistoryLine, MeasurementStage, ReferenceMessage},
     judge::Verdict,
 };
 
-/// Every how many milliseconds the conductor looks around.
-const PACE: Duration = Duration::from_millis(100);
-/// Latest messages that every other client asks for when it joins; the others ask for none.
-const RECENT: usize = 50;
+/// Time between two looks at the status of the clients.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Latest messages that every other client asks for when it joins; the remaining clients ask for none.
+const RECENT_MESSAGES: usize = 50;
+/// Longest time for all clients to disconnect. A client needs at most two seconds for an orderly close.
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How a run stands, for people who wait.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// What the run is doing.
+pub struct RunProgress {
+    /// State of the run.
     pub state: RunState,
-    /// Since when the run goes on.
+    /// Time since the start of the run.
     pub elapsed: Duration,
-    /// Members that are caught up.
-    pub there: usize,
-    /// All members.
-    pub members: usize,
-    /// Messages whose fate is open.
+    /// Clients that have caught up in all their rooms.
+    pub caught_up: usize,
+    /// All clients.
+    pub clients: usize,
+    /// Messages without a final answer.
     pub unsettled: usize,
-    /// The judgement so far.
-    pub(crate) glance: Glance,
+    /// Counts and latencies so far.
+    pub metrics: LiveMetrics,
 }
 
-/// What a run is doing.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// Members log in.
+    /// The clients log in.
     LoggingIn,
-    /// Members connect and join.
-    Gathering,
-    /// Writers write.
+    /// The clients connect and join their rooms.
+    #[serde(rename = "gathering")]
+    Joining,
+    /// The writers send.
     Writing,
-    /// What was written gets settled and shown.
+    /// The run waits until every message is settled and received.
     Settling,
-    /// Members leave.
-    Leaving,
+    /// The clients disconnect.
+    #[serde(rename = "leaving")]
+    Disconnecting,
 }
 
-/// Carries a run out and gives the verdict. `tell` is called at every change of state and ten times a second.
+/// Makes a run and returns its verdict. Calls `report` at every change of state and ten times per second. Executes commands
+/// from standard input if the settings say so.
 ///
 /// # Errors
-/// Where the run could not be made; a run that went wrong is a verdict.
-pub async fn run(settings: &Settings, mut tell: impl FnMut(Progress)) -> Result<Verdict, Error> {
-    let plan = Plan::new(settings)?;
-    let site: GatewayUrl = settings.url.parse().map_err(|error| Error::Usage(format!("--url: {error}")))?;
-    let (recorder, judging) = Recorder::start(&settings.url, plan.seed, settings.history.as_deref())?;
-    let result = conduct(settings, &plan, &site, &recorder, &mut tell).await;
+/// - [`CheckError::Usage`] if the settings are invalid, or this machine is too slow for the run.
+/// - [`CheckError::Deployment`] if a login or a first connection fails, or the reference read takes too long.
+/// - [`CheckError::File`] or [`CheckError::System`] if this machine refuses something.
+///
+/// A broken invariant is not an error: the verdict says so.
+pub async fn run(settings: &LoadSettings, report: impl FnMut(RunProgress)) -> Result<Verdict, CheckError> {
+    let control_by_stdin = |control| {
+        if settings.control {
+            // Ends with the process: a pending read of standard input cannot be cancelled.
+            tokio::spawn(execute_commands(control));
+        }
+    };
+    run_with_control(settings, control_by_stdin, report).await
+}
+
+/// Makes a run as [`run`] does, and passes its control to `on_start` at the beginning.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_control(
+    settings: &LoadSettings,
+    on_start: impl FnOnce(RunControl),
+    mut report: impl FnMut(RunProgress),
+) -> Result<Verdict, CheckError> {
+    let plan = LoadPlan::new(settings)?;
+    let site: GatewayUrl = settings.url.parse().map_err(|error| CheckError::Usage(format!("--url: {error}")))?;
+    let (recorder, judge) = Recorder::start(&settings.url, plan.seed, settings.history.as_deref())?;
+    let (control, stopped) = RunControl::new(recorder.clone());
+    // Held until the end, so that `stopped` stays open.
+    on_start(control.clone());
+    let result = make_run(settings, &plan, &site, &recorder, stopped, &mut report).await;
+    drop(control);
     recorder.finish();
-    let verdict = judging.verdict();
+    let verdict = judge.verdict();
     result?;
     verdict
 }
 
-/// Everything that the conductor holds.
-struct Conductor<'a, T> {
+/// Moves the clients from phase to phase.
+struct RunController<'a, T> {
     recorder: &'a Recorder,
-    phases: watch::Sender<Phase>,
-    standings: Vec<watch::Receiver<Standing>>,
-    members: JoinSet<()>,
-    tell: T,
+    phase: watch::Sender<RunPhase>,
+    statuses: Vec<watch::Receiver<ClientStatus>>,
+    tasks: JoinSet<()>,
+    report: T,
 }
 
-async fn conduct(
-    settings: &Settings,
-    plan: &Plan,
+async fn make_run(
+    settings: &LoadSettings,
+    plan: &LoadPlan,
     site: &GatewayUrl,
     recorder: &Recorder,
-    tell: impl FnMut(Progress),
-) -> Result<(), Error> {
-    let mut conductor = Conductor {
+    stopped: watch::Receiver<bool>,
+    report: impl FnMut(RunProgress),
+) -> Result<(), CheckError> {
+    let mut controller = RunController {
         recorder,
-        phases: watch::channel(Phase::Gather).0,
-        standings: Vec::new(),
-        members: JoinSet::new(),
-        tell,
+        phase: watch::channel(RunPhase::Join).0,
+        statuses: Vec::new(),
+        tasks: JoinSet::new(),
+        report,
     };
-    let (stop, stopped) = watch::channel(false);
-    if settings.control {
-        conductor.members.spawn(control::follow(recorder.clone(), stop));
-    }
-    let gauges = Gauges::start(recorder, &settings.pids)?;
-    conductor.tell(RunState::LoggingIn);
-    let names = plan.roles.iter().map(|role| role.name.clone());
-    let sessions = Sessions::start(site, names, settings.patience).await?;
-    conductor.tell(RunState::Gathering);
-    for (number, role) in (0..).zip(&plan.roles) {
-        if let Some((session, user)) = sessions.get(&role.name).await {
-            let member = conductor.enter(number, role, session, user, settings.text);
-            let again = settings.login_again.then(|| sessions.clone());
-            conductor.members.spawn(member.run(if number.is_multiple_of(2) { RECENT } else { 0 }, again));
+    let processes = ProcessMonitor::start(recorder, &settings.pids)?;
+    controller.report(RunState::LoggingIn);
+    let names = plan.clients.iter().map(|client| client.name.clone());
+    let sessions = SessionPool::log_in_all(site, names, settings.patience).await?;
+    controller.report(RunState::Joining);
+    for (number, client) in (0..).zip(&plan.clients) {
+        if let Some((session, user)) = sessions.get(&client.name).await {
+            let client = controller.add_client(number, client, session, user, settings.text);
+            let renewal = settings.login_again.then(|| sessions.clone());
+            controller.tasks.spawn(client.run(if number.is_multiple_of(2) { RECENT_MESSAGES } else { 0 }, renewal));
         }
     }
-    if !conductor.all_there(RunState::Gathering, settings.patience).await {
-        let late = trunkline_client::ClientError::Unreachable(std::io::ErrorKind::TimedOut.into());
-        return Err(Error::Deployment { doing: "get every client into its rooms".to_owned(), source: late });
+    if !controller.wait_until_settled(RunState::Joining, settings.patience).await {
+        return Err(timed_out("connect every client and join its rooms", settings.patience));
     }
-    conductor.write(settings.duration, stopped).await;
-    gauges.note(recorder, Stage::Under);
-    conductor.settle(settings, plan, site).await?;
-    conductor.leave().await;
-    sessions.end().await;
-    gauges.end(recorder).await;
-    recorder.write(|t| Some(Line::End { t }));
+    controller.write(settings.duration, stopped).await;
+    processes.measure(recorder, MeasurementStage::Under);
+    controller.settle(settings, plan, site).await?;
+    controller.disconnect().await;
+    sessions.log_out_all().await;
+    processes.finish(recorder).await;
+    recorder.record(|t| Some(HistoryLine::End { t }));
     Ok(())
 }
 
-impl<T: FnMut(Progress)> Conductor<'_, T> {
-    fn enter(
+impl<T: FnMut(RunProgress)> RunController<'_, T> {
+    fn add_client(
         &mut self,
         number: ClientNumber,
-        role: &Role,
+        plan: &ClientPlan,
         session: ClientSession,
         user: UserName,
-        text: usize,
-    ) -> Member {
-        self.recorder.write(|_| Some(Line::Client { c: number, user: user.as_str().into() }));
-        let tap = Tap::new(self.recorder.clone(), number);
-        let client = Client::with_observer(session, user, tap);
-        let (member, standings) =
-            Member::new(client, role.clone(), self.recorder.clone(), text, self.phases.subscribe());
-        self.standings.push(standings);
-        member
+        text_bytes: usize,
+    ) -> LoadClient {
+        self.recorder.record(|_| Some(HistoryLine::Client { c: number, user: user.as_str().into() }));
+        let observer = HistoryObserver::new(self.recorder.clone(), number);
+        let client = Client::with_observer(session, user, observer);
+        let (client, status) =
+            LoadClient::new(client, plan.clone(), self.recorder.clone(), text_bytes, self.phase.subscribe());
+        self.statuses.push(status);
+        client
     }
 
-    fn tell(&mut self, state: RunState) {
-        let standings = || self.standings.iter().map(|standing| *standing.borrow());
-        let progress = Progress {
+    fn report(&mut self, state: RunState) {
+        let statuses = || self.statuses.iter().map(|status| *status.borrow());
+        let progress = RunProgress {
             state,
             elapsed: Duration::from_micros(self.recorder.now()),
-            there: standings().filter(|standing| standing.there).count(),
-            members: self.standings.len(),
-            unsettled: standings().map(|standing| standing.unsettled).sum(),
-            glance: self.recorder.glance(),
+            caught_up: statuses().filter(|status| status.caught_up).count(),
+            clients: self.statuses.len(),
+            unsettled: statuses().map(|status| status.unsettled).sum(),
+            metrics: self.recorder.metrics(),
         };
-        (self.tell)(progress);
+        (self.report)(progress);
     }
 
-    /// Waits until all members have caught up and settled; false if that takes too long.
-    async fn all_there(&mut self, state: RunState, limit: Duration) -> bool {
+    /// Waits until every client whose session goes on has caught up and settled its messages. Returns false after `limit`.
+    async fn wait_until_settled(&mut self, state: RunState, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         loop {
-            self.tell(state);
-            let standing = |standing: &watch::Receiver<Standing>| {
-                let Standing { there, unsettled, ended, .. } = *standing.borrow();
-                ended || (there && unsettled == 0)
+            self.report(state);
+            let is_settled = |status: &watch::Receiver<ClientStatus>| {
+                let ClientStatus { caught_up, unsettled, session_ended } = *status.borrow();
+                session_ended || (caught_up && unsettled == 0)
             };
-            if self.standings.iter().all(standing) {
+            if self.statuses.iter().all(is_settled) {
                 return true;
             }
             if Instant::now() > end {
                 return false;
             }
-            sleep(PACE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn write(&mut self, duration: Duration, mut stopped: watch::Receiver<bool>) {
-        self.phases.send_replace(Phase::Write(self.recorder.now()));
+        self.phase.send_replace(RunPhase::Write(self.recorder.now()));
         let end = Instant::now() + duration;
         loop {
-            self.tell(RunState::Writing);
+            self.report(RunState::Writing);
             tokio::select! {
-                () = sleep(PACE) => {}
+                () = sleep(POLL_INTERVAL) => {}
                 () = sleep_until(end) => break,
-                () = ordered(&mut stopped) => break,
+                _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
     }
 
-    /// Gets everything written settled and shown, and reads it afresh.
-    async fn settle(&mut self, settings: &Settings, plan: &Plan, site: &GatewayUrl) -> Result<(), Error> {
-        self.phases.send_replace(Phase::Settle);
-        // Each member must look once in this phase before its standing counts.
-        sleep(PACE * 3).await;
-        let mut quiet = self.all_there(RunState::Settling, settings.settle).await;
-        self.attend(settings.lease).await;
-        let rooms = fresh::read(site, &plan.fresh, &plan.rooms, settings.tail, settings.patience).await?;
-        let heads = rooms.iter().map(|fresh| (fresh.room.clone(), fresh.head)).collect();
-        self.phases.send_replace(Phase::Reach(Arc::new(heads)));
-        sleep(PACE * 3).await;
-        quiet &= self.all_there(RunState::Settling, settings.settle).await;
-        if quiet {
-            self.recorder.write(|t| Some(Line::Quiet { t }));
+    /// Waits until everything sent is settled and received, compares presence, and makes the reference read.
+    async fn settle(&mut self, settings: &LoadSettings, plan: &LoadPlan, site: &GatewayUrl) -> Result<(), CheckError> {
+        self.phase.send_replace(RunPhase::Settle);
+        // Each client must report its status once in this phase before the status counts.
+        sleep(POLL_INTERVAL * 3).await;
+        let mut settled = self.wait_until_settled(RunState::Settling, settings.settle).await;
+        self.check_presence(settings.lease).await;
+        let logs = read_rooms(site, &plan.reference_user, &plan.rooms, settings.tail, settings.patience).await?;
+        let heads = logs.iter().map(|log| (log.room.clone(), log.head)).collect();
+        self.phase.send_replace(RunPhase::ReachHeads(Arc::new(heads)));
+        sleep(POLL_INTERVAL * 3).await;
+        settled &= self.wait_until_settled(RunState::Settling, settings.settle).await;
+        if settled {
+            self.recorder.record(|t| Some(HistoryLine::Settled { t }));
         }
-        for room in &rooms {
-            for page in &room.pages {
-                let messages = page.iter().map(|message| TailEntry {
+        for log in &logs {
+            for page in &log.pages {
+                let messages = page.iter().map(|message| ReferenceMessage {
                     pos: message.pos,
                     id: message.id.as_str().into(),
                     user: message.user.as_str().into(),
                 });
                 let messages = messages.collect();
-                self.recorder.write(|t| Some(Line::Tail { t, room: room.room.as_str().into(), messages }));
+                self.recorder
+                    .record(|t| Some(HistoryLine::ReferencePage { t, room: log.room.as_str().into(), messages }));
             }
         }
         Ok(())
     }
 
-    /// Waits until every client is told rightly who is there, at most as long as a lease.
-    async fn attend(&mut self, lease: Duration) {
+    /// Compares presence with the open sockets until both are equal, at most for one lease.
+    async fn check_presence(&mut self, lease: Duration) {
         let end = Instant::now() + lease;
         loop {
-            self.tell(RunState::Settling);
+            self.report(RunState::Settling);
             let last = Instant::now() >= end;
-            self.recorder.write(|t| Some(Line::Still { t, last }));
-            sleep(PACE * 2).await;
-            if last || self.recorder.glance().present {
+            self.recorder.record(|t| Some(HistoryLine::PresenceCheck { t, last }));
+            sleep(POLL_INTERVAL * 2).await;
+            if last || self.recorder.metrics().is_presence_right {
                 return;
             }
         }
     }
 
-    async fn leave(&mut self) {
-        self.tell(RunState::Leaving);
-        self.recorder.write(|t| Some(Line::Over { t }));
-        self.phases.send_replace(Phase::Leave);
-        // Each takes two seconds at most to close in order; the one that reads orders never ends by itself.
-        let end = Instant::now() + Duration::from_secs(10);
-        while self.phases.receiver_count() > 0 && Instant::now() < end {
-            sleep(PACE).await;
+    async fn disconnect(&mut self) {
+        self.report(RunState::Disconnecting);
+        self.recorder.record(|t| Some(HistoryLine::Disconnecting { t }));
+        self.phase.send_replace(RunPhase::Disconnect);
+        let end = Instant::now() + DISCONNECT_LIMIT;
+        while self.phase.receiver_count() > 0 && Instant::now() < end {
+            sleep(POLL_INTERVAL).await;
         }
-        self.members.shutdown().await;
-    }
-}
-
-/// Until the order to stop comes.
-async fn ordered(stopped: &mut watch::Receiver<bool>) {
-    if stopped.wait_for(|stop| *stop).await.is_err() {
-        // Nobody can give the order.
-        pending::<()>().await;
+        self.tasks.shutdown().await;
     }
 }

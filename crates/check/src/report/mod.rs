@@ -1,10 +1,35 @@
-//! Verdicts for people: a live line, text, an HTML page with plots.
+//! Reports: progress on a terminal, a verdict as text or as an HTML page, and the parts that every HTML report of the
+//! workspace shares.
+//!
+//! An HTML report is one file without scripts and without references to other files or hosts. It has a light and a dark
+//! colour scheme. Build one from [`page`], [`table`], [`LinePlot`] and [`bar_plot`]:
+//!
+//! ```
+//! use trunkline_check::report::{Cell, Colour, LinePlot, Series, XAxis, YScale, page, table};
+//!
+//! let throughput = LinePlot {
+//!     title: "Throughput",
+//!     unit: "messages per second",
+//!     x: XAxis::Seconds,
+//!     y: YScale::Linear,
+//!     series: vec![Series::new("delivered", Colour::BLUE, [(0.0, 900.0), (1.0, 1100.0)])],
+//!     markers: Vec::new(),
+//! };
+//! let rows = [vec![Cell::text("delivered"), Cell::number(2000)]];
+//! let html = page("Example", &maud::html! { (table("Counts", &[], rows)) (throughput.draw()) });
+//! assert!(html.contains("<svg") && html.contains("2000"));
+//! ```
 
-mod html;
-mod live;
+mod page;
 mod plot;
+mod progress_line;
 mod text;
+mod time;
+mod verdict_page;
 
-pub use html::page;
-pub use live::Live;
-pub use text::Text;
+pub use page::{Cell, page, table};
+pub use plot::{Bar, Colour, LinePlot, Marker, Series, XAxis, YScale, bar_plot};
+pub use progress_line::ProgressLine;
+pub use text::TextReport;
+pub(crate) use time::format_millis;
+pub use verdict_page::verdict_page;

@@ -1,72 +1,69 @@
-//! The verdict for people at a terminal.
+//! The verdict as text.
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::{
-    history::Micros,
-    judge::{Quantiles, Verdict},
-};
+use super::time::format_millis;
+use crate::judge::{Quantiles, Verdict};
 
-/// A verdict as text.
+/// Indentation of the lines that belong to an invariant.
+const INDENT: &str = "               ";
+
+/// Displays a verdict as text for a terminal.
 #[derive(Debug)]
-pub struct Text<'a>(pub &'a Verdict);
+pub struct TextReport<'a>(pub &'a Verdict);
 
-impl Display for Text<'_> {
+impl Display for TextReport<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(verdict) = self;
-        for ruling in &verdict.invariants {
-            let mark = match ruling.holds {
+        for result in &verdict.invariants {
+            let outcome = match result.holds {
                 Some(true) => "holds     ",
                 Some(false) => "BROKEN    ",
                 None => "not judged",
             };
-            writeln!(f, "{mark} {:>2}. {}", ruling.number, ruling.title)?;
-            if let Some(note) = &ruling.note {
-                writeln!(f, "               {note}")?;
+            writeln!(f, "{outcome} {:>2}. {}", result.number, result.title)?;
+            if let Some(note) = &result.note {
+                writeln!(f, "{INDENT}{note}")?;
             }
-            for example in &ruling.examples {
-                writeln!(f, "               {example}")?;
+            for example in &result.examples {
+                writeln!(f, "{INDENT}{example}")?;
             }
-            let more = ruling.broken.saturating_sub(ruling.examples.len() as u64);
-            if ruling.holds == Some(false) && more > 0 {
-                writeln!(f, "               ({} in all)", ruling.broken)?;
+            if result.broken > result.examples.len() as u64 {
+                writeln!(f, "{INDENT}({} violations in total)", result.broken)?;
             }
         }
         let counts = &verdict.counts;
         writeln!(f)?;
         writeln!(
             f,
-            "sent {}, acknowledged {}, indeterminate {}, refused {}; delivered {}, lost {}, duplicated {}, reordered {}, skipped {}",
-            counts.sent,
-            counts.acknowledged,
-            counts.indeterminate,
-            counts.refused,
-            counts.delivered,
-            counts.lost,
-            counts.duplicated,
-            counts.reordered,
-            counts.skipped
+            "messages: sent {}, acknowledged {}, without definite answer {}, refused {}",
+            counts.sent, counts.acknowledged, counts.indeterminate, counts.refused
         )?;
         writeln!(
             f,
-            "sockets closed {}, attempts refused {}, resumed {}, gaps told {}, users told gone while there {}",
+            "deliveries: {}, missing {}, duplicated {}, out of order {}, skipping positions {}",
+            counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.skipped
+        )?;
+        writeln!(
+            f,
+            "sockets lost {}, failed connection attempts {}, resumed joins {}, reported gaps {}, users reported as gone while connected {}",
             counts.closed, counts.rejected, counts.resumed, counts.gaps_told, counts.flickers
         )?;
-        writeln!(f, "delivery         {}", times(&verdict.delivery))?;
-        writeln!(f, "acknowledgement  {}", times(&verdict.acknowledgement))?;
-        writeln!(f, "recovery         {}", times(&verdict.recovery))?;
-        writeln!(f, "longest silence  {}", times(&verdict.silence))?;
+        writeln!(f, "delivery latency         {}", quantiles(&verdict.delivery))?;
+        writeln!(f, "acknowledgement latency  {}", quantiles(&verdict.acknowledgement))?;
+        writeln!(f, "recovery                 {}", quantiles(&verdict.recovery))?;
+        writeln!(f, "longest silence          {}", quantiles(&verdict.silence))?;
         for fault in &verdict.faults {
             writeln!(
                 f,
-                "fault {:?} at {} s: {} closed, {} attempts failed, {} unavailable, {} never back; recovery {}",
+                "fault {:?} at {} s: sockets lost {}, failed attempts {}, unavailable {}, never back {}; recovery {}",
                 fault.name,
                 fault.t / 1_000_000,
                 fault.closed,
                 fault.rejected,
                 fault.unavailable,
                 fault.never_back,
-                times(&fault.recovery)
+                quantiles(&fault.recovery)
             )?;
         }
         writeln!(f)?;
@@ -74,15 +71,11 @@ impl Display for Text<'_> {
     }
 }
 
-fn times(times: &Quantiles) -> String {
+fn quantiles(times: &Quantiles) -> String {
     let Quantiles { count, p50, p99, p999, max } = *times;
     if count == 0 {
-        return "none measured".to_owned();
+        return "not measured".to_owned();
     }
-    format!("p50 {}, p99 {}, p99.9 {}, longest {} ({count})", millis(p50), millis(p99), millis(p999), millis(max))
-}
-
-/// A time to read: milliseconds, with a digit behind the point below ten.
-pub(crate) fn millis(time: Micros) -> String {
-    if time < 10_000 { format!("{}.{} ms", time / 1000, time % 1000 / 100) } else { format!("{} ms", time / 1000) }
+    let [p50, p99, p999, max] = [p50, p99, p999, max].map(format_millis);
+    format!("p50 {p50}, p99 {p99}, p99.9 {p999}, longest {max} (count {count})")
 }

@@ -1,4 +1,4 @@
-//! The program: exit codes, files, orders on standard input.
+//! The command line: exit codes, files, commands on standard input.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::stand_in::{Flaw, StandIn};
+use crate::fake_gateway::{Defect, FakeGateway};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline-check"));
@@ -19,10 +19,10 @@ fn program() -> Command {
 const SMALL: [&str; 10] = ["--writers", "2", "--readers", "2", "--rooms", "1", "--rate", "100", "--for", "1s"];
 
 #[tokio::test]
-async fn a_run_writes_its_files_and_a_judgement_of_them_agrees() {
+async fn run_writes_its_files_and_the_recorded_history_passes_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let server = StandIn::start(Flaw::None).await;
+    let server = FakeGateway::start(Defect::None).await;
     let (history, report, json) = (path("history.jsonl"), path("report.html"), path("verdict.json"));
     let files = ["--history", &history, "--report", &report, "--json", &json];
     let output = program().args(["run", "--url", &server.url]).args(SMALL).args(files).output().await.unwrap();
@@ -38,15 +38,15 @@ async fn a_run_writes_its_files_and_a_judgement_of_them_agrees() {
 }
 
 #[tokio::test]
-async fn a_verdict_that_fails_is_exit_code_1() {
-    let server = StandIn::start(Flaw::Tears).await;
+async fn failed_verdict_has_exit_code_1() {
+    let server = FakeGateway::start(Defect::AltersTexts).await;
     let output = program().args(["run", "--url", &server.url]).args(SMALL).output().await.unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[tokio::test]
-async fn wrong_usage_and_nobody_there_are_exit_code_2() {
-    let wrong: [&[&str]; 6] = [
+async fn invalid_arguments_and_unreachable_deployment_have_exit_code_2() {
+    let invalid: [&[&str]; 6] = [
         &["run", "--writers", "none"],
         &["run", "--url", "localhost:8080"],
         &["run", "--rate", "0"],
@@ -54,7 +54,7 @@ async fn wrong_usage_and_nobody_there_are_exit_code_2() {
         &["judge", "/no/such/file"],
         &["judge", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
     ];
-    for arguments in wrong {
+    for arguments in invalid {
         let output = program().args(arguments).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
@@ -62,8 +62,8 @@ async fn wrong_usage_and_nobody_there_are_exit_code_2() {
 }
 
 #[tokio::test]
-async fn marks_and_the_order_to_stop_are_obeyed() {
-    let server = StandIn::start(Flaw::None).await;
+async fn run_executes_mark_and_stop_commands() {
+    let server = FakeGateway::start(Defect::None).await;
     let mut child = program()
         .args(["run", "--url", &server.url, "--control"])
         .args(&SMALL[..8])
@@ -71,48 +71,46 @@ async fn marks_and_the_order_to_stop_are_obeyed() {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut orders = child.stdin.take().unwrap();
+    let mut commands = child.stdin.take().unwrap();
     let mut states = BufReader::new(child.stdout.take().unwrap()).lines();
     let (mut verdict, mut marked, mut stopped) = (Value::Null, 0, false);
     while let Some(line) = states.next_line().await.unwrap() {
-        let told: Value = serde_json::from_str(&line).unwrap();
-        if told["state"] == "writing" {
-            for order in
-                [json!({"mark": "fault", "name": "nothing at all", "visible": false}), json!({"mark": "healed"})]
-            {
-                orders.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+        let state: Value = serde_json::from_str(&line).unwrap();
+        if state["state"] == "writing" {
+            for command in [json!({"mark": "fault", "name": "no fault", "visible": false}), json!({"mark": "healed"})] {
+                commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
             }
         }
-        marked += u32::from(told["state"] == "marked");
+        marked += u32::from(state["state"] == "marked");
         if marked == 2 && !std::mem::replace(&mut stopped, true) {
-            // A run of nothing would prove nothing.
+            // Some messages must be sent, or the run is vacuous.
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            orders.write_all(b"{\"stop\":true}\n").await.unwrap();
+            commands.write_all(b"{\"stop\":true}\n").await.unwrap();
         }
-        if told["state"] == "verdict" {
-            verdict = told["verdict"].clone();
+        if state["state"] == "verdict" {
+            verdict = state["verdict"].clone();
         }
     }
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
-    assert_eq!(verdict["faults"][0]["name"], "nothing at all", "{verdict}");
+    assert_eq!(verdict["faults"][0]["name"], "no fault", "{verdict}");
     assert!(verdict["faults"][0]["healed"].is_u64(), "{verdict}");
 }
 
 #[tokio::test]
-async fn the_proxy_takes_orders() {
-    let server = StandIn::start(Flaw::None).await;
+async fn proxy_executes_commands() {
+    let server = FakeGateway::start(Defect::None).await;
     let mut child =
         program().args(["proxy", "--to", &server.address.to_string()]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut orders = child.stdin.take().unwrap();
+    let mut commands = child.stdin.take().unwrap();
     let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut answer = async |order: &str| {
-        orders.write_all(order.as_bytes()).await.unwrap();
+    let mut answer = async |command: &str| {
+        commands.write_all(command.as_bytes()).await.unwrap();
         serde_json::from_str::<Value>(&answers.next_line().await.unwrap().unwrap()).unwrap()
     };
     assert!(answer("").await["listening"].is_string());
     assert_eq!(answer("delay 20ms\n").await, json!({"order": "delay 20ms", "done": true}));
-    assert_eq!(answer("rain\n").await["done"], false);
+    assert_eq!(answer("unknown\n").await["done"], false);
     assert_eq!(answer("heal\n").await["done"], true);
-    drop(orders);
+    drop(commands);
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }

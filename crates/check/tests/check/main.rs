@@ -1,8 +1,8 @@
-//! Tests of the checker as its users see it: against a stand-in that speaks the protocol, well or badly.
+//! End-to-end tests of the checker against a fake gateway, which speaks the protocol correctly or with one defect.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod attack;
 mod command_line;
+mod fake_gateway;
 mod proxy;
 mod run;
-mod stand_in;

@@ -1,121 +1,124 @@
-//! Runs against a server that does everything right, and against one that does one thing wrong.
+//! Runs against a correct fake gateway, and against one with a defect.
 
 use clap::Parser;
-use trunkline_check::{judge::Verdict, judge_file, load};
+use trunkline_check::{
+    judge::{Verdict, judge_file},
+    load,
+};
 
-use crate::stand_in::{Flaw, StandIn};
+use crate::fake_gateway::{Defect, FakeGateway};
 
 #[derive(Parser)]
 struct Flags {
     #[command(flatten)]
-    settings: load::Settings,
+    settings: load::LoadSettings,
 }
 
-fn settings(url: &str, more: &[&str]) -> load::Settings {
+fn settings(url: &str, more: &[&str]) -> load::LoadSettings {
     let small = ["check", "--url", url, "--writers", "3", "--readers", "5", "--rooms", "2", "--rate", "300"];
     Flags::parse_from(small.iter().chain(&["--for", "1s", "--seed", "7"]).chain(more)).settings
 }
 
-async fn check(flaw: Flaw) -> Verdict {
-    let server = StandIn::start(flaw).await;
-    // What is lost does not come, however long one waits.
-    let patience: &[&str] = match flaw {
-        Flaw::Hangs => &[],
-        Flaw::LogsOut => &["--login-again"],
+async fn check(defect: Defect) -> Verdict {
+    let server = FakeGateway::start(defect).await;
+    // A lost delivery does not arrive later, so short limits suffice.
+    let limits: &[&str] = match defect {
+        Defect::DropsSockets => &[],
+        Defect::EndsSessions => &["--login-again"],
         _ => &["--settle", "2s", "--lease", "500ms"],
     };
-    load::run(&settings(&server.url, patience), |_| {}).await.unwrap()
+    load::run(&settings(&server.url, limits), |_| {}).await.unwrap()
 }
 
 fn broken(verdict: &Verdict) -> Vec<u8> {
-    verdict.invariants.iter().filter(|ruling| ruling.holds == Some(false)).map(|ruling| ruling.number).collect()
+    verdict.invariants.iter().filter(|result| result.holds == Some(false)).map(|result| result.number).collect()
 }
 
 #[tokio::test]
-async fn a_good_server_passes_and_the_recording_says_the_same() {
+async fn correct_gateway_passes_and_its_recorded_history_has_the_same_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history.jsonl");
-    let server = StandIn::start(Flaw::None).await;
+    let server = FakeGateway::start(Defect::None).await;
     let settings = settings(&server.url, &["--history", history.to_str().unwrap(), "--rooms-per-reader", "2"]);
     let verdict = load::run(&settings, |_| {}).await.unwrap();
     assert!(verdict.passed, "{:#?}", verdict.invariants);
     let counts = verdict.counts;
     assert!(counts.sent > 50 && counts.acknowledged == counts.sent && counts.clients == 8, "{counts:?}");
     assert!(counts.delivered > 5 * counts.sent && verdict.delivery.count == counts.delivered, "{counts:?}");
-    assert!(verdict.invariants.iter().all(|ruling| ruling.holds == Some(true)), "all are judged");
+    assert!(verdict.invariants.iter().all(|result| result.holds == Some(true)), "every invariant is judged");
     let again = judge_file(&history).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&verdict).unwrap());
 }
 
 #[tokio::test]
-async fn tabs_share_a_session() {
-    let server = StandIn::start(Flaw::None).await;
+async fn readers_share_a_session_with_tabs() {
+    let server = FakeGateway::start(Defect::None).await;
     let verdict = load::run(&settings(&server.url, &["--tabs", "5"]), |_| {}).await.unwrap();
     assert!(verdict.passed, "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_that_loses_deliveries_fails() {
-    let verdict = check(Flaw::Loses).await;
+async fn gateway_that_loses_deliveries_fails() {
+    let verdict = check(Defect::LosesDeliveries).await;
     assert!(broken(&verdict).starts_with(&[1, 4]), "{:#?}", verdict.invariants);
     assert!(verdict.counts.lost > 0 && verdict.counts.skipped > 0, "{:?}", verdict.counts);
 }
 
 #[tokio::test]
-async fn a_server_that_shows_messages_twice_fails() {
-    let verdict = check(Flaw::Duplicates).await;
+async fn gateway_that_delivers_duplicates_fails() {
+    let verdict = check(Defect::DuplicatesDeliveries).await;
     assert!(broken(&verdict).contains(&4) && verdict.counts.duplicated > 0, "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_that_mixes_the_order_fails() {
-    let verdict = check(Flaw::Reorders).await;
+async fn gateway_that_reorders_deliveries_fails() {
+    let verdict = check(Defect::ReordersDeliveries).await;
     assert!(broken(&verdict).contains(&4) && verdict.counts.reordered > 0, "{:#?}", verdict.invariants);
     assert!(broken(&verdict).contains(&5), "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_that_alters_texts_fails() {
-    let verdict = check(Flaw::Tears).await;
+async fn gateway_that_alters_texts_fails() {
+    let verdict = check(Defect::AltersTexts).await;
     assert!(broken(&verdict).contains(&2), "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_that_acknowledges_and_forgets_fails() {
-    let verdict = check(Flaw::Forgets).await;
+async fn gateway_that_acknowledges_without_appending_fails() {
+    let verdict = check(Defect::SkipsAppends).await;
     assert!(broken(&verdict).contains(&1) && verdict.counts.lost > 0, "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_that_writes_what_it_refused_fails() {
-    let verdict = check(Flaw::Lies).await;
+async fn gateway_that_appends_refused_messages_fails() {
+    let verdict = check(Defect::AppendsRefused).await;
     assert!(broken(&verdict).contains(&2), "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_whose_history_lacks_what_it_delivered_fails() {
-    let verdict = check(Flaw::Hides).await;
+async fn gateway_with_incomplete_history_fails() {
+    let verdict = check(Defect::HidesHistory).await;
     assert!(broken(&verdict).contains(&8), "{:#?}", verdict.invariants);
 }
 
 #[tokio::test]
-async fn a_server_that_drops_sockets_for_no_reason_fails() {
-    let verdict = check(Flaw::Hangs).await;
+async fn gateway_that_closes_sockets_without_reason_fails() {
+    let verdict = check(Defect::DropsSockets).await;
     assert!(broken(&verdict).contains(&10) && verdict.counts.closed > 0, "{:#?}", verdict.invariants);
     assert!(verdict.counts.resumed > 0 && verdict.recovery.count > 0, "{:?}", verdict.counts);
     assert_eq!((verdict.counts.lost, verdict.counts.duplicated, verdict.counts.skipped), (0, 0, 0));
 }
 
 #[tokio::test]
-async fn a_server_that_shows_somebody_who_is_not_there_fails() {
-    let verdict = check(Flaw::Haunts).await;
+async fn gateway_that_reports_absent_users_fails() {
+    let verdict = check(Defect::ReportsAbsentUser).await;
     assert_eq!(broken(&verdict), [9], "{:#?}", verdict.invariants);
     assert_eq!(verdict.strangers[0].user, "ghost");
 }
 
 #[tokio::test]
-async fn whoever_is_logged_out_logs_in_again_if_told_to_and_loses_nothing() {
-    let verdict = check(Flaw::LogsOut).await;
+async fn client_logs_in_again_after_session_end_and_loses_nothing() {
+    let verdict = check(Defect::EndsSessions).await;
     assert_eq!(broken(&verdict), [10], "{:#?}", verdict.invariants);
     assert!(verdict.counts.closed > 0 && verdict.recovery.count > 0, "{:?}", verdict.counts);
     assert_eq!(verdict.counts.acknowledged, verdict.counts.sent, "{:?}", verdict.counts);

@@ -57,6 +57,24 @@ fn texts_are_judged_by_size_then_controls_then_blankness() {
     assert_eq!(parse("a\r"), Err(InvalidText::Control));
     assert_eq!(parse(" \n\u{3000}"), Err(InvalidText::Blank));
     assert_eq!(parse(""), Err(InvalidText::Blank));
+    for invisible in ["\u{200b}", "\u{2800}", "\u{3164}", "\u{feff}", "\u{200d}\u{fe0f}"] {
+        assert_eq!(parse(invisible), Err(InvalidText::Blank), "{}", invisible.escape_unicode());
+    }
+    assert!(parse("a\u{200b}").is_ok());
+}
+
+/// The page decides alike: `web/tests/text.test.js` reads the same file.
+#[test]
+fn blank_characters_are_those_of_the_shared_vectors() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/vectors/text/blank.json");
+    let vectors: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let code = |text: &serde_json::Value| u32::from_str_radix(text.as_str().unwrap(), 16).unwrap();
+    let ranges = vectors["ranges"].as_array().unwrap();
+    let ranges: Vec<_> = ranges.iter().map(|range| code(&range[0])..=code(&range[1])).collect();
+    for c in '\0'..=char::MAX {
+        let blank = ranges.iter().any(|range| range.contains(&u32::from(c)));
+        assert_eq!(MessageText::is_blank(c), blank, "U+{:04X}", u32::from(c));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use trunkline_session::{Sessions, principal, touch_cookie};
 use super::{HttpState, error::HttpError};
 
 /// Answers whether the session is alive, at low cost, for a client that is about to reconnect:
-/// `{"user":"ann","instance":"gw-2","expires_in":28800}`. Counts as use of the session and sends the cookie again; the
+/// `{"user":"ann","login":"10f1…","instance":"gw-2","expires_in":28800}`. Counts as use of the session and sends the cookie again; the
 /// session key is not rotated.
 pub(super) async fn probe<S: Sessions>(state: web::Data<HttpState<S>>, session: Session) -> HttpResponse {
     let Some(principal) = principal(&session) else { return HttpError::NotLoggedIn.json() };
@@ -16,7 +16,9 @@ pub(super) async fn probe<S: Sessions>(state: web::Data<HttpState<S>>, session: 
         Ok(Some(left)) => {
             touch_cookie(&session);
             let (user, instance) = (&principal.user, &state.config.instance);
-            HttpResponse::Ok().json(json!({ "user": user, "instance": instance, "expires_in": left.as_secs() }))
+            let (login, expires_in) = (principal.sid.login_id(), left.as_secs());
+            let answer = json!({ "user": user, "login": login, "instance": instance, "expires_in": expires_in });
+            HttpResponse::Ok().json(answer)
         }
         Ok(None) => HttpError::NotLoggedIn.json(),
         Err(error) => {

@@ -5,12 +5,12 @@ use trunkline_domain::{Room, UserName};
 
 use super::{PageStrings, assets, layout};
 
-/// Returns the chat page of `room` for `user`. `instance` is the name of the instance that renders it.
-pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserName, instance: &str) -> Markup {
+/// The chat page of `room` for `user`, rendered by `instance`.
+pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserName, login: &str, instance: &str) -> Markup {
     let body = html! {
         body class="chat" data-room=(room) data-user=(user) data-instance=(instance) {
             a class="skip" href="#text" { (strings.get("page.skip")) }
-            (header(strings, room, user))
+            (header(strings, room, user, login))
             (rooms(strings, room))
             (conversation(strings, room))
             aside id="people" aria-label=(strings.get("people")) hidden {
@@ -26,7 +26,7 @@ pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserName, instance
     layout::page(strings, room.as_str(), &html! {}, &body)
 }
 
-fn header(strings: &PageStrings, room: &Room, user: &UserName) -> Markup {
+fn header(strings: &PageStrings, room: &Room, user: &UserName, login: &str) -> Markup {
     html! {
         header {
             button type="button" id="show-rooms" aria-expanded="false" aria-controls="rooms" {
@@ -38,7 +38,7 @@ fn header(strings: &PageStrings, room: &Room, user: &UserName) -> Markup {
             button type="button" id="show-people" aria-expanded="false" aria-controls="people"
                 hidden {}
             form method="post" action="/logout" {
-                span id="user" { (user) }
+                span id="user" dir="auto" data-login=(login) { (user) }
                 button type="submit" { (strings.get("logout")) }
             }
         }
@@ -56,7 +56,7 @@ fn rooms(strings: &PageStrings, room: &Room) -> Markup {
                 label for="room-name" { (strings.get("rooms.open")) }
                 input id="room-name" pattern=r"[a-z0-9][a-z0-9._\-]{0,63}" title=(strings.get("rooms.name_rules"))
                     required autocapitalize="none" autocomplete="off" spellcheck="false";
-                button type="submit" { (strings.get("rooms.go")) }
+                button type="submit" disabled { (strings.get("rooms.go")) }
             }
             button type="button" id="notify" hidden { (strings.get("notify")) }
             section id="active" hidden {
@@ -72,17 +72,19 @@ fn conversation(strings: &PageStrings, room: &Room) -> Markup {
         main {
             section id="events" aria-label=(strings.get("events")) hidden { ol id="event-list" {} }
             p id="banner" hidden {}
-            div id="log" role="log" aria-live="polite" aria-label=(strings.get("messages")) tabindex="0" {
+            p id="limits" class="warn" role="status" hidden {}
+            div id="log" role="log" aria-live="off" aria-label=(strings.get("messages")) tabindex="0" {
                 ol id="messages" {}
                 ol id="unsent" {}
             }
+            div id="news" aria-live="polite" {}
             button type="button" id="latest" hidden { (strings.get("messages.latest")) }
             p id="typing" {}
             form id="composer" {
                 label for="text" { (strings.get("composer.label")) }
                 textarea id="text" rows="1" placeholder=(strings.with("composer.hint", "room", room.as_str()))
-                    enterkeyhint="send" aria-describedby="text-error" autofocus {}
-                button type="submit" { (strings.get("composer.send")) }
+                    enterkeyhint="send" dir="auto" autocomplete="off" aria-describedby="text-error" autofocus {}
+                button type="submit" disabled { (strings.get("composer.send")) }
                 p id="text-error" class="error" role="alert" {}
             }
             noscript { p class="error" { (strings.get("page.script_needed")) } }

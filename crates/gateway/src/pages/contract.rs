@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{LoginFailure, LoginPage, PageLanguage};
 
 const CONTRACT: &str = include_str!("../../../../web/PAGE.md");
+const LOGIN: &str = "10f110f110f110f110f110f110f110f1";
 const STRINGS: &str = include_str!("../../../../web/strings/en.json");
 
 /// Returns the HTML block under a heading, on one line, with the keys in braces replaced by the strings.
@@ -35,7 +36,8 @@ fn rendered(page: maud::Markup, from: &str) -> String {
 
 #[test]
 fn heads() {
-    let page = super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    let page =
+        super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
     assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
 }
 
@@ -61,6 +63,7 @@ fn plain() {
 
 #[test]
 fn chat() {
-    let page = super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), "gw-2");
+    let page =
+        super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
     assert_eq!(rendered(page, "<body"), block("Chat"));
 }

@@ -1,4 +1,4 @@
-//! axe-core, which finds what keeps people with disabilities out of a page.
+//! axe-core: automatic checks of accessibility.
 
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
@@ -9,7 +9,7 @@ use crate::person::Person;
 
 /// The package, from npm.
 const PACKAGE: &str = "axe-core@4";
-/// The rules of WCAG 2.2 up to AA, and what axe-core calls best practice.
+/// Runs the rules of WCAG 2.2 up to AA, and those that axe-core calls best practice.
 const RUN: &str = r"
 const done = arguments[arguments.length - 1];
 axe.run(document, { resultTypes: ['violations'] }).then(
@@ -22,8 +22,8 @@ struct Packed {
     filename: String,
 }
 
-/// Fails with everything that it finds on the page as it is now.
-pub(crate) async fn finds_nothing(person: &Person, page: &str) {
+/// Fails with every violation on the page in its present state.
+pub(crate) async fn assert_no_violations(person: &Person, page: &str) {
     person.page.execute(script(), Vec::new()).await.unwrap();
     let found = person.page.execute_async(RUN, Vec::new()).await.unwrap();
     let found: Vec<String> = serde_json::from_value(found).unwrap();
@@ -35,7 +35,7 @@ fn script() -> &'static str {
     SCRIPT.get_or_init(|| fs::read_to_string(fetch()).unwrap())
 }
 
-/// Where it is; fetched once.
+/// Path of the script; fetched once.
 fn fetch() -> PathBuf {
     let tools = project_root().join("target/tools");
     let folder = tools.join("axe-core");
@@ -44,7 +44,7 @@ fn fetch() -> PathBuf {
         return file;
     }
     fs::create_dir_all(&folder).unwrap();
-    // Unpacked beside its place and then moved: tests that run at the same time see all of it or nothing.
+    // Unpacked beside its place and then moved: tests that run at the same time see the whole package or none.
     let unpacked = tempfile::tempdir_in(&tools).unwrap();
     let packed =
         Command::new("npm").args(["pack", "--json", "--pack-destination"]).arg(unpacked.path()).arg(PACKAGE).output();
@@ -57,7 +57,7 @@ fn fetch() -> PathBuf {
     let tar = Command::new("tar").arg("-xzf").arg(filename).current_dir(unpacked.path()).status();
     assert!(tar.unwrap().success());
     if let Err(e) = fs::rename(unpacked.path().join("package"), folder.join("package")) {
-        assert!(file.exists(), "{e}"); // or another test was faster
+        assert!(file.exists(), "{e}"); // another test has moved it there first
     }
     file
 }

@@ -1,4 +1,4 @@
-//! Instances die and are restarted while people write.
+//! Instances are killed and restarted while people write.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_killed_instance_is_not_missed() {
+async fn no_message_is_lost_or_repeated_when_an_instance_is_killed() {
     let mut site = Site::start(3).await;
     let (ann, bob) = site.ann_and_bob().await;
     let victim = ann.instance().await;
@@ -25,7 +25,7 @@ async fn a_killed_instance_is_not_missed() {
         killed
     };
     let (from_ann, from_bob, killed) = tokio::join!(writing.by(&ann, "ann"), writing.by(&bob, "bob"), breaking);
-    same_conversation(&ann, &bob, &from_ann, &from_bob).await;
+    assert_same_conversation(&ann, &bob, &from_ann, &from_bob).await;
 
     assert_ne!(ann.instance().await, victim);
     let back = outages(&ann.watched().await)[0].1;
@@ -38,7 +38,7 @@ async fn a_killed_instance_is_not_missed() {
 }
 
 #[tokio::test]
-async fn a_rolling_restart_is_not_noticed() {
+async fn no_message_is_lost_or_repeated_in_a_rolling_restart() {
     let mut site = Site::start(2).await;
     let (ann, bob) = site.ann_and_bob().await;
     ann.watch().await;
@@ -55,7 +55,7 @@ async fn a_rolling_restart_is_not_noticed() {
         writing.over.set(true);
     };
     let (from_ann, from_bob, ()) = tokio::join!(writing.by(&ann, "ann"), writing.by(&bob, "bob"), rolling);
-    same_conversation(&ann, &bob, &from_ann, &from_bob).await;
+    assert_same_conversation(&ann, &bob, &from_ann, &from_bob).await;
 
     for (name, person) in [("ann", &ann), ("bob", &bob)] {
         let watched = person.watched().await;
@@ -68,7 +68,7 @@ async fn a_rolling_restart_is_not_noticed() {
     }
 }
 
-/// Two people who write without pause until it is over.
+/// Two people who write without pause until `over` is set.
 #[derive(Default)]
 struct Writing {
     over: Cell<bool>,
@@ -76,7 +76,7 @@ struct Writing {
 }
 
 impl Writing {
-    /// What was written, in order.
+    /// Writes as this person; returns the texts in order.
     async fn by(&self, person: &Person, name: &str) -> Vec<String> {
         let mut written = Vec::new();
         while !self.over.get() {
@@ -88,15 +88,15 @@ impl Writing {
         written
     }
 
-    /// Returns when that many more were written.
+    /// Returns when this many more messages were written.
     async fn go_on_for(&self, messages: usize) {
         let goal = self.written.get() + messages;
         eventually("people write", || self.written.get() >= goal).await;
     }
 }
 
-/// Both screens come to show the same messages in the same order; each that was written once, in the writer's order.
-async fn same_conversation(ann: &Person, bob: &Person, from_ann: &[String], from_bob: &[String]) {
+/// Waits until both pages show the same messages in the same order, each once and in the order of its author.
+async fn assert_same_conversation(ann: &Person, bob: &Person, from_ann: &[String], from_bob: &[String]) {
     for person in [ann, bob] {
         person
             .until_sees("everything that was written, nothing on its way", async |me| {
@@ -115,7 +115,7 @@ async fn same_conversation(ann: &Person, bob: &Person, from_ann: &[String], from
     println!("{} messages, the same on both screens", seen.len());
 }
 
-/// From when until when the page was not connected.
+/// Start and end of each time without a connection, in milliseconds since the Unix epoch.
 fn outages(watched: &[Watched]) -> Vec<(u64, u64)> {
     let mut outages = Vec::new();
     let mut since = None;

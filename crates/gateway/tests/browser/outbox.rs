@@ -1,9 +1,9 @@
-//! What is written while nobody answers.
+//! Messages that are written while no instance answers.
 
 use crate::site::Site;
 
 #[tokio::test]
-async fn what_is_written_without_a_server_is_sent_once() {
+async fn messages_written_without_a_server_are_sent_once() {
     let mut site = Site::start(2).await;
     let (ann, bob) = site.ann_and_bob().await;
     ann.say("before").await;
@@ -20,11 +20,11 @@ async fn what_is_written_without_a_server_is_sent_once() {
     let away = ["first while away", "second while away"];
     ann.until_sees("both as pending", async |ann| ann.unsent().await == away).await;
     ann.until("marked as such", "document.querySelectorAll('#unsent .pending').length === 2").await;
-    ann.until("the wait is told", "!document.getElementById('banner').hidden").await;
+    ann.until("the banner says so", "!document.getElementById('banner').hidden").await;
     ann.picture("away").await;
 
     ann.reload().await;
-    ann.until("nobody answers", "!document.getElementById('messages')").await;
+    ann.until("no server answers", "!document.getElementById('messages')").await;
     for name in site.names() {
         site.start_again(&name).await;
     }
@@ -34,7 +34,7 @@ async fn what_is_written_without_a_server_is_sent_once() {
     ann.until_texts(&all).await;
     bob.until_texts(&all).await;
 
-    // Nothing is left that a third page could send again.
+    // A third page finds nothing to send again.
     ann.reload().await;
     ann.until_connected().await;
     ann.say("after").await;

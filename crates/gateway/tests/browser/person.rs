@@ -1,4 +1,4 @@
-//! Somebody with a browser.
+//! A person with a browser.
 
 use std::{
     fs,
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use trunkline_testbed::{ChromeDriver, http_post, project_root};
 
-use crate::{GLANCE, PATIENCE, script};
+use crate::{POLL_INTERVAL, WAIT_TIMEOUT, script};
 
-/// A browser of one's own, and who sits before it.
+/// A browser with a profile of its own, used like a person would.
 pub(crate) struct Person {
-    /// For what is not wrapped here.
+    /// The WebDriver client, for commands that are not wrapped here.
     pub(crate) page: Client,
     driver: u16,
     /// The balancer's port.
@@ -33,7 +33,7 @@ pub(crate) struct Person {
 pub(crate) struct Shown {
     /// Its position in the room's log.
     pub(crate) pos: String,
-    /// Whether it is told apart as the reader's own.
+    /// Whether it is marked as the reader's own.
     pub(crate) own: bool,
     /// Its text.
     pub(crate) text: String,
@@ -44,13 +44,13 @@ pub(crate) struct Shown {
 pub(crate) struct Watched {
     /// Milliseconds since the Unix epoch.
     pub(crate) at: u64,
-    /// As `data-state` has it.
+    /// The value of `data-state`.
     pub(crate) state: Option<String>,
-    /// In words.
+    /// The words in the header.
     pub(crate) text: String,
 }
 
-/// The same clock as [`Watched::at`].
+/// Milliseconds since the Unix epoch, as in [`Watched::at`].
 pub(crate) fn now() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
@@ -63,9 +63,9 @@ impl Person {
         Self { page, driver: driver.port(), site }
     }
 
-    // ---------------------------------------------------------------- going places
+    // ---------------------------------------------------------------- navigation
 
-    /// A path of the site, by the address bar.
+    /// Loads a path of the site.
     pub(crate) async fn go(&self, path: &str) {
         self.page.goto(&format!("http://127.0.0.1:{}{path}", self.site)).await.unwrap();
     }
@@ -74,7 +74,7 @@ impl Person {
         self.page.refresh().await.unwrap();
     }
 
-    /// Types the name where the cursor is, and waits for the chat.
+    /// Types the name into the login page, and waits for the chat.
     pub(crate) async fn log_in(&self, name: &str) {
         self.until("the login page has focus in the name", "document.activeElement?.id === 'name'").await;
         self.press(&format!("{name}{}", Key::Enter)).await;
@@ -86,9 +86,9 @@ impl Person {
         self.until("the conversation is there", "document.getElementById('messages').textContent !== ''").await;
     }
 
-    // ---------------------------------------------------------------- doing things
+    // ---------------------------------------------------------------- actions
 
-    /// Writes into the composer and sends.
+    /// Writes into the composer and presses Enter.
     pub(crate) async fn say(&self, text: &str) {
         self.write(&format!("{text}{}", Key::Enter)).await;
     }
@@ -107,7 +107,7 @@ impl Person {
         self.find(selector).await.click().await.unwrap();
     }
 
-    /// A tap or click at a place of the page.
+    /// Clicks at a point of the page, in CSS pixels.
     pub(crate) async fn tap(&self, x: f64, y: f64) {
         let to = PointerAction::MoveTo { duration: None, x, y };
         let tap = MouseActions::new("pointer".to_owned()).then(to);
@@ -124,9 +124,9 @@ impl Person {
         }
     }
 
-    // ---------------------------------------------------------------- seeing things
+    // ---------------------------------------------------------------- observations
 
-    /// What one can read there.
+    /// The visible text of an element.
     pub(crate) async fn text(&self, selector: &str) -> String {
         self.find(selector).await.text().await.unwrap()
     }
@@ -141,17 +141,17 @@ impl Person {
         self.ask(script::MESSAGES).await
     }
 
-    /// The texts alone.
+    /// The texts of the delivered messages.
     pub(crate) async fn texts(&self) -> Vec<String> {
         self.messages().await.into_iter().map(|message| message.text).collect()
     }
 
-    /// Own messages on their way.
+    /// Texts of own messages that are not delivered.
     pub(crate) async fn unsent(&self) -> Vec<String> {
         self.ask(script::UNSENT).await
     }
 
-    /// Waits until these messages, and no others, are shown, and nothing is on its way.
+    /// Waits until exactly these messages are shown, and none is undelivered.
     pub(crate) async fn until_texts(&self, texts: &[&str]) {
         self.until_sees("these messages and none on its way", async |me| {
             me.texts().await == texts && me.unsent().await.is_empty()
@@ -159,22 +159,22 @@ impl Person {
         .await;
     }
 
-    /// Begins to write down how the connection fares.
+    /// Begins to record the states of the connection.
     pub(crate) async fn watch(&self) {
         self.page.execute(script::WATCH, Vec::new()).await.unwrap();
     }
 
-    /// What was written down since.
+    /// The states since [`Self::watch`].
     pub(crate) async fn watched(&self) -> Vec<Watched> {
         self.ask(script::WATCHED).await
     }
 
-    /// Runs a script that returns something.
+    /// Runs a script and returns its result.
     pub(crate) async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
         serde_json::from_value(self.page.execute(script, Vec::new()).await.unwrap()).unwrap()
     }
 
-    /// Waits until a JavaScript expression is truthy. A page that is being left counts as "not yet".
+    /// Waits until a JavaScript expression is truthy. While a page is unloaded, it counts as false.
     pub(crate) async fn until(&self, what: &str, expression: &str) {
         let script = format!("try {{ return Boolean({expression}); }} catch {{ return false; }}");
         self.until_sees(what, async |me| me.page.execute(&script, Vec::new()).await.is_ok_and(|seen| seen == true))
@@ -185,27 +185,27 @@ impl Person {
     pub(crate) async fn until_sees(&self, what: &str, condition: impl AsyncFn(&Self) -> bool) {
         let start = Instant::now();
         while !condition(self).await {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > WAIT_TIMEOUT {
                 self.give_up(what).await;
             }
-            sleep(GLANCE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Fails, leaving a picture of what is seen instead.
+    /// Fails, with a screenshot and the text of the page.
     async fn give_up(&self, what: &str) -> ! {
         self.picture("failed").await;
         let seen = self.page.execute("return document.body.innerText", Vec::new()).await;
-        let complaints = self.complaints().await;
+        let console_errors = self.console_errors().await;
         panic!(
-            "not seen: {what}\n--- but (target/screenshots/failed.png):\n{}\n--- {complaints:#?}",
+            "not seen: {what}\n--- but (target/screenshots/failed.png):\n{}\n--- {console_errors:#?}",
             seen.unwrap_or_default()
         );
     }
 
-    /// Errors in the browser's console: scripts that failed, what the content security policy refused. Not what the
-    /// network did not deliver: that is for the page to deal with.
-    pub(crate) async fn complaints(&self) -> Vec<String> {
+    /// Errors in the browser's console: scripts that failed, and what the content security policy refused. Errors of the
+    /// network are left out: the page handles them.
+    pub(crate) async fn console_errors(&self) -> Vec<String> {
         let Value::Array(lines) = self.driver_command("se/log", &json!({ "type": "browser" })).await else {
             return Vec::new();
         };
@@ -213,44 +213,44 @@ impl Person {
         severe.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    // ---------------------------------------------------------------- the browser itself
+    // ---------------------------------------------------------------- the browser
 
-    /// A picture in `target/screenshots`.
+    /// Writes a screenshot to `target/screenshots`.
     pub(crate) async fn picture(&self, name: &str) {
         let folder = pictures();
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("{name}.png")), self.page.screenshot().await.unwrap()).unwrap();
     }
 
-    /// A page of this size, in CSS pixels; windows cannot be made as narrow as phones.
+    /// Emulates a page of this size, in CSS pixels; a window cannot be as narrow as a phone.
     pub(crate) async fn resize(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.devtools("Emulation.setDeviceMetricsOverride", &size).await;
     }
 
-    /// The system's colours: `light` or `dark`.
+    /// Emulates a colour scheme of the system: `light` or `dark`.
     pub(crate) async fn colours(&self, scheme: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.devtools("Emulation.setEmulatedMedia", &features).await;
     }
 
-    /// The language of the browser, from the next page on.
+    /// Emulates a language of the browser, from the next page on.
     pub(crate) async fn language(&self, language: &str) {
         self.devtools("Network.enable", &json!({})).await;
         self.devtools("Network.setExtraHTTPHeaders", &json!({ "headers": { "Accept-Language": language } })).await;
         self.devtools("Emulation.setLocaleOverride", &json!({ "locale": language })).await;
     }
 
-    /// One command of the DevTools protocol, by way of the driver.
+    /// Sends a command of the DevTools protocol through the driver.
     pub(crate) async fn devtools(&self, command: &str, params: &Value) {
         self.driver_command("goog/cdp/execute", &json!({ "cmd": command, "params": params })).await;
     }
 
-    /// What the driver knows beyond WebDriver.
+    /// Sends a command of the driver that is not part of WebDriver.
     async fn driver_command(&self, path: &str, body: &Value) -> Value {
         let session = self.page.session_id().await.unwrap().unwrap();
         let path = format!("/session/{session}/{path}");
-        let answer = http_post(self.driver, &path, &body.to_string(), PATIENCE).unwrap();
+        let answer = http_post(self.driver, &path, &body.to_string(), WAIT_TIMEOUT).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str::<Value>(&answer.body).unwrap()["value"].take()
     }

@@ -1,18 +1,19 @@
-//! The pictures of the README: `docs/images/*.png` are copies of what this leaves in `target/screenshots`.
+//! The pictures of the README: `docs/images/*.png` are copies of the screenshots that this test writes to
+//! `target/screenshots`.
 
 use tokio::join;
 
 use crate::{person::Person, site::Site};
 
 #[tokio::test]
-async fn the_chat_as_people_see_it() {
+async fn screenshots_of_a_conversation_for_the_readme() {
     let site = Site::start(2).await;
     let (ann, bob) = site.ann_and_bob().await;
     let cai = site.person("cai").await;
     ann.resize(1200, 760).await;
 
     conversation(&ann, &bob, &cai).await;
-    // The line for the text, without a cursor that blinks in one picture and not in the other.
+    // Without focus, the text cursor does not blink in one picture and not in another.
     ann.page.execute("document.activeElement.blur()", Vec::new()).await.unwrap();
     ann.picture("chat").await;
     ann.colours("dark").await;

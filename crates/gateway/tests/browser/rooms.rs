@@ -29,7 +29,7 @@ pub(crate) async fn sees(person: &Person, title: &str, room: &str, badge: &str) 
 }
 
 #[tokio::test]
-async fn what_is_said_in_other_rooms_is_counted_until_it_is_seen() {
+async fn messages_of_other_rooms_are_counted_until_they_are_seen() {
     let site = Site::start(2).await;
     let (ann, bob) = site.ann_and_bob().await;
     open(&bob, "kitchen").await;
@@ -63,11 +63,11 @@ async fn what_is_said_in_other_rooms_is_counted_until_it_is_seen() {
     is_in(&ann, "kitchen").await;
     ann.until("the draft of that room", "document.getElementById('text').value === 'y'").await;
     let sockets: u32 = ann.ask("return performance.getEntriesByType('navigation').length").await;
-    assert_eq!((sockets, ann.complaints().await), (1, Vec::new()), "no page was loaded for all that");
+    assert_eq!((sockets, ann.console_errors().await), (1, Vec::new()), "no page was loaded for all that");
 }
 
 #[tokio::test]
-async fn what_was_said_while_the_page_was_closed_is_new() {
+async fn messages_sent_while_the_page_was_closed_are_new() {
     let site = Site::start(2).await;
     let (ann, bob) = site.ann_and_bob().await;
     open(&ann, "kitchen").await;
@@ -129,7 +129,7 @@ async fn rooms_stay_open_until_they_are_left() {
     ann.until_connected().await;
     assert_eq!(listed(&ann).await, ["/rooms/lobby"]);
 
-    // Somebody else is elsewhere, and one can go there.
+    // Another person is in a room that is not open here; its link leads there.
     let bob = site.person("bob").await;
     open(&bob, "den").await;
     ann.reload().await;

@@ -1,6 +1,6 @@
-//! The few questions that are put to a page by script; all else is asked as a person would, by looking and typing.
+//! Scripts that read what WebDriver cannot. Everything else is done as a person would do it.
 
-/// Delivered messages, top down.
+/// Returns the delivered messages, top down.
 pub(crate) const MESSAGES: &str = r"
 return [...document.querySelectorAll('#messages .message')].map((row) => ({
   pos: row.dataset.pos,
@@ -8,11 +8,11 @@ return [...document.querySelectorAll('#messages .message')].map((row) => ({
   text: row.querySelector('.text').textContent,
 }));";
 
-/// Own messages that are not delivered yet.
+/// Returns the texts of own messages that are not delivered.
 pub(crate) const UNSENT: &str = r"
 return [...document.querySelectorAll('#unsent .message .text')].map((text) => text.textContent);";
 
-/// From now on every change of the connection is written down with its time.
+/// Records every change of the connection with its time.
 pub(crate) const WATCH: &str = r"
 const state = document.getElementById('connection');
 const note = () => watched.push({ at: Date.now(), state: state.dataset.state, text: state.textContent });
@@ -20,10 +20,10 @@ window.watched = [];
 note();
 new MutationObserver(note).observe(state, { attributes: true, childList: true, characterData: true, subtree: true });";
 
-/// What was written down.
+/// Returns the recorded changes.
 pub(crate) const WATCHED: &str = "return window.watched;";
 
-/// What has focus, in a few words, and whether one can see that it has it.
+/// Returns the id or text of the element with the focus, and whether its outline is visible.
 pub(crate) const FOCUS: &str = r"
 const focused = document.activeElement;
 const { outlineStyle, outlineWidth } = getComputedStyle(focused);
@@ -32,8 +32,8 @@ return {
   visible: outlineStyle !== 'none' && parseFloat(outlineWidth) > 0,
 };";
 
-/// What sticks out of the page on the right.
-pub(crate) const TOO_WIDE: &str = r"
+/// Returns the elements that overflow the page on the right.
+pub(crate) const OVERFLOWING: &str = r"
 const width = document.documentElement.clientWidth;
 const out = [...document.querySelectorAll('body *')].filter((each) => each.checkVisibility() && each.getBoundingClientRect().right > width + 1);
 return out.map((each) => `${each.tagName} ${each.id} ${each.className} ${Math.round(each.getBoundingClientRect().right)} of ${width}`);";

@@ -1,4 +1,4 @@
-//! Coming and going.
+//! Login and logout.
 
 use crate::site::Site;
 
@@ -31,7 +31,7 @@ async fn logout_in_another_tab_ends_this_one_and_keeps_what_was_being_written() 
 }
 
 #[tokio::test]
-async fn a_taken_name_is_told_beside_the_field() {
+async fn a_taken_name_is_reported_beside_the_field() {
     let site = Site::start(1).await;
     let (_ann, visitor) = tokio::join!(site.person("ann"), site.visitor());
     visitor.picture("login").await;
@@ -52,7 +52,7 @@ async fn a_taken_name_is_told_beside_the_field() {
 }
 
 #[tokio::test]
-async fn without_javascript_one_gets_as_far_as_the_chat() {
+async fn login_and_logout_work_without_javascript() {
     let site = Site::start(1).await;
     let visitor = site.visitor().await;
     visitor.devtools("Emulation.setScriptExecutionDisabled", &serde_json::json!({ "value": true })).await;

@@ -1,19 +1,19 @@
-//! What is looked at: instances behind the balancer over one Redis, all of them real.
+//! The system under test: real instances behind the real balancer, over one Redis.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use trunkline_testbed::{ChromeDriver, Gateway, HaProxy, ProcessEnd, Redis, free_port};
 
-use crate::{GLANCE, PATIENCE, person::Person};
+use crate::{POLL_INTERVAL, WAIT_TIMEOUT, person::Person};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_trunkline");
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Some instances behind `deploy/haproxy.cfg`, and the browsers that come to see them. All ends on drop.
+/// Instances behind `deploy/haproxy.cfg`, and the driver of the browsers. All processes end on drop.
 pub(crate) struct Site {
     driver: ChromeDriver,
-    // Dropped in this order: what ends first cannot complain about the others.
+    // Dropped in this order, so that no process loses one that it depends on.
     instances: Vec<Instance>,
     balancer: HaProxy,
     redis: Redis,
@@ -21,15 +21,15 @@ pub(crate) struct Site {
 
 struct Instance {
     name: String,
-    /// Its own over restarts, so that the balancer finds it again.
+    /// Kept over restarts, so that the balancer finds the instance again.
     port: u16,
     process: Gateway,
 }
 
 impl Site {
-    /// Brings up `gw-1` and its brothers, and returns when the balancer sends people to all of them.
+    /// Starts `gw-1` to `gw-<count>`, and returns when the balancer sends requests to all of them.
     pub(crate) async fn start(count: usize) -> Self {
-        // A Redis of one's own: names and rooms of other tests would be in the way.
+        // A Redis of its own: names and rooms of other tests would interfere.
         let redis = Redis::builder().start().unwrap();
         let balancer = HaProxy::start().unwrap();
         let driver = ChromeDriver::start().unwrap();
@@ -53,21 +53,21 @@ impl Site {
         self.instances.iter().map(|instance| instance.name.clone()).collect()
     }
 
-    /// A new browser: an empty profile, and the login page before it.
+    /// Opens a new browser with an empty profile on the login page.
     pub(crate) async fn visitor(&self) -> Person {
         let person = Person::open(&self.driver, self.port()).await;
         person.go("/").await;
         person
     }
 
-    /// Somebody in a new browser who has logged in.
+    /// Opens a new browser and logs in.
     pub(crate) async fn person(&self, name: &str) -> Person {
         let person = self.visitor().await;
         person.log_in(name).await;
         person
     }
 
-    /// Both logged in, and served by different instances.
+    /// Logs two people in, served by different instances.
     pub(crate) async fn ann_and_bob(&self) -> (Person, Person) {
         let (ann, bob) = tokio::join!(self.person("ann"), self.person("bob"));
         let on = ann.instance().await;
@@ -78,8 +78,8 @@ impl Site {
         (ann, bob)
     }
 
-    /// Reloads somebody's chat while new requests get to this instance only; sockets that are open stay where they are.
-    /// Left to itself the balancer may choose the same other instance each time.
+    /// Reloads a person's page while new requests reach this instance only; open sockets stay where they are. Without this,
+    /// the balancer may choose another instance each time.
     pub(crate) async fn move_to(&self, name: &str, person: &Person) {
         let others = || (1..).zip(&self.instances).filter(|(_, instance)| instance.name != name);
         for (slot, _) in others() {
@@ -94,17 +94,17 @@ impl Site {
         }
     }
 
-    /// SIGKILL.
+    /// Kills an instance with SIGKILL.
     pub(crate) fn kill(&mut self, name: &str) {
         self.instance(name).process.kill().unwrap();
     }
 
-    /// SIGKILL to each.
+    /// Kills every instance with SIGKILL.
     pub(crate) fn kill_all(&mut self) {
         self.instances.iter_mut().for_each(|instance| instance.process.kill().unwrap());
     }
 
-    /// SIGTERM, until it has ended as it should.
+    /// Sends SIGTERM, and waits until the instance has ended with code 0.
     pub(crate) async fn stop(&mut self, name: &str) {
         let process = &mut self.instance(name).process;
         process.terminate().unwrap();
@@ -117,7 +117,7 @@ impl Site {
         assert_eq!(ended, Some(ProcessEnd::Code(0)), "{name} said:\n{}", process.last_lines());
     }
 
-    /// One that was killed or stopped comes back at its old address.
+    /// Starts an instance that was killed or stopped, at its old address.
     pub(crate) async fn start_again(&mut self, name: &str) {
         let redis = self.redis.url();
         let instance = self.instance(name);
@@ -125,7 +125,7 @@ impl Site {
         self.until_serving(name).await;
     }
 
-    /// Returns when the balancer sends people to this instance.
+    /// Returns when the balancer sends requests to this instance.
     async fn until_serving(&self, name: &str) {
         let slot = 1 + self.instances.iter().position(|instance| instance.name == name).unwrap();
         eventually(&format!("{name} gets traffic"), || self.balancer.slot_is_up(slot).unwrap()).await;
@@ -143,20 +143,20 @@ impl Instance {
     }
 }
 
-/// Does not wait until it listens: the balancer's checks will tell.
+/// Starts an instance without waiting until it listens: the balancer's checks show it.
 fn spawn(name: &str, port: u16, redis: &str) -> Gateway {
     let builder = Gateway::builder(BINARY).instance(name).listen(port).redis(redis).env("TRUNKLINE_SECRET", SECRET);
-    // As `cargo xtask cluster` has it, but for a drain that is just long enough for the balancer's checks.
+    // The settings of `cargo xtask cluster`, with a drain that is just long enough for the balancer's checks.
     let cluster = ["--trust-proxy", "127.0.0.1/32", "--login-rate", "0"];
     builder.args(cluster).args(["--drain-delay", "1500ms", "--drain-window", "1s"]).spawn().unwrap()
 }
 
-/// Waits for what will become true, or says what did not.
+/// Waits until a condition holds; returns how long that took.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "after {} s still not: {what}", PATIENCE.as_secs());
-        sleep(GLANCE).await;
+        assert!(start.elapsed() < WAIT_TIMEOUT, "after {} s still not: {what}", WAIT_TIMEOUT.as_secs());
+        sleep(POLL_INTERVAL).await;
     }
     start.elapsed()
 }

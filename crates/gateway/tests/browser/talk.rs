@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use crate::{PATIENCE, site::Site};
+use crate::{WAIT_TIMEOUT, site::Site};
 
 #[tokio::test]
 async fn two_people_on_two_instances_talk() {
@@ -27,12 +27,12 @@ async fn two_people_on_two_instances_talk() {
     assert_eq!(ann.text("#user").await, "ann", "still logged in");
 
     for person in [&ann, &bob] {
-        assert_eq!(person.complaints().await, [""; 0]);
+        assert_eq!(person.console_errors().await, [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn rooms_are_apart() {
+async fn messages_stay_in_their_room() {
     let site = Site::start(1).await;
     let ann = site.person("ann").await;
     ann.say("in the lobby").await;
@@ -47,19 +47,19 @@ async fn rooms_are_apart() {
 }
 
 #[tokio::test]
-async fn without_login_there_is_no_socket() {
+async fn a_socket_needs_a_login() {
     let site = Site::start(1).await;
     assert_eq!(handshake(site.port()), "HTTP/1.1 401 Unauthorized");
     let visitor = site.visitor().await;
     visitor.go("/rooms/kitchen").await;
     visitor.log_in("ann").await;
-    assert_eq!(visitor.text("h1").await, "kitchen", "login leads back to where one wanted to go");
+    assert_eq!(visitor.text("h1").await, "kitchen", "the login leads back to the page that was requested");
 }
 
-/// The status line that a WebSocket handshake without a cookie gets.
+/// The status line of the answer to a WebSocket handshake without a cookie.
 fn handshake(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(WAIT_TIMEOUT)).unwrap();
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -5,6 +5,7 @@
 mod agreement;
 mod contract;
 mod cookie;
+mod login_id;
 mod network;
 mod redis;
 mod site;

@@ -1,4 +1,4 @@
-//! A chat server of socketioxide over Redis; see ../../README.md. `PORT` and `REDIS_URL` say where.
+//! A chat server with socketioxide and Redis; see ../../README.md. Environment: `PORT` and `REDIS_URL`.
 
 use std::{convert::Infallible, env, error::Error};
 
@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn on_connect() {}
 
-/// A middleware, since it runs before the client is told that it is connected: its first event may come at once.
+/// Registers the event handlers. It is a middleware because middlewares run before the client is connected, and the first
+/// event of a client may arrive immediately after that.
 async fn with_handlers<A: Adapter>(socket: SocketRef<A>) -> Result<(), Infallible> {
     socket.on("join", async |socket: SocketRef<A>, Data::<String>(room), ack: AckSender<A>| {
         socket.join(room);
@@ -39,7 +40,7 @@ async fn with_handlers<A: Adapter>(socket: SocketRef<A>) -> Result<(), Infallibl
         _ = ack.send("left");
     });
     socket.on("send", async |socket: SocketRef<A>, Data::<(String, String)>((room, text)), ack: AckSender<A>| {
-        // The whole room, writer included; an answer only where Redis took it.
+        // Sends to the whole room including the writer. Acknowledges only if Redis accepted the message.
         if socket.within(room).emit("message", &text).await.is_ok() {
             _ = ack.send("sent");
         }

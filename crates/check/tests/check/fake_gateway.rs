@@ -1,0 +1,287 @@
+//! A small gateway that keeps everything in memory and may have one defect.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Message as Frame,
+        handshake::server::{ErrorResponse, Request, Response},
+        http::HeaderValue,
+        protocol::CloseFrame,
+    },
+};
+use trunkline_domain::{Command, Event, JoinFrom, Limits, Message, Position, Refusal, Room, UserName};
+
+/// A defect. Most of them show at every seventh opportunity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    None,
+    /// Omits a delivery.
+    LosesDeliveries,
+    /// Delivers a message twice.
+    DuplicatesDeliveries,
+    /// Swaps two deliveries.
+    ReordersDeliveries,
+    /// Delivers another text.
+    AltersTexts,
+    /// Acknowledges a message without appending it to the log.
+    SkipsAppends,
+    /// Appends a message that it refused.
+    AppendsRefused,
+    /// Omits the newest message from history.
+    HidesHistory,
+    /// Closes sockets without a reason.
+    DropsSockets,
+    /// Ends sessions without a reason.
+    EndsSessions,
+    /// Reports a user in every room that has no socket.
+    ReportsAbsentUser,
+}
+
+pub(crate) struct FakeGateway {
+    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+}
+
+struct Shared {
+    defect: Defect,
+    rooms: Mutex<HashMap<Room, Vec<Message>>>,
+    /// Sockets of each user in each room.
+    present: Mutex<HashMap<Room, BTreeMap<UserName, usize>>>,
+    /// Number of changes: messages, joins and leaves.
+    changes: watch::Sender<u64>,
+}
+
+impl FakeGateway {
+    pub(crate) async fn start(defect: Defect) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            defect,
+            rooms: Mutex::default(),
+            present: Mutex::default(),
+            changes: watch::channel(0).0,
+        });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, shared.clone()));
+            }
+        });
+        Self { url: format!("http://{address}"), address }
+    }
+}
+
+async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
+    let mut head = vec![0; 4096];
+    // `peek` leaves the bytes for the WebSocket handshake. Requests this small arrive in one piece on loopback.
+    let Ok(length) = stream.peek(&mut head).await else { return };
+    let text = String::from_utf8_lossy(&head[..length]).into_owned();
+    let user = text.split("jsessionid=").nth(1).and_then(|rest| rest.split(['\r', ';']).next()).map(str::to_owned);
+    if text.starts_with("GET /ws") {
+        let (Some(user), Ok(socket)) = (user, accept_hdr_async(stream, select).await) else { return };
+        let (cursors, sent_presence) = (HashMap::new(), HashMap::new());
+        let mut socket =
+            Socket { shared, user: user.parse().unwrap(), socket, cursors, sent_presence, opportunities: 0 };
+        socket.serve().await;
+        for room in socket.cursors.keys() {
+            socket.leave(room);
+        }
+        return;
+    }
+    let mut sink = vec![0; length];
+    stream.read_exact(&mut sink).await.unwrap();
+    let (status, cookie, body) = if text.starts_with("POST /login") {
+        let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let name = body["name"].as_str().unwrap();
+        ("200 OK", format!("Set-Cookie: jsessionid={name}\r\n"), json!({"user": name}).to_string())
+    } else if text.starts_with("GET /session") {
+        ("200 OK", String::new(), json!({"user": user}).to_string())
+    } else {
+        ("204 No Content", String::new(), String::new())
+    };
+    let answer = format!("HTTP/1.1 {status}\r\n{cookie}Content-Length: {}\r\n\r\n{body}", body.len());
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+#[allow(clippy::result_large_err, reason = "the signature is given by the library")]
+#[allow(clippy::unnecessary_wraps, reason = "the signature is given by the library")]
+fn select(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("trunkline.v1"));
+    Ok(response)
+}
+
+struct Socket {
+    shared: Arc<Shared>,
+    user: UserName,
+    socket: WebSocketStream<TcpStream>,
+    /// Number of delivered messages of each room.
+    cursors: HashMap<Room, usize>,
+    /// Presence of each room as last sent.
+    sent_presence: HashMap<Room, Vec<UserName>>,
+    opportunities: u64,
+}
+
+impl Socket {
+    async fn serve(&mut self) {
+        let mut changes = self.shared.changes.subscribe();
+        let (user, limits) = (self.user.clone(), Limits { text_bytes: 4096, rooms: 128 });
+        self.send(Event::Welcome { user, instance: "fake-gateway".to_owned(), ping_interval_ms: 25_000, limits }).await;
+        loop {
+            tokio::select! {
+                frame = self.socket.next() => match frame {
+                    Some(Ok(Frame::Text(text))) => match Command::decode(&text) {
+                        Ok(command) => self.execute(command).await,
+                        Err(refusal) => self.send(Event::Error(refusal)).await,
+                    },
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                },
+                _ = changes.changed() => {}
+            }
+            for room in self.cursors.keys().cloned().collect::<Vec<_>>() {
+                self.deliver(&room).await;
+                self.send_presence(&room).await;
+            }
+            if self.shared.defect == Defect::DropsSockets && self.opportunities > 200 {
+                return;
+            }
+            if self.shared.defect == Defect::EndsSessions && self.opportunities > 200 {
+                let close = CloseFrame { code: 4401.into(), reason: "".into() };
+                let _ = self.socket.close(Some(close)).await;
+                return;
+            }
+        }
+    }
+
+    async fn send(&mut self, event: Event) {
+        let _ = self.socket.send(Frame::text(event.encode())).await;
+    }
+
+    /// Returns whether the defect shows at this opportunity.
+    fn defect_shows(&mut self, defect: Defect) -> bool {
+        self.opportunities += 1;
+        self.shared.defect == defect && self.opportunities.is_multiple_of(7)
+    }
+
+    fn log(&self, room: &Room) -> Vec<Message> {
+        self.shared.rooms.lock().unwrap().get(room).cloned().unwrap_or_default()
+    }
+
+    async fn execute(&mut self, command: Command) {
+        match command {
+            Command::Join { room, from: JoinFrom { after, recent } } => {
+                let log = self.log(&room);
+                let head = log.last().map_or(Position::ORIGIN, |message| message.pos);
+                let start = match after {
+                    Some(after) => log.partition_point(|message| message.pos <= after),
+                    None => log.len().saturating_sub(recent),
+                };
+                self.send(Event::Joined { room: room.clone(), resumed: after.is_some(), head }).await;
+                if self.cursors.insert(room.clone(), start).is_none() {
+                    let mut present = self.shared.present.lock().unwrap();
+                    *present.entry(room).or_default().entry(self.user.clone()).or_default() += 1;
+                    self.shared.changes.send_modify(|changes| *changes += 1);
+                }
+            }
+            Command::Leave { room } => {
+                if self.cursors.remove(&room).is_some() {
+                    self.leave(&room);
+                }
+                self.sent_presence.remove(&room);
+                self.send(Event::Left { room }).await;
+            }
+            Command::Send { room, id, text } => {
+                if self.defect_shows(Defect::AppendsRefused) {
+                    let refusal = Refusal::new(trunkline_domain::ErrorCode::Forbidden, "no").in_room(&room).of(&id);
+                    self.send(Event::Error(refusal)).await;
+                } else if self.defect_shows(Defect::SkipsAppends) {
+                    let pos = Position::new(7, 1_000_000 + self.opportunities);
+                    return self.send(Event::Sent { room, id, pos }).await;
+                }
+                let pos = {
+                    let mut rooms = self.shared.rooms.lock().unwrap();
+                    let log = rooms.entry(room.clone()).or_default();
+                    let known = log.iter().find(|message| message.id == id && message.user == self.user);
+                    match known.map(|message| message.pos) {
+                        Some(pos) => pos,
+                        None => {
+                            let pos = Position::new(7, log.len() as u64 + 1);
+                            log.push(Message { pos, id: id.clone(), user: self.user.clone(), text, at: 1 });
+                            pos
+                        }
+                    }
+                };
+                self.shared.changes.send_modify(|changes| *changes += 1);
+                self.send(Event::Sent { room, id, pos }).await;
+            }
+            Command::History { room, before, limit } => {
+                let mut log = self.log(&room);
+                if self.shared.defect == Defect::HidesHistory && before.is_none() {
+                    log.pop();
+                }
+                log.truncate(before.map_or(log.len(), |before| log.partition_point(|message| message.pos < before)));
+                let messages = log.split_off(log.len().saturating_sub(limit));
+                let event = Event::History { room, before, messages, more: !log.is_empty() };
+                self.send(event).await;
+            }
+            Command::Typing { .. } | Command::Pong => {}
+        }
+    }
+
+    fn leave(&self, room: &Room) {
+        let mut present = self.shared.present.lock().unwrap();
+        let users = present.get_mut(room).unwrap();
+        *users.get_mut(&self.user).unwrap() -= 1;
+        users.retain(|_, sockets| *sockets > 0);
+        self.shared.changes.send_modify(|changes| *changes += 1);
+    }
+
+    async fn send_presence(&mut self, room: &Room) {
+        let mut here: Vec<_> = self.shared.present.lock().unwrap()[room].keys().cloned().collect();
+        here.extend((self.shared.defect == Defect::ReportsAbsentUser).then(|| "ghost".parse().unwrap()));
+        if self.sent_presence.get(room) != Some(&here) {
+            self.sent_presence.insert(room.clone(), here.clone());
+            let (room, count) = (room.clone(), here.len());
+            self.send(Event::Presence { room, count, here: Some(here), came: None, went: None }).await;
+        }
+    }
+
+    async fn deliver(&mut self, room: &Room) {
+        let log = self.log(room);
+        let mut messages = log[self.cursors[room].min(log.len())..].to_vec();
+        // Half of the users receive the first two new messages in the wrong order, so they wait for two.
+        if self.shared.defect == Defect::ReordersDeliveries
+            && self.user.as_str().bytes().fold(0, |sum, byte| sum ^ byte) % 2 == 0
+        {
+            if messages.len() < 2 {
+                return;
+            }
+            messages.swap(0, 1);
+        }
+        self.cursors.insert(room.clone(), log.len());
+        for mut message in messages {
+            if self.defect_shows(Defect::LosesDeliveries) {
+                continue;
+            }
+            if self.defect_shows(Defect::AltersTexts) {
+                message.text = "altered".parse().unwrap();
+            }
+            let again = self.defect_shows(Defect::DuplicatesDeliveries);
+            for _ in 0..=usize::from(again) {
+                self.send(Event::Message { room: room.clone(), message: message.clone() }).await;
+            }
+        }
+    }
+}
