@@ -1,6 +1,6 @@
 //! The metrics of this instance, for Prometheus.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) opened: Counter,
     /// Sockets refused because the process has no descriptors left for them.
     pub(crate) refused_sockets: Counter,
+    /// A copy of [`LOG_LINES_DROPPED`], taken when the metrics are read.
+    log_lines_dropped: Counter,
     /// Refused commands of sockets.
     pub(crate) refused: Counter,
     /// Sends, by outcome.
@@ -37,11 +39,11 @@ pub(crate) struct Metrics {
 }
 
 /// Log lines that the process dropped. Not a field of [`Metrics`], because a process has one log and can have several gateways.
-static LOG_LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
+static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Adds to the metric `trunkline_log_lines_dropped_total`, for a program whose log writer drops lines.
 pub fn count_dropped_log_lines(count: u64) {
-    LOG_LINES_DROPPED.inc_by(count);
+    LOG_LINES_DROPPED.fetch_add(count, Ordering::Relaxed);
 }
 
 /// The outcome of a send.
@@ -63,6 +65,8 @@ impl Metrics {
         let opened = counter("sockets_opened", "Sockets opened since the start");
         let refused_sockets =
             counter("sockets_refused", "Sockets refused because the process has no file descriptors left for them");
+        let log_lines_dropped =
+            counter("log_lines_dropped", "Log lines dropped because standard error was not read fast enough");
         let refused = counter("refusals", "Refused commands: rate limits, malformed frames, policy");
         let delivered = counter("deliveries", "Messages delivered to sockets");
         let log_reads = counter("log_reads", "Reads of room logs: rooms opened, gaps repaired, history pages");
@@ -76,22 +80,14 @@ impl Metrics {
         let sockets = gauge("sockets", "Open sockets");
         let rooms = gauge("rooms", "Rooms with members on this instance");
         let users = gauge("users", "Users in rooms on this instance, counted once per room");
-        registry.register(
-            "log_lines_dropped",
-            "Log lines dropped because standard error was not read fast enough",
-            LOG_LINES_DROPPED.clone(),
-        );
         let published = Family::default();
-        registry.register(
-            "sends",
-            "Sends by outcome: sent, repeated (a retry that was already logged) or unavailable",
-            published.clone(),
-        );
+        registry.register("sends", "Sends by outcome: sent, repeated or unavailable", published.clone());
         Self {
             registry,
             sockets,
             opened,
             refused_sockets,
+            log_lines_dropped,
             refused,
             published,
             delivered,
@@ -105,6 +101,7 @@ impl Metrics {
 
     /// Returns the metrics in the OpenMetrics text format.
     pub(crate) fn encode(&self) -> String {
+        self.log_lines_dropped.inner().store(LOG_LINES_DROPPED.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

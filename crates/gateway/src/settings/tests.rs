@@ -147,7 +147,8 @@ fn each_key_is_a_line_of_at_least_64_bytes() {
     };
     let long = "a".repeat(64);
     assert_eq!(from_file(&format!("\n {long} \n\n{long}b\r\n")), Ok(true));
-    for (text, says) in [(" \n", "required"), ("hunter2", "at least 64 bytes"), (&format!("{long}\nhunter2"), "64 bytes")]
+    for (text, says) in
+        [(" \n", "required"), ("hunter2", "at least 64 bytes"), (&format!("{long}\nhunter2"), "64 bytes")]
     {
         let error = from_file(text).unwrap_err();
         assert!(error.contains(says) && error.contains("openssl") && !error.contains("hunter2"), "{error}");
