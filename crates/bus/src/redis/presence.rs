@@ -3,15 +3,9 @@
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
+use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName};
 
-use super::{
-    bus::RedisBus,
-    codec::presence_snapshot,
-    error::unexpected_reply,
-    keys::{Keys, shared_key},
-    scripts,
-};
+use super::{bus::RedisBus, codec::presence_snapshot, error::unexpected_reply, scripts};
 use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
 
 /// Maximum number of rooms per pipeline: other commands wait about 1 ms for it.
@@ -21,13 +15,8 @@ const ROOMS_PER_PIPELINE: usize = 128;
 type RegistryRecord = (String, String, u64);
 
 impl RedisBus {
-    /// The call of presence.lua; arguments of the operation are to be appended.
     fn presence_command(&self, operation: &str, room: &Room, instance: InstanceId) -> Cmd {
-        let keys = Keys::of(&self.config.prefix, room);
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(scripts::PRESENCE.get_hash()).arg(2).arg(keys.instances()).arg(keys.version());
-        cmd.arg(operation).arg(instance.to_string()).arg(keys.channel());
-        cmd
+        scripts::presence(operation, &self.names.room(room), instance)
     }
 
     /// Runs the same operation in each of `rooms`, and returns the reply for each.
@@ -41,14 +30,8 @@ impl RedisBus {
         Ok(versions)
     }
 
-    /// The call of registry.lua for the registry `name`; records to set are to be appended. Without records it reads.
     fn registry_command(&self, name: &str) -> Cmd {
-        let expiries = shared_key(&self.config.prefix, name);
-        let texts = format!("{expiries}:notes");
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(scripts::REGISTRY.get_hash()).arg(2).arg(expiries).arg(texts);
-        cmd.arg(millis(self.config.lease).max(1));
-        cmd
+        scripts::registry(&self.names.shared(name), self.config.lease)
     }
 }
 
@@ -119,9 +102,7 @@ impl InstanceRegistry for RedisBus {
     }
 
     async fn heartbeat(&self, instance: InstanceId) -> Result<Vec<InstanceId>, BusError> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(scripts::HEARTBEAT.get_hash()).arg(1).arg(shared_key(&self.config.prefix, "alive"));
-        command.arg(instance.to_string()).arg(millis(self.config.lease / 2).max(1));
+        let command = scripts::heartbeat(&self.names.shared("alive"), instance, self.config.lease / 2);
         let alive: Vec<String> = self.link()?.query(command).await?;
         // Names that are no instance ids were written by another program.
         Ok(alive.iter().filter_map(|instance| instance.parse().ok()).collect())
