@@ -1,8 +1,9 @@
 //! Processor time per message and per presence operation, measured with a real Redis:
-//! `cargo run --release -p trunkline-bus --example cost [sends|presence|load [rates [delays]]]`
+//! `cargo run --release -p trunkline-bus --example cost [sends|presence|rest|load [rates [delays]]]`
 
 mod load;
 mod presence;
+mod rest;
 mod sends;
 
 use std::time::Duration;
@@ -22,6 +23,9 @@ async fn main() -> Result<(), Failure> {
     }
     if runs("presence") {
         presence::measure(&redis).await?;
+    }
+    if runs("rest") {
+        rest::measure(&redis).await?;
     }
     if runs("load") {
         let numbers = |index: usize, default: &[u64]| -> Result<Vec<u64>, Failure> {

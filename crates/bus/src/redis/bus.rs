@@ -1,14 +1,21 @@
 //! [`RedisBus`]: the [`Bus`] over one Redis.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use tokio::sync::{Notify, mpsc, watch};
-use trunkline_domain::{Draft, Position, Room};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
+use trunkline_domain::{Draft, InstanceId, Position, Room, millis};
 
 use super::{
-    codec::{Payload, StreamEntry, stream_entries},
+    at_rest::{RefreshCache, RoomCountCache},
+    codec::{Payload, StreamEntry, last_position, stream_entries},
     config::{InvalidRedisUrl, RedisConfig},
     connection::{Connector, Generation, Link, LinkState, Supervisor},
     error::unexpected_reply,
@@ -19,6 +26,9 @@ use super::{
 };
 use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt};
 
+/// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
+/// many.
+pub(super) const ROOM_COUNT_RENEWAL_LEASES: u32 = 4;
 /// Maximum number of rooms per pipeline, so that no reply exceeds a few MiB.
 const ROOMS_PER_PIPELINE: usize = 512;
 
@@ -51,6 +61,24 @@ pub struct RedisBus {
     link: watch::Receiver<LinkState>,
     probe_now: Arc<Notify>,
     subscription_health: Arc<SubscriptionHealth>,
+    /// The user counts in the registry of rooms, and the instance that wrote them.
+    pub(super) room_counts: Arc<Mutex<RoomCounts>>,
+    refreshed: Arc<Mutex<RefreshCache>>,
+}
+
+/// What this process knows of the registry of rooms.
+#[derive(Debug)]
+pub(super) struct RoomCounts {
+    pub(super) cache: RoomCountCache,
+    /// The instance of the last heartbeat: its records are shown while it is alive.
+    pub(super) writer: Option<InstanceId>,
+    /// Generation of the Redis to which the counts were written.
+    pub(super) generation: Option<Generation>,
+}
+
+/// The types behind these locks have no invalid intermediate states that a panic could leave, so a poisoned lock is sound.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RedisBus {
@@ -89,7 +117,11 @@ impl RedisBus {
         };
         tokio::spawn(supervisor.run());
         let subscription_health = Arc::new(SubscriptionHealth::new());
-        Ok(Self { config: Arc::new(config), names, connector, process, link, probe_now, subscription_health })
+        let cache = RoomCountCache::new(ROOM_COUNT_RENEWAL_LEASES * config.lease);
+        let room_counts = Arc::new(Mutex::new(RoomCounts { cache, writer: None, generation: None }));
+        let refreshed = Arc::new(Mutex::new(RefreshCache::new(config.refresh_interval())));
+        let config = Arc::new(config);
+        Ok(Self { config, names, connector, process, link, probe_now, subscription_health, room_counts, refreshed })
     }
 
     /// The current link, or why there is none.
@@ -169,7 +201,7 @@ impl Bus for RedisBus {
             let commands = rooms.iter().map(|room| last_entry_command(&log(room))).collect();
             let replies: Vec<Value> = link.query_all(commands).await?;
             for reply in &replies {
-                heads.push(head_of(&entries_in(reply)?));
+                heads.push(last_position(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES))?);
             }
         }
         Ok(heads)
@@ -184,12 +216,16 @@ impl Bus for RedisBus {
 
     async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
         let link = self.link()?;
+        // Later than required, so that a room that was refreshed needs no other refresh for some time.
+        let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        let rooms = lock(&self.refreshed).due(rooms, Instant::now());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
             let keys = rooms.iter().map(|room| self.names.room(room));
             let keys = keys.flat_map(|keys| [keys.log(), keys.meta()]);
             // GT: never earlier than the publish script has set.
-            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(self.config.retention().millis).arg("GT").take();
+            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(expiry).arg("GT").take();
             link.query_all::<()>(keys.map(expire).collect()).await?;
+            lock(&self.refreshed).refreshed(rooms);
         }
         Ok(())
     }
@@ -246,8 +282,10 @@ fn last_entry_command(log: &str) -> Cmd {
     redis::cmd("XREVRANGE").arg(log).arg("+").arg("-").arg("COUNT").arg(1).take()
 }
 
+const NO_ENTRIES: &str = "the reply is not a list of stream entries";
+
 fn entries_in(reply: &Value) -> Result<Vec<StreamEntry>, BusError> {
-    stream_entries(reply).ok_or_else(|| unexpected_reply("the reply is not a list of stream entries"))
+    stream_entries(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES))
 }
 
 /// The head of a log, from its last entry.

@@ -54,6 +54,11 @@ impl RedisConfig {
         Retention { entries: self.retain.max(1), millis: millis(self.retain_for).max(1) }
     }
 
+    /// Minimum time between two refreshes of the expiry of a room in use.
+    pub(super) fn refresh_interval(&self) -> Duration {
+        (self.retain_for / 20).min(Duration::from_secs(3600))
+    }
+
     /// The parts of the URL.
     pub(super) fn connection_info(&self) -> Result<ConnectionInfo, InvalidRedisUrl> {
         self.url.as_str().into_connection_info().map_err(|error| InvalidRedisUrl(error.to_string()))
