@@ -76,6 +76,7 @@ async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(),
         Some(url) => {
             let mut redis = RedisConfig::new(url.reveal());
             redis.prefix.clone_from(&settings.redis_prefix);
+            redis.batch_delay_max = settings.batch_delay_max;
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
             let sessions = RedisSessions::in_redis(url.reveal(), &settings.redis_prefix, config.lifetimes)?;

@@ -76,6 +76,13 @@ pub(crate) struct GatewaySettings {
           value_parser = values::redis_prefix, help_heading = "Server")]
     pub(crate) redis_prefix: String,
 
+    /// Maximum time for which commands to Redis wait for others so that they are sent together, from 0ms to 4ms. While
+    /// there is little load, commands do not wait. Larger values save CPU time of Redis and the gateway at the cost of
+    /// latency.
+    #[arg(long, env = "TRUNKLINE_BATCH_DELAY_MAX", value_name = "DURATION", default_value = "2ms",
+          value_parser = values::batch_delay, help_heading = "Server")]
+    pub(crate) batch_delay_max: Duration,
+
     /// Name of this instance, shown on pages, in log lines and in /readyz. Each instance needs a different name.
     /// Defaults to the host name and the port.
     #[arg(long, env = "TRUNKLINE_INSTANCE", value_name = "NAME", value_parser = values::instance, help_heading = "Server")]

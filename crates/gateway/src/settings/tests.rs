@@ -41,6 +41,8 @@ fn every_flag_reaches_the_configuration() {
         "redis://u:hunter2@h:1/2",
         "--redis-prefix",
         "chat-2",
+        "--batch-delay-max",
+        "0ms",
         "--instance",
         "gw-1",
         "--workers",
@@ -85,7 +87,7 @@ fn every_flag_reaches_the_configuration() {
         "::1",
     ]);
     let config = settings.config("unused".into(), SecretKeys::random());
-    assert_eq!(settings.redis_prefix, "chat-2");
+    assert_eq!((settings.redis_prefix.as_str(), settings.batch_delay_max), ("chat-2", Duration::ZERO));
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
     assert!(config.cookie.secure);
@@ -111,6 +113,8 @@ fn invalid_settings_are_explained() {
         (&["--public-origin", "https://chat.example/"], "without a path"),
         (&["--trust-proxy", "10.0.0.0/33"], "an address or a network"),
         (&["--instance", ""], "printable"),
+        (&["--batch-delay-max", "5ms"], "at most 4ms"),
+        (&["--batch-delay-max", "fast"], "a duration such as"),
         (&["--redis-prefix", "a:b"], "1 to 32 characters"),
         (&["--redis-prefix", "{a}"], "1 to 32 characters"),
         (&["--redis-prefix", ""], "1 to 32 characters"),

@@ -28,6 +28,12 @@ pub(super) fn period(text: &str) -> Result<Duration, String> {
     if period < Duration::from_millis(100) { Err("must be at least 100ms".to_owned()) } else { Ok(period) }
 }
 
+/// Parses a duration of at most 4 ms.
+pub(super) fn batch_delay(text: &str) -> Result<Duration, String> {
+    let delay = duration(text)?;
+    if delay > Duration::from_millis(4) { Err("must be at most 4ms".to_owned()) } else { Ok(delay) }
+}
+
 /// Returns whether a URL has a scheme of Redis; the Redis client validates the rest. Not a value parser of clap,
 /// because its error message would repeat the text, which may contain a password.
 pub(super) fn is_redis_url(url: &str) -> bool {
