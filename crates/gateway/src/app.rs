@@ -25,6 +25,7 @@ use crate::{
     drain::{DRAIN_TIMEOUT, DrainPhase},
     fanout::{self, LocalWorker, ReaderCommand, Worker},
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
+    limits::descriptors::ConnectionDescriptor,
     metrics::Metrics,
     policy::{Action, LoggedIn, Policy},
     sessions,
@@ -127,8 +128,10 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     }
 
     /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the kernel end connections whose client takes
-    /// no bytes for 30 s. While actix holds a response that waits to be written, nothing else can.
-    pub fn on_connect(connection: &dyn Any, _: &mut Extensions) {
+    /// no bytes for 30 s, which nothing else can while actix holds a response that waits to be written. Also keeps the
+    /// descriptor of the connection, so that sockets are refused before the process runs out of descriptors.
+    pub fn on_connect(connection: &dyn Any, data: &mut Extensions) {
+        ConnectionDescriptor::store(connection, data);
         if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>()
             && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))
         {
@@ -182,11 +185,15 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
         self.drain.phase() != DrainPhase::Closing
     }
 
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     fn health(&self) -> Vec<Health> {
         let mut checks = self.bus.health();
         let state = match self.drain.phase() {
             DrainPhase::Serving => Ok(()),
-            DrainPhase::NotReady | DrainPhase::Closing => Err("this instance is about to stop".to_owned()),
+            DrainPhase::NotReady | DrainPhase::Closing => Err("this instance is shutting down".to_owned()),
         };
         checks.push(Health { check: "drain", state });
         checks

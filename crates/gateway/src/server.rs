@@ -11,7 +11,9 @@ use actix_web::{App, dev::AppConfig, rt::net::TcpStream, web};
 use trunkline_bus::Bus;
 use trunkline_session::Sessions;
 
-use crate::{Gateway, connection::take_over, http::not_found, policy::Policy};
+use crate::{
+    Gateway, connection::take_over, http::not_found, limits::descriptors::connections_per_worker, policy::Policy,
+};
 
 /// Maximum time in which a request's head must arrive. A larger value lets slow attackers hold more connections.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +35,7 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             App::new().configure(move |config| gateway.routes(config)).default_service(web::to(not_found))
         };
         let mut builder = Server::build().disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_SECS);
+        builder = builder.max_concurrent_connections(connections_per_worker(&listener, workers)?);
         if let Some(workers) = workers {
             builder = builder.workers(workers);
         }

@@ -28,6 +28,7 @@
 //! [subscribes](subscribe). Under load, commands are sent in batches: a caller that waits for each reply before the next
 //! call gets about 125 replies per second, so keep several calls under way.
 
+mod at_rest;
 mod bus;
 mod codec;
 mod config;

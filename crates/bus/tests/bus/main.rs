@@ -4,5 +4,6 @@
 mod contract;
 mod faults;
 mod network;
+mod preconditions;
 mod presence;
 mod redis;

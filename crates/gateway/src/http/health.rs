@@ -13,8 +13,9 @@ pub(super) async fn alive() -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("ok\n")
 }
 
-/// Answers 200 if every check passes, otherwise 503. The body names each check and its failure:
-/// `{"ready":false,"instance":"gw-1","checks":{"drain":{"ok":true},"redis":{"ok":false,"detail":"…"}}}`.
+/// Answers 200 if every check passes, otherwise 503: a balancer must not send traffic. The body names each check and
+/// its failure, and what is wrong although logins and messages work:
+/// `{"ready":false,"instance":"gw-1","checks":{"drain":{"ok":true},"redis":{"ok":false,"detail":"…"}},"degraded":["…"]}`.
 pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpResponse {
     let sessions = state.sessions.health().await.map_err(|error| error.to_string());
     let mut checks = state.gateway.health();
@@ -28,8 +29,12 @@ pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpRe
             Err(detail) => (check.to_owned(), json!({ "ok": false, "detail": detail })),
         })
         .collect();
+    let mut degraded = Vec::new();
+    if state.out_of_descriptors.is_present() {
+        degraded.push("new sockets are refused: no file descriptors are left for them");
+    }
     let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(json!({ "ready": ready, "instance": state.config.instance, "checks": checks }))
+        .json(json!({ "ready": ready, "instance": state.config.instance, "checks": checks, "degraded": degraded }))
 }

@@ -56,7 +56,7 @@ pub(super) async fn login<S: Sessions>(
         Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
         Err(error) => {
             tracing::info!(code = error.code(), address = %state.source(&request).address, "login refused");
-            refusal(&request, &fields, &error)
+            refusal(&state, &request, &fields, &error)
         }
     }
 }
@@ -131,7 +131,7 @@ async fn read_body(request: &HttpRequest, payload: web::Payload) -> Result<Login
 }
 
 /// Returns the answer to a refused login. Browsers get the login page with the name as it was typed.
-fn refusal(request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
+fn refusal<S>(state: &HttpState<S>, request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
     if answers_json(request) {
         return error.json();
     }
@@ -139,7 +139,9 @@ fn refusal(request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> H
         HttpError::BadName(InvalidName::Reserved) => LoginFailure::ReservedName,
         HttpError::NameTaken => LoginFailure::NameTaken,
         HttpError::LoginRateExceeded(_) => LoginFailure::RateExceeded(error.retry_after().unwrap_or_default()),
-        HttpError::CrossSite => LoginFailure::CrossSite,
+        HttpError::CrossSite => {
+            state.origin_instead(request).map_or(LoginFailure::CrossSite, LoginFailure::WrongAddress)
+        }
         HttpError::BadName(_) | HttpError::BadBody | HttpError::BodyTooLarge => LoginFailure::BadName,
         _ => LoginFailure::Unavailable,
     };
