@@ -26,7 +26,7 @@ use crate::{
     fanout::{self, LocalWorker, ReaderCommand, Worker},
     http::{self, NoRooms, Rooms, Running, Site},
     metrics::Metrics,
-    policy::{Action, LoggedIn, Policy},
+    policy::{Action, AllowAll, Policy},
     sessions,
     state::GatewayState,
     status,
@@ -56,7 +56,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Ok::<_, trunkline_session::InvalidSettings>(())
 /// # }).unwrap();
 /// ```
-pub struct Gateway<B, S, P = LoggedIn> {
+pub struct Gateway<B, S, P = AllowAll> {
     state: Arc<GatewayState<B, P>>,
     site: web::Data<Site<S>>,
 }
@@ -68,7 +68,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
     /// # Errors
     /// [`InvalidSettings`] if the session cookie cannot have the configured name and attributes.
     pub fn new(bus: B, sessions: S, config: Config) -> Result<Self, InvalidSettings> {
-        Self::with_policy(bus, sessions, config, LoggedIn)
+        Self::with_policy(bus, sessions, config, AllowAll)
     }
 }
 

@@ -34,4 +34,4 @@ mod ticks;
 pub use app::Gateway;
 pub use config::{Config, Limits};
 pub use http::{InvalidOrigin, Origin, not_found};
-pub use policy::{Action, Denied, LoggedIn, Policy};
+pub use policy::{Action, AllowAll, Denied, Policy};

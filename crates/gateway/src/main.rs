@@ -28,7 +28,7 @@ const SESSION_KEY_PREFIX: &str = "tl";
 
 /// Why the program ends although no signal asked it to.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ProgramError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
     #[error("the server failed: {0}")]
@@ -46,15 +46,15 @@ fn main() -> ExitCode {
         Err(failure) => {
             eprintln!("trunkline: {failure}");
             match failure {
-                Failure::Listen(..) | Failure::Server(_) => ExitCode::FAILURE,
+                ProgramError::Listen(..) | ProgramError::Server(_) => ExitCode::FAILURE,
                 // The exit code of wrong usage.
-                Failure::Redis(_) | Failure::Settings(_) => ExitCode::from(2),
+                ProgramError::Redis(_) | ProgramError::Settings(_) => ExitCode::from(2),
             }
         }
     }
 }
 
-async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failure> {
+async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
@@ -88,7 +88,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     settings: &Settings,
     public: TcpListener,
     admin: Option<TcpListener>,
-) -> Result<(), Failure> {
+) -> Result<(), ProgramError> {
     let mut signals = Signals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
@@ -154,8 +154,8 @@ impl Signals {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    listener::listen(address).map_err(|error| Failure::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {
+    listener::listen(address).map_err(|error| ProgramError::Listen(address, error))
 }
 
 /// Writes the address on standard output, once connections are accepted.

@@ -17,7 +17,7 @@ pub(crate) struct Metrics {
     /// Commands that were refused.
     pub(crate) refused: Counter,
     /// Sends, by outcome.
-    pub(crate) published: Family<Outcome, Counter>,
+    pub(crate) published: Family<SendOutcome, Counter>,
     /// Messages handed to sockets.
     pub(crate) delivered: Counter,
     /// Reads of logs: openings, repairs and pages.
@@ -34,7 +34,7 @@ pub(crate) struct Metrics {
 
 /// The outcome of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Outcome {
+pub(crate) struct SendOutcome {
     /// `sent`, `repeated` or `unavailable`.
     pub(crate) outcome: &'static str,
 }

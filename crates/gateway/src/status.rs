@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trunkline_bus::{BusError, InstanceRegistry, InstanceReport};
 
-use crate::{drain::DrainPhase, metrics::Outcome, state::GatewayState};
+use crate::{drain::DrainPhase, metrics::SendOutcome, state::GatewayState};
 
 /// Time between two reports. Rates are averages over it.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P
             sockets: state.connection_limits.total(),
             rooms: metrics.rooms.get(),
             users: metrics.users.get(),
-            sent_per_second: rate(&mut sent, metrics.published.get_or_create(&Outcome { outcome: "sent" }).get()),
+            sent_per_second: rate(&mut sent, metrics.published.get_or_create(&SendOutcome { outcome: "sent" }).get()),
             delivered_per_second: rate(&mut delivered, metrics.delivered.get()),
             uptime: state.uptime().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -11,7 +11,7 @@ use super::handler::{ConnectionHandler, Next};
 use crate::{
     fanout::encode_typing,
     limits::Rate,
-    metrics::Outcome,
+    metrics::SendOutcome,
     policy::{Action, Policy},
     state::GatewayState,
 };
@@ -132,7 +132,7 @@ pub(super) async fn execute<B: Bus, P: Policy>(
                 Ok(_) => "sent",
                 Err(_) => "unavailable",
             };
-            state.metrics.published.get_or_create(&Outcome { outcome }).inc();
+            state.metrics.published.get_or_create(&SendOutcome { outcome }).inc();
             OperationResult::Answer(match result {
                 Ok(receipt) => Event::Sent { room, id, pos: receipt.pos },
                 Err(error) => {

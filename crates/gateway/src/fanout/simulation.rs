@@ -34,7 +34,7 @@ enum Step {
     Resubscribe,
     /// The oldest read in flight is answered, or fails.
     Read { fails: bool },
-    /// A hub receives its events, or loses them and is told so. Each connection takes this many bytes meanwhile.
+    /// A hub receives its events, or loses them and learns that. Each connection takes this many bytes meanwhile.
     Deliver { hub: usize, lost: bool, capacity: usize },
     /// A client takes what it can, as often as `times`.
     Take { client: usize, times: usize },

@@ -5,7 +5,7 @@ use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
 
 use super::{
     super::{
-        connection::Subscription,
+        connection::RoomSubscription,
         cursor::{Cursor, Joined},
         messages::{HubEvent, HubRequest},
         tail::{Append, Chunk, FramePage, Tail},
@@ -66,7 +66,7 @@ impl Hub {
                 // Most connections stay in one room. From there on the vector doubles.
                 connection.subscriptions.reserve_exact(1);
                 let presence = PresenceCursor::BeforeJoined;
-                connection.subscriptions.push(Subscription { room: index, cursor, presence });
+                connection.subscriptions.push(RoomSubscription { room: index, cursor, presence });
                 let user = connection.identity.user.clone();
                 self.rooms[index].members.push(key.slot);
                 self.requests.push_back(HubRequest::Joined(room.clone(), user));
