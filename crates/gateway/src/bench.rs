@@ -25,6 +25,7 @@ pub struct FanOut {
     room: Room,
     head: Position,
     counter: Rc<ByteCounter>,
+    now: Duration,
 }
 
 /// Counts the bytes that were written.
@@ -59,7 +60,7 @@ impl FanOut {
         for key in keys {
             while hub.poll_outgoing(key, &Context::from_waker(Waker::noop())).is_ready() {}
         }
-        Self { hub, room, head, counter }
+        Self { hub, room, head, counter, now: Duration::ZERO }
     }
 
     /// Encodes the next message of the room.
@@ -78,7 +79,9 @@ impl FanOut {
             })
             .collect();
         self.hub.receive(HubEvent::Frames(self.room.clone(), frames.into()));
-        self.hub.flush();
+        // Later each time, so that no fan-out waits for its pause.
+        self.now += Duration::from_secs(1);
+        self.hub.flush(self.now);
         self.counter.0.take()
     }
 

@@ -10,7 +10,7 @@ use super::{cursor::Cursor, heartbeat::Heartbeat};
 use crate::{
     frame::{put_header, put_text_frame},
     presence::{PresenceCursor, PresenceTail},
-    ticks::Tick,
+    ticks::{Tick, Timer},
 };
 
 /// Control bytes (answers, errors and history pages) above which no further commands are read until the client takes some.
@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) session_check: Tick,
     /// When the draining gateway closes this connection.
     pub(super) drain_deadline: Option<Tick>,
+    /// When the hub examines this connection next.
+    pub(super) timer: Timer,
     /// The end of a chunk that the hub could write only in part. Boxed, because few connections have one.
     remainder: Option<Box<Bytes>>,
     /// Frames for this connection alone. Boxed, because it exists only while frames wait.
@@ -117,6 +119,7 @@ impl Connection {
             heartbeat,
             session_check,
             drain_deadline: None,
+            timer: Timer::NONE,
             remainder: None,
             control: None,
             stage: ConnectionStage::Open,
@@ -159,6 +162,12 @@ impl Connection {
     /// Takes the presence frame that the subscription at `index` needs.
     pub(super) fn take_presence(&mut self, index: usize, presence: &PresenceTail, now: Tick) -> Option<Bytes> {
         presence.frame_after(&mut self.subscriptions[index].presence, &self.identity.user, now)
+    }
+
+    /// Returns the time at which the hub must examine the connection next, if nothing else schedules it earlier.
+    pub(super) fn next_examination(&self, now: Tick) -> Tick {
+        let next = self.heartbeat.next_poll(now).min(self.session_check);
+        self.drain_deadline.map_or(next, |deadline| next.min(deadline))
     }
 
     /// Returns whether a subscription has waited long enough for a presence state with the user's own name.
@@ -221,19 +230,34 @@ impl Connection {
         Some(control.freeze())
     }
 
-    /// Stores the end of a chunk, which must be written before anything else.
-    pub(super) fn put_back(&mut self, remainder: Bytes) {
-        self.remainder = Some(Box::new(remainder));
-    }
-
     /// Sets the transport to which the hub itself may write.
     pub(super) fn attach(&mut self, transport: Rc<dyn Transport>) {
         self.transport = Some(transport);
     }
 
-    /// Returns the transport if the connection's own task has nothing to write.
-    pub(super) fn idle_transport(&self) -> Option<Rc<dyn Transport>> {
-        matches!(self.writer, WriterState::Idle(_)).then(|| self.transport.clone()).flatten()
+    /// Returns whether the hub may write to the connection: its own task has written everything and waits.
+    pub(super) fn takes_writes(&self) -> bool {
+        matches!(self.writer, WriterState::Idle(_)) && self.transport.is_some()
+    }
+
+    /// Writes as many of `bytes` as the connection takes at once and keeps the rest for its own task. Returns whether all
+    /// were written. Must only be called if the connection [takes writes](Self::takes_writes).
+    pub(super) fn write(&mut self, bytes: &Bytes, now: Tick) -> bool {
+        let Some(transport) = &self.transport else { return false };
+        let count = match transport.try_write(bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.abort(now);
+                return false;
+            }
+        };
+        let is_complete = count == bytes.len();
+        if !is_complete {
+            self.remainder = Some(Box::new(bytes.slice(count..)));
+            self.wake_writer(now);
+        }
+        is_complete
     }
 
     /// Returns the code of the close frame, if one was queued with a code.

@@ -197,7 +197,7 @@ impl World {
                 if std::mem::take(&mut self.events_lost[hub]) {
                     self.hubs[hub].events_lost();
                 }
-                self.hubs[hub].flush();
+                self.hubs[hub].flush(self.now);
             }
             Step::Take { client, times } => {
                 for _ in 0..times {
