@@ -27,7 +27,7 @@ use crate::{
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
     limits::descriptors::ConnectionDescriptor,
     metrics::Metrics,
-    policy::{Action, LoggedIn, Policy},
+    policy::{Action, AllowAll, Policy},
     sessions,
     state::GatewayState,
     status,
@@ -57,7 +57,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Ok::<_, trunkline_session::InvalidSettings>(())
 /// # }).unwrap();
 /// ```
-pub struct Gateway<B, S, P = LoggedIn> {
+pub struct Gateway<B, S, P = AllowAll> {
     state: Arc<GatewayState<B, P>>,
     site: web::Data<HttpState<S>>,
 }
@@ -69,7 +69,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
     /// # Errors
     /// [`InvalidSettings`] if the session cookie cannot have the configured name and attributes.
     pub fn new(bus: B, sessions: S, config: Config) -> Result<Self, InvalidSettings> {
-        Self::with_policy(bus, sessions, config, LoggedIn)
+        Self::with_policy(bus, sessions, config, AllowAll)
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     drain::DrainPhase,
-    fanout::{Identity, LocalWorker},
+    fanout::{ConnectionHandle, Identity, LocalWorker},
     http::{cross_site::may_open_socket, error::HttpError, forwarded::RequestSource},
     policy::Policy,
     state::GatewayState,
@@ -64,9 +64,7 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
     };
     let identity = Identity { user, sid };
     let (connection, surplus) = ConnectionGuard::open(worker.0.clone(), identity, &welcome, permit);
-    for oldest in surplus {
-        oldest.evict().await;
-    }
+    surplus.iter().for_each(ConnectionHandle::evict);
     let handler = ConnectionHandler::new(state.into_inner(), connection.clone());
     if request.extensions().contains::<CanBeTakenOver>() {
         let mut response = response.map_body(|_, _| BoxBody::new(()));
