@@ -31,11 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let constant = asset.name.replace(['.', '-'], "_").to_uppercase();
         writeln!(
             hrefs,
-            "/// Where `{}` is.\npub(crate) const {constant}: &str = \"/assets/{}\";",
+            "/// The path of `{}`.\npub(crate) const {constant}: &str = \"/assets/{}\";",
             asset.name, asset.file
         )?;
     }
-    let source = format!("{hrefs}\n/// All files.\npub(super) static ALL: &[Asset] = &[\n{table}];\n");
+    let source = format!("{hrefs}\n/// All assets.\npub(super) static ALL: &[Asset] = &[\n{table}];\n");
     fs::write(Path::new(&out).join("assets.rs"), source)?;
     Ok(())
 }

@@ -1,4 +1,8 @@
-//! `cargo bench -p trunkline-gateway --features bench`: what a delivery costs in user space, without the kernel's write.
+//! The cost of a delivery in user space, without the kernel's write.
+//!
+//! ```sh
+//! cargo bench -p trunkline-gateway --features bench
+//! ```
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
@@ -18,21 +22,21 @@ fn paced(bencher: Bencher<'_, '_>, members: usize) {
     bencher.counter(ItemsCount::new(members)).bench_local(|| fan_out.deliver(1));
 }
 
-/// Sixteen messages that came together: one chunk, one write a member.
+/// Sixteen messages that arrive together: one chunk and one write per member.
 #[divan::bench(args = [10, 1_000, 10_000])]
 fn batched(bencher: Bencher<'_, '_>, members: usize) {
     let mut fan_out = FanOut::new(members);
     bencher.counter(ItemsCount::new(16 * members)).bench_local(|| fan_out.deliver(16));
 }
 
-/// A message's frame, once a process.
+/// Encoding a message's frame, which happens once per process.
 #[divan::bench]
 fn encode(bencher: Bencher<'_, '_>) {
     let fan_out = FanOut::new(1);
     bencher.bench_local(|| fan_out.encode());
 }
 
-/// A client's frame: judged by its header, unmasked, decoded as UTF-8.
+/// Decoding a client's frame: its header is checked, then it is unmasked and decoded as UTF-8.
 #[divan::bench(args = [20, 100, 4_000])]
 fn frame_guard(bencher: Bencher<'_, '_>, length: usize) {
     let mut frame = match u8::try_from(length) {

@@ -1,4 +1,4 @@
-//! Chat as a part of another application: its own routes, its own rule about who may write where.
+//! Chat as a part of another application, with routes and a policy of its own.
 //!
 //! ```sh
 //! cargo run -p trunkline-gateway --example embedded        # then open http://127.0.0.1:8080
@@ -12,21 +12,21 @@ use trunkline_domain::UserName;
 use trunkline_gateway::{Action, Config, Denied, Gateway, Policy};
 use trunkline_session::MemorySessions;
 
-/// Everybody reads the room `news`; only `editor` writes there. All other rooms are open.
+/// In the room `news` only `editor` writes. All other rooms are open.
 #[derive(Clone)]
 struct NewsDesk;
 
 impl Policy for NewsDesk {
     fn decide(&self, user: &UserName, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
         let allowed = !matches!(action, Action::Send(room) if room.as_str() == "news" && user.as_str() != "editor");
-        ready(if allowed { Ok(()) } else { Err(Denied("only the editor writes here".to_owned())) })
+        ready(if allowed { Ok(()) } else { Err(Denied("Only the editor writes here.".to_owned())) })
     }
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::default();
-    // In Redis: `RedisSessions::in_redis(url, "tl", config.lifetimes)?` and `RedisBus::new(RedisConfig::new(url))?`.
+    // With Redis: `RedisSessions::in_redis(url, "tl", config.lifetimes)?` and `RedisBus::new(RedisConfig::new(url))?`.
     let sessions = MemorySessions::in_memory(config.lifetimes);
     let bus = LocalBus::new(LocalConfig::default());
     let gateway = Gateway::with_policy(bus, sessions, config, NewsDesk)?;
@@ -40,12 +40,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let server = HttpServer::new(app)
-        // Three lines that matter for sockets: give up peers that take nothing, do not delay small frames, and let go
-        // of clients that shut down only their sending side.
+        // Three lines that sockets need: end clients that take no bytes, send small frames without delay, and end clients
+        // that shut down only their sending side.
         .on_connect(Gateway::<LocalBus, MemorySessions, NewsDesk>::on_connect)
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
-        // Signals are ours: drain first, stop then.
+        // The application handles signals: it drains first and stops then.
         .disable_signals()
         .bind("127.0.0.1:8080")?
         .run();

@@ -1,5 +1,5 @@
-//! The gateway in an App of one's own, over Redis: an instance like any other. `cargo xtask bench` measures with it what a
-//! socket costs there.
+//! An instance whose routes are mounted in an App, over Redis. `cargo xtask bench` uses it to measure the cost of a mounted
+//! socket.
 //!
 //! ```sh
 //! PORT=8080 REDIS_URL=redis://127.0.0.1:6379 cargo run -p trunkline-gateway --example mounted
@@ -16,7 +16,7 @@ use trunkline_session::RedisSessions;
 async fn main() -> Result<(), Box<dyn Error>> {
     let (port, redis) = (env::var("PORT")?.parse()?, env::var("REDIS_URL")?);
     let mut config = Config::default();
-    // All of the load comes from one address.
+    // The load generator uses one address and few users, so limits per client are off.
     (config.limits.login_rate, config.limits.send_rate, config.limits.join_rate) = (None, None, None);
     config.limits.sockets_per_user = None;
     let sessions = RedisSessions::in_redis(&redis, "tl", config.lifetimes)?;
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let gateway = gateway.clone();
         move || App::new().configure(|routes| gateway.routes(routes))
     };
-    // The lines of `embedded.rs`, less the drain: who measures ends it.
+    // As in `embedded.rs`, without the drain: the benchmark kills the process.
     HttpServer::new(app)
         .on_connect(Gateway::<RedisBus, RedisSessions>::on_connect)
         .tcp_nodelay(true)

@@ -1,4 +1,4 @@
-//! What the benchmarks measure, and nothing else: no part of the interface.
+//! What the benchmarks measure. Not part of the public interface.
 
 use std::{
     cell::Cell,
@@ -13,8 +13,10 @@ use trunkline_domain::{Entry, Event, JoinFrom, Message, Position, Room, UserName
 use trunkline_session::Sid;
 
 use crate::{
-    fanout::{Frame, Hub, Mail, Newcomer, Outlet, Tail},
-    socket::Inbound,
+    connection::{ClientMessage, MessageDecoder},
+    fanout::{Hub, HubEvent, Identity, Tail, Transport},
+    frame::Frame,
+    random::Random,
 };
 
 /// A hub with one room, whose members take all bytes at once.
@@ -22,14 +24,14 @@ pub struct FanOut {
     hub: Hub,
     room: Room,
     head: Position,
-    wire: Rc<Wire>,
+    counter: Rc<ByteCounter>,
 }
 
-/// Counts what was written.
+/// Counts the bytes that were written.
 #[derive(Default)]
-struct Wire(Cell<usize>);
+struct ByteCounter(Cell<usize>);
 
-impl Outlet for Wire {
+impl Transport for ByteCounter {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.set(self.0.get() + bytes.len());
         Ok(bytes.len())
@@ -37,27 +39,27 @@ impl Outlet for Wire {
 }
 
 impl FanOut {
-    /// A room with so many members, each on a socket of its own.
+    /// Creates a room with so many members, each on its own connection.
     #[must_use]
     pub fn new(members: usize) -> Self {
         let room: Room = valid("lobby");
-        let mut hub = Hub::new(Duration::from_secs(25));
-        let wire = Rc::new(Wire::default());
+        let mut hub = Hub::new(Duration::from_secs(25), Random::new(1));
+        let counter = Rc::new(ByteCounter::default());
         let head = Position::new(1, 0);
         let keys: Vec<_> = (0..members)
             .map(|member| {
                 let user: UserName = valid(&format!("u{member}"));
-                let key = hub.open(Newcomer { sid: Sid::new(&user), user }, &Event::Ping);
-                hub.attach(key, wire.clone());
+                let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
+                hub.attach(key, counter.clone());
                 hub.join(key, &room, JoinFrom { after: None, recent: 0 });
                 key
             })
             .collect();
-        hub.receive(Mail::Tail(room.clone(), Tail::at(head, true)));
+        hub.receive(HubEvent::Tail(room.clone(), Tail::empty(head, true)));
         for key in keys {
-            while hub.poll_take(key, &Context::from_waker(Waker::noop())).is_ready() {}
+            while hub.poll_outgoing(key, &Context::from_waker(Waker::noop())).is_ready() {}
         }
-        Self { hub, room, head, wire }
+        Self { hub, room, head, counter }
     }
 
     /// Encodes the next message of the room.
@@ -66,7 +68,7 @@ impl FanOut {
         self.frame().bytes
     }
 
-    /// Hands `count` messages, which came together, to every member. Answers how many bytes were written in all.
+    /// Delivers `count` messages, which arrived together, to every member. Returns the number of bytes that were written.
     pub fn deliver(&mut self, count: usize) -> usize {
         let frames: Vec<Frame> = (0..count)
             .map(|_| {
@@ -75,26 +77,26 @@ impl FanOut {
                 frame
             })
             .collect();
-        self.hub.receive(Mail::Frames(self.room.clone(), frames.into()));
+        self.hub.receive(HubEvent::Frames(self.room.clone(), frames.into()));
         self.hub.flush();
-        self.wire.0.take()
+        self.counter.0.take()
     }
 
     fn frame(&self) -> Frame {
         let pos = self.head.next_in_epoch();
         let text = valid("a message of a usual length, such as people write when they talk");
         let message = Message { pos, id: valid("5f0c9b1e-77aa-4c1e"), user: valid("ann"), text, at: 1_732_270_000_500 };
-        Frame::of(&self.room, Entry { prev: self.head, message })
+        Frame::encode(&self.room, Entry { prev: self.head, message })
     }
 }
 
-/// Reads one masked text frame of a client: judged by its header, unmasked, checked to be UTF-8. Answers its length.
+/// Decodes one masked text frame of a client: checks its header, unmasks it, checks that it is UTF-8. Returns its length.
 #[must_use]
 pub fn receive(frame: &Bytes) -> usize {
-    let mut inbound = Inbound::new();
-    inbound.receive(frame.clone());
-    match inbound.next() {
-        Ok(Some(crate::socket::Input::Text(text))) => text.len(),
+    let mut decoder = MessageDecoder::new();
+    decoder.receive(frame.clone());
+    match decoder.next() {
+        Ok(Some(ClientMessage::Text(text))) => text.len(),
         _ => 0,
     }
 }
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delivery_allocates_nothing() {
+    fn a_delivery_does_not_allocate_per_member() {
         let allocations = |members| {
             let mut fan_out = FanOut::new(members);
             fan_out.deliver(1);
@@ -120,11 +122,11 @@ mod tests {
             })
             .count_total
         };
-        assert_eq!(allocations(10), allocations(1000), "what a message costs may not grow with its readers");
+        assert_eq!(allocations(10), allocations(1000), "the cost of a message must not grow with its readers");
     }
 
     #[test]
-    fn every_member_gets_every_message() {
+    fn every_member_receives_every_message() {
         let mut fan_out = FanOut::new(7);
         let one = fan_out.encode().len();
         assert_eq!(fan_out.deliver(3), 3 * 7 * one);

@@ -1,4 +1,4 @@
-//! What an embedder sets. Plain data: nothing here is checked against the outside world.
+//! The settings of a gateway. Plain data: nothing here is checked against the environment.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,49 +7,68 @@ use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 use crate::http::Origin;
 
-/// Settings of a gateway. [`Default`] is right for one instance on a developer's machine.
+/// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
+///
+/// # Examples
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+///
+/// use trunkline_gateway::{Config, Limits};
+///
+/// let config = Config {
+///     instance: "gw-1".to_owned(),
+///     drain_window: Duration::from_secs(30),
+///     limits: Limits { send_rate: NonZeroU32::new(5), ..Limits::default() },
+///     ..Config::default()
+/// };
+/// assert_eq!(config.ping_interval, Duration::from_secs(25));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Name of this instance, shown to people and in logs. Instances of one cluster have different ones.
+    /// Name of this instance in logs and on the status page. It must be unique in a cluster.
     pub instance: String,
-    /// Where browsers find the service. Requests of pages of other origins are refused. Empty: a request's `Origin` must
-    /// name the host and port that its own `Host` header names.
+    /// Origins of the pages that may use the service; requests from pages of other origins are refused. If empty, the
+    /// `Origin` of a request must have the host and port of its `Host` header.
     pub public_origins: Vec<Origin>,
-    /// Name and security of the session cookie.
+    /// Name and attributes of the session cookie.
     pub cookie: CookieSettings,
-    /// What session cookies are signed with. Random by default: then the sessions end with the process. Instances of one
-    /// cluster have the same.
+    /// Keys that sign session cookies. Random by default, so that sessions end with the process. All instances of a cluster
+    /// need the same keys.
     pub keys: SecretKeys,
-    /// How long sessions last; the same that the session store was given. The browser keeps the cookie as long.
+    /// How long sessions last; the session store must be given the same. The cookie lasts as long.
     pub lifetimes: Lifetimes,
-    /// Time between two `ping` frames of a socket, before jitter.
+    /// Maximum time between two `ping` frames of a connection; jitter shortens it by up to 10 %. A smaller value detects dead
+    /// connections sooner and sends more frames.
     pub ping_interval: Duration,
-    /// Drain: how long the instance says that it is not ready while it still takes connections, so that balancers notice.
+    /// Drain: time for which the instance reports that it is not ready while it still accepts connections. It must be longer
+    /// than the interval of the balancer's health checks.
     pub drain_delay: Duration,
-    /// Drain: the time over which clients are asked to come back elsewhere. What is still open 5 s later is closed.
+    /// Drain: time over which clients are asked to reconnect elsewhere. A larger value spreads the reconnects. Connections
+    /// that are still open 5 s after it are closed.
     pub drain_window: Duration,
-    /// What one client may ask for.
+    /// Limits per client.
     pub limits: Limits,
-    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are used.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// What one client may ask for. `None` switches a limit off.
+/// Limits per client. `None` removes a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages a second and user, over all of the user's sockets of this instance; bursts of three times as many pass.
+    /// Messages per second per user, over all sockets of the user on this instance. After a pause, three times as many may
+    /// come at once.
     pub send_rate: Option<NonZeroU32>,
-    /// Joins a second and socket.
+    /// Joins per second per socket.
     pub join_rate: Option<NonZeroU32>,
-    /// Attempts to log in, a minute and client address. `None` also switches off the limit a name.
+    /// Login attempts per minute per client address. `None` also removes the limit per name.
     pub login_rate: Option<NonZeroU32>,
-    /// Sockets a user on this instance; the oldest is closed for a new one (4409).
+    /// Sockets per user on this instance. The oldest is closed for a new one, with code 4409.
     pub sockets_per_user: Option<NonZeroU32>,
-    /// Sockets a client address on this instance; more are refused (429).
+    /// Sockets per client address on this instance. Further ones are refused with status 429.
     pub sockets_per_address: Option<NonZeroU32>,
-    /// Sockets on this instance; more are refused (429).
+    /// Sockets on this instance. Further ones are refused with status 429.
     pub sockets: Option<NonZeroU32>,
-    /// Rooms that one socket may be in. Told to clients in `welcome`.
+    /// Rooms per socket. The `welcome` frame contains it.
     pub rooms_per_socket: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Leaving without anybody noticing: not ready, then every client asked away at a time of its own, then closed.
+//! The phases in which an instance stops without clients losing messages: first not ready, then every client is asked to
+//! reconnect elsewhere at a time of its own, then the rest is closed.
 
 use std::time::Duration;
 
@@ -6,38 +7,43 @@ use tokio::sync::watch;
 
 /// How far the drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Serving.
+pub(crate) enum DrainPhase {
+    /// The instance serves normally.
     Serving,
-    /// Not ready, so that balancers stop sending; still taking what they send until they have noticed.
+    /// Readiness fails, so that balancers stop sending clients. New connections are still accepted.
     NotReady,
-    /// New sockets are refused, the others are told when to come back elsewhere.
+    /// New connections are refused, and clients are asked to reconnect elsewhere.
     Closing,
 }
 
-/// The one place where the phase stands. Watched by every worker.
+/// The drain phase of an instance. Every worker watches it.
 #[derive(Debug)]
-pub(crate) struct Drain(watch::Sender<Phase>);
+pub(crate) struct Drain(watch::Sender<DrainPhase>);
 
-/// How long a socket may stay beyond the time at which its client was asked to come back.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
-/// How long after the window the last socket is cut.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// Time for which a connection may stay open after the time at which its client was asked to reconnect. A larger value
+/// gives slow clients longer and prolongs the drain.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// Time after the drain window at which the drain ends, even if connections are open.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Drain {
+    /// Creates the drain of an instance that serves.
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(Phase::Serving))
+        Self(watch::Sender::new(DrainPhase::Serving))
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    /// Returns the current phase.
+    pub(crate) fn phase(&self) -> DrainPhase {
         *self.0.borrow()
     }
 
-    pub(crate) fn enter(&self, phase: Phase) {
+    /// Enters a phase.
+    pub(crate) fn enter(&self, phase: DrainPhase) {
         self.0.send_replace(phase);
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<Phase> {
+    /// Returns a receiver that is notified of phases.
+    pub(crate) fn watch(&self) -> watch::Receiver<DrainPhase> {
         self.0.subscribe()
     }
 }

@@ -1,27 +1,37 @@
-//! A WebSocket chat gateway to mount in any actix-web App, and the library behind the binary `trunkline`.
+//! A WebSocket chat gateway to mount in any actix-web App, and the library behind the program `trunkline`.
 //!
-//! A room is a log; a subscription is a cursor in it. Live delivery, the first screenful, resuming after a crash and a
-//! reader too slow to keep up are one operation: read the room's log after this position.
+//! A room is a log; a subscription is a cursor in it. Live delivery, the first screenful of messages, resuming after a
+//! reconnect and a slow reader are one operation: read the room's log after this position.
+//!
+//! [`Gateway`] is what applications create, [`Config`] sets it up, and a [`Policy`] decides who may do what.
 
+mod admin;
+mod app;
 #[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
-mod census;
 mod config;
+mod connection;
 mod drain;
 mod fanout;
-mod gateway;
+mod frame;
 mod http;
+mod ids;
+mod limits;
 mod metrics;
 mod pages;
 mod policy;
 mod presence;
-mod rate;
+mod random;
 mod server;
-mod socket;
+mod sessions;
+#[cfg(test)]
+mod simulation;
+mod state;
 mod status;
+mod ticks;
 
+pub use app::Gateway;
 pub use config::{Config, Limits};
-pub use gateway::Gateway;
 pub use http::{InvalidOrigin, Origin, not_found};
-pub use policy::{Action, Denied, LoggedIn, Policy};
+pub use policy::{Action, AllowAll, Denied, Policy};

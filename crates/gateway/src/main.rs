@@ -1,4 +1,4 @@
-//! `trunkline`: the gateway as a program. Settings, bus and sessions, server, announce, wait for a signal, drain.
+//! The program `trunkline`: reads settings, connects bus and sessions, serves, waits for a signal, drains.
 
 mod listener;
 mod logging;
@@ -21,14 +21,14 @@ use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKe
 
 use crate::settings::Settings;
 
-/// Longest that a request's head may take to come.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// What keys of sessions in Redis begin with.
-const PREFIX: &str = "tl";
+/// Maximum time in which the head of a request to the operators' listener must arrive.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prefix of the keys of sessions in Redis. All instances of a cluster need the same.
+const SESSION_KEY_PREFIX: &str = "tl";
 
-/// Why the program ends without having been asked to.
+/// Why the program ends although no signal asked it to.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ProgramError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
     #[error("the server failed: {0}")]
@@ -46,15 +46,15 @@ fn main() -> ExitCode {
         Err(failure) => {
             eprintln!("trunkline: {failure}");
             match failure {
-                Failure::Listen(..) | Failure::Server(_) => ExitCode::FAILURE,
-                // Wrong usage.
-                Failure::Redis(_) | Failure::Settings(_) => ExitCode::from(2),
+                ProgramError::Listen(..) | ProgramError::Server(_) => ExitCode::FAILURE,
+                // The exit code of wrong usage.
+                ProgramError::Redis(_) | ProgramError::Settings(_) => ExitCode::from(2),
             }
         }
     }
 }
 
-async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failure> {
+async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
@@ -69,11 +69,11 @@ async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failur
             let mut redis = RedisConfig::new(url.reveal());
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let sessions = RedisSessions::in_redis(url.reveal(), PREFIX, config.lifetimes)?;
+            let sessions = RedisSessions::in_redis(url.reveal(), SESSION_KEY_PREFIX, config.lifetimes)?;
             serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
-            tracing::info!("no --redis: this process is alone, and its rooms and sessions end with it");
+            tracing::info!("no --redis: this process is the whole cluster, and its rooms and sessions end with it");
             let local = LocalConfig { retain, retain_for: settings.retain_for, ..LocalConfig::default() };
             let sessions = MemorySessions::in_memory(config.lifetimes);
             serve(LocalBus::new(local), sessions, config, settings, public, admin).await
@@ -88,7 +88,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     settings: &Settings,
     public: TcpListener,
     admin: Option<TcpListener>,
-) -> Result<(), Failure> {
+) -> Result<(), ProgramError> {
     let mut signals = Signals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
@@ -103,13 +103,13 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     announce(address);
 
     tokio::select! {
-        // It ends by itself only if something is badly wrong.
+        // Without a signal the server ends only after a failure.
         ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
         () = signals.next() => tracing::info!("draining"),
     }
     tokio::select! {
         () = gateway.drain() => {}
-        () = signals.next() => tracing::warn!("second signal: not waiting for the drain"),
+        () = signals.next() => tracing::warn!("second signal: stopping without a drain"),
     }
     handle.stop(true).await;
     if let (Some(handle), Some(task)) = (admin_handle, admin) {
@@ -129,11 +129,12 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
             .configure(move |config| gateway.admin_routes(config))
             .default_service(web::to(trunkline_gateway::not_found))
     };
-    let server = HttpServer::new(app).client_request_timeout(REQUEST_TIME).disable_signals().shutdown_timeout(1);
+    let server =
+        HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
     Ok(server.workers(1).listen(listener)?.run())
 }
 
-/// SIGTERM and SIGINT, which mean the same.
+/// The signals that stop the program: SIGTERM and SIGINT.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -144,7 +145,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next one that comes.
+    /// Waits for the next signal.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -153,18 +154,18 @@ impl Signals {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    listener::listen(address).map_err(|error| Failure::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {
+    listener::listen(address).map_err(|error| ProgramError::Listen(address, error))
 }
 
-/// Says on standard output that connections are taken, and where.
+/// Writes the address on standard output, once connections are accepted.
 fn announce(address: SocketAddr) {
     let mut out = io::stdout();
-    // Whoever started the program may not want to read it.
+    // The parent process may have closed the pipe.
     let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
 
-/// Host name and port.
+/// Returns the default name of this instance: host name and port.
 fn default_instance(address: SocketAddr) -> String {
     format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), address.port())
 }

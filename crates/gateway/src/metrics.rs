@@ -1,4 +1,4 @@
-//! What this instance counts, for Prometheus.
+//! The counters of this instance, for Prometheus.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,41 +6,41 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The counters of one gateway. Cheap to update: one atomic addition each.
+/// The counters of one gateway. An update is one atomic addition.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    /// Sockets that are open.
+    /// Open sockets.
     pub(crate) sockets: Gauge,
     /// Sockets that were opened.
     pub(crate) opened: Counter,
     /// Commands that were refused.
     pub(crate) refused: Counter,
-    /// Messages that the log took.
-    pub(crate) published: Family<Outcome, Counter>,
+    /// Sends, by outcome.
+    pub(crate) published: Family<SendOutcome, Counter>,
     /// Messages handed to sockets.
     pub(crate) delivered: Counter,
-    /// Reads of the log: openings, repairs and pages.
+    /// Reads of logs: openings, repairs and pages.
     pub(crate) log_reads: Counter,
     /// Rooms with members on this instance.
     pub(crate) rooms: Gauge,
-    /// Users in rooms on this instance, each counted once a room.
+    /// Users in rooms on this instance, each counted once per room.
     pub(crate) users: Gauge,
-    /// Reads of who is in a room: at its opening, and where a change was missed.
+    /// Reads of a room's presence: when it is opened, and after a change was missed.
     pub(crate) roster_reads: Counter,
-    /// Letters that did not fit into a worker's mailbox and were asked for again.
+    /// Events that did not fit into a worker's mailbox and were requested again.
     pub(crate) mailbox_overflows: Counter,
 }
 
-/// What became of a send.
+/// The outcome of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Outcome {
+pub(crate) struct SendOutcome {
     /// `sent`, `repeated` or `unavailable`.
     pub(crate) outcome: &'static str,
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates counters at zero.
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("trunkline");
         let mut counter = |name: &str, help: &str| {
@@ -52,18 +52,19 @@ impl Metrics {
         let refused = counter("refusals", "Commands of sockets that were refused");
         let delivered = counter("deliveries", "Messages handed to sockets");
         let log_reads = counter("log_reads", "Reads of room logs: openings, repairs and pages");
-        let mailbox_overflows = counter("mailbox_overflows", "Letters that did not fit into a worker's mailbox");
-        let roster_reads = counter("roster_reads", "Reads of who is in a room: openings and repairs");
+        let mailbox_overflows =
+            counter("mailbox_overflows", "Events that did not fit into a worker's mailbox and were requested again");
+        let roster_reads = counter("roster_reads", "Reads of a room's presence: openings and repairs");
         let mut gauge = |name: &str, help: &str| {
             let gauge: Gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
             gauge
         };
-        let sockets = gauge("sockets", "Sockets that are open");
+        let sockets = gauge("sockets", "Open sockets");
         let rooms = gauge("rooms", "Rooms with members on this instance");
-        let users = gauge("users", "Users in rooms on this instance, each counted once a room");
+        let users = gauge("users", "Users in rooms on this instance, each counted once per room");
         let published = Family::default();
-        registry.register("sends", "Messages given to the log, by outcome", published.clone());
+        registry.register("sends", "Messages that clients sent, by outcome", published.clone());
         Self {
             registry,
             sockets,
@@ -79,7 +80,7 @@ impl Metrics {
         }
     }
 
-    /// The Prometheus text format.
+    /// Returns the counters in the OpenMetrics text format.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

@@ -1,42 +1,71 @@
-//! Who may do what.
+//! Which user may do what.
 
 use std::future::{Future, ready};
 
 use trunkline_domain::{Room, UserName};
 
-/// Decides who may join, read, send and list. Every command of a socket goes through it, in order: while it decides, the
-/// socket's later commands wait. An embedder replaces it with [`Gateway::with_policy`](crate::Gateway::with_policy).
+/// Decides which user may join, read, send and list rooms. Embedders pass their own to
+/// [`Gateway::with_policy`](crate::Gateway::with_policy).
+///
+/// Every command of a connection passes the policy, in order. While it decides, later commands of the same connection wait.
+///
+/// # Examples
+/// A room `news` in which only `editor` writes:
+/// ```
+/// use std::future::ready;
+///
+/// use trunkline_domain::UserName;
+/// use trunkline_gateway::{Action, Denied, Policy};
+///
+/// #[derive(Clone)]
+/// struct NewsDesk;
+///
+/// impl Policy for NewsDesk {
+///     fn decide(&self, user: &UserName, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+///         let is_editor = user.as_str() == "editor";
+///         ready(match action {
+///             Action::Send(room) if room.as_str() == "news" && !is_editor => {
+///                 Err(Denied("Only the editor writes here.".to_owned()))
+///             }
+///             _ => Ok(()),
+///         })
+///     }
+/// }
+/// ```
 pub trait Policy: Clone + Send + Sync + 'static {
-    /// Whether `user` may do this.
+    /// Decides whether `user` may do this.
+    ///
+    /// # Errors
+    /// [`Denied`] with the reason, which the client is sent.
     fn decide(&self, user: &UserName, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send;
 }
 
-/// What a user wants to do.
+/// What a user asks to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Hear what is said in a room from now on, and what was said last.
+    /// Receive the messages of a room: the latest ones and those from now on.
     Join(&'a Room),
     /// Read older messages of a room.
     Read(&'a Room),
-    /// Say something in a room.
+    /// Send a message to a room.
     Send(&'a Room),
-    /// See which rooms are active.
+    /// See the list of active rooms.
     List,
 }
 
-/// The policy says no.
+/// The policy denies the action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Denied(
-    /// Why, for the person who asked.
+    /// The reason, which is shown to the user.
     pub String,
 );
 
-/// Everybody who is logged in may do everything.
+/// The policy that allows every action to every user who is logged in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LoggedIn;
+pub struct AllowAll;
 
-impl Policy for LoggedIn {
+impl Policy for AllowAll {
     fn decide(&self, _: &UserName, _: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
         ready(Ok(()))
     }

@@ -1,6 +1,6 @@
-//! Our own server: actix's, with the connections of sockets taken over.
+//! The program's HTTP server: actix's own, except that the connections of sockets are taken over.
 
-use std::{any::Any, fmt::Display, io, net::TcpListener, rc::Rc, time::Duration};
+use std::{any::Any, io, net::TcpListener, rc::Rc, time::Duration};
 
 use actix_http::HttpService;
 use actix_server::Server;
@@ -11,19 +11,20 @@ use actix_web::{App, dev::AppConfig, rt::net::TcpStream, web};
 use trunkline_bus::Bus;
 use trunkline_session::Sessions;
 
-use crate::{Gateway, http::not_found, policy::Policy, socket::take_over};
+use crate::{Gateway, connection::take_over, http::not_found, policy::Policy};
 
-/// Longest that a request's head may take to come.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// How long requests under way may still take when the server stops, in seconds. By then the gateway has drained.
-const SHUTDOWN: u64 = 1;
+/// Maximum time in which a request's head must arrive. A larger value lets slow attackers hold more connections.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time for requests in flight when the server stops. By then the gateway has drained.
+const SHUTDOWN_TIMEOUT_SECS: u64 = 1;
 
 impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
-    /// A server of the gateway's routes alone, on `workers` threads (`None`: one a core). Against
-    /// [`routes`](Self::routes) mounted in an App of one's own, a socket costs it a tenth of the memory.
+    /// Creates a server with the gateway's routes alone, on `workers` threads (`None`: one per core). A socket needs a tenth
+    /// of the memory that it needs when [`routes`](Self::routes) are mounted in an App (docs/BENCHMARKS.md). Await the
+    /// server to run it.
     ///
     /// # Errors
-    /// Where the listener cannot be used.
+    /// The listener cannot be used.
     pub fn serve(&self, listener: TcpListener, workers: Option<usize>) -> io::Result<Server> {
         let address = listener.local_addr()?;
         let gateway = self.clone();
@@ -31,7 +32,7 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             let gateway = gateway.clone();
             App::new().configure(move |config| gateway.routes(config)).default_service(web::to(not_found))
         };
-        let mut builder = Server::build().disable_signals().shutdown_timeout(SHUTDOWN);
+        let mut builder = Server::build().disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_SECS);
         if let Some(workers) = workers {
             builder = builder.workers(workers);
         }
@@ -46,13 +47,15 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
                 }
             });
             HttpService::build()
-                .client_request_timeout(REQUEST_TIME)
-                // Else a client that shuts down its sending side only would keep its socket for ever.
+                .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+                // Otherwise a client that shuts down only its sending side would keep its socket forever.
                 .h1_allow_half_closed(false)
                 .local_addr(address)
                 .on_connect_ext(|connection: &TcpStream, extensions| {
-                    // The builder's own `tcp_nodelay` has no effect on plain TCP.
-                    report("no TCP_NODELAY", connection.set_nodelay(true));
+                    // `HttpService::tcp_nodelay` has no effect on plain TCP.
+                    if let Err(error) = connection.set_nodelay(true) {
+                        tracing::debug!(%error, "cannot set TCP_NODELAY; small frames may be delayed");
+                    }
                     Self::on_connect(connection as &dyn Any, extensions);
                 })
                 .upgrade(upgrade)
@@ -60,11 +63,5 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
                 .tcp()
         })?;
         Ok(builder.run())
-    }
-}
-
-fn report(what: &str, outcome: Result<(), impl Display>) {
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "{what}");
     }
 }

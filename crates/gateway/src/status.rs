@@ -1,127 +1,94 @@
-//! What every instance says of itself every two seconds, and what operators see of it.
+//! The status that every instance reports every 2 s, and the statuses of all instances.
 
 use std::{sync::Weak, time::Duration};
 
-use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trunkline_bus::{Bus, InstanceRegistry, PresenceStore};
-use trunkline_session::Sessions;
+use trunkline_bus::{BusError, InstanceRegistry, InstanceReport};
 
-use crate::{
-    Gateway,
-    drain::Phase,
-    gateway::Shared,
-    http::error::{HTML, Problem},
-    metrics::Outcome,
-    pages,
-    policy::Policy,
-};
+use crate::{drain::DrainPhase, metrics::SendOutcome, state::GatewayState};
 
-/// How often an instance speaks.
-const INTERVAL: Duration = Duration::from_secs(2);
-/// How long an instance may be silent before it is shown as such: two intervals, and a little.
-const SILENT: Duration = Duration::from_secs(5);
+/// Time between two reports. Rates are averages over it.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// Age of a report from which its instance is shown as silent: two reports are missing.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 
-/// What an instance says of itself.
+/// The status of one instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
-    /// Its name.
+    /// The instance's name.
     pub(crate) instance: String,
-    /// `serving`, `not_ready`, `closing`; and what readers make of one who says nothing: `silent`.
+    /// `serving`, `not_ready` or `closing`; or `silent` if its last report is old.
     pub(crate) state: String,
-    /// Sockets that are open.
+    /// Open sockets.
     pub(crate) sockets: usize,
-    /// Rooms with members on it.
+    /// Rooms with members on this instance.
     pub(crate) rooms: i64,
-    /// Users in rooms on it, each counted once a room.
+    /// Users in rooms on this instance, each counted once per room.
     pub(crate) users: i64,
-    /// Messages a second that it gave to the log, over the last interval.
+    /// Messages per second that were appended to logs, over the last interval.
     pub(crate) sent_per_second: f64,
-    /// Messages a second that it handed to sockets, over the last interval.
+    /// Messages per second that were handed to sockets, over the last interval.
     pub(crate) delivered_per_second: f64,
-    /// Seconds since it was started.
+    /// Time since the instance started, in seconds.
     pub(crate) uptime: u64,
-    /// Its program's version.
+    /// The version of its program.
     pub(crate) version: String,
 }
 
-/// Speaks for an instance as long as it lives.
-pub(crate) async fn report<B: Bus + PresenceStore + InstanceRegistry, P: Policy>(instance: Weak<Shared<B, P>>) {
-    let mut clock = tokio::time::interval(INTERVAL);
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Reports the status of this instance until the gateway is dropped.
+pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P>>) {
+    let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut sent, mut delivered, mut last) = (0, 0, tokio::time::Instant::now());
     loop {
-        clock.tick().await;
-        let Some(shared) = instance.upgrade() else { return };
+        ticks.tick().await;
+        let Some(state) = state.upgrade() else { return };
         let seconds = last.elapsed().as_secs_f64().max(0.001);
         last = tokio::time::Instant::now();
         let rate = |before: &mut u64, now: u64| {
-            let grown = now - std::mem::replace(before, now);
-            // Counts of a few seconds are far below 2^52.
-            (10.0 * grown as f64 / seconds).round() / 10.0
+            let added = now - std::mem::replace(before, now);
+            // Counts of a few seconds are far below 2⁵², so the conversion is exact.
+            (10.0 * added as f64 / seconds).round() / 10.0
         };
-        let metrics = &shared.metrics;
+        let metrics = &state.metrics;
         let status = Status {
-            instance: shared.config.instance.clone(),
-            state: match shared.drain.phase() {
-                Phase::Serving => "serving",
-                Phase::NotReady => "not_ready",
-                Phase::Closing => "closing",
+            instance: state.config.instance.clone(),
+            state: match state.drain.phase() {
+                DrainPhase::Serving => "serving",
+                DrainPhase::NotReady => "not_ready",
+                DrainPhase::Closing => "closing",
             }
             .to_owned(),
-            sockets: shared.census.total(),
+            sockets: state.connection_limits.total(),
             rooms: metrics.rooms.get(),
             users: metrics.users.get(),
-            sent_per_second: rate(&mut sent, metrics.published.get_or_create(&Outcome { outcome: "sent" }).get()),
+            sent_per_second: rate(&mut sent, metrics.published.get_or_create(&SendOutcome { outcome: "sent" }).get()),
             delivered_per_second: rate(&mut delivered, metrics.delivered.get()),
-            uptime: shared.uptime().as_secs(),
+            uptime: state.uptime().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let about = json!(status).to_string();
-        if let Err(error) = shared.bus.report(shared.instance, &about).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "status not told");
+        let text = json!(status).to_string();
+        if let Err(error) = state.bus.report(state.instance, &text).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "reporting the status failed; retrying in 2 s");
         }
     }
 }
 
-/// `GET /` of the admin listener: all instances, for people.
-pub(crate) async fn page<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy>(
-    gateway: web::Data<Gateway<B, S, P>>,
-) -> HttpResponse {
-    let instances = all(&gateway).await;
-    let page = pages::status(&gateway.shared().config.instance, instances.as_deref());
-    let mut answer = if instances.is_some() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    answer.insert_header((CACHE_CONTROL, "no-store")).content_type(HTML).body(page.into_string())
-}
-
-/// `GET /status` of the admin listener: the same for programs, `{"instance":"gw-1","instances":[{"instance":"gw-1",
-/// "state":"serving","sockets":12,…}]}`.
-pub(crate) async fn json<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy>(
-    gateway: web::Data<Gateway<B, S, P>>,
-) -> HttpResponse {
-    match all(&gateway).await {
-        Some(instances) => HttpResponse::Ok()
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .json(json!({ "instance": gateway.shared().config.instance, "instances": instances })),
-        None => Problem::Unavailable.json(),
-    }
-}
-
-/// What every instance said last, by name; `None` where that cannot be read.
-async fn all<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy>(
-    gateway: &Gateway<B, S, P>,
-) -> Option<Vec<Status>> {
-    let reports = gateway.shared().bus.reports().await.ok()?;
-    let status = |report: trunkline_bus::InstanceReport| {
-        // One of another version that says something else is passed over.
+/// Returns the last status of every instance, sorted by name.
+///
+/// # Errors
+/// The registry cannot be read now.
+pub(crate) async fn read_all<B: InstanceRegistry, P>(state: &GatewayState<B, P>) -> Result<Vec<Status>, BusError> {
+    let decode = |report: InstanceReport| {
+        // The report of a version with other fields is skipped.
         let mut status: Status = serde_json::from_str(&report.text).ok()?;
-        if report.age > SILENT {
+        if report.age > SILENT_AFTER {
             status.state = "silent".to_owned();
         }
         Some(status)
     };
-    let mut all: Vec<Status> = reports.into_iter().filter_map(status).collect();
-    all.sort_by(|a, b| a.instance.cmp(&b.instance).then(b.uptime.cmp(&a.uptime)));
-    Some(all)
+    let mut statuses: Vec<Status> = state.bus.reports().await?.into_iter().filter_map(decode).collect();
+    statuses.sort_by(|a, b| a.instance.cmp(&b.instance).then(b.uptime.cmp(&a.uptime)));
+    Ok(statuses)
 }

@@ -1,383 +1,340 @@
-//! Sockets, rooms and cursors of one worker thread. Synchronous: it never waits and takes no lock.
+//! The connections, rooms and cursors of one worker thread. Synchronous: it never waits and takes no lock.
 
 mod rooms;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use slab::Slab;
-use trunkline_domain::{CloseCode, Event, Room, UserName, millis};
+use trunkline_domain::{CloseCode, Event, Room, millis};
 use trunkline_session::Sid;
 
-use self::rooms::Served;
+use self::rooms::HubRoom;
 use super::{
-    Ask, Vitals,
-    peer::Peer,
-    vitals::{Due, Tick},
+    connection::{Connection, Identity, Outgoing, Transport},
+    heartbeat::{Heartbeat, HeartbeatAction},
+    messages::HubRequest,
 };
+use crate::{ids::ConnectionKey, random::Random, ticks::Tick};
 
-/// Most bytes handed to a socket at once.
-const BUDGET: usize = 64 << 10;
-/// Most chunks written to one socket before the others of its thread get their turn.
-pub(crate) const TURN: usize = 16;
-
-/// Names a socket of this worker as long as it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    /// Its place among the sockets. Each is a descriptor, so that there are fewer than 2³¹.
-    slot: u32,
-    /// Which of the sockets that had this slot.
-    serial: u64,
-}
-
-impl Key {
-    /// How many sockets the worker had opened before and with this one.
-    pub(crate) fn serial(self) -> u64 {
-        self.serial
-    }
-}
+/// Maximum number of bytes that are handed to a connection at once, beyond the first frame. A larger value needs fewer
+/// writes to catch up and holds more memory per slow connection.
+const MAX_CHUNK_BYTES: usize = 64 << 10;
+/// Maximum number of chunks that are written to a connection before the others of its thread continue.
+pub(crate) const MAX_CHUNKS_PER_TURN: usize = 16;
+/// Maximum time between two look-ups of an open connection's session. A look-up also counts as use of the session, so that
+/// it does not expire; a larger value closes connections of deleted sessions later if the notification was lost.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    rooms: Slab<Served>,
-    index: HashMap<Room, usize>,
-    peers: Slab<(u64, Peer)>,
+    rooms: Slab<HubRoom>,
+    rooms_by_name: HashMap<Room, usize>,
+    /// The connections, each with the serial of its key.
+    connections: Slab<(u64, Connection)>,
     opened: u64,
     now: Tick,
-    asks: Vec<Ask>,
-    /// Rooms with something that their members were not yet woken for.
-    grown: Vec<usize>,
+    random: Random,
+    requests: VecDeque<HubRequest>,
+    /// Rooms with news that their members were not handed yet.
+    pending_rooms: Vec<usize>,
     ping_interval: Duration,
-    /// Messages handed to sockets since somebody asked.
+    /// Messages handed to connections since they were last counted.
     delivered: u64,
 }
 
-/// What a socket is to write.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// These bytes.
-    Bytes(Bytes),
-    /// Nothing more, ever: end the connection.
-    End,
-}
-
-/// A connection that takes bytes without anybody waiting for it.
-pub(crate) trait Outlet {
-    /// Writes as much as it takes now.
-    ///
-    /// # Errors
-    /// `WouldBlock` where that is nothing; anything else ends the socket.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
-}
-
-/// Who opened a socket.
-#[derive(Clone, Debug)]
-pub(crate) struct Newcomer {
-    /// The name that the session holds.
-    pub(crate) user: UserName,
-    /// The session.
-    pub(crate) sid: Sid,
-}
-
 impl Hub {
-    /// A hub without rooms and sockets.
-    pub(crate) fn new(ping_interval: Duration) -> Self {
+    /// Creates a hub without connections.
+    pub(crate) fn new(ping_interval: Duration, random: Random) -> Self {
         Self {
             rooms: Slab::new(),
-            index: HashMap::new(),
-            peers: Slab::new(),
+            rooms_by_name: HashMap::new(),
+            connections: Slab::new(),
             opened: 0,
             now: Tick::at(Duration::ZERO),
-            asks: Vec::new(),
-            grown: Vec::new(),
+            random,
+            requests: VecDeque::new(),
+            pending_rooms: Vec::new(),
             ping_interval,
             delivered: 0,
         }
     }
 
-    /// What the feed is to be asked, since the last call.
-    pub(crate) fn take_asks(&mut self) -> Vec<Ask> {
-        std::mem::take(&mut self.asks)
+    /// Returns the next request for the reader, in order.
+    pub(crate) fn poll_request(&mut self) -> Option<HubRequest> {
+        self.requests.pop_front()
     }
 
-    /// How many messages were handed to sockets, since the last call.
+    /// Returns how many messages were handed to connections since the last call.
     pub(crate) fn take_delivered(&mut self) -> u64 {
         std::mem::take(&mut self.delivered)
     }
 
-    // Sockets
-
-    /// A socket opened. `welcome` is its first frame.
-    pub(crate) fn open(&mut self, newcomer: Newcomer, welcome: &Event) -> Key {
+    /// Adds a connection. `welcome` is its first frame.
+    pub(crate) fn open(&mut self, identity: Identity, welcome: &Event) -> ConnectionKey {
         self.opened += 1;
-        let vitals = Vitals::new(self.now + jittered(self.ping_interval));
-        let mut peer = Peer::new(newcomer.user, newcomer.sid, vitals, self.now + recheck_delay());
-        peer.tell(welcome, self.now);
-        Key { serial: self.opened, slot: self.peers.insert((self.opened, peer)) as u32 }
+        let heartbeat = Heartbeat::new(self.now + self.random.jitter(self.ping_interval, 0.9));
+        let session_check = self.now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
+        let mut connection = Connection::new(identity, heartbeat, session_check);
+        connection.send(welcome, self.now);
+        ConnectionKey { serial: self.opened, slot: self.connections.insert((self.opened, connection)) as u32 }
     }
 
-    /// A socket is gone. Answers the code that it was closed with, if it was told one.
-    pub(crate) fn forget(&mut self, key: Key) -> Option<u16> {
-        self.peer(key)?;
-        let (_, peer) = self.peers.remove(key.slot as usize);
-        for subscription in &peer.subscriptions {
-            self.lose_member(subscription.room, key.slot, peer.user.clone());
+    /// Removes a connection. Returns the code of its close frame, if it was sent one.
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<u16> {
+        self.connection(key)?;
+        let (_, connection) = self.connections.remove(key.slot as usize);
+        for subscription in &connection.subscriptions {
+            self.remove_member(subscription.room, key.slot, connection.identity.user.clone());
         }
-        peer.closed()
+        connection.close_code()
     }
 
-    /// Any frame came from the socket.
-    pub(crate) fn heard(&mut self, key: Key) {
-        if let Some(peer) = self.peer(key) {
-            peer.vitals.heard();
+    /// The client sent a frame.
+    pub(crate) fn received_frame(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            connection.heartbeat.received_frame();
         }
     }
 
-    /// Writes a frame to this socket alone.
-    pub(crate) fn tell(&mut self, key: Key, event: &Event) {
+    /// Sends a frame to this connection alone.
+    pub(crate) fn send(&mut self, key: ConnectionKey, event: &Event) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.tell(event, now);
+        if let Some(connection) = self.connection(key) {
+            connection.send(event, now);
         }
     }
 
     /// Answers a WebSocket ping.
-    pub(crate) fn pong(&mut self, key: Key, payload: &[u8]) {
+    pub(crate) fn send_pong(&mut self, key: ConnectionKey, payload: &[u8]) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.pong(payload, now);
+        if let Some(connection) = self.connection(key) {
+            connection.send_pong(payload, now);
         }
     }
 
-    /// Closes a socket.
-    pub(crate) fn close(&mut self, key: Key, code: CloseCode, reason: &str) {
+    /// Closes a connection.
+    pub(crate) fn close(&mut self, key: ConnectionKey, code: CloseCode, reason: &str) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.close(Some(code.code()), reason, now);
+        if let Some(connection) = self.connection(key) {
+            connection.close(Some(code.code()), reason, now);
         }
     }
 
-    /// Answers the client's close with its own code (RFC 6455 section 5.5.1).
-    pub(crate) fn echo_close(&mut self, key: Key, code: Option<u16>) {
+    /// Answers the client's close frame with its own code (RFC 6455 section 5.5.1).
+    pub(crate) fn echo_close(&mut self, key: ConnectionKey, code: Option<u16>) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.close(code, "", now);
+        if let Some(connection) = self.connection(key) {
+            connection.close(code, "", now);
         }
     }
 
     /// The connection broke: ends it without a close frame.
-    pub(crate) fn hang_up(&mut self, key: Key) {
+    pub(crate) fn abort(&mut self, key: ConnectionKey) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.hang_up(now);
+        if let Some(connection) = self.connection(key) {
+            connection.abort(now);
         }
     }
 
-    /// Closes every socket of a session: 4401.
+    /// Closes every connection of a session with code 4401.
     pub(crate) fn end_session(&mut self, sid: &Sid) {
         let now = self.now;
-        for (_, (_, peer)) in self.peers.iter_mut().filter(|(_, (_, peer))| peer.sid == *sid) {
-            peer.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
+        for (_, (_, connection)) in &mut self.connections {
+            if connection.identity.sid == *sid {
+                connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
+            }
         }
     }
 
-    /// The sessions of all sockets, for a check of them all.
+    /// Returns the sessions of all connections, each once.
     pub(crate) fn sessions(&self) -> Vec<Sid> {
-        let mut sids: Vec<Sid> = self.peers.iter().map(|(_, (_, peer))| peer.sid).collect();
+        let mut sids: Vec<Sid> = self.connections.iter().map(|(_, (_, connection))| connection.identity.sid).collect();
         sids.sort_unstable();
         sids.dedup();
         sids
     }
 
-    /// Whether so much waits to be written that no further command is to be carried out.
-    pub(crate) fn is_saturated(&mut self, key: Key) -> bool {
-        self.peer(key).is_none_or(|peer| peer.is_saturated())
+    /// Returns whether so many bytes wait to be written that no further command is executed.
+    pub(crate) fn is_saturated(&mut self, key: ConnectionKey) -> bool {
+        self.connection(key).is_none_or(|connection| connection.is_saturated())
     }
 
-    /// Ready when the socket's commands may be read; `Err` when it is closing and nothing more is to be read.
-    pub(crate) fn poll_readable(&mut self, key: Key, cx: &Context<'_>) -> Poll<Result<(), ()>> {
-        match self.peer(key) {
-            Some(peer) if peer.is_open() => {
-                peer.park_reader(cx.waker());
-                if peer.is_saturated() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    /// Ready with `Ok` when commands may be read, and with an error when the connection is closing and none are read any
+    /// more.
+    pub(crate) fn poll_readable(&mut self, key: ConnectionKey, cx: &Context<'_>) -> Poll<Result<(), ()>> {
+        match self.connection(key) {
+            Some(connection) if connection.is_open() => {
+                connection.park_reader(cx.waker());
+                if connection.is_saturated() { Poll::Pending } else { Poll::Ready(Ok(())) }
             }
             _ => Poll::Ready(Err(())),
         }
     }
 
-    /// From now on the hub itself may write to the connection, whenever the socket's task waits for something to write.
-    pub(crate) fn attach(&mut self, key: Key, outlet: Rc<dyn Outlet>) {
-        if let Some(peer) = self.peer(key) {
-            peer.attach(outlet);
+    /// Lets the hub itself write to the connection while the connection's own task has nothing to write.
+    pub(crate) fn attach(&mut self, key: ConnectionKey, transport: Rc<dyn Transport>) {
+        if let Some(connection) = self.connection(key) {
+            connection.attach(transport);
         }
     }
 
-    /// Whether the connection was given up.
-    pub(crate) fn is_gone(&mut self, key: Key) -> bool {
-        self.peer(key).is_none_or(|peer| peer.is_gone())
+    /// Returns whether the connection was aborted.
+    pub(crate) fn is_aborted(&mut self, key: ConnectionKey) -> bool {
+        self.connection(key).is_none_or(|connection| connection.is_aborted())
     }
 
-    /// The socket took bytes, perhaps not all that it was offered.
-    pub(crate) fn took(&mut self, key: Key) {
-        if let Some(peer) = self.peer(key) {
-            peer.vitals.took();
+    /// The connection took some of the bytes that it was offered.
+    pub(crate) fn bytes_taken(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            connection.heartbeat.bytes_taken();
         }
     }
 
-    /// The socket takes no bytes for now; woken when it is given up.
-    pub(crate) fn stall(&mut self, key: Key, cx: &Context<'_>) {
+    /// The connection takes no bytes now. The task is woken if the connection is aborted.
+    pub(crate) fn block_writer(&mut self, key: ConnectionKey, cx: &Context<'_>) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.stall_writer(cx.waker(), now);
+        if let Some(connection) = self.connection(key) {
+            connection.block_writer(cx.waker(), now);
         }
     }
 
-    /// What the socket is to write next: first what is for it alone, then its rooms in turn.
-    pub(crate) fn poll_take(&mut self, key: Key, cx: &Context<'_>) -> Poll<Taken> {
-        let taken = self.take(key);
-        match (taken, self.peer(key)) {
-            (Some(taken), _) => Poll::Ready(taken),
-            (None, Some(peer)) => {
-                peer.idle_writer(cx.waker());
+    /// Returns what the connection writes next: first its own frames, then those of its rooms in turn.
+    pub(crate) fn poll_outgoing(&mut self, key: ConnectionKey, cx: &Context<'_>) -> Poll<Outgoing> {
+        let outgoing = self.take_outgoing(key);
+        match (outgoing, self.connection(key)) {
+            (Some(outgoing), _) => Poll::Ready(outgoing),
+            (None, Some(connection)) => {
+                connection.park_writer(cx.waker());
                 Poll::Pending
             }
-            (None, None) => Poll::Ready(Taken::End),
+            (None, None) => Poll::Ready(Outgoing::End),
         }
     }
 
-    fn take(&mut self, key: Key) -> Option<Taken> {
-        let (_, peer) = self.peers.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial)?;
-        peer.vitals.took();
-        if let Some(bytes) = peer.take_control() {
-            return Some(Taken::Bytes(bytes));
+    fn take_outgoing(&mut self, key: ConnectionKey) -> Option<Outgoing> {
+        let entry = self.connections.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial);
+        let (_, connection) = entry?;
+        connection.heartbeat.bytes_taken();
+        if let Some(bytes) = connection.take_control() {
+            return Some(Outgoing::Bytes(bytes));
         }
-        if peer.has_ended() {
-            return Some(Taken::End);
+        if connection.has_ended() {
+            return Some(Outgoing::End);
         }
-        for step in 0..peer.subscriptions.len() {
-            let turn = (peer.turn + step) % peer.subscriptions.len();
-            let served = &mut self.rooms[peer.subscriptions[turn].room];
-            let attendance = served.attendance.as_ref();
-            if let Some(bytes) = attendance.and_then(|attendance| peer.take_presence(turn, attendance, self.now)) {
-                return Some(Taken::Bytes(bytes));
+        for step in 0..connection.subscriptions.len() {
+            let index = (connection.next_subscription + step) % connection.subscriptions.len();
+            let room = &mut self.rooms[connection.subscriptions[index].room];
+            let presence = room.presence.as_ref();
+            if let Some(bytes) = presence.and_then(|presence| connection.take_presence(index, presence, self.now)) {
+                return Some(Outgoing::Bytes(bytes));
             }
-            let subscription = &mut peer.subscriptions[turn];
-            let Some(tail) = &served.tail else { continue };
-            let chunk = subscription.cursor.take(tail, &mut served.shared, BUDGET);
-            served.ask_for(&subscription.cursor, &mut self.asks);
+            let cursor = &mut connection.subscriptions[index].cursor;
+            let Some(tail) = &room.tail else { continue };
+            let chunk = cursor.take(tail, &mut room.shared_chunk, MAX_CHUNK_BYTES);
+            self.requests.extend(room.request_page(cursor));
             if let Some(chunk) = chunk {
-                peer.turn = turn + 1;
+                connection.next_subscription = index + 1;
                 self.delivered += chunk.frames as u64;
-                return Some(Taken::Bytes(chunk.bytes));
+                return Some(Outgoing::Bytes(chunk.bytes));
             }
         }
         None
     }
 
-    /// Writes what there is for the socket, if its own task waits for that and the connection takes bytes at once; else
-    /// wakes the task, which then does it. Answers whether all is done.
-    fn write(&mut self, key: Key) -> bool {
-        let Some(outlet) = self.peer(key).and_then(|peer| peer.idle_outlet()) else {
-            self.wake(key);
+    /// Writes what waits for the connection if its own task is idle and the connection takes bytes at once. Otherwise wakes
+    /// the task, which then writes. Returns whether everything was written.
+    fn write(&mut self, key: ConnectionKey) -> bool {
+        let Some(transport) = self.connection(key).and_then(|connection| connection.idle_transport()) else {
+            self.wake_writer(key);
             return false;
         };
-        for _ in 0..TURN {
-            let bytes = match self.take(key) {
+        for _ in 0..MAX_CHUNKS_PER_TURN {
+            let bytes = match self.take_outgoing(key) {
                 None => return true,
-                Some(Taken::End) => break,
-                Some(Taken::Bytes(bytes)) => bytes,
+                Some(Outgoing::End) => break,
+                Some(Outgoing::Bytes(bytes)) => bytes,
             };
-            let count = match outlet.try_write(&bytes) {
+            let count = match transport.try_write(&bytes) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(_) => {
-                    self.hang_up(key);
+                    self.abort(key);
                     return false;
                 }
             };
             if count < bytes.len() {
-                if let Some(peer) = self.peer(key) {
-                    peer.put_back(bytes.slice(count..));
+                if let Some(connection) = self.connection(key) {
+                    connection.put_back(bytes.slice(count..));
                 }
                 break;
             }
         }
-        self.wake(key);
+        self.wake_writer(key);
         false
     }
 
-    // Time
-
-    /// PresenceDiff the clock: pings go out, silent sockets and those whose time to leave has come are closed. Returns the
-    /// sessions that are due for a look.
-    pub(crate) fn tick(&mut self, clock: Duration) -> Vec<Sid> {
-        let now = Tick::at(clock);
+    /// Advances the clock to `elapsed` since the worker started: sends pings, closes connections that do not answer or whose
+    /// drain deadline has passed. Returns the sessions that are due for a look-up.
+    pub(crate) fn tick(&mut self, elapsed: Duration) -> Vec<Sid> {
+        let now = Tick::at(elapsed);
         self.now = now;
         let mut due = Vec::new();
-        for (_, (_, peer)) in &mut self.peers {
-            match peer.vitals.due(now, || now + jittered(self.ping_interval)) {
-                Due::Nothing => {}
-                Due::Ping => peer.tell(&Event::Ping, now),
-                Due::Close => peer.close(Some(CloseCode::Unresponsive.code()), "no sign of life", now),
-                Due::Abort => peer.hang_up(now),
+        for (_, (_, connection)) in &mut self.connections {
+            let next_ping = || now + self.random.jitter(self.ping_interval, 0.9);
+            match connection.heartbeat.poll(now, next_ping) {
+                HeartbeatAction::None => {}
+                HeartbeatAction::Ping => connection.send(&Event::Ping, now),
+                HeartbeatAction::Close => {
+                    connection.close(Some(CloseCode::Unresponsive.code()), "no sign of life", now);
+                }
+                HeartbeatAction::Abort => connection.abort(now),
             }
-            if peer.leave.is_some_and(|leave| now >= leave) {
-                peer.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
+            if connection.drain_deadline.is_some_and(|deadline| now >= deadline) {
+                connection.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
             }
-            if peer.is_owed_presence(now) {
-                peer.wake_writer(now);
+            if connection.has_overdue_presence(now) {
+                connection.wake_writer(now);
             }
-            if now >= peer.recheck {
-                peer.recheck = now + recheck_delay();
-                due.push(peer.sid);
+            if now >= connection.session_check {
+                connection.session_check = now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
+                due.push(connection.identity.sid);
             }
         }
-        for (_, served) in &mut self.rooms {
-            served.shared = None;
+        for (_, room) in &mut self.rooms {
+            room.shared_chunk = None;
         }
         due.sort_unstable();
         due.dedup();
         due
     }
 
-    /// Tells every socket that this instance goes away, each with a time of its own inside `window`, and closes what is
-    /// still there `grace` after that time.
+    /// Asks every client to reconnect elsewhere, at a random time within `window`, and closes connections that are still
+    /// open `grace` after their time.
     pub(crate) fn drain(&mut self, window: Duration, grace: Duration) {
-        for (_, (_, peer)) in &mut self.peers {
-            let after = window.mul_f64(rand::random::<f64>());
+        for (_, (_, connection)) in &mut self.connections {
+            let after = window.mul_f64(self.random.fraction());
             let closing = Event::Closing { reason: "drain".to_owned(), reconnect_after_ms: millis(after) };
-            peer.tell(&closing, self.now);
-            peer.leave = Some(self.now + after + grace);
+            connection.send(&closing, self.now);
+            connection.drain_deadline = Some(self.now + after + grace);
         }
     }
 
-    // Inside
-
-    fn wake(&mut self, key: Key) {
+    fn wake_writer(&mut self, key: ConnectionKey) {
         let now = self.now;
-        if let Some(peer) = self.peer(key) {
-            peer.wake_writer(now);
+        if let Some(connection) = self.connection(key) {
+            connection.wake_writer(now);
         }
     }
 
-    fn peer(&mut self, key: Key) -> Option<&mut Peer> {
-        self.peers.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial).map(|(_, peer)| peer)
+    fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        let entry = self.connections.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial);
+        entry.map(|(_, connection)| connection)
     }
-}
-
-/// Between 0.9 and 1 of `interval`, so that pings of sockets that opened together drift apart.
-fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.9..=1.0))
-}
-
-/// Sessions of open sockets are looked up every 45 to 60 seconds.
-fn recheck_delay() -> Duration {
-    Duration::from_secs_f64(rand::random_range(45.0..=60.0))
 }

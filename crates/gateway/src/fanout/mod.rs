@@ -1,77 +1,31 @@
 //! From the bus to the sockets.
 //!
-//! One **feed** a process listens to the bus, keeps the tail of every room that is served here, repairs gaps from the
-//! log and encodes each message once. One **hub** a worker thread keeps its own copy of the tails and a cursor for every
-//! subscription. Feed and hub are synchronous state machines: neither ever waits, neither takes a lock. What is between
-//! them is two kinds of letters: a hub's [`Ask`] and the feed's [`Mail`].
+//! One [`RoomReader`](reader::RoomReader) per process receives the deliveries of the bus, keeps the tail of every room that
+//! a local connection follows, repairs gaps from the log, and encodes each message once. One [`Hub`] per worker thread has
+//! a copy of these tails and a cursor for every subscription. Both are synchronous state machines: they never wait and take
+//! no lock. [`reader_task`] and [`worker`] are the tasks around them, and [`messages`] is everything that these tasks send
+//! each other.
 
-mod attendance;
+mod connection;
 mod cursor;
-mod feed;
-mod frame;
+mod ephemeral;
+mod heartbeat;
 mod hub;
-mod peer;
-mod round;
+mod messages;
+mod mutants;
+mod reader;
+mod reader_task;
+mod room_feed;
 #[cfg(test)]
 mod simulation;
 mod tail;
-mod vitals;
-mod whisper;
 mod worker;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use trunkline_bus::Range;
-use trunkline_domain::{Room, UserName};
-
-pub(crate) use attendance::PresenceState;
-pub(crate) use cursor::FramePage;
-pub(crate) use feed::{Letter, run};
-pub(crate) use frame::{Frame, text};
-pub(crate) use hub::{Hub, Key, Newcomer, Outlet, TURN, Taken};
-pub(crate) use tail::{Append, Chunk, Tail};
-pub(crate) use vitals::Vitals;
-pub(crate) use whisper::typing;
-pub(crate) use worker::{SocketRef, Worker, WorkerId};
-
-/// What a hub wants from the feed. `Came` and `Went` are one each for a subscription of a socket; of the others at most one
-/// of each kind is under way for a room of a worker. So the channel that carries them, which loses none, holds no more than
-/// a few for each join.
-#[derive(Debug)]
-pub(crate) enum Ask {
-    /// Send the room's tail, then everything that follows it: the room has its first local member, or frames were missed.
-    Serve(Room),
-    /// The room has no local member any more.
-    Unserve(Room),
-    /// A cursor needs a part of the log that the tail does not hold.
-    Page(Room, Range),
-    /// A socket of the user joined the room, in which it was not before. The feed counts them.
-    Came(Room, UserName),
-    /// A socket of the user that was in the room left it, or is gone.
-    Went(Room, UserName),
-}
-
-/// What the feed tells a hub.
-#[derive(Clone, Debug)]
-pub(crate) enum Mail {
-    /// The room's tail, in place of any earlier one.
-    Tail(Room, Tail),
-    /// Frames that follow each other.
-    Frames(Room, Arc<[Frame]>),
-    /// The page that was asked for.
-    Page(Room, FramePage),
-    /// A frame that is not log: it may be dropped.
-    Whisper(Room, Bytes),
-    /// Who is in the room. It may be dropped: later state replaces it.
-    Presence {
-        /// Which.
-        room: Room,
-        /// The whole state of now.
-        here: PresenceState,
-        /// The frame that makes the state of before this one; `None` where only the whole state will do.
-        change: Option<Bytes>,
-    },
-    /// The user has too many sockets: close this one.
-    Evict(Key),
-}
+pub(crate) use connection::{Identity, Outgoing, Transport};
+pub(crate) use ephemeral::encode_typing;
+pub(crate) use hub::MAX_CHUNKS_PER_TURN;
+pub(crate) use messages::ReaderCommand;
+pub(crate) use reader_task::run;
+pub(crate) use worker::{ConnectionHandle, LocalWorker, Worker};
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use {hub::Hub, messages::HubEvent, tail::Tail};

@@ -1,5 +1,5 @@
-//! One feed, two hubs and many clients over a log, with everything that can be lost lost at random: what clients see
-//! must still be the log. No clock, no socket: the state machines are driven directly.
+//! One reader, two hubs and four clients over a log. Whatever can be lost is lost at random, and what clients see must still
+//! be the log. There is no clock and no socket: the state machines are driven directly.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,107 +17,119 @@ use trunkline_domain::{Entry, Event, InstanceId, JoinFrom, Message, Position, Ro
 use trunkline_session::Sid;
 
 use super::{
-    Hub, Key, Mail, Newcomer, Outlet, Taken, WorkerId,
-    feed::{Effect, Feed},
+    Hub, HubEvent, Identity, Outgoing, Transport,
+    reader::{ReaderEffect, ReaderInput, RoomReader},
+};
+use crate::{
+    ids::{ConnectionKey, WorkerId},
+    random::Random,
+    simulation::simulate,
 };
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A message is appended, and heard or not.
-    Append { heard: bool },
-    /// The subscription is made anew.
+    /// A message is appended, and its delivery received or lost.
+    Append { received: bool },
+    /// The subscription is established again.
     Resubscribe,
-    /// The oldest read that is under way is answered, or fails.
+    /// The oldest read in flight is answered, or fails.
     Read { fails: bool },
-    /// A hub gets its mail, or loses it and is told so. Each connection takes so many bytes meanwhile.
-    Deliver { hub: usize, lost: bool, room: usize },
-    /// A client takes what it can, up to so many times.
+    /// A hub receives its events, or loses them and learns that. Each connection takes this many bytes meanwhile.
+    Deliver { hub: usize, lost: bool, capacity: usize },
+    /// A client takes what it can, as often as `times`.
     Take { client: usize, times: usize },
-    /// A client comes on a new socket at the other hub and joins: with its position, with the origin, or without.
-    Join { client: usize, from: u8, recent: usize },
-    /// The log comes back shorter by so many entries, under a new epoch.
+    /// A client reconnects to the other hub and joins: without a position, with the origin, or with its own.
+    Join { client: usize, from: JoinPosition, recent: usize },
+    /// The log loses its last entries and continues in a new epoch.
     Lose { entries: usize },
     /// Time passes.
     Tick,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum JoinPosition {
+    None,
+    Origin,
+    Last,
+}
+
 fn step() -> impl Strategy<Value = Step> {
+    let from = || prop_oneof![Just(JoinPosition::None), Just(JoinPosition::Origin), Just(JoinPosition::Last)];
     prop_oneof![
-        8 => any::<bool>().prop_map(|heard| Step::Append { heard }),
+        8 => any::<bool>().prop_map(|received| Step::Append { received }),
         1 => Just(Step::Resubscribe),
         6 => prop::bool::weighted(0.2).prop_map(|fails| Step::Read { fails }),
         8 => (0..2_usize, prop::bool::weighted(0.1), 0..600_usize)
-            .prop_map(|(hub, lost, room)| Step::Deliver { hub, lost, room }),
+            .prop_map(|(hub, lost, capacity)| Step::Deliver { hub, lost, capacity }),
         8 => (0..4_usize, 1..4_usize).prop_map(|(client, times)| Step::Take { client, times }),
-        3 => (0..4_usize, 0..3_u8, 0..6_usize).prop_map(|(client, from, recent)| Step::Join { client, from, recent }),
+        3 => (0..4_usize, from(), 0..6_usize).prop_map(|(client, from, recent)| Step::Join { client, from, recent }),
         1 => (0..20_usize).prop_map(|entries| Step::Lose { entries }),
         2 => Just(Step::Tick),
     ]
 }
 
-/// How many entries the log retains.
-const RETAINED: usize = 12;
+/// Number of entries that the log retains.
+const RETAINED_ENTRIES: usize = 12;
 
-/// Everything.
 struct World {
     room: Room,
     log: Log,
-    /// What every position that ever was follows.
+    /// For every position that ever existed, the one before.
     history: HashMap<Position, Position>,
     epoch: u64,
-    feed: Feed,
-    subscribed: bool,
+    reader: RoomReader,
+    is_subscribed: bool,
     reads: VecDeque<(Room, Range)>,
     hubs: Vec<Hub>,
-    mail: Vec<VecDeque<Mail>>,
-    lagged: Vec<bool>,
+    events: Vec<VecDeque<HubEvent>>,
+    events_lost: Vec<bool>,
     clients: Vec<Client>,
     now: Duration,
 }
 
-/// A client that shows what it is sent, and complains.
+/// A client that checks what it is sent.
 struct Client {
     hub: usize,
-    key: Key,
+    key: ConnectionKey,
     wire: Rc<Wire>,
-    /// Up to where it has shown the room, if it knows.
+    /// The position of the last message that it shows, if it knows one.
     shown: Option<Position>,
-    /// What it asked to resume after.
+    /// The position after which it asked to resume.
     asked: Option<Position>,
-    stage: Stage,
+    stage: ClientStage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ClientStage {
     Idle,
-    Asked,
+    Joining,
     Joined,
 }
 
-/// What was written to a client, and how much more it takes.
+/// The bytes that were written to a client, and how many more it takes.
 #[derive(Default)]
 struct Wire {
     bytes: RefCell<Vec<u8>>,
-    room: Cell<usize>,
+    capacity: Cell<usize>,
 }
 
-impl Outlet for Wire {
+impl Transport for Wire {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(self.room.get());
+        let count = bytes.len().min(self.capacity.get());
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.room.update(|room| room - count);
+        self.capacity.update(|capacity| capacity - count);
         self.bytes.borrow_mut().extend_from_slice(&bytes[..count]);
         Ok(count)
     }
 }
 
-/// A new socket. Of two clients one lets the hub write, as after a take-over; for the other only its own task writes.
-fn open(hub: &mut Hub, client: usize) -> (Key, Rc<Wire>) {
+/// Opens a connection. The hub writes to those of the first two clients, as after a takeover; for the others only their own
+/// task writes.
+fn open(hub: &mut Hub, client: usize) -> (ConnectionKey, Rc<Wire>) {
     let user: UserName = "ann".parse().unwrap();
-    let key = hub.open(Newcomer { sid: Sid::new(&user), user }, &Event::Ping);
+    let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
     let wire = Rc::new(Wire::default());
     if client < 2 {
         hub.attach(key, wire.clone());
@@ -126,26 +138,27 @@ fn open(hub: &mut Hub, client: usize) -> (Key, Rc<Wire>) {
 }
 
 impl World {
-    fn new() -> Self {
-        let mut hubs = vec![Hub::new(Duration::from_secs(25)), Hub::new(Duration::from_secs(25))];
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut hubs: Vec<Hub> = (0..2).map(|_| Hub::new(Duration::from_secs(25), random.fork())).collect();
         let clients = (0..4)
             .map(|client| {
                 let hub = client % 2;
                 let (key, wire) = open(&mut hubs[hub], client);
-                Client { hub, key, wire, shown: None, asked: None, stage: Stage::Idle }
+                Client { hub, key, wire, shown: None, asked: None, stage: ClientStage::Idle }
             })
             .collect();
         Self {
             room: "lobby".parse().unwrap(),
-            log: Log::new(RETAINED, 1 << 20),
+            log: Log::new(RETAINED_ENTRIES, 1 << 20),
             history: HashMap::new(),
             epoch: 5,
-            feed: Feed::new(InstanceId(1), Duration::from_secs(15)),
-            subscribed: false,
+            reader: RoomReader::new(InstanceId(1), Duration::from_secs(15), random),
+            is_subscribed: false,
             reads: VecDeque::new(),
             hubs,
-            mail: vec![VecDeque::new(); 2],
-            lagged: vec![false; 2],
+            events: vec![VecDeque::new(); 2],
+            events_lost: vec![false; 2],
             clients,
             now: Duration::ZERO,
         }
@@ -153,37 +166,36 @@ impl World {
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Append { heard } => {
+            Step::Append { received } => {
                 let entry = self.append();
-                if heard && self.subscribed {
-                    self.feed.heard(Delivery::Entry(self.room.clone(), entry));
-                    self.feed.flush();
+                if received && self.is_subscribed {
+                    self.handle(ReaderInput::Delivery(Delivery::Entry(self.room.clone(), entry)));
                 }
             }
             Step::Resubscribe => {
-                if self.subscribed {
-                    self.feed.heard(Delivery::Subscribed(self.room.clone()));
+                if self.is_subscribed {
+                    self.handle(ReaderInput::Delivery(Delivery::Subscribed(self.room.clone())));
                 }
             }
             Step::Read { fails } => {
                 if let Some((room, range)) = self.reads.pop_front() {
                     let page = (!fails).then(|| self.log.read(range));
-                    self.feed.read(&room, range, page);
+                    self.handle(ReaderInput::Read(room, range, page));
                 }
             }
-            Step::Deliver { hub, lost, room } => {
+            Step::Deliver { hub, lost, capacity } => {
                 for client in &self.clients {
-                    client.wire.room.set(room);
+                    client.wire.capacity.set(capacity);
                 }
-                if lost && !self.mail[hub].is_empty() {
-                    self.mail[hub].clear();
-                    self.lagged[hub] = true;
+                if lost && !self.events[hub].is_empty() {
+                    self.events[hub].clear();
+                    self.events_lost[hub] = true;
                 }
-                for mail in std::mem::take(&mut self.mail[hub]) {
-                    self.hubs[hub].receive(mail);
+                for event in std::mem::take(&mut self.events[hub]) {
+                    self.hubs[hub].receive(event);
                 }
-                if std::mem::take(&mut self.lagged[hub]) {
-                    self.hubs[hub].lagged();
+                if std::mem::take(&mut self.events_lost[hub]) {
+                    self.hubs[hub].events_lost();
                 }
                 self.hubs[hub].flush();
             }
@@ -194,22 +206,22 @@ impl World {
             }
             Step::Join { client: number, from, recent } => {
                 let client = &mut self.clients[number];
-                self.hubs[client.hub].forget(client.key);
+                self.hubs[client.hub].remove(client.key);
                 client.hub = 1 - client.hub;
                 (client.key, client.wire) = open(&mut self.hubs[client.hub], number);
                 client.asked = match from {
-                    0 => None,
-                    1 => Some(Position::ORIGIN),
-                    _ => client.shown,
+                    JoinPosition::None => None,
+                    JoinPosition::Origin => Some(Position::ORIGIN),
+                    JoinPosition::Last => client.shown,
                 };
-                client.stage = Stage::Asked;
+                client.stage = ClientStage::Joining;
                 let from = JoinFrom { after: client.asked, recent };
                 self.hubs[client.hub].join(client.key, &self.room, from);
             }
             Step::Lose { entries } => {
                 let kept = self.log.len().saturating_sub(entries);
-                let page = self.log.read(Range::Latest(RETAINED));
-                self.log = Log::new(RETAINED, 1 << 20);
+                let page = self.log.read(Range::Latest(RETAINED_ENTRIES));
+                self.log = Log::new(RETAINED_ENTRIES, 1 << 20);
                 for entry in page.entries.into_iter().take(kept) {
                     self.log.append(entry).unwrap();
                 }
@@ -217,13 +229,13 @@ impl World {
             }
             Step::Tick => {
                 self.now += Duration::from_secs(3);
-                self.feed.tick(self.now);
+                self.handle(ReaderInput::Tick);
             }
         }
-        self.settle();
+        self.pass_requests();
     }
 
-    /// Appends to the log by its rules: the next offset, or the first of a new epoch.
+    /// Appends an entry by the rules of a log: the next offset, or the first one of a new epoch.
     fn append(&mut self) -> Entry {
         let prev = self.log.head();
         let pos = if prev.epoch == self.epoch { prev.next_in_epoch() } else { Position::new(self.epoch, 1) };
@@ -240,30 +252,33 @@ impl World {
         entry
     }
 
-    /// Carries letters between hubs and feed, and does what the feed wants of the bus.
-    fn settle(&mut self) {
+    /// Passes the requests of the hubs to the reader.
+    fn pass_requests(&mut self) {
         for hub in 0..self.hubs.len() {
-            for ask in self.hubs[hub].take_asks() {
-                self.feed.ask(WorkerId::new(hub), ask);
+            while let Some(request) = self.hubs[hub].poll_request() {
+                self.handle(ReaderInput::Request(WorkerId(hub as u32), request));
             }
         }
-        for effect in self.feed.take_effects() {
+    }
+
+    /// Passes an input to the reader and executes what follows from it.
+    fn handle(&mut self, input: ReaderInput) {
+        self.reader.handle(input, self.now);
+        while let Some(effect) = self.reader.poll_effect() {
             match effect {
-                Effect::Want(room) => {
-                    self.subscribed = true;
-                    self.feed.heard(Delivery::Subscribed(room));
-                    return self.settle();
+                ReaderEffect::Subscribe(room) => {
+                    self.is_subscribed = true;
+                    self.reader.handle(ReaderInput::Delivery(Delivery::Subscribed(room)), self.now);
                 }
-                Effect::Unwant(_) => self.subscribed = false,
-                Effect::Read(room, range) => self.reads.push_back((room, range)),
-                Effect::Compare(rooms) => {
-                    let head = self.log.head();
-                    self.feed.compared(rooms.into_iter().map(|room| (room, head)));
-                    return self.settle();
+                ReaderEffect::Unsubscribe(_) => self.is_subscribed = false,
+                ReaderEffect::Read(room, range) => self.reads.push_back((room, range)),
+                ReaderEffect::ReadHeads(rooms) => {
+                    let heads = rooms.into_iter().map(|room| (room, self.log.head())).collect();
+                    self.reader.handle(ReaderInput::Heads(heads), self.now);
                 }
-                Effect::Post(worker, mail) => self.mail[worker.index()].push_back(mail),
-                // The bus of this world keeps no presence.
-                Effect::Say(_) => {}
+                ReaderEffect::Send(worker, event) => self.events[worker.0 as usize].push_back(event),
+                // This world has no presence store.
+                ReaderEffect::Presence(_) => {}
             }
         }
     }
@@ -271,29 +286,29 @@ impl World {
     fn take(&mut self, client: usize) {
         let client = &mut self.clients[client];
         let cx = Context::from_waker(Waker::noop());
-        match self.hubs[client.hub].poll_take(client.key, &cx) {
-            Poll::Ready(Taken::Bytes(bytes)) => client.wire.bytes.borrow_mut().extend_from_slice(&bytes),
-            Poll::Ready(Taken::End) => panic!("the hub ended a socket"),
+        match self.hubs[client.hub].poll_outgoing(client.key, &cx) {
+            Poll::Ready(Outgoing::Bytes(bytes)) => client.wire.bytes.borrow_mut().extend_from_slice(&bytes),
+            Poll::Ready(Outgoing::End) => panic!("the hub ended a connection"),
             Poll::Pending => {}
         }
         let wire = client.wire.clone();
         let mut wire = wire.bytes.borrow_mut();
-        while let Some((text, length)) = frame(&wire) {
+        while let Some((text, length)) = first_frame(&wire) {
             let event = Event::decode(std::str::from_utf8(text).unwrap()).unwrap();
             wire.drain(..length);
-            client.show(event, &self.history);
+            client.receive(event, &self.history);
         }
     }
 
-    /// Lets everything come to rest: nothing is lost any more.
-    fn rest(&mut self) {
+    /// Loses nothing any more until everything has arrived.
+    fn settle(&mut self) {
         for _ in 0..40 {
             self.run(Step::Tick);
             while !self.reads.is_empty() {
                 self.run(Step::Read { fails: false });
             }
             for hub in 0..2 {
-                self.run(Step::Deliver { hub, lost: false, room: usize::MAX });
+                self.run(Step::Deliver { hub, lost: false, capacity: usize::MAX });
             }
             for client in 0..4 {
                 self.run(Step::Take { client, times: 200 });
@@ -302,8 +317,8 @@ impl World {
     }
 }
 
-/// The text of the first frame, if all of it is there, and the frame's length.
-fn frame(wire: &[u8]) -> Option<(&[u8], usize)> {
+/// Returns the text of the first frame and the frame's length, if it is complete.
+fn first_frame(wire: &[u8]) -> Option<(&[u8], usize)> {
     let (start, length) = match wire {
         [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
         [_, short, ..] if *short < 126 => (2, usize::from(*short)),
@@ -313,13 +328,13 @@ fn frame(wire: &[u8]) -> Option<(&[u8], usize)> {
 }
 
 impl Client {
-    fn show(&mut self, event: Event, history: &HashMap<Position, Position>) {
+    fn receive(&mut self, event: Event, history: &HashMap<Position, Position>) {
         match event {
             Event::Joined { resumed, head, .. } => {
-                assert!(self.stage != Stage::Idle, "joined, but nobody asked");
-                assert!(self.stage == Stage::Asked || !resumed, "an unasked joined is never resumed");
-                assert!(self.asked.is_some() || !resumed, "resumed though nothing was to be resumed");
-                self.stage = Stage::Joined;
+                assert!(self.stage != ClientStage::Idle, "joined without a join");
+                assert!(self.stage == ClientStage::Joining || !resumed, "a second joined is never resumed");
+                assert!(self.asked.is_some() || !resumed, "resumed although no position was given");
+                self.stage = ClientStage::Joined;
                 self.shown = match (resumed, head) {
                     (true, _) => self.asked,
                     (false, Position::ORIGIN) => Some(head),
@@ -327,7 +342,7 @@ impl Client {
                 };
             }
             Event::Message { message, .. } => {
-                assert!(self.stage == Stage::Joined, "a message before joined");
+                assert!(self.stage == ClientStage::Joined, "a message before joined");
                 if let Some(shown) = self.shown {
                     assert_eq!(history[&message.pos], shown, "{} does not follow {shown}", message.pos);
                 }
@@ -339,49 +354,48 @@ impl Client {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
-
-    #[test]
-    fn clients_see_the_log_or_are_told(steps in vec(step(), 1..120)) {
-        let mut world = World::new();
+#[test]
+fn clients_see_the_whole_log_or_are_told_that_they_start_over() {
+    simulate(600, &(any::<u64>(), vec(step(), 1..120)), |(seed, steps)| {
+        let mut world = World::new(seed);
         for step in steps {
             world.run(step);
         }
-        world.rest();
+        world.settle();
         let head = world.log.head();
         for client in &world.clients {
-            prop_assert!(client.stage != Stage::Asked, "a join was never answered");
-            if let (Stage::Joined, Some(shown)) = (client.stage, client.shown) {
+            prop_assert!(client.stage != ClientStage::Joining, "a join was never answered");
+            if let (ClientStage::Joined, Some(shown)) = (client.stage, client.shown) {
                 prop_assert_eq!(shown, head, "a client stopped before the end of the log");
             }
         }
-        prop_assert!(world.mail.iter().all(VecDeque::is_empty));
-        let joined = world.clients.iter().any(|client| client.stage != Stage::Idle);
-        prop_assert_eq!(world.feed.attendance().0.size().1, usize::from(joined), "every client is ann");
+        prop_assert!(world.events.iter().all(VecDeque::is_empty));
+        let has_joined = world.clients.iter().any(|client| client.stage != ClientStage::Idle);
+        prop_assert_eq!(world.reader.presence().local_users(), usize::from(has_joined), "every client is ann");
         for client in &world.clients {
-            world.hubs[client.hub].forget(client.key);
+            world.hubs[client.hub].remove(client.key);
         }
-        world.settle();
-        prop_assert_eq!(world.feed.attendance().0.size().1, 0, "nobody is left");
-    }
+        world.pass_requests();
+        prop_assert_eq!(world.reader.presence().local_users(), 0, "all clients have left");
+        Ok(())
+    });
 }
 
 #[test]
 fn a_frame_is_encoded_once_and_shared() {
-    let mut world = World::new();
+    let mut world = World::new(1);
     for client in 0..4 {
-        world.run(Step::Join { client, from: 0, recent: 5 });
+        world.run(Step::Join { client, from: JoinPosition::None, recent: 5 });
     }
-    world.rest();
-    world.run(Step::Append { heard: true });
-    let tails: Vec<Arc<_>> = world
-        .mail
+    world.settle();
+    world.run(Step::Append { received: true });
+    let frames: Vec<Arc<_>> = world
+        .events
         .iter()
-        .map(|mail| match mail.back() {
-            Some(Mail::Frames(_, frames)) => frames.clone(),
+        .map(|events| match events.back() {
+            Some(HubEvent::Frames(_, frames)) => frames.clone(),
             other => panic!("no frames but {other:?}"),
         })
         .collect();
-    assert!(Arc::ptr_eq(&tails[0], &tails[1]));
+    assert!(Arc::ptr_eq(&frames[0], &frames[1]));
 }

@@ -1,11 +1,12 @@
-//! The hub of one worker thread, with its mailbox and its clock.
+//! The task of one worker thread: it connects the thread's [`Hub`] with the reader's events and the clock.
 
 use std::{
     cell::{RefCell, RefMut},
-    rc::Rc,
+    ops::{Deref, DerefMut},
+    rc::{Rc, Weak},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -13,106 +14,102 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use trunkline_session::Sid;
 
-use super::{Hub, Key, Letter, Mail};
+use super::{
+    hub::Hub,
+    messages::{HubEvent, Mailbox, MailboxReceiver, ReaderCommand, mailbox},
+};
 use crate::{
     Config,
-    drain::{GRACE, Phase},
+    drain::{DRAIN_GRACE, DrainPhase},
+    ids::{ConnectionKey, WorkerId},
     metrics::Metrics,
+    random::Random,
 };
 
-/// Most letters that wait for a worker; what does not fit is asked for again.
-const MAILBOX: usize = 1024;
-/// Most letters taken before the sockets get their turn.
-const BATCH: usize = 256;
-/// A fan-out that takes less is followed by the next at once.
-const SHORT: Duration = Duration::from_millis(1);
-/// Longest pause between two fan-outs.
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
-/// How often a worker looks at its clock.
-const TICK: Duration = Duration::from_millis(250);
-/// The furthest that a worker's clock diff in one tick: after a standstill, sockets are read before they are judged.
-const LEAP: Duration = Duration::from_secs(1);
+/// Maximum number of events that wait for a worker. If more arrive, the worker requests the tails of its rooms again; a
+/// larger value survives longer stalls of the thread and holds more memory meanwhile.
+const MAILBOX_EVENTS: usize = 1024;
+/// Maximum number of events that are taken before they are handed to connections. A larger value makes fewer and larger
+/// writes under load.
+const MAX_BATCH_EVENTS: usize = 256;
+/// A fan-out that takes less time is followed by the next one at once.
+const MIN_PACED_FANOUT: Duration = Duration::from_millis(1);
+/// Maximum pause between two fan-outs. Under load, messages wait up to this long and then share a write.
+const MAX_FANOUT_PAUSE: Duration = Duration::from_millis(10);
+/// Time between two ticks of a worker's clock; heartbeats and drain deadlines are this exact.
+const TICK_INTERVAL: Duration = Duration::from_millis(250);
+/// Maximum advance of a worker's clock per tick. After the process was stopped, connections are read before their heartbeats
+/// are judged.
+const MAX_CLOCK_STEP: Duration = Duration::from_secs(1);
 
-/// Names a worker thread of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct WorkerId(u32);
-
-/// One worker thread's share of the gateway. Lives on its thread; every socket there holds it.
+/// One worker thread's part of a gateway. It stays on its thread, and every connection there refers to it.
 pub(crate) struct Worker {
     id: WorkerId,
     hub: RefCell<Hub>,
-    letters: mpsc::UnboundedSender<Letter>,
-    mailbox: mpsc::Sender<Mail>,
+    reader: mpsc::UnboundedSender<ReaderCommand>,
+    mailbox: Mailbox,
     metrics: Arc<Metrics>,
 }
 
-#[cfg(test)]
-impl WorkerId {
-    pub(crate) fn new(index: usize) -> Self {
-        Self(index as u32)
-    }
+/// The worker of the thread on which an App runs.
+#[derive(Clone)]
+pub(crate) struct LocalWorker(pub(crate) Rc<Worker>);
 
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A socket as the other threads of the process see it.
+/// A connection as other threads of the process refer to it.
 #[derive(Clone, Debug)]
-pub(crate) struct SocketRef {
-    mailbox: mpsc::WeakSender<Mail>,
-    key: Key,
+pub(crate) struct ConnectionHandle {
+    mailbox: mpsc::WeakSender<HubEvent>,
+    key: ConnectionKey,
 }
 
-impl SocketRef {
-    /// Closes it, because its user has too many.
+impl ConnectionHandle {
+    /// Closes the connection, because its user has too many.
     pub(crate) async fn evict(self) {
         if let Some(mailbox) = self.mailbox.upgrade() {
-            // A worker that is gone has closed it already.
-            let _ = mailbox.send(Mail::Evict(self.key)).await;
+            // A worker that has ended has closed its connections.
+            let _ = mailbox.send(HubEvent::Evict(self.key)).await;
         }
     }
 }
 
 impl Worker {
-    /// Starts the worker of the current thread, with its mailbox task on the thread's own executor. The task hands
-    /// sessions that are due for a look to `recheck`.
+    /// Starts the worker of the current thread and its task. The task passes sessions that are due for a look-up to
+    /// `check_sessions`.
     pub(crate) fn start(
-        letters: mpsc::UnboundedSender<Letter>,
+        reader: mpsc::UnboundedSender<ReaderCommand>,
         config: &Config,
-        drain: watch::Receiver<Phase>,
+        drain: watch::Receiver<DrainPhase>,
         metrics: Arc<Metrics>,
-        recheck: impl Fn(&Rc<Self>, Vec<Sid>) + 'static,
+        check_sessions: impl Fn(&Rc<Self>, Vec<Sid>) + 'static,
     ) -> Rc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = WorkerId(NEXT.fetch_add(1, Ordering::Relaxed));
-        let (mailbox, mail) = mpsc::channel(MAILBOX);
-        let lagged = Arc::new(AtomicBool::new(false));
-        // The feed outlives the workers; where it does not, the process is ending.
-        let _ = letters.send(Letter::Attach(id, mailbox.clone(), lagged.clone()));
-        let hub = RefCell::new(Hub::new(config.ping_interval));
-        let worker = Rc::new(Self { id, hub, letters, mailbox, metrics });
+        let (mailbox, events) = mailbox(MAILBOX_EVENTS);
+        // The reader outlives the workers, except while the process ends.
+        let _ = reader.send(ReaderCommand::Attach(id, mailbox.clone()));
+        let hub = RefCell::new(Hub::new(config.ping_interval, Random::new(rand::random())));
+        let worker = Rc::new(Self { id, hub, reader, mailbox, metrics });
         let window = config.drain_window;
-        actix_web::rt::spawn(serve(Rc::downgrade(&worker), mail, lagged, drain, window, recheck));
+        actix_web::rt::spawn(run(Rc::downgrade(&worker), events, drain, window, check_sessions));
         worker
     }
 
-    /// One of this worker's sockets, for the rest of the process.
-    pub(crate) fn socket(&self, key: Key) -> SocketRef {
-        SocketRef { mailbox: self.mailbox.downgrade(), key }
+    /// Returns a handle to one of this worker's connections for other threads.
+    pub(crate) fn handle(&self, key: ConnectionKey) -> ConnectionHandle {
+        ConnectionHandle { mailbox: self.mailbox.downgrade(), key }
     }
 
-    /// Where this worker counts.
+    /// Returns the counters of this worker's gateway.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// What the log calls a socket.
-    pub(crate) fn name(&self, key: Key) -> String {
-        format!("{}-{}", self.id.0, key.serial())
+    /// Returns the name of a connection in the log, which is unique in the process.
+    pub(crate) fn connection_name(&self, key: ConnectionKey) -> String {
+        format!("{}-{}", self.id.0, key.serial)
     }
 
-    /// Works on the hub; what it wants from the feed is sent when the guard goes.
+    /// Returns access to the hub. When the guard is dropped, the hub's requests are sent to the reader.
     pub(crate) fn hub(&self) -> HubGuard<'_> {
         HubGuard { worker: self, hub: self.hub.borrow_mut() }
     }
@@ -120,17 +117,17 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.letters.send(Letter::Detach(self.id));
+        let _ = self.reader.send(ReaderCommand::Detach(self.id));
     }
 }
 
-/// Access to a worker's hub. Never held across an await.
+/// Access to a worker's hub. It must not be held across an await, which clippy checks.
 pub(crate) struct HubGuard<'a> {
     worker: &'a Worker,
     hub: RefMut<'a, Hub>,
 }
 
-impl std::ops::Deref for HubGuard<'_> {
+impl Deref for HubGuard<'_> {
     type Target = Hub;
 
     fn deref(&self) -> &Hub {
@@ -138,7 +135,7 @@ impl std::ops::Deref for HubGuard<'_> {
     }
 }
 
-impl std::ops::DerefMut for HubGuard<'_> {
+impl DerefMut for HubGuard<'_> {
     fn deref_mut(&mut self) -> &mut Hub {
         &mut self.hub
     }
@@ -146,78 +143,76 @@ impl std::ops::DerefMut for HubGuard<'_> {
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
-        for ask in self.hub.take_asks() {
-            let _ = self.worker.letters.send(Letter::Ask(self.worker.id, ask));
+        while let Some(request) = self.hub.poll_request() {
+            let _ = self.worker.reader.send(ReaderCommand::Request(self.worker.id, request));
         }
     }
 }
 
-/// Delivers mail and diff the clock until the worker's last owner is gone.
+/// Passes events and time to the hub until the worker is dropped.
 ///
-/// Fan-outs adapt to the load: after a pause a message goes out at once, but the next fan-out begins no sooner than the
-/// last one took (at most 10 ms). What comes meanwhile then goes out in one write a socket.
-async fn serve(
-    worker: std::rc::Weak<Worker>,
-    mut mail: mpsc::Receiver<Mail>,
-    lagged: Arc<AtomicBool>,
-    mut drain: watch::Receiver<Phase>,
+/// Fan-outs adapt to the load. After a quiet time a message is handed out at once; the next fan-out begins no sooner than
+/// the last one took, at most 10 ms. Messages that arrive meanwhile share one write per connection.
+async fn run(
+    worker: Weak<Worker>,
+    mut events: MailboxReceiver,
+    mut drain: watch::Receiver<DrainPhase>,
     drain_window: Duration,
-    recheck: impl Fn(&Rc<Worker>, Vec<Sid>),
+    check_sessions: impl Fn(&Rc<Worker>, Vec<Sid>),
 ) {
-    let mut clock = tokio::time::interval(TICK);
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut now = Duration::ZERO;
-    let mut last = tokio::time::Instant::now();
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut draining = false;
-    let mut pause = None;
+    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut clock, mut last_tick) = (Duration::ZERO, tokio::time::Instant::now());
+    let mut batch = Vec::with_capacity(MAX_BATCH_EVENTS);
+    let mut is_draining = false;
+    let mut next_fanout = None;
     loop {
-        let next_mail = async {
-            if let Some(until) = pause {
-                tokio::time::sleep_until(until).await;
+        let next_events = async {
+            if let Some(at) = next_fanout {
+                tokio::time::sleep_until(at).await;
             }
-            mail.recv_many(&mut batch, BATCH).await
+            events.receive(&mut batch, MAX_BATCH_EVENTS).await
         };
         tokio::select! {
-            count = next_mail => {
+            count = next_events => {
                 let Some(worker) = worker.upgrade() else { return };
                 if count == 0 {
                     return;
                 }
                 let begun = tokio::time::Instant::now();
                 let mut hub = worker.hub();
-                for letter in batch.drain(..) {
-                    hub.receive(letter);
+                for event in batch.drain(..) {
+                    hub.receive(event);
                 }
-                let woken = hub.flush();
-                if mail.is_empty() && lagged.swap(false, Ordering::Acquire) {
-                    hub.lagged();
+                let has_woken = hub.flush();
+                if events.take_overflow() {
+                    hub.events_lost();
                 }
                 drop(hub);
                 drop(worker);
-                if woken {
-                    // Those tasks stand before this one in the thread's queue.
+                if has_woken {
+                    // The tasks that were woken run before this one continues, so their writes count as fan-out.
                     tokio::task::yield_now().await;
                 }
                 let took = begun.elapsed();
-                pause = (took >= SHORT).then(|| begun + took + took.min(LONGEST_PAUSE));
+                next_fanout = (took >= MIN_PACED_FANOUT).then(|| begun + took + took.min(MAX_FANOUT_PAUSE));
             }
-            Ok(phase) = drain.wait_for(|phase| *phase == Phase::Closing), if !draining => {
+            Ok(phase) = drain.wait_for(|phase| *phase == DrainPhase::Closing), if !is_draining => {
                 drop(phase);
-                draining = true;
+                is_draining = true;
                 let Some(worker) = worker.upgrade() else { return };
-                worker.hub().drain(drain_window, GRACE);
+                worker.hub().drain(drain_window, DRAIN_GRACE);
             }
-            _ = clock.tick() => {
+            _ = ticks.tick() => {
                 let Some(worker) = worker.upgrade() else { return };
-                now += last.elapsed().min(LEAP);
-                last = tokio::time::Instant::now();
+                clock += last_tick.elapsed().min(MAX_CLOCK_STEP);
+                last_tick = tokio::time::Instant::now();
                 let mut hub = worker.hub();
-                let due = hub.tick(now);
+                let due = hub.tick(clock);
                 worker.metrics.delivered.inc_by(hub.take_delivered());
                 drop(hub);
                 if !due.is_empty() {
-                    recheck(&worker, due);
+                    check_sessions(&worker, due);
                 }
             }
         }

@@ -1,5 +1,19 @@
-//! Presence: which users are in a room.
+//! Presence: which users are in a room, on any instance.
+//!
+//! Each instance writes the users of its own connections to a store, under a lease, and receives the changes of the others.
+//! Presence is state, not log: a lost change is replaced by later state, and nothing here delays a message. Everything in
+//! this folder is synchronous; the task in [`fanout`](crate::fanout) executes its commands.
 
+mod cursor;
 mod debouncer;
+mod liveness;
+mod local_users;
+mod room;
+#[cfg(test)]
+mod simulation;
+mod state;
+mod tracker;
 
-pub(crate) use debouncer::{PresenceDebouncer, PresenceUpdate};
+pub(crate) use cursor::{PresenceCursor, PresenceTail};
+pub(crate) use state::PresenceState;
+pub(crate) use tracker::{PresenceCommand, PresenceEffect, PresenceInput, PresenceReply, PresenceTracker};

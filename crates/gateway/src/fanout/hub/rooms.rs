@@ -1,155 +1,162 @@
-//! Rooms of a hub: who follows them from where, and what the feed sends of them.
+//! The rooms of a hub: their members, and the events that the reader sends about them.
 
 use trunkline_bus::Range;
 use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
 
 use super::{
     super::{
-        Append, Ask, Chunk, FramePage, Mail, Tail,
+        connection::RoomSubscription,
         cursor::{Cursor, Joined},
-        peer::{PresenceTracker, Subscription, Told},
+        messages::{HubEvent, HubRequest},
+        tail::{Append, Chunk, FramePage, Tail},
     },
-    Hub, Key,
+    Hub,
+};
+use crate::{
+    ids::ConnectionKey,
+    presence::{PresenceCursor, PresenceTail},
 };
 
 /// A room with members on this worker.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct HubRoom {
     room: Room,
-    /// `None` until the feed sent it.
+    /// `None` until the reader sent it.
     pub(super) tail: Option<Tail>,
-    /// The slots of its sockets. No serials: a socket leaves its rooms before another gets its slot.
+    /// The slots of the members' connections. Serials are not needed: a connection leaves its rooms before its slot is used
+    /// again.
     members: Vec<u32>,
-    /// Who is in the room, everywhere; `None` until the feed said so.
-    pub(super) attendance: Option<PresenceTracker>,
-    /// The chunk that the last member took: its neighbours mostly take the same.
-    pub(super) shared: Option<Chunk>,
-    /// Pages that were asked for and have not come.
-    asked: Vec<Range>,
-    /// Whether a tail was asked for and has not come.
+    /// `None` until the reader sent it.
+    pub(super) presence: Option<PresenceTail>,
+    /// The chunk that a member took last. Its neighbours usually take the same one.
+    pub(super) shared_chunk: Option<Chunk>,
+    /// Pages that were requested and have not arrived.
+    requested_pages: Vec<Range>,
+    /// Whether a tail was requested and has not arrived.
     awaits_tail: bool,
-    /// Whether something came since the members were woken.
-    grew: bool,
+    /// Whether the room is in [`Hub::pending_rooms`].
+    is_pending: bool,
 }
 
 impl Hub {
-    /// How many rooms the socket is in.
-    pub(crate) fn rooms_of(&mut self, key: Key) -> usize {
-        self.peer(key).map_or(0, |peer| peer.subscriptions.len())
+    /// Returns the number of rooms to which the connection is subscribed.
+    pub(crate) fn room_count(&mut self, key: ConnectionKey) -> usize {
+        self.connection(key).map_or(0, |connection| connection.subscriptions.len())
     }
 
-    /// Whether the socket is in the room, or about to be.
-    pub(crate) fn is_member(&mut self, key: Key, room: &Room) -> bool {
-        let index = self.index.get(room).copied();
-        self.peer(key).is_some_and(|peer| peer.subscriptions.iter().any(|one| Some(one.room) == index))
+    /// Returns whether the connection is subscribed to the room, or about to be.
+    pub(crate) fn is_member(&mut self, key: ConnectionKey, room: &Room) -> bool {
+        let Some(&index) = self.rooms_by_name.get(room) else { return false };
+        self.connection(key).is_some_and(|connection| connection.subscription(index).is_some())
     }
 
-    /// Subscribes the socket, or subscribes it anew; `joined` follows as soon as the room can be read.
-    pub(crate) fn join(&mut self, key: Key, room: &Room, from: JoinFrom) {
-        if self.peer(key).is_none() {
+    /// Subscribes the connection, or restarts its subscription. `joined` is sent once the room's log can be read.
+    pub(crate) fn join(&mut self, key: ConnectionKey, room: &Room, from: JoinFrom) {
+        if self.connection(key).is_none() {
             return;
         }
-        let index = self.serve(room);
-        let Some(peer) = self.peer(key) else { return };
+        let index = self.follow(room);
+        let Some(connection) = self.connection(key) else { return };
         let cursor = Cursor::new(from);
-        match peer.subscriptions.iter_mut().find(|one| one.room == index) {
-            Some(subscription) => (subscription.cursor, subscription.presence) = (cursor, Told::TooEarly),
+        match connection.subscription(index) {
+            Some(subscription) => {
+                (subscription.cursor, subscription.presence) = (cursor, PresenceCursor::BeforeJoined);
+            }
             None => {
-                // Most sockets stay in one room; doubling from there is soon enough.
-                peer.subscriptions.reserve_exact(1);
-                peer.subscriptions.push(Subscription { room: index, cursor, presence: Told::TooEarly });
-                let user = peer.user.clone();
+                // Most connections stay in one room. From there on the vector doubles.
+                connection.subscriptions.reserve_exact(1);
+                let presence = PresenceCursor::BeforeJoined;
+                connection.subscriptions.push(RoomSubscription { room: index, cursor, presence });
+                let user = connection.identity.user.clone();
                 self.rooms[index].members.push(key.slot);
-                self.asks.push(Ask::Came(room.clone(), user));
+                self.requests.push_back(HubRequest::Joined(room.clone(), user));
             }
         }
         self.settle(index, key.slot);
     }
 
-    /// Unsubscribes the socket; `left` is the room's last frame.
-    pub(crate) fn leave(&mut self, key: Key, room: &Room) {
+    /// Unsubscribes the connection. `left` is the last frame of the room.
+    pub(crate) fn leave(&mut self, key: ConnectionKey, room: &Room) {
         let now = self.now;
-        let index = self.index.get(room).copied();
-        let Some(peer) = self.peer(key) else { return };
-        let before = peer.subscriptions.len();
-        peer.subscriptions.retain(|subscription| Some(subscription.room) != index);
-        let was_member = peer.subscriptions.len() < before;
-        peer.tell(&Event::Left { room: room.clone() }, now);
-        let user = peer.user.clone();
+        let index = self.rooms_by_name.get(room).copied();
+        let Some(connection) = self.connection(key) else { return };
+        let before = connection.subscriptions.len();
+        connection.subscriptions.retain(|subscription| Some(subscription.room) != index);
+        let was_member = connection.subscriptions.len() < before;
+        connection.send(&Event::Left { room: room.clone() }, now);
+        let user = connection.identity.user.clone();
         if let (true, Some(index)) = (was_member, index) {
-            self.lose_member(index, key.slot, user);
+            self.remove_member(index, key.slot, user);
         }
     }
 
-    // Mail from the feed
-
-    /// Takes what the feed sent.
-    pub(crate) fn receive(&mut self, mail: Mail) {
-        match mail {
-            Mail::Tail(room, tail) => {
-                let Some(&index) = self.index.get(&room) else { return };
-                let served = &mut self.rooms[index];
-                served.tail = Some(tail);
-                served.awaits_tail = false;
-                for slot in served.members.clone() {
+    /// Takes an event of the reader. Members are handed what is new with the next [`flush`](Self::flush).
+    pub(crate) fn receive(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Tail(room, tail) => {
+                let Some(&index) = self.rooms_by_name.get(&room) else { return };
+                let room = &mut self.rooms[index];
+                room.tail = Some(tail);
+                room.awaits_tail = false;
+                for slot in room.members.clone() {
                     self.settle(index, slot);
                 }
             }
-            Mail::Frames(room, frames) => {
-                let Some(&index) = self.index.get(&room) else { return };
-                let served = &mut self.rooms[index];
-                let Some(tail) = &mut served.tail else { return };
-                let mut grew = false;
+            HubEvent::Frames(name, frames) => {
+                let Some(&index) = self.rooms_by_name.get(&name) else { return };
+                let room = &mut self.rooms[index];
+                let Some(tail) = &mut room.tail else { return };
+                let mut has_news = false;
                 for frame in frames.iter() {
                     match tail.append(frame.clone()) {
                         Append::Duplicate => {}
-                        Append::Appended => grew = true,
-                        Append::Gap if served.awaits_tail => {}
+                        Append::Appended => has_news = true,
+                        Append::Gap if room.awaits_tail => {}
                         Append::Gap => {
-                            served.awaits_tail = true;
-                            self.asks.push(Ask::Serve(room.clone()));
+                            room.awaits_tail = true;
+                            self.requests.push_back(HubRequest::Follow(name.clone()));
                         }
                     }
                 }
-                if grew {
-                    self.grow(index);
+                if has_news {
+                    self.mark_pending(index);
                 }
             }
-            Mail::Page(room, page) => self.receive_page(&room, &page),
-            Mail::Evict(key) => {
+            HubEvent::Page(room, page) => self.receive_page(&room, &page),
+            HubEvent::Evict(key) => {
                 self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
             }
-            Mail::Presence { room, here, change } => {
-                let Some(&index) = self.index.get(&room) else { return };
-                let served = &mut self.rooms[index];
-                served.attendance = Some(PresenceTracker::after(served.attendance.as_ref(), here, change));
-                self.grow(index);
+            HubEvent::Presence { room, state, diff } => {
+                let Some(&index) = self.rooms_by_name.get(&room) else { return };
+                let room = &mut self.rooms[index];
+                room.presence = Some(PresenceTail::following(room.presence.as_ref(), state, diff));
+                self.mark_pending(index);
             }
-            Mail::Whisper(room, bytes) => {
-                let Some(&index) = self.index.get(&room) else { return };
+            HubEvent::Ephemeral(room, frame) => {
+                let Some(&index) = self.rooms_by_name.get(&room) else { return };
                 for &slot in &self.rooms[index].members {
-                    if let Some((_, peer)) = self.peers.get_mut(slot as usize) {
-                        peer.mention(&bytes, self.now);
+                    if let Some((_, connection)) = self.connections.get_mut(slot as usize) {
+                        connection.send_ephemeral(&frame, self.now);
                     }
                 }
             }
         }
     }
 
-    fn receive_page(&mut self, room: &Room, page: &FramePage) {
-        let Some(&index) = self.index.get(room) else { return };
-        let served = &mut self.rooms[index];
-        served.asked.retain(|range| *range != page.range);
-        let Some(tail) = &served.tail else { return };
+    fn receive_page(&mut self, name: &Room, page: &FramePage) {
+        let Some(&index) = self.rooms_by_name.get(name) else { return };
+        let room = &mut self.rooms[index];
+        room.requested_pages.retain(|range| *range != page.range);
+        let Some(tail) = &room.tail else { return };
         let mut answered = Vec::new();
-        for &slot in &served.members {
-            let Some((_, peer)) = self.peers.get_mut(slot as usize) else { continue };
-            let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { continue };
-            if subscription.cursor.awaits() == Some(page.range) {
-                if let Some(joined) = subscription.cursor.page(page, tail) {
-                    peer.tell_joined(&joined_event(room, joined), index, self.now);
+        for &slot in &room.members {
+            let Some((_, connection)) = self.connections.get_mut(slot as usize) else { continue };
+            let Some(subscription) = connection.subscription(index) else { continue };
+            if subscription.cursor.awaited_page() == Some(page.range) {
+                if let Some(joined) = subscription.cursor.receive_page(page, tail) {
+                    connection.send_joined(&joined_event(name, joined), index, self.now);
                 }
-                peer.wake_writer(self.now);
+                connection.wake_writer(self.now);
                 answered.push(slot);
             }
         }
@@ -158,96 +165,92 @@ impl Hub {
         }
     }
 
-    /// Hands every socket what is new for it; called once for a whole batch of mail. Answers whether some of it is left to
-    /// the sockets' own tasks.
+    /// Hands members what the events since the last call brought, as one write per connection. Returns whether some of it is
+    /// left to the connections' own tasks.
     pub(crate) fn flush(&mut self) -> bool {
-        let mut woken = false;
-        for index in std::mem::take(&mut self.grown) {
-            let Some(served) = self.rooms.get_mut(index) else { continue };
-            served.grew = false;
-            // Nobody joins or leaves meanwhile.
-            let members = std::mem::take(&mut served.members);
+        let mut has_woken = false;
+        for index in std::mem::take(&mut self.pending_rooms) {
+            let Some(room) = self.rooms.get_mut(index) else { continue };
+            room.is_pending = false;
+            // Writing adds and removes no members.
+            let members = std::mem::take(&mut room.members);
             for &slot in &members {
-                let Some(&(serial, _)) = self.peers.get(slot as usize) else { continue };
-                woken |= !self.write(Key { slot, serial });
+                let Some(&(serial, _)) = self.connections.get(slot as usize) else { continue };
+                has_woken |= !self.write(ConnectionKey { slot, serial });
             }
             self.rooms[index].members = members;
         }
-        woken
+        has_woken
     }
 
-    /// Mail was lost on the way: everything that may have been in it is asked for again.
-    pub(crate) fn lagged(&mut self) {
-        for (_, served) in &mut self.rooms {
-            served.awaits_tail = true;
-            self.asks.push(Ask::Serve(served.room.clone()));
-            self.asks.extend(served.asked.iter().map(|range| Ask::Page(served.room.clone(), *range)));
+    /// Events were lost: requests again everything that they may have contained.
+    pub(crate) fn events_lost(&mut self) {
+        for (_, room) in &mut self.rooms {
+            room.awaits_tail = true;
+            self.requests.push_back(HubRequest::Follow(room.room.clone()));
+            let pages = room.requested_pages.iter().map(|range| HubRequest::Page(room.room.clone(), *range));
+            self.requests.extend(pages);
         }
     }
 
-    // Inside
-
-    /// There is something for the members of the room: they are woken with the next flush.
-    fn grow(&mut self, index: usize) {
-        if !std::mem::replace(&mut self.rooms[index].grew, true) {
-            self.grown.push(index);
+    fn mark_pending(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.rooms[index].is_pending, true) {
+            self.pending_rooms.push(index);
         }
     }
 
-    /// The index of the room, which the feed serves from now on.
-    fn serve(&mut self, room: &Room) -> usize {
-        if let Some(&index) = self.index.get(room) {
+    /// Returns the room's index, after requesting the room from the reader if it is new.
+    fn follow(&mut self, room: &Room) -> usize {
+        if let Some(&index) = self.rooms_by_name.get(room) {
             return index;
         }
-        let served = Served {
+        let index = self.rooms.insert(HubRoom {
             room: room.clone(),
             tail: None,
             members: Vec::new(),
-            attendance: None,
-            shared: None,
-            asked: Vec::new(),
+            presence: None,
+            shared_chunk: None,
+            requested_pages: Vec::new(),
             awaits_tail: true,
-            grew: false,
-        };
-        let index = self.rooms.insert(served);
-        self.index.insert(room.clone(), index);
-        self.asks.push(Ask::Serve(room.clone()));
+            is_pending: false,
+        });
+        self.rooms_by_name.insert(room.clone(), index);
+        self.requests.push_back(HubRequest::Follow(room.clone()));
         index
     }
 
-    pub(super) fn lose_member(&mut self, index: usize, slot: u32, user: UserName) {
-        let served = &mut self.rooms[index];
-        served.members.retain(|member| *member != slot);
-        self.asks.push(Ask::Went(served.room.clone(), user));
-        if served.members.is_empty() {
-            let served = self.rooms.remove(index);
-            self.index.remove(&served.room);
-            self.asks.push(Ask::Unserve(served.room));
+    pub(super) fn remove_member(&mut self, index: usize, slot: u32, user: UserName) {
+        let room = &mut self.rooms[index];
+        room.members.retain(|member| *member != slot);
+        self.requests.push_back(HubRequest::Left(room.room.clone(), user));
+        if room.members.is_empty() {
+            let room = self.rooms.remove(index);
+            self.rooms_by_name.remove(&room.room);
+            self.requests.push_back(HubRequest::Unfollow(room.room));
         }
     }
 
-    /// Lets a cursor go on with what its room's tail holds, answers a join that this decides, asks for what it needs.
+    /// Lets a cursor advance with the room's tail, answers a join that this completes, requests the page that it needs.
     fn settle(&mut self, index: usize, slot: u32) {
-        let served = &mut self.rooms[index];
-        let Some(tail) = &served.tail else { return };
-        let Some((_, peer)) = self.peers.get_mut(slot as usize) else { return };
-        let Some(subscription) = peer.subscriptions.iter_mut().find(|one| one.room == index) else { return };
+        let room = &mut self.rooms[index];
+        let Some(tail) = &room.tail else { return };
+        let Some((_, connection)) = self.connections.get_mut(slot as usize) else { return };
+        let Some(subscription) = connection.subscription(index) else { return };
         let joined = subscription.cursor.settle(tail);
-        served.ask_for(&subscription.cursor, &mut self.asks);
+        self.requests.extend(room.request_page(&subscription.cursor));
         if let Some(joined) = joined {
-            peer.tell_joined(&joined_event(&served.room, joined), index, self.now);
+            connection.send_joined(&joined_event(&room.room, joined), index, self.now);
         }
-        peer.wake_writer(self.now);
+        connection.wake_writer(self.now);
     }
 }
 
-impl Served {
-    /// Asks for the page that the cursor waits for, once for all that wait for it.
-    pub(super) fn ask_for(&mut self, cursor: &Cursor, asks: &mut Vec<Ask>) {
-        if let Some(range) = cursor.awaits().filter(|range| !self.asked.contains(range)) {
-            self.asked.push(range);
-            asks.push(Ask::Page(self.room.clone(), range));
-        }
+impl HubRoom {
+    /// Returns the request for the page that the cursor waits for, once for all cursors that wait for it.
+    pub(super) fn request_page(&mut self, cursor: &Cursor) -> Option<HubRequest> {
+        let range = cursor.awaited_page().filter(|range| !self.requested_pages.contains(range))?;
+        self.requested_pages.push(range);
+        Some(HubRequest::Page(self.room.clone(), range))
     }
 }
 

@@ -1,0 +1,207 @@
+//! The gateway that embedders create. This file wires routes and starts tasks; it decides nothing.
+//!
+//! Long-lived tasks: the reader and the status report, one each per gateway; per worker thread one task for the hub and one
+//! for ended sessions; and per connection one command handler.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    collections::BTreeMap,
+    pin::Pin,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_web::{dev::Extensions, rt, web};
+use socket2::SockRef;
+use tokio::sync::{mpsc, oneshot};
+use trunkline_bus::{Bus, Health, InstanceRegistry, PresenceStore};
+use trunkline_domain::{InstanceId, UserName};
+use trunkline_session::{InvalidSettings, Sessions};
+
+use crate::{
+    Config, admin, connection,
+    drain::{DRAIN_TIMEOUT, DrainPhase},
+    fanout::{self, LocalWorker, ReaderCommand, Worker},
+    http::{self, NoRooms, Rooms, Running, Site},
+    metrics::Metrics,
+    policy::{Action, AllowAll, Policy},
+    sessions,
+    state::GatewayState,
+    status,
+};
+
+/// Maximum time that each of the last two calls of a drain may take. Without them other instances notice the end later.
+const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time after which the kernel ends a connection whose peer acknowledges no data (`TCP_USER_TIMEOUT`, RFC 5482).
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A chat gateway over a bus and a session store. Clones are cheap and refer to the same gateway.
+///
+/// # Examples
+/// ```
+/// use actix_web::{App, test};
+/// use trunkline_bus::{LocalBus, LocalConfig};
+/// use trunkline_gateway::{Config, Gateway};
+/// use trunkline_session::MemorySessions;
+///
+/// # actix_web::rt::System::new().block_on(async {
+/// let config = Config::default();
+/// let sessions = MemorySessions::in_memory(config.lifetimes);
+/// let gateway = Gateway::new(LocalBus::new(LocalConfig::default()), sessions, config)?;
+/// let app = test::init_service(App::new().configure(|routes| gateway.routes(routes))).await;
+/// let response = test::call_service(&app, test::TestRequest::get().uri("/healthz").to_request()).await;
+/// assert!(response.status().is_success());
+/// # Ok::<_, trunkline_session::InvalidSettings>(())
+/// # }).unwrap();
+/// ```
+pub struct Gateway<B, S, P = AllowAll> {
+    state: Arc<GatewayState<B, P>>,
+    site: web::Data<Site<S>>,
+}
+
+impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
+    /// Creates a gateway in which every user who is logged in may do everything, and starts its tasks. Must be called inside
+    /// a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] if the session cookie cannot have the configured name and attributes.
+    pub fn new(bus: B, sessions: S, config: Config) -> Result<Self, InvalidSettings> {
+        Self::with_policy(bus, sessions, config, AllowAll)
+    }
+}
+
+impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy> Gateway<B, S, P> {
+    /// Creates a gateway with a [`Policy`] of the embedder, and starts its tasks. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] if the session cookie cannot have the configured name and attributes.
+    pub fn with_policy(bus: B, sessions: S, config: Config, policy: P) -> Result<Self, InvalidSettings> {
+        let metrics = Arc::new(Metrics::new());
+        let (reader, commands) = mpsc::unbounded_channel();
+        let instance = InstanceId(rand::random());
+        tokio::spawn(fanout::run(bus.clone(), instance, commands, metrics.clone()));
+        let state = Arc::new(GatewayState::new(bus, config.clone(), policy, instance, metrics, reader));
+        tokio::spawn(status::report(Arc::downgrade(&state)));
+        let site = web::Data::new(Site::new(config, sessions, state.clone())?);
+        Ok(Self { state, site })
+    }
+
+    /// Adds the operators' routes to an App, for a listener that the public cannot reach: probes, `/metrics`, and the status
+    /// of all instances, as a page at `/` and as JSON at `/status`.
+    pub fn admin_routes(&self, config: &mut web::ServiceConfig) {
+        let [page, json] = [web::to(admin::page::<B, P>), web::to(admin::json::<B, P>)];
+        let routes = http::admin_routes(self.site.clone(), [page, json, web::to(admin::metrics::<B, P>)]);
+        config.app_data(web::Data::from(self.state.clone())).configure(routes);
+    }
+
+    /// Drains the instance: for `drain_delay` it is not ready, then every client is asked to reconnect elsewhere, at a random
+    /// time within `drain_window`. Returns when no socket is open, at the latest 7 s after the window.
+    pub async fn drain(&self) {
+        let config = &self.state.config;
+        self.state.drain.enter(DrainPhase::NotReady);
+        tokio::time::sleep(config.drain_delay).await;
+        self.state.drain.enter(DrainPhase::Closing);
+        let deadline = Instant::now() + config.drain_window + DRAIN_TIMEOUT;
+        while self.sockets() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // The other instances are sent the last leaves now. If that fails, the lease expires.
+        let (reply, settled) = oneshot::channel();
+        let _ = self.state.reader.send(ReaderCommand::NotifyWhenPresenceSettled(reply));
+        let _ = tokio::time::timeout(LAST_CALL_TIMEOUT, settled).await;
+        let _ = tokio::time::timeout(LAST_CALL_TIMEOUT, self.state.bus.report(self.state.instance, "")).await;
+        tracing::info!(sockets_left = self.sockets(), "drained");
+    }
+}
+
+impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
+    /// Adds the gateway's routes to an App: pages, login, assets, probes and the socket.
+    pub fn routes(&self, config: &mut web::ServiceConfig) {
+        let socket = web::get().to(connection::upgrade::<B, P>);
+        config
+            .app_data(web::Data::from(self.state.clone()))
+            .app_data(web::Data::new(self.worker()))
+            .configure(http::routes(self.site.clone(), socket));
+    }
+
+    /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the kernel end connections whose client takes
+    /// no bytes for 30 s. While actix holds a response that waits to be written, nothing else can.
+    pub fn on_connect(connection: &dyn Any, _: &mut Extensions) {
+        if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>()
+            && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))
+        {
+            tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT; blocked clients stay connected longer");
+        }
+    }
+
+    /// Returns the number of open sockets of this instance.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.state.connection_limits.total()
+    }
+
+    /// Returns the worker of the current thread, and starts it if there is none. It ends when no App and no connection of
+    /// the thread refers to it.
+    fn worker(&self) -> LocalWorker {
+        thread_local! {
+            /// The worker of each gateway on this thread, by the address of the gateway's state. Several Apps that mount the
+            /// same gateway share it.
+            static WORKERS: RefCell<BTreeMap<usize, Weak<Worker>>> = const { RefCell::new(BTreeMap::new()) };
+        }
+        // A worker's App keeps the state alive, so the address is not used again meanwhile.
+        let address = Arc::as_ptr(&self.state) as usize;
+        WORKERS.with_borrow_mut(|workers| {
+            workers.retain(|_, worker| worker.strong_count() > 0);
+            if let Some(worker) = workers.get(&address).and_then(Weak::upgrade) {
+                return LocalWorker(worker);
+            }
+            let worker = self.start_worker();
+            workers.insert(address, Rc::downgrade(&worker));
+            LocalWorker(worker)
+        })
+    }
+
+    fn start_worker(&self) -> Rc<Worker> {
+        let sessions = self.site.sessions.clone();
+        let worker = Worker::start(
+            self.state.reader.clone(),
+            &self.state.config,
+            self.state.drain.watch(),
+            self.state.metrics.clone(),
+            move |worker, sids| sessions::start_look_up(worker, sessions.clone(), sids),
+        );
+        rt::spawn(sessions::watch_endings(Rc::downgrade(&worker), self.site.sessions.clone()));
+        worker
+    }
+}
+
+impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> Running for GatewayState<B, P> {
+    fn takes_sockets(&self) -> bool {
+        self.drain.phase() != DrainPhase::Closing
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let mut checks = self.bus.health();
+        let state = match self.drain.phase() {
+            DrainPhase::Serving => Ok(()),
+            DrainPhase::NotReady | DrainPhase::Closing => Err("this instance is about to stop".to_owned()),
+        };
+        checks.push(Health { check: "drain", state });
+        checks
+    }
+
+    fn rooms<'a>(&'a self, user: &'a UserName) -> Pin<Box<dyn Future<Output = Result<Rooms, NoRooms>> + Send + 'a>> {
+        Box::pin(async {
+            self.policy.decide(user, Action::List).await.map_err(NoRooms::Denied)?;
+            self.bus.room_counts().await.map_err(NoRooms::Unavailable)
+        })
+    }
+}
+
+impl<B, S, P> Clone for Gateway<B, S, P> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), site: self.site.clone() }
+    }
+}

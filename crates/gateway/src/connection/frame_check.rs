@@ -1,0 +1,57 @@
+//! Checks the header of a client's frame before any of its payload is buffered.
+//!
+//! actix-http's parser waits for the whole declared frame before it checks the size. With a header that declares 2⁴⁰ bytes it
+//! would buffer everything that the client sends. This check runs first.
+
+use trunkline_domain::CloseCode;
+
+/// Maximum payload of a frame, and of a message in several frames, in bytes. It exceeds the longest `send` frame about three
+/// times; a larger value lets each connection buffer more.
+pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 10;
+
+/// A breach of the protocol, and the close frame that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProtocolViolation {
+    /// The close code.
+    pub(crate) code: CloseCode,
+    /// The reason in the close frame, for people.
+    pub(crate) reason: &'static str,
+}
+
+const fn violation(code: CloseCode, reason: &'static str) -> ProtocolViolation {
+    ProtocolViolation { code, reason }
+}
+
+/// Checks the frame at the start of `bytes`, as far as its header has arrived; `assembled` is the number of bytes of its
+/// message in earlier frames. RFC 6455 section 5.2 (header) and 5.5 (control frames are final and have at most 125 bytes).
+///
+/// # Errors
+/// [`ProtocolViolation`] if the client may not send this frame. The connection is to be closed.
+pub(super) fn check_frame_header(bytes: &[u8], assembled: usize) -> Result<(), ProtocolViolation> {
+    let &[first, second, ref rest @ ..] = bytes else { return Ok(()) };
+    let (is_final, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0F);
+    if reserved != 0 {
+        return Err(violation(CloseCode::Protocol, "reserved bits are set; no extension was agreed"));
+    }
+    if second & 0x80 == 0 {
+        return Err(violation(CloseCode::Protocol, "frames of a client are masked"));
+    }
+    let length = match (second & 0x7F, rest) {
+        (126, [a, b, ..]) => u64::from(u16::from_be_bytes([*a, *b])),
+        (127, [a, b, c, d, e, f, g, h, ..]) => u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+        (126 | 127, _) if opcode < 8 => return Ok(()),
+        (short, _) => u64::from(short),
+    };
+    match opcode {
+        0x0 | 0x1 if length > (MAX_MESSAGE_BYTES - assembled.min(MAX_MESSAGE_BYTES)) as u64 => {
+            Err(violation(CloseCode::TooBig, "a message has at most 16384 bytes"))
+        }
+        0x0 | 0x1 => Ok(()),
+        0x2 => Err(violation(CloseCode::Unsupported, "text frames only")),
+        0x8..=0xA if !is_final || length > 125 => {
+            Err(violation(CloseCode::Protocol, "a control frame is whole and has at most 125 bytes"))
+        }
+        0x8..=0xA => Ok(()),
+        _ => Err(violation(CloseCode::Protocol, "unknown opcode")),
+    }
+}

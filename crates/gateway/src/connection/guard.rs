@@ -1,0 +1,66 @@
+//! The lifetime of a connection in its worker's hub.
+
+use std::rc::Rc;
+
+use trunkline_domain::{Event, UserName};
+
+use crate::{
+    fanout::{ConnectionHandle, Identity, Worker},
+    ids::ConnectionKey,
+    limits::{Permit, UserPermit},
+};
+
+/// A connection that is in its worker's hub and counts against the limits. Both end when the guard is dropped: the task that
+/// reads and the one that writes share it.
+pub(super) struct ConnectionGuard {
+    pub(super) worker: Rc<Worker>,
+    pub(super) key: ConnectionKey,
+    permit: UserPermit,
+}
+
+impl ConnectionGuard {
+    /// Adds a connection to the hub, with `welcome` as its first frame. Also returns the user's oldest connections that are
+    /// over the limit now.
+    pub(super) fn open(
+        worker: Rc<Worker>,
+        identity: Identity,
+        welcome: &Event,
+        permit: Permit,
+    ) -> (Rc<Self>, Vec<ConnectionHandle>) {
+        let (user, session) = (identity.user.clone(), identity.sid);
+        let key = worker.hub().open(identity, welcome);
+        tracing::info!(connection = worker.connection_name(key), %user, %session, "socket opened");
+        let (permit, surplus) = permit.register(user, worker.handle(key));
+        worker.metrics().sockets.inc();
+        worker.metrics().opened.inc();
+        (Rc::new(Self { worker, key, permit }), surplus)
+    }
+
+    /// Returns the user of the connection.
+    pub(super) fn user(&self) -> &UserName {
+        self.permit.user()
+    }
+
+    /// Returns the connection's name in the log, which is unique in the process.
+    pub(super) fn name(&self) -> String {
+        self.worker.connection_name(self.key)
+    }
+
+    /// Returns whether the connection was aborted, so that nothing more can be written.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.worker.hub().is_aborted(self.key)
+    }
+
+    /// Aborts the connection: its tasks end.
+    pub(super) fn abort(&self) {
+        self.worker.hub().abort(self.key);
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let code = self.worker.hub().remove(self.key);
+        tracing::info!(connection = self.name(), code, "socket closed");
+        self.worker.metrics().sockets.dec();
+    }
+}

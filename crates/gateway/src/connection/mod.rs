@@ -1,0 +1,18 @@
+//! One client connection, from the handshake to the close.
+//!
+//! [`decoder`] turns bytes into messages and is pure. [`handler`] executes commands. A [`transport`] moves the bytes:
+//! mounted in an application's App, or taken over from the HTTP server of the program.
+
+mod commands;
+mod decoder;
+mod frame_check;
+mod guard;
+mod handler;
+mod in_flight;
+mod transport;
+mod upgrade;
+
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use decoder::{ClientMessage, MessageDecoder};
+pub(crate) use transport::take_over;
+pub(crate) use upgrade::upgrade;

@@ -1,0 +1,88 @@
+//! The handshake: checks who may open a socket, and starts it.
+
+use actix_session::Session;
+use actix_web::{
+    HttpMessage as _, HttpRequest, HttpResponse,
+    body::BoxBody,
+    http::header::{self, HeaderMap},
+    rt, web,
+};
+use trunkline_bus::Bus;
+use trunkline_domain::{Event, Limits, MessageText, millis};
+use trunkline_session::{Principal, principal};
+
+use super::{
+    guard::ConnectionGuard,
+    handler::ConnectionHandler,
+    transport::{CanBeTakenOver, SUBPROTOCOL, SocketBody, Upgraded, handshake},
+};
+use crate::{
+    drain::DrainPhase,
+    fanout::{Identity, LocalWorker},
+    http::{error::Problem, forwarded::Client, origin::may_open_socket},
+    policy::Policy,
+    state::GatewayState,
+};
+
+/// `GET /ws`. The layers around this handler have answered requests that are no upgrade, and failures of the session store.
+pub(crate) async fn upgrade<B: Bus, P: Policy>(
+    request: HttpRequest,
+    session: Session,
+    payload: web::Payload,
+    state: web::Data<GatewayState<B, P>>,
+    worker: web::Data<LocalWorker>,
+) -> Result<HttpResponse, actix_web::Error> {
+    if state.drain.phase() == DrainPhase::Closing {
+        return Ok(Problem::Draining.json());
+    }
+    if !may_open_socket(request.headers(), &state.config.public_origins) {
+        tracing::info!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
+        return Ok(Problem::CrossSite.json());
+    }
+    let Some(Principal { sid, user }) = principal(&session) else {
+        return Ok(Problem::NotLoggedIn.json());
+    };
+    let client =
+        request.peer_addr().map(|peer| Client::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);
+    let Ok(permit) = state.connection_limits.acquire(client) else {
+        tracing::info!(?client, "too many sockets");
+        return Ok(Problem::TooManySockets.json());
+    };
+    if offers_only_foreign_subprotocols(request.headers()) {
+        return Ok(Problem::Subprotocol.json());
+    }
+    let response = handshake(&request).await?;
+
+    // No await from here until the connection is in the hub: a drain that begins meanwhile either finds it there, or its
+    // phase was seen above.
+    let welcome = Event::Welcome {
+        user: user.clone(),
+        instance: state.config.instance.clone(),
+        ping_interval_ms: millis(state.config.ping_interval),
+        limits: Limits { text_bytes: MessageText::MAX_BYTES, rooms: state.config.limits.rooms_per_socket },
+    };
+    let identity = Identity { user, sid };
+    let (connection, surplus) = ConnectionGuard::open(worker.0.clone(), identity, &welcome, permit);
+    for oldest in surplus {
+        oldest.evict().await;
+    }
+    let handler = ConnectionHandler::new(state.into_inner(), connection.clone());
+    if request.extensions().contains::<CanBeTakenOver>() {
+        let mut response = response.map_body(|_, _| BoxBody::new(()));
+        response.extensions_mut().insert(Upgraded::new(connection, |bytes| handler.run(bytes)));
+        return Ok(response);
+    }
+    rt::spawn(handler.run(payload));
+    Ok(response.map_body(|_, _| BoxBody::new(SocketBody(connection))))
+}
+
+fn offers_only_foreign_subprotocols(headers: &HeaderMap) -> bool {
+    let mut offered = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|protocol| !protocol.is_empty())
+        .peekable();
+    offered.peek().is_some() && !offered.any(|protocol| protocol == SUBPROTOCOL)
+}

@@ -1,0 +1,300 @@
+//! The state of one client connection in its worker's hub: its subscriptions and what waits to be written.
+
+use std::{fmt, io, rc::Rc, task::Waker};
+
+use bytes::{Bytes, BytesMut};
+use trunkline_domain::{Event, UserName};
+use trunkline_session::Sid;
+
+use super::{cursor::Cursor, heartbeat::Heartbeat};
+use crate::{
+    frame::{put_header, put_text_frame},
+    presence::{PresenceCursor, PresenceTail},
+    ticks::Tick,
+};
+
+/// Control bytes (answers, errors and history pages) above which no further commands are read until the client takes some.
+/// A larger value lets a client send more commands without reading and costs memory per connection.
+const MAX_CONTROL_BYTES: usize = 16 << 10;
+/// Maximum length of the reason in a close frame (RFC 6455 section 5.5: 125 bytes of payload, of which the code takes 2).
+const MAX_CLOSE_REASON_BYTES: usize = 123;
+
+/// The user and the session of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// The user name of the session.
+    pub(crate) user: UserName,
+    /// The session's id.
+    pub(crate) sid: Sid,
+}
+
+/// A connection to which the hub itself can write.
+pub(crate) trait Transport {
+    /// Writes as many bytes as the connection takes at once and returns their number.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes none now. After any other error the connection is aborted.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// What a connection's writer does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outgoing {
+    /// Write these bytes.
+    Bytes(Bytes),
+    /// Nothing follows: end the connection.
+    End,
+}
+
+/// A connection of this worker.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) identity: Identity,
+    pub(super) subscriptions: Vec<RoomSubscription>,
+    /// Index of the subscription that is served first. It advances, so that a busy room does not starve a quiet one.
+    pub(super) next_subscription: usize,
+    pub(super) heartbeat: Heartbeat,
+    /// When the session is looked up again.
+    pub(super) session_check: Tick,
+    /// When the draining gateway closes this connection.
+    pub(super) drain_deadline: Option<Tick>,
+    /// The end of a chunk that the hub could write only in part. Boxed, because few connections have one.
+    remainder: Option<Box<Bytes>>,
+    /// Frames for this connection alone. Boxed, because it exists only while frames wait.
+    control: Option<Box<BytesMut>>,
+    stage: ConnectionStage,
+    /// The code of the close frame.
+    close_code: Option<u16>,
+    writer: WriterState,
+    reader: Option<Waker>,
+    transport: Option<Rc<dyn Transport>>,
+}
+
+/// A room to which a connection is subscribed.
+#[derive(Debug)]
+pub(super) struct RoomSubscription {
+    /// The room's index in the hub.
+    pub(super) room: usize,
+    pub(super) cursor: Cursor,
+    pub(super) presence: PresenceCursor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionStage {
+    Open,
+    /// The close frame is the last of the control bytes, and no message is sent after it.
+    Closing,
+    /// All bytes were handed out.
+    Ended,
+    /// The connection is broken, and no byte can be handed out.
+    Aborted,
+}
+
+/// What the task that writes to the connection does.
+#[derive(Debug)]
+enum WriterState {
+    /// It writes, or was woken to write.
+    Busy,
+    /// It has written everything and waits for more.
+    Idle(Waker),
+    /// It has bytes that the connection does not take.
+    Blocked(Waker),
+}
+
+impl fmt::Debug for dyn Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transport")
+    }
+}
+
+impl Connection {
+    /// Creates an open connection without subscriptions.
+    pub(super) fn new(identity: Identity, heartbeat: Heartbeat, session_check: Tick) -> Self {
+        Self {
+            identity,
+            subscriptions: Vec::new(),
+            next_subscription: 0,
+            heartbeat,
+            session_check,
+            drain_deadline: None,
+            remainder: None,
+            control: None,
+            stage: ConnectionStage::Open,
+            close_code: None,
+            writer: WriterState::Busy,
+            reader: None,
+            transport: None,
+        }
+    }
+
+    /// Returns the subscription to the room at index `room`.
+    pub(super) fn subscription(&mut self, room: usize) -> Option<&mut RoomSubscription> {
+        self.subscriptions.iter_mut().find(|subscription| subscription.room == room)
+    }
+
+    /// Queues a frame for this connection alone. Nothing is queued after a close frame.
+    pub(super) fn send(&mut self, event: &Event, now: Tick) {
+        if self.stage == ConnectionStage::Open {
+            put_text_frame(self.control(), event);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Queues an encoded frame that may be dropped, if less than half of the control bytes are used.
+    pub(super) fn send_ephemeral(&mut self, frame: &[u8], now: Tick) {
+        if self.stage == ConnectionStage::Open && self.control_len() + frame.len() <= MAX_CONTROL_BYTES / 2 {
+            self.control().extend_from_slice(frame);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Queues `joined` of the room at index `room`. From then on its presence is due.
+    pub(super) fn send_joined(&mut self, joined: &Event, room: usize, now: Tick) {
+        self.send(joined, now);
+        if let Some(subscription) = self.subscription(room) {
+            subscription.presence = PresenceCursor::Due(now);
+        }
+    }
+
+    /// Takes the presence frame that the subscription at `index` needs.
+    pub(super) fn take_presence(&mut self, index: usize, presence: &PresenceTail, now: Tick) -> Option<Bytes> {
+        presence.frame_after(&mut self.subscriptions[index].presence, &self.identity.user, now)
+    }
+
+    /// Returns whether a subscription has waited long enough for a presence state with the user's own name.
+    pub(super) fn has_overdue_presence(&self, now: Tick) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.presence.is_overdue(now))
+    }
+
+    /// Answers a WebSocket ping (RFC 6455 section 5.5.3).
+    pub(super) fn send_pong(&mut self, payload: &[u8], now: Tick) {
+        if self.stage == ConnectionStage::Open && self.control_len() <= MAX_CONTROL_BYTES {
+            put_header(self.control(), 0xA, payload.len());
+            self.control().extend_from_slice(payload);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Queues a close frame (RFC 6455 section 5.5.1). A reason that is too long is cut.
+    pub(super) fn close(&mut self, code: Option<u16>, reason: &str, now: Tick) {
+        if self.stage != ConnectionStage::Open {
+            return;
+        }
+        let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_CLOSE_REASON_BYTES)];
+        match code {
+            Some(code) => {
+                put_header(self.control(), 0x8, 2 + reason.len());
+                self.control().extend_from_slice(&code.to_be_bytes());
+                self.control().extend_from_slice(reason);
+            }
+            None => put_header(self.control(), 0x8, 0),
+        }
+        self.stage = ConnectionStage::Closing;
+        self.close_code = code;
+        self.wake_writer(now);
+        self.wake_reader();
+    }
+
+    /// The connection broke: its tasks are woken and end.
+    pub(super) fn abort(&mut self, now: Tick) {
+        self.stage = ConnectionStage::Aborted;
+        self.wake_writer(now);
+        if let WriterState::Blocked(waker) = &self.writer {
+            waker.wake_by_ref();
+        }
+        self.wake_reader();
+    }
+
+    /// Takes the remainder of a chunk, or else the control bytes. If these end with a close frame, nothing follows.
+    pub(super) fn take_control(&mut self) -> Option<Bytes> {
+        if self.is_aborted() {
+            return None;
+        }
+        if let Some(remainder) = self.remainder.take() {
+            return Some(*remainder);
+        }
+        let control = self.control.take()?;
+        if self.stage == ConnectionStage::Closing {
+            self.stage = ConnectionStage::Ended;
+        }
+        self.wake_reader();
+        Some(control.freeze())
+    }
+
+    /// Stores the end of a chunk, which must be written before anything else.
+    pub(super) fn put_back(&mut self, remainder: Bytes) {
+        self.remainder = Some(Box::new(remainder));
+    }
+
+    /// Sets the transport to which the hub itself may write.
+    pub(super) fn attach(&mut self, transport: Rc<dyn Transport>) {
+        self.transport = Some(transport);
+    }
+
+    /// Returns the transport if the connection's own task has nothing to write.
+    pub(super) fn idle_transport(&self) -> Option<Rc<dyn Transport>> {
+        matches!(self.writer, WriterState::Idle(_)).then(|| self.transport.clone()).flatten()
+    }
+
+    /// Returns the code of the close frame, if one was queued with a code.
+    pub(super) fn close_code(&self) -> Option<u16> {
+        self.close_code
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == ConnectionStage::Open
+    }
+
+    /// Returns whether nothing is left to hand out.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.stage, ConnectionStage::Ended | ConnectionStage::Aborted)
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.stage == ConnectionStage::Aborted
+    }
+
+    /// Returns whether so many control bytes wait that no further command is read.
+    pub(super) fn is_saturated(&self) -> bool {
+        self.control_len() > MAX_CONTROL_BYTES
+    }
+
+    fn control(&mut self) -> &mut BytesMut {
+        self.control.get_or_insert_default()
+    }
+
+    fn control_len(&self) -> usize {
+        self.control.as_ref().map_or(0, |control| control.len())
+    }
+
+    /// Bytes wait: wakes the task that writes if it is idle.
+    pub(super) fn wake_writer(&mut self, now: Tick) {
+        self.heartbeat.bytes_waiting(now);
+        if let WriterState::Idle(waker) = &self.writer {
+            waker.wake_by_ref();
+            self.writer = WriterState::Busy;
+        }
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    /// The task has written everything; it is woken when bytes wait again.
+    pub(super) fn park_writer(&mut self, waker: &Waker) {
+        self.writer = WriterState::Idle(waker.clone());
+    }
+
+    /// The connection takes no bytes; the task is woken if the connection is aborted.
+    pub(super) fn block_writer(&mut self, waker: &Waker, now: Tick) {
+        self.heartbeat.bytes_waiting(now);
+        self.writer = WriterState::Blocked(waker.clone());
+    }
+
+    /// The task that reads waits; it is woken when control bytes were taken or the connection ends.
+    pub(super) fn park_reader(&mut self, waker: &Waker) {
+        self.reader = Some(waker.clone());
+    }
+}

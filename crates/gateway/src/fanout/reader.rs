@@ -1,0 +1,219 @@
+//! The deliveries of all rooms of one process, in order and without gaps. Synchronous: inputs and the time come in, effects
+//! are polled; [`reader_task`](super::reader_task) executes them.
+//!
+//! Pub/sub may lose entries; the log does not. So a room is subscribed first, read second, and live from then on. Whenever
+//! entries may be missing (a `prev` that is not the head, a new subscription, a head that differs from the log's) the log is
+//! read after the head.
+
+use std::{collections::VecDeque, time::Duration};
+
+use indexmap::IndexMap;
+use trunkline_bus::{Delivery, Page, Range};
+use trunkline_domain::{InstanceId, Position, Room};
+
+pub(crate) use super::room_feed::ReaderEffect;
+use super::{
+    ephemeral,
+    messages::{HubEvent, HubRequest},
+    room_feed::{COMPARE_INTERVAL, RoomFeed, RoomInput},
+};
+use crate::{
+    frame::Frame,
+    ids::WorkerId,
+    presence::{PresenceEffect, PresenceInput, PresenceReply, PresenceTracker},
+    random::Random,
+    ticks::TickSlicer,
+};
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum ReaderInput {
+    /// A worker asks for something.
+    Request(WorkerId, HubRequest),
+    /// A worker ended.
+    WorkerEnded(WorkerId),
+    /// The bus delivered something.
+    Delivery(Delivery),
+    /// A read of the log finished; `None` if it failed.
+    Read(Room, Range, Option<Page>),
+    /// The heads of these rooms' logs were read.
+    Heads(Vec<(Room, Position)>),
+    /// A presence command was answered.
+    Presence(PresenceReply),
+    /// Time passed.
+    Tick,
+}
+
+/// Every room that this process subscribes to.
+#[derive(Debug)]
+pub(crate) struct RoomReader {
+    rooms: IndexMap<Room, RoomFeed>,
+    slicer: TickSlicer,
+    presence: PresenceTracker,
+    /// Rooms with frames that were not sent yet.
+    unsent: Vec<Room>,
+    effects: VecDeque<ReaderEffect>,
+    random: Random,
+    now: Duration,
+}
+
+impl RoomReader {
+    /// Creates a reader of no rooms. Users of this process are those of `instance`; the users of an instance that dies
+    /// disappear within one `lease`.
+    pub(crate) fn new(instance: InstanceId, lease: Duration, mut random: Random) -> Self {
+        Self {
+            rooms: IndexMap::new(),
+            slicer: TickSlicer::default(),
+            presence: PresenceTracker::new(instance, lease, random.fork()),
+            unsent: Vec::new(),
+            effects: VecDeque::new(),
+            random,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Takes one input. What follows from it is returned by [`poll_effect`](Self::poll_effect).
+    pub(crate) fn handle(&mut self, input: ReaderInput, now: Duration) {
+        self.now = now;
+        match input {
+            ReaderInput::Delivery(delivery) => self.receive(delivery),
+            ReaderInput::Request(worker, request) => self.request(worker, request),
+            ReaderInput::WorkerEnded(worker) => {
+                self.presence.handle(PresenceInput::WorkerEnded(worker), now);
+                for feed in self.rooms.values_mut() {
+                    feed.remove_worker(worker, now);
+                }
+            }
+            ReaderInput::Read(room, range, page) => {
+                if let Some(mut room) = self.room(&room) {
+                    match page {
+                        Some(page) => room.read_finished(range, page),
+                        None => room.read_failed(range),
+                    }
+                }
+            }
+            ReaderInput::Heads(heads) => {
+                for (room, head) in heads {
+                    if let Some(mut room) = self.room(&room) {
+                        room.compare(head);
+                    }
+                }
+            }
+            ReaderInput::Presence(reply) => self.presence.handle(PresenceInput::Answered(reply), now),
+            ReaderInput::Tick => self.tick(),
+        }
+    }
+
+    /// Returns the next thing to do, in order; `None` until the next input. Frames that were received since the last `None`
+    /// leave together, as one event per room and worker.
+    pub(crate) fn poll_effect(&mut self) -> Option<ReaderEffect> {
+        if self.effects.is_empty() {
+            for name in std::mem::take(&mut self.unsent) {
+                if let Some(mut room) = self.room(&name) {
+                    room.send_unsent();
+                }
+            }
+        }
+        self.effects.pop_front().or_else(|| {
+            self.presence.poll_effect().map(|effect| match effect {
+                PresenceEffect::Command(command) => ReaderEffect::Presence(command),
+                PresenceEffect::Show { worker, room, state, diff } => {
+                    ReaderEffect::Send(worker, HubEvent::Presence { room, state, diff })
+                }
+            })
+        })
+    }
+
+    /// Returns the presence of these rooms.
+    pub(crate) fn presence(&self) -> &PresenceTracker {
+        &self.presence
+    }
+
+    fn room<'a>(&'a mut self, name: &'a Room) -> Option<RoomInput<'a>> {
+        let feed = self.rooms.get_mut(name)?;
+        Some(RoomInput { name, feed, effects: &mut self.effects, now: self.now })
+    }
+
+    fn receive(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Entry(name, entry) => {
+                let Some(mut room) = self.room(&name) else { return };
+                if room.receive(Frame::encode(&name, entry)) {
+                    self.unsent.push(name);
+                }
+            }
+            Delivery::Subscribed(name) => {
+                if let Some(mut room) = self.room(&name) {
+                    room.start_reading();
+                    self.presence.handle(PresenceInput::Subscribed(name), self.now);
+                }
+            }
+            Delivery::Presence(room, change) => self.presence.handle(PresenceInput::Changed(room, change), self.now),
+            Delivery::Ephemeral(name, payload) => {
+                let (Some(feed), Some(frame)) = (self.rooms.get(&name), ephemeral::decode(&name, &payload)) else {
+                    return;
+                };
+                for &worker in feed.followers() {
+                    let event = HubEvent::Ephemeral(name.clone(), frame.clone());
+                    self.effects.push_back(ReaderEffect::Send(worker, event));
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, worker: WorkerId, request: HubRequest) {
+        let now = self.now;
+        match request {
+            HubRequest::Follow(name) => {
+                self.presence.handle(PresenceInput::Follow(worker, name.clone()), now);
+                if !self.rooms.contains_key(&name) {
+                    self.rooms.insert(name.clone(), RoomFeed::new(now));
+                    self.effects.push_back(ReaderEffect::Subscribe(name.clone()));
+                }
+                if let Some(mut room) = self.room(&name) {
+                    room.follow(worker);
+                }
+            }
+            HubRequest::Unfollow(name) => {
+                if let Some(feed) = self.rooms.get_mut(&name) {
+                    feed.remove_worker(worker, now);
+                }
+                self.presence.handle(PresenceInput::Unfollow(worker, name), now);
+            }
+            HubRequest::Page(name, range) => {
+                if let Some(mut room) = self.room(&name) {
+                    room.request_page(worker, range);
+                }
+            }
+            HubRequest::Joined(room, user) => self.presence.handle(PresenceInput::Joined(worker, room, user), now),
+            HubRequest::Left(room, user) => self.presence.handle(PresenceInput::Left(worker, room, user), now),
+        }
+    }
+
+    /// Examines a slice of the rooms: repeats failed reads, compares quiet rooms with the log, ends the subscriptions of
+    /// abandoned rooms.
+    fn tick(&mut self) {
+        let now = self.now;
+        let (mut compared, mut abandoned) = (Vec::new(), Vec::new());
+        for index in self.slicer.next(self.rooms.len()) {
+            let Some((name, feed)) = self.rooms.get_index_mut(index) else { break };
+            if feed.is_abandoned(now) {
+                abandoned.push(name.clone());
+                continue;
+            }
+            if feed.poll_comparison(now, || self.random.jitter(COMPARE_INTERVAL, 0.8)) {
+                compared.push(name.clone());
+            }
+            RoomInput { name, feed, effects: &mut self.effects, now }.retry_reads();
+        }
+        for name in abandoned {
+            self.rooms.swap_remove(&name);
+            self.presence.handle(PresenceInput::Unsubscribed(name.clone()), now);
+            self.effects.push_back(ReaderEffect::Unsubscribe(name));
+        }
+        if !compared.is_empty() {
+            self.effects.push_back(ReaderEffect::ReadHeads(compared));
+        }
+        self.presence.handle(PresenceInput::Tick, now);
+    }
+}

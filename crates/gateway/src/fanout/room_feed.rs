@@ -1,0 +1,349 @@
+//! One room of the reader: its tail, the read of its log, and the workers that wait for something. Pure.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use trunkline_bus::{Page, Range};
+use trunkline_domain::{Position, Room};
+
+use super::{
+    messages::HubEvent,
+    tail::{Append, FramePage, Tail},
+};
+use crate::{frame::Frame, ids::WorkerId, presence::PresenceCommand};
+
+/// Number of entries that are read when a room is opened. Clients that resume within them need no further read.
+const OPENING_ENTRIES: usize = 512;
+/// Maximum number of entries that one read of a repair returns; a longer gap takes several.
+const REPAIR_ENTRIES: usize = 512;
+/// Maximum number of frames that wait while the log is read. If more arrive, all are dropped and the log is read again.
+const MAX_WAITING_FRAMES: usize = 1024;
+/// Time for which a room stays subscribed after its last member left. A larger value saves a read when members return soon
+/// and costs the room's deliveries meanwhile.
+const UNSUBSCRIBE_DELAY: Duration = Duration::from_secs(30);
+/// Maximum time between two comparisons of a quiet room's head with the log's. It bounds how long a lost last message stays
+/// undetected; a smaller value costs more reads.
+pub(super) const COMPARE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time from a failed read to the next attempt.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// What the reader's task is to do.
+#[derive(Debug)]
+pub(crate) enum ReaderEffect {
+    /// Subscribe to the room.
+    Subscribe(Room),
+    /// End the subscription.
+    Unsubscribe(Room),
+    /// Read this range of the room's log.
+    Read(Room, Range),
+    /// Read the heads of these rooms' logs.
+    ReadHeads(Vec<Room>),
+    /// Send an event to a worker.
+    Send(WorkerId, HubEvent),
+    /// Execute this on the presence store.
+    Presence(PresenceCommand),
+}
+
+/// A room that this process subscribes to.
+#[derive(Debug)]
+pub(super) struct RoomFeed {
+    phase: FeedPhase,
+    tail: Option<Tail>,
+    /// Live frames that were not sent to the followers yet.
+    unsent: Vec<Frame>,
+    /// Workers that have the tail and are sent every frame.
+    followers: Vec<WorkerId>,
+    /// Workers that wait for the tail.
+    waiting: Vec<WorkerId>,
+    pages: Vec<RequestedPage>,
+    /// When the last worker left.
+    idle_since: Option<Duration>,
+    compare_at: Duration,
+}
+
+#[derive(Debug)]
+enum FeedPhase {
+    /// The bus has not confirmed the subscription.
+    Subscribing,
+    /// The log is being read. Frames that arrive meanwhile wait.
+    Reading { range: Range, waiting: Vec<Frame>, retry_at: Option<Duration> },
+    /// Every frame follows the one before.
+    Live,
+}
+
+/// A page that cursors wait for.
+#[derive(Debug)]
+struct RequestedPage {
+    range: Range,
+    workers: Vec<WorkerId>,
+    /// The page, held back until the tail reaches as far.
+    answer: Option<FramePage>,
+    retry_at: Option<Duration>,
+}
+
+/// A room while it handles one input: its name, its state, and where its effects go.
+pub(super) struct RoomInput<'a> {
+    pub(super) name: &'a Room,
+    pub(super) feed: &'a mut RoomFeed,
+    pub(super) effects: &'a mut VecDeque<ReaderEffect>,
+    pub(super) now: Duration,
+}
+
+impl RoomFeed {
+    /// Creates the feed of a room that is being subscribed.
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            phase: FeedPhase::Subscribing,
+            tail: None,
+            unsent: Vec::new(),
+            followers: Vec::new(),
+            waiting: Vec::new(),
+            pages: Vec::new(),
+            idle_since: None,
+            compare_at: now + COMPARE_INTERVAL,
+        }
+    }
+
+    /// The worker has no members in the room any more.
+    pub(super) fn remove_worker(&mut self, worker: WorkerId, now: Duration) {
+        self.followers.retain(|one| *one != worker);
+        self.waiting.retain(|one| *one != worker);
+        for page in &mut self.pages {
+            page.workers.retain(|one| *one != worker);
+        }
+        if self.followers.is_empty() && self.waiting.is_empty() {
+            self.idle_since = Some(now);
+        }
+    }
+
+    /// Returns the workers that are sent the room's frames.
+    pub(super) fn followers(&self) -> &[WorkerId] {
+        &self.followers
+    }
+
+    /// Returns whether the room has had no worker for so long that its subscription ends.
+    pub(super) fn is_abandoned(&self, now: Duration) -> bool {
+        self.idle_since.is_some_and(|since| now >= since + UNSUBSCRIBE_DELAY)
+    }
+
+    /// Returns whether the room's head is to be compared with the log's, which is then scheduled `interval` from now.
+    pub(super) fn poll_comparison(&mut self, now: Duration, interval: impl FnOnce() -> Duration) -> bool {
+        let is_due = matches!(self.phase, FeedPhase::Live) && now >= self.compare_at;
+        if is_due {
+            self.compare_at = now + interval();
+        }
+        is_due
+    }
+
+    /// Returns whether a page shows entries after the tail, so that the tail must have missed them.
+    fn is_overtaken(&self) -> bool {
+        let (FeedPhase::Live, Some(tail)) = (&self.phase, &self.tail) else { return false };
+        self.pages.iter().filter_map(|page| page.answer.as_ref()).any(|page| page.head > tail.head())
+    }
+}
+
+impl RoomInput<'_> {
+    /// The worker has its first member in the room, or lost events: sends it the tail, now or once it was read.
+    pub(super) fn follow(&mut self, worker: WorkerId) {
+        self.feed.idle_since = None;
+        if matches!(self.feed.phase, FeedPhase::Live) && self.feed.tail.is_some() {
+            self.send_unsent();
+            self.send_tail(worker);
+        } else if !self.feed.waiting.contains(&worker) {
+            self.feed.waiting.push(worker);
+        }
+    }
+
+    /// A cursor of the worker needs a page. It is answered from the tail if possible; equal requests share one read.
+    pub(super) fn request_page(&mut self, worker: WorkerId, range: Range) {
+        if let (FeedPhase::Live, Some(tail)) = (&self.feed.phase, &self.feed.tail)
+            && let Some(frames) = tail.page(range)
+        {
+            let page = FramePage { range, follows: true, frames: frames.into(), head: tail.head() };
+            self.send_unsent();
+            self.effects.push_back(ReaderEffect::Send(worker, HubEvent::Page(self.name.clone(), page)));
+            return;
+        }
+        match self.feed.pages.iter_mut().find(|page| page.range == range) {
+            Some(page) if page.workers.contains(&worker) => {}
+            Some(page) => page.workers.push(worker),
+            None => {
+                self.feed.pages.push(RequestedPage { range, workers: vec![worker], answer: None, retry_at: None });
+                self.effects.push_back(ReaderEffect::Read(self.name.clone(), range));
+            }
+        }
+    }
+
+    /// An entry was received. Returns whether the room has its first unsent frame.
+    pub(super) fn receive(&mut self, frame: Frame) -> bool {
+        let feed = &mut *self.feed;
+        feed.compare_at = self.now + COMPARE_INTERVAL;
+        match (&mut feed.phase, &mut feed.tail) {
+            (FeedPhase::Subscribing, _) => {}
+            (FeedPhase::Reading { waiting, .. }, _) => {
+                // Dropping is safe: every entry that is received is in the log, and the gap will be found.
+                if waiting.len() >= MAX_WAITING_FRAMES {
+                    waiting.clear();
+                }
+                waiting.push(frame);
+            }
+            (FeedPhase::Live, Some(tail)) => match tail.append(frame.clone()) {
+                Append::Duplicate => {}
+                Append::Appended => {
+                    feed.unsent.push(frame);
+                    return feed.unsent.len() == 1;
+                }
+                Append::Gap => {
+                    tracing::debug!(room = %self.name, head = %tail.head(), "gap; reading the log");
+                    self.start_reading();
+                    if let FeedPhase::Reading { waiting, .. } = &mut self.feed.phase {
+                        waiting.push(frame);
+                    }
+                }
+            },
+            (FeedPhase::Live, None) => self.start_reading(),
+        }
+        false
+    }
+
+    /// Reads the log after the head, or its end if no head is known.
+    pub(super) fn start_reading(&mut self) {
+        let range = match &self.feed.tail {
+            Some(tail) => Range::After(tail.head(), REPAIR_ENTRIES),
+            None => Range::Latest(OPENING_ENTRIES),
+        };
+        self.send_unsent();
+        self.feed.phase = FeedPhase::Reading { range, waiting: Vec::new(), retry_at: None };
+        self.effects.push_back(ReaderEffect::Read(self.name.clone(), range));
+    }
+
+    /// A read of the log finished.
+    pub(super) fn read_finished(&mut self, range: Range, page: Page) {
+        let frames: Arc<[Frame]> = page.entries.into_iter().map(|entry| Frame::encode(self.name, entry)).collect();
+        let more = page.more;
+        let page = FramePage { range, follows: page.follows, frames, head: page.head };
+        if let Some(requested) = self.feed.pages.iter_mut().find(|requested| requested.range == range) {
+            requested.answer = Some(page.clone());
+        }
+        if matches!(&self.feed.phase, FeedPhase::Reading { range: reading, .. } if *reading == range) {
+            self.absorb(&page, more);
+        } else if self.feed.is_overtaken() {
+            self.start_reading();
+        }
+        self.answer_pages();
+    }
+
+    /// A read of the log failed: it is repeated later.
+    pub(super) fn read_failed(&mut self, range: Range) {
+        let retry = Some(self.now + RETRY_DELAY);
+        if let FeedPhase::Reading { range: reading, retry_at, .. } = &mut self.feed.phase
+            && *reading == range
+        {
+            *retry_at = retry;
+        }
+        for page in self.feed.pages.iter_mut().filter(|page| page.range == range) {
+            page.retry_at = retry;
+        }
+    }
+
+    /// Repeats failed reads whose time has come.
+    pub(super) fn retry_reads(&mut self) {
+        if let FeedPhase::Reading { range, retry_at, .. } = &mut self.feed.phase
+            && retry_at.take_if(|at| self.now >= *at).is_some()
+        {
+            self.effects.push_back(ReaderEffect::Read(self.name.clone(), *range));
+        }
+        for page in &mut self.feed.pages {
+            if page.retry_at.take_if(|at| self.now >= *at).is_some() {
+                self.effects.push_back(ReaderEffect::Read(self.name.clone(), page.range));
+            }
+        }
+    }
+
+    /// The head of the log was read: if the tail ends elsewhere, the log is read.
+    pub(super) fn compare(&mut self, log_head: Position) {
+        let differs = self.feed.tail.as_ref().is_some_and(|tail| tail.head() != log_head);
+        if differs && matches!(self.feed.phase, FeedPhase::Live) {
+            tracing::debug!(room = %self.name, %log_head, "head differs; reading the log");
+            self.start_reading();
+        }
+    }
+
+    /// Appends the page that was read, then the frames that arrived meanwhile. `more` says that the log continues.
+    fn absorb(&mut self, page: &FramePage, more: bool) {
+        let feed = &mut *self.feed;
+        let FeedPhase::Reading { waiting, .. } = std::mem::replace(&mut feed.phase, FeedPhase::Live) else { return };
+        match (&mut feed.tail, page.range) {
+            (_, Range::Latest(_)) => {
+                feed.tail = Some(Tail::of(page.frames.to_vec(), page.head, !more));
+                feed.waiting.append(&mut feed.followers);
+            }
+            (Some(tail), _) if page.follows => {
+                for frame in page.frames.iter() {
+                    if tail.append(frame.clone()) == Append::Appended {
+                        feed.unsent.push(frame.clone());
+                    }
+                }
+                if more {
+                    self.start_reading();
+                    if let FeedPhase::Reading { waiting: frames, .. } = &mut self.feed.phase {
+                        *frames = waiting;
+                    }
+                    return;
+                }
+            }
+            _ => {
+                tracing::warn!(room = %self.name, "the log does not continue what was sent; clients start over");
+                feed.tail = None;
+                return self.start_reading();
+            }
+        }
+        let Some(tail) = &mut feed.tail else { return };
+        for frame in waiting {
+            match tail.append(frame.clone()) {
+                Append::Duplicate => {}
+                Append::Appended => feed.unsent.push(frame),
+                Append::Gap => return self.start_reading(),
+            }
+        }
+        self.send_unsent();
+        for worker in std::mem::take(&mut self.feed.waiting) {
+            self.send_tail(worker);
+        }
+    }
+
+    /// Sends the tail to a worker, which is sent every frame from then on.
+    fn send_tail(&mut self, worker: WorkerId) {
+        if let Some(tail) = &self.feed.tail {
+            self.effects.push_back(ReaderEffect::Send(worker, HubEvent::Tail(self.name.clone(), tail.clone())));
+            if !self.feed.followers.contains(&worker) {
+                self.feed.followers.push(worker);
+            }
+        }
+    }
+
+    /// Sends the live frames that were received since the last call.
+    pub(super) fn send_unsent(&mut self) {
+        if self.feed.unsent.is_empty() {
+            return;
+        }
+        let frames: Arc<[Frame]> = std::mem::take(&mut self.feed.unsent).into();
+        for &worker in &self.feed.followers {
+            let event = HubEvent::Frames(self.name.clone(), frames.clone());
+            self.effects.push_back(ReaderEffect::Send(worker, event));
+        }
+    }
+
+    /// Sends the pages that were read, once the tail has no gap: cursors must not get ahead of it.
+    fn answer_pages(&mut self) {
+        if !matches!(self.feed.phase, FeedPhase::Live) {
+            return;
+        }
+        for requested in self.feed.pages.extract_if(.., |page| page.answer.is_some()) {
+            let Some(page) = requested.answer else { continue };
+            for worker in requested.workers {
+                let event = HubEvent::Page(self.name.clone(), page.clone());
+                self.effects.push_back(ReaderEffect::Send(worker, event));
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! How threads of this process refer to each other's workers and connections.
+
+/// Identifies a worker thread of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WorkerId(
+    /// Unique in the process, counted from 0.
+    pub(crate) u32,
+);
+
+/// Identifies a connection of one worker while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConnectionKey {
+    /// Index in the worker's table of connections. Each needs a file descriptor, so an index is below 2³¹.
+    pub(crate) slot: u32,
+    /// How many connections the worker had opened, including this one. It tells connections that had the same slot apart.
+    pub(crate) serial: u64,
+}

@@ -1,0 +1,250 @@
+//! The presence of one room: the users of this instance, what the store knows of them, all users, and what members see.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use trunkline_bus::Lease;
+use trunkline_domain::{Event, PresenceSnapshot, Room, Roster, UserName};
+
+use super::{
+    PresenceCommand, PresenceEffect, PresenceState,
+    debouncer::{PresenceDebouncer, PresenceUpdate},
+    local_users::LocalUsers,
+};
+use crate::{frame::text_frame, ids::WorkerId, random::Random};
+
+/// Minimum time between two writes about one room. Joins and leaves within it are written together; a larger value saves
+/// calls and shows changes later.
+const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(250);
+/// Time from a failed write, check or snapshot to the next attempt.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Maximum time between two checks of a held lease. An instance that ends a lease publishes that; the check finds ends
+/// whose publication was lost and keys that an operator deleted. A smaller value costs one call per room that often.
+const LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Presence of one room that this instance subscribes to.
+#[derive(Debug, Default)]
+pub(super) struct RoomPresence {
+    /// The users of this instance.
+    pub(super) local: LocalUsers,
+    /// Workers with members in the room.
+    pub(super) followers: Vec<WorkerId>,
+    pub(super) lease: LocalLease,
+    /// The users of all instances.
+    pub(super) roster: Roster,
+    pub(super) debouncer: PresenceDebouncer,
+    /// What members see; `None` before the first update.
+    pub(super) state: Option<PresenceState>,
+    pub(super) snapshot_read: SnapshotRead,
+    /// A version that a lease check returned and that was not received yet, with the time until which it may still arrive.
+    pub(super) awaited_version: Option<(u64, Duration)>,
+    /// The number of users that was written to the list of rooms, and when to write it again.
+    listed: Option<(usize, Duration)>,
+    /// Whether the room is among those that every tick examines.
+    pub(super) is_active: bool,
+}
+
+/// This instance's lease on its users in the room, and the changes that were not written yet. At most one write is in
+/// flight.
+#[derive(Debug, Default)]
+pub(super) struct LocalLease {
+    /// Whether the store has the lease, as far as this instance knows.
+    pub(super) is_held: bool,
+    pub(super) write_in_flight: bool,
+    /// Whether the write in flight leaves no user, which gives the lease up.
+    releases: bool,
+    /// Whether a write failed, which may have been applied.
+    is_uncertain: bool,
+    joined: BTreeSet<UserName>,
+    left: BTreeSet<UserName>,
+    next_write: Duration,
+    pub(super) next_check: Duration,
+}
+
+/// The read of the room's snapshot.
+#[derive(Debug, Default)]
+pub(super) enum SnapshotRead {
+    #[default]
+    Idle,
+    /// In flight; `is_stale` if changes may have been lost since it began.
+    InFlight { is_stale: bool },
+    /// The last read failed; the next one starts at this time.
+    RetryAt(Duration),
+}
+
+/// What the rooms of one tracker share: the queue of effects, the active rooms, and time.
+#[derive(Debug)]
+pub(super) struct RoomContext {
+    pub(super) effects: VecDeque<PresenceEffect>,
+    /// Rooms that every tick examines.
+    pub(super) active: Vec<Room>,
+    pub(super) random: Random,
+    pub(super) now: Duration,
+}
+
+impl LocalLease {
+    /// The first connection of `user` joined.
+    pub(super) fn add(&mut self, user: UserName) {
+        if !self.left.remove(&user) {
+            self.joined.insert(user);
+        }
+    }
+
+    /// The last connection of `user` left.
+    pub(super) fn remove(&mut self, user: UserName) {
+        if !self.joined.remove(&user) {
+            self.left.insert(user);
+        }
+    }
+
+    /// The lease was lost: all users are to be written again, now.
+    pub(super) fn lost(&mut self, now: Duration) {
+        self.is_held = false;
+        self.next_write = now;
+    }
+
+    /// Returns the earliest time of the check after this one.
+    pub(super) fn schedule_check(&mut self, context: &mut RoomContext) {
+        self.next_check = context.now + context.random.jitter(LEASE_CHECK_INTERVAL, 0.8);
+    }
+
+    /// A check failed.
+    pub(super) fn check_failed(&mut self, now: Duration) {
+        self.next_check = now + RETRY_DELAY;
+    }
+
+    /// Returns whether the store has all users of `local` and no other.
+    pub(super) fn is_settled(&self, local: &LocalUsers) -> bool {
+        !self.write_in_flight && self.joined.is_empty() && self.left.is_empty() && (self.is_held || local.is_empty())
+    }
+
+    /// Returns whether a write is needed, now or once `next_write` is reached.
+    fn has_changes(&self, local: &LocalUsers) -> bool {
+        let must_replace = !self.is_held && (self.is_uncertain || !local.is_empty());
+        must_replace || !self.joined.is_empty() || !self.left.is_empty()
+    }
+}
+
+impl RoomPresence {
+    /// A write was answered; `None` if it failed and may have been applied.
+    pub(super) fn write_answered(&mut self, answer: Option<Lease>, now: Duration) {
+        let lease = &mut self.lease;
+        lease.write_in_flight = false;
+        lease.is_uncertain = answer.is_none();
+        lease.is_held = answer == Some(Lease::Held) && !lease.releases;
+        match answer {
+            Some(Lease::Held) => {}
+            Some(Lease::Lost) => lease.next_write = now,
+            None => lease.next_write = now + RETRY_DELAY,
+        }
+    }
+
+    /// The snapshot was read; `None` if that failed.
+    pub(super) fn snapshot_answered(&mut self, snapshot: Option<PresenceSnapshot>, now: Duration) {
+        let is_stale = matches!(std::mem::take(&mut self.snapshot_read), SnapshotRead::InFlight { is_stale: true });
+        match snapshot {
+            None => self.snapshot_read = SnapshotRead::RetryAt(now + RETRY_DELAY),
+            Some(_) if is_stale => {}
+            Some(mut snapshot) => {
+                self.awaited_version = None;
+                snapshot.instances.iter_mut().for_each(|(_, users)| self.local.share_names(users));
+                let diff = self.roster.replace(snapshot);
+                self.debouncer.apply(diff, now);
+            }
+        }
+    }
+
+    /// Starts everything that is due: a write, a read of the snapshot, an update for members. Keeps the room active while
+    /// something waits for its time.
+    pub(super) fn advance(&mut self, room: &Room, context: &mut RoomContext) {
+        if let Some(write) = self.poll_write(room, context) {
+            context.effects.push_back(PresenceEffect::Command(write));
+        }
+        self.read_snapshot_if_needed(room, context);
+        self.update_members(room, context);
+        let waits = self.lease.has_changes(&self.local) && !self.lease.write_in_flight
+            || self.debouncer.is_pending()
+            || matches!(self.snapshot_read, SnapshotRead::RetryAt(_));
+        if waits && !self.is_active {
+            self.is_active = true;
+            context.active.push(room.clone());
+        }
+    }
+
+    fn poll_write(&mut self, room: &Room, context: &mut RoomContext) -> Option<PresenceCommand> {
+        let lease = &mut self.lease;
+        if lease.write_in_flight || context.now < lease.next_write {
+            return None;
+        }
+        let (joined, left) = (std::mem::take(&mut lease.joined), std::mem::take(&mut lease.left));
+        // Without a lease all users are written, or nothing if there are none and the store has none.
+        let has_diff = !joined.is_empty() || !left.is_empty();
+        let is_needed = if lease.is_held { has_diff } else { lease.is_uncertain || !self.local.is_empty() };
+        if !is_needed {
+            return None;
+        }
+        lease.write_in_flight = true;
+        lease.releases = self.local.is_empty();
+        lease.next_write = context.now + MIN_WRITE_INTERVAL;
+        // Scheduled at the write, not at its answer: the loss of the lease may be received in between.
+        lease.schedule_check(context);
+        Some(if lease.is_held {
+            let (joined, left) = (joined.into_iter().collect(), left.into_iter().collect());
+            PresenceCommand::Update { room: room.clone(), joined, left }
+        } else {
+            PresenceCommand::Replace(room.clone(), self.local.iter().cloned().collect())
+        })
+    }
+
+    fn read_snapshot_if_needed(&mut self, room: &Room, context: &mut RoomContext) {
+        let is_free = match self.snapshot_read {
+            SnapshotRead::Idle => true,
+            SnapshotRead::InFlight { .. } => false,
+            SnapshotRead::RetryAt(at) => context.now >= at,
+        };
+        if is_free && self.roster.must_read() {
+            self.snapshot_read = SnapshotRead::InFlight { is_stale: false };
+            context.effects.push_back(PresenceEffect::Command(PresenceCommand::ReadSnapshot(room.clone())));
+        }
+    }
+
+    fn update_members(&mut self, room: &Room, context: &mut RoomContext) {
+        let Some(update) = self.debouncer.poll_update(context.now) else { return };
+        let diff = match update {
+            PresenceUpdate::State => None,
+            PresenceUpdate::Diff(diff) => Some(text_frame(&Event::Presence {
+                room: room.clone(),
+                count: self.debouncer.count(),
+                here: None,
+                came: Some(diff.joined),
+                went: Some(diff.left),
+            })),
+        };
+        let state = PresenceState::encode(room, &self.debouncer, &self.roster);
+        for &worker in &self.followers {
+            let (room, state, diff) = (room.clone(), state.clone(), diff.clone());
+            context.effects.push_back(PresenceEffect::Show { worker, room, state, diff });
+        }
+        self.state = Some(state);
+    }
+
+    /// Returns the number of users that is due to be written to the list of rooms. Every instance with members writes it,
+    /// again after `refresh`, and the last one writes that none are left.
+    pub(super) fn poll_list_entry(&mut self, refresh: Duration, context: &mut RoomContext) -> Option<usize> {
+        let (count, now) = (self.roster.count(), context.now);
+        if self.local.is_empty() {
+            // The leave of the own users must have been received before the count is right.
+            let lease = &self.lease;
+            let is_settled = !lease.is_held && !lease.write_in_flight && now >= lease.next_write + MIN_WRITE_INTERVAL;
+            return self.listed.take_if(|_| is_settled).map(|_| count);
+        }
+        let is_current = self.listed.is_some_and(|(listed, until)| listed == count && now < until);
+        if is_current || count == 0 {
+            return None;
+        }
+        self.listed = Some((count, now + context.random.jitter(refresh, 0.8)));
+        Some(count)
+    }
+}

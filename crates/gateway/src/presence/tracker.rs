@@ -1,0 +1,359 @@
+//! Presence in all rooms of this instance. Synchronous: inputs and the time come in, effects are polled.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use trunkline_bus::{Lease, LeaseStatus};
+use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceSnapshot, Room, UserName};
+
+use super::{
+    PresenceState,
+    debouncer::PresenceDebouncer,
+    liveness::InstanceLiveness,
+    room::{RoomContext, RoomPresence, SnapshotRead},
+};
+use crate::{ids::WorkerId, random::Random, ticks::TickSlicer};
+
+/// Maximum time from the check that returned a newer version to the arrival of that change. After it the change counts as
+/// lost and the snapshot is read; a smaller value reads snapshots that were not needed.
+const MAX_CHANGE_DELAY: Duration = Duration::from_secs(1);
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum PresenceInput {
+    /// The worker has members in the room, or lost events about it: it needs the current state.
+    Follow(WorkerId, Room),
+    /// The worker has no members in the room any more.
+    Unfollow(WorkerId, Room),
+    /// A connection of the user joined the room.
+    Joined(WorkerId, Room, UserName),
+    /// A connection of the user left the room or closed.
+    Left(WorkerId, Room, UserName),
+    /// The worker ended, with all its connections.
+    WorkerEnded(WorkerId),
+    /// The subscription of the room was established. Earlier changes may have been missed.
+    Subscribed(Room),
+    /// The room is not subscribed any more, because no worker follows it.
+    Unsubscribed(Room),
+    /// A change was received.
+    Changed(Room, PresenceChange),
+    /// A command was answered.
+    Answered(PresenceReply),
+    /// Time passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum PresenceEffect {
+    /// Execute this on the store.
+    Command(PresenceCommand),
+    /// Send the room's presence to a worker.
+    Show {
+        /// The worker.
+        worker: WorkerId,
+        /// The room.
+        room: Room,
+        /// The whole state.
+        state: PresenceState,
+        /// The frame that leads from the state before to this one; `None` if only the whole state will do.
+        diff: Option<Bytes>,
+    },
+}
+
+/// A call of the presence store or of the instance registry. Each but `Expire` and `SetRoomCounts` may be repeated; every
+/// command is answered with the [`PresenceReply`] that its comment names.
+#[derive(Debug)]
+pub(crate) enum PresenceCommand {
+    /// Set the users of this instance in the room: `Written`.
+    Replace(Room, Vec<UserName>),
+    /// Add and remove users of this instance: `Written`.
+    Update {
+        /// The room.
+        room: Room,
+        /// Users to add.
+        joined: Vec<UserName>,
+        /// Users to remove.
+        left: Vec<UserName>,
+    },
+    /// Report that this instance lives: `Heartbeat`.
+    Heartbeat,
+    /// Check the leases of this instance: `Checked`.
+    Check(Vec<Room>),
+    /// End the leases of a dead instance: `Expired`.
+    Expire(InstanceId, Vec<Room>),
+    /// Read the users of all instances: `Snapshot`.
+    ReadSnapshot(Room),
+    /// Write numbers of users to the list of rooms: `RoomCountsSet`.
+    SetRoomCounts(Vec<(Room, usize)>),
+}
+
+/// The answer to a [`PresenceCommand`]; `None` in it means that the call failed and may have been applied.
+#[derive(Debug)]
+pub(crate) enum PresenceReply {
+    /// The users of this instance were written.
+    Written(Room, Option<Lease>),
+    /// The instances that are alive.
+    Heartbeat(Option<Vec<InstanceId>>),
+    /// The status of each lease, in the order of the rooms.
+    Checked(Vec<Room>, Option<Vec<LeaseStatus>>),
+    /// The leases were ended. If that failed, a later tick ends them again.
+    Expired,
+    /// The users of all instances.
+    Snapshot(Room, Option<PresenceSnapshot>),
+    /// The numbers were written, or not; later ones replace them.
+    RoomCountsSet,
+}
+
+/// Presence in every room that this instance subscribes to.
+#[derive(Debug)]
+pub(crate) struct PresenceTracker {
+    rooms: IndexMap<Room, RoomPresence>,
+    context: RoomContext,
+    slicer: TickSlicer,
+    /// Number of rooms with users of this instance.
+    local_rooms: usize,
+    /// Number of users of this instance, each counted once per room.
+    local_users: usize,
+    instance: InstanceId,
+    liveness: InstanceLiveness,
+    lease: Duration,
+    /// Whether numbers for the list of rooms are being written.
+    room_counts_in_flight: bool,
+}
+
+impl PresenceTracker {
+    /// Creates a tracker of no rooms. Users of this process are those of `instance`; the users of an instance that dies
+    /// disappear within one `lease`.
+    pub(crate) fn new(instance: InstanceId, lease: Duration, mut random: Random) -> Self {
+        let liveness = InstanceLiveness::new(lease, random.fork());
+        let context = RoomContext { effects: VecDeque::new(), active: Vec::new(), random, now: Duration::ZERO };
+        Self {
+            rooms: IndexMap::new(),
+            context,
+            slicer: TickSlicer::default(),
+            local_rooms: 0,
+            local_users: 0,
+            instance,
+            liveness,
+            lease,
+            room_counts_in_flight: false,
+        }
+    }
+
+    /// Takes one input. What follows from it is returned by [`poll_effect`](Self::poll_effect).
+    pub(crate) fn handle(&mut self, input: PresenceInput, now: Duration) {
+        self.context.now = now;
+        match input {
+            PresenceInput::Follow(worker, room) => self.follow(worker, room),
+            PresenceInput::Unfollow(worker, room) => {
+                if let Some(presence) = self.rooms.get_mut(&room) {
+                    presence.followers.retain(|one| *one != worker);
+                }
+            }
+            PresenceInput::Joined(worker, room, user) => self.joined(worker, &room, user),
+            PresenceInput::Left(worker, room, user) => self.left(worker, &room, user),
+            PresenceInput::WorkerEnded(worker) => self.worker_ended(worker),
+            PresenceInput::Subscribed(room) => self.subscribed(&room),
+            PresenceInput::Unsubscribed(room) => self.unsubscribed(&room),
+            PresenceInput::Changed(room, change) => self.changed(&room, change),
+            PresenceInput::Answered(reply) => self.answered(reply),
+            PresenceInput::Tick => self.tick(),
+        }
+    }
+
+    /// Returns the next thing to do, in order; `None` until the next input.
+    pub(crate) fn poll_effect(&mut self) -> Option<PresenceEffect> {
+        self.context.effects.pop_front()
+    }
+
+    /// Returns the number of rooms with users of this instance.
+    pub(crate) fn local_rooms(&self) -> usize {
+        self.local_rooms
+    }
+
+    /// Returns the number of users of this instance, each counted once per room.
+    pub(crate) fn local_users(&self) -> usize {
+        self.local_users
+    }
+
+    /// Returns whether the store has exactly the users of this instance.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.rooms.values().all(|presence| presence.lease.is_settled(&presence.local))
+    }
+
+    fn follow(&mut self, worker: WorkerId, room: Room) {
+        let presence = self.rooms.entry(room.clone()).or_default();
+        if !presence.followers.contains(&worker) {
+            presence.followers.push(worker);
+        }
+        if let Some(state) = presence.state.clone() {
+            self.context.effects.push_back(PresenceEffect::Show { worker, room, state, diff: None });
+        }
+    }
+
+    fn joined(&mut self, worker: WorkerId, room: &Room, user: UserName) {
+        let presence = self.rooms.entry(room.clone()).or_default();
+        let is_first = presence.local.is_empty();
+        if presence.local.add(worker, user.clone()) {
+            self.local_rooms += usize::from(is_first);
+            self.local_users += 1;
+            presence.lease.add(user);
+            presence.advance(room, &mut self.context);
+        }
+    }
+
+    fn left(&mut self, worker: WorkerId, room: &Room, user: UserName) {
+        if let Some(presence) = self.rooms.get_mut(room)
+            && presence.local.remove(worker, &user)
+        {
+            self.local_rooms -= usize::from(presence.local.is_empty());
+            self.local_users -= 1;
+            presence.lease.remove(user);
+            presence.advance(room, &mut self.context);
+        }
+    }
+
+    fn worker_ended(&mut self, worker: WorkerId) {
+        for (room, presence) in &mut self.rooms {
+            presence.followers.retain(|one| *one != worker);
+            let left = presence.local.remove_worker(worker);
+            self.local_rooms -= usize::from(!left.is_empty() && presence.local.is_empty());
+            self.local_users -= left.len();
+            left.into_iter().for_each(|user| presence.lease.remove(user));
+            presence.advance(room, &mut self.context);
+        }
+    }
+
+    /// Reads the snapshot, and checks the lease: the store may have been replaced by an empty one.
+    fn subscribed(&mut self, room: &Room) {
+        let presence = self.rooms.entry(room.clone()).or_default();
+        presence.roster.doubt();
+        presence.lease.next_check = self.context.now;
+        if let SnapshotRead::InFlight { is_stale } = &mut presence.snapshot_read {
+            *is_stale = true;
+        }
+        presence.advance(room, &mut self.context);
+    }
+
+    fn unsubscribed(&mut self, room: &Room) {
+        if let Some(presence) = self.rooms.swap_remove(room) {
+            self.local_rooms -= usize::from(!presence.local.is_empty());
+            self.local_users -= presence.local.count();
+        }
+    }
+
+    fn changed(&mut self, room: &Room, mut change: PresenceChange) {
+        let Some(presence) = self.rooms.get_mut(room) else { return };
+        let now = self.context.now;
+        let is_expiry = change.kind == ChangeKind::Expired;
+        if is_expiry && change.instance == self.instance {
+            // Another instance took this one for dead. The check finds out whether the lease was renewed since.
+            presence.lease.next_check = now;
+        }
+        // Users of a dead instance have been absent for longer than a reconnect takes.
+        let left_at = if is_expiry { now.saturating_sub(PresenceDebouncer::LEAVE_DELAY) } else { now };
+        match &mut change.kind {
+            ChangeKind::Replaced(users) | ChangeKind::Updated { joined: users, .. } => {
+                presence.local.share_names(users);
+            }
+            ChangeKind::Left | ChangeKind::Expired => {}
+        }
+        let diff = presence.roster.hear(change);
+        presence.debouncer.apply(diff, left_at);
+        presence.advance(room, &mut self.context);
+    }
+
+    fn answered(&mut self, reply: PresenceReply) {
+        let now = self.context.now;
+        match reply {
+            PresenceReply::Written(room, lease) => {
+                let Some(presence) = self.rooms.get_mut(&room) else { return };
+                presence.write_answered(lease, now);
+                presence.advance(&room, &mut self.context);
+            }
+            PresenceReply::Heartbeat(alive) => self.liveness.heartbeat_answered(now, alive),
+            PresenceReply::Checked(rooms, statuses) => {
+                for (index, room) in rooms.iter().enumerate() {
+                    self.checked(room, statuses.as_ref().and_then(|statuses| statuses.get(index)));
+                }
+            }
+            PresenceReply::Expired => {}
+            PresenceReply::Snapshot(room, snapshot) => {
+                let Some(presence) = self.rooms.get_mut(&room) else { return };
+                presence.snapshot_answered(snapshot, now);
+                presence.advance(&room, &mut self.context);
+            }
+            PresenceReply::RoomCountsSet => self.room_counts_in_flight = false,
+        }
+    }
+
+    fn checked(&mut self, room: &Room, status: Option<&LeaseStatus>) {
+        let Some(presence) = self.rooms.get_mut(room) else { return };
+        let now = self.context.now;
+        match status {
+            Some(LeaseStatus::Held(version)) if *version > presence.roster.version() => {
+                presence.awaited_version.get_or_insert((*version, now + MAX_CHANGE_DELAY));
+            }
+            Some(LeaseStatus::Held(_)) => {}
+            // The write in flight may have found that out, or may have been applied before the loss.
+            Some(LeaseStatus::Lost) if presence.lease.write_in_flight => presence.lease.next_check = now,
+            Some(LeaseStatus::Lost) => {
+                presence.lease.lost(now);
+                presence.advance(room, &mut self.context);
+            }
+            None => presence.lease.check_failed(now),
+        }
+    }
+
+    /// Examines the active rooms, and a slice of all rooms.
+    fn tick(&mut self) {
+        let now = self.context.now;
+        if self.liveness.poll_heartbeat(now) {
+            self.context.effects.push_back(PresenceEffect::Command(PresenceCommand::Heartbeat));
+        }
+        for room in std::mem::take(&mut self.context.active) {
+            if let Some(presence) = self.rooms.get_mut(&room) {
+                presence.is_active = false;
+                presence.advance(&room, &mut self.context);
+            }
+        }
+        let (mut checks, mut counts) = (Vec::new(), Vec::new());
+        let mut dead = BTreeMap::<InstanceId, Vec<Room>>::new();
+        for index in self.slicer.next(self.rooms.len()) {
+            let Some((room, presence)) = self.rooms.get_index_mut(index) else { break };
+            if let Some((version, until)) = presence.awaited_version {
+                if presence.roster.version() >= version {
+                    presence.awaited_version = None;
+                } else if now >= until {
+                    presence.roster.doubt();
+                }
+            }
+            presence.advance(room, &mut self.context);
+            if presence.lease.is_held && now >= presence.lease.next_check {
+                presence.lease.schedule_check(&mut self.context);
+                checks.push(room.clone());
+            }
+            for instance in presence.roster.instances().filter(|instance| self.liveness.is_dead(*instance, now)) {
+                dead.entry(instance).or_default().push(room.clone());
+            }
+            if !self.room_counts_in_flight {
+                let count = presence.poll_list_entry(self.lease / 3, &mut self.context);
+                counts.extend(count.map(|count| (room.clone(), count)));
+            }
+        }
+        let expire = dead.into_iter().map(|(instance, rooms)| PresenceCommand::Expire(instance, rooms));
+        self.context.effects.extend(expire.map(PresenceEffect::Command));
+        if !checks.is_empty() {
+            self.context.effects.push_back(PresenceEffect::Command(PresenceCommand::Check(checks)));
+        }
+        if !counts.is_empty() {
+            self.room_counts_in_flight = true;
+            self.context.effects.push_back(PresenceEffect::Command(PresenceCommand::SetRoomCounts(counts)));
+        }
+    }
+}
