@@ -190,7 +190,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack!(
         "never-reading-client",
         "a socket that never reads, in a busy room",
-        "the connection ends within 90 s",
+        "the connection ends within 60 s",
         slow::never_reading_client
     ),
     // Logins.

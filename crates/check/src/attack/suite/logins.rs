@@ -40,12 +40,12 @@ pub(super) fn random_name() -> String {
 /// Sends a login as JSON with additional header lines. Repeats it after `Retry-After` while the answer is 429.
 pub(super) async fn login(target: &Target, headers: &str, body: &str) -> io::Result<HttpAnswer> {
     let headers = format!("Content-Type: application/json\r\nAccept: application/json\r\n{headers}");
-    repeat_while_limited(target, &target.request("POST", "/login", &headers, body)).await
+    exchange_login(target, &target.request("POST", "/login", &headers, body)).await
 }
 
 /// Sends a login. The first 429 makes all later logins wait [`LOGIN_INTERVAL`], because each refused login makes a gateway
 /// demand a longer wait.
-async fn repeat_while_limited(target: &Target, request: &[u8]) -> io::Result<HttpAnswer> {
+pub(super) async fn exchange_login(target: &Target, request: &[u8]) -> io::Result<HttpAnswer> {
     let end = Instant::now() + target.bounds.attack_limit;
     loop {
         if target.logins_limited.load(Ordering::Relaxed) {
@@ -77,17 +77,11 @@ pub(super) async fn invalid_names(target: &Target) -> AttackOutcome {
         own.to_uppercase(),
         own.to_owned(),
     ];
-    let (count, mut unexpected) = (names.len(), Vec::new());
-    for name in names {
-        let status = login(target, "", &json!({"name": name}).to_string()).await?.status;
-        if !matches!(status, 400 | 409) {
-            unexpected.push(format!("{name:?}: {}", status_name(status)));
-        }
+    let mut statuses = Vec::new();
+    for name in &names {
+        statuses.push((&**name, login(target, "", &json!({"name": name}).to_string()).await?.status));
     }
-    Ok(match unexpected.is_empty() {
-        true => Observation::new(true, format!("{count} names refused")),
-        false => Observation::new(false, unexpected.join("; ")),
-    })
+    Ok(Observation::of_statuses(&statuses, &[400, 409]))
 }
 
 pub(super) async fn open_redirect(target: &Target) -> AttackOutcome {
@@ -103,7 +97,7 @@ pub(super) async fn open_redirect(target: &Target) -> AttackOutcome {
     for next in NEXTS {
         let headers = "Content-Type: application/x-www-form-urlencoded\r\nAccept: text/html\r\n";
         let body = format!("name={}&next={next}", random_name());
-        let answer = repeat_while_limited(target, &target.request("POST", "/login", headers, &body)).await?;
+        let answer = exchange_login(target, &target.request("POST", "/login", headers, &body)).await?;
         let location = answer.header("location").to_owned();
         let is_local = location.starts_with('/') && !location.starts_with("//") && !location.contains(['\\', '\t']);
         // Without a redirect the answer is the login page again.

@@ -1,6 +1,6 @@
 //! The deployment under attack, as every attack sees it.
 
-use std::{io, sync::atomic::AtomicBool, time::Duration};
+use std::{collections::BTreeSet, io, sync::atomic::AtomicBool, time::Duration};
 
 use serde_json::Value;
 use trunkline_client::{Session, Site};
@@ -60,6 +60,18 @@ impl Observation {
         Self { seen: seen.into(), ok: Some(ok) }
     }
 
+    /// Checks that the status of every named request is one of `allowed`.
+    pub(super) fn of_statuses(statuses: &[(&str, u16)], allowed: &[u16]) -> Self {
+        let unexpected = statuses.iter().filter(|(_, status)| !allowed.contains(status));
+        let unexpected: Vec<_> = unexpected.map(|(name, status)| format!("{name}: {}", status_name(*status))).collect();
+        if !unexpected.is_empty() {
+            return Self::new(false, unexpected.join("; "));
+        }
+        let distinct: BTreeSet<_> = statuses.iter().map(|(_, status)| *status).collect();
+        let distinct: Vec<_> = distinct.into_iter().map(status_name).collect();
+        Self::new(true, format!("{} for {} requests", distinct.join(", "), statuses.len()))
+    }
+
     pub(super) fn not_applicable(why: impl Into<String>) -> Self {
         Self { seen: why.into(), ok: None }
     }
@@ -99,21 +111,11 @@ impl Target {
     /// Sends each request on its own connection and checks that every status is one of `allowed`. The status 0 stands for a
     /// connection that was closed without an answer.
     pub(super) async fn expect_statuses(&self, requests: Vec<(&str, Vec<u8>)>, allowed: &[u16]) -> AttackOutcome {
-        let (count, mut unexpected, mut statuses) = (requests.len(), Vec::new(), Vec::new());
+        let mut statuses = Vec::new();
         for (name, request) in requests {
-            let status = self.exchange(&request).await?.status;
-            if !statuses.contains(&status) {
-                statuses.push(status);
-            }
-            if !allowed.contains(&status) {
-                unexpected.push(format!("{name}: {}", status_name(status)));
-            }
+            statuses.push((name, self.exchange(&request).await?.status));
         }
-        let statuses: Vec<_> = statuses.into_iter().map(status_name).collect();
-        Ok(match unexpected.is_empty() {
-            true => Observation::new(true, format!("{} for {count} requests", statuses.join(", "))),
-            false => Observation::new(false, unexpected.join("; ")),
-        })
+        Ok(Observation::of_statuses(&statuses, allowed))
     }
 
     /// Opens a WebSocket with the attacker's session.
