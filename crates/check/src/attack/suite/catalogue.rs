@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use super::{
     cookies, floods, frames, logins, messages, requests, slow,
-    target::{AttackOutcome, Target},
+    target::{AttackOutcome, AttackTarget},
 };
 
 type AttackFuture<'a> = Pin<Box<dyn Future<Output = AttackOutcome> + Send + 'a>>;
@@ -18,7 +18,7 @@ pub(super) struct Attack {
     pub(super) sends: &'static str,
     /// The reaction that `SECURITY.md` or `docs/PROTOCOL.md` promises.
     pub(super) expected: &'static str,
-    pub(super) run: for<'a> fn(&'a Target) -> AttackFuture<'a>,
+    pub(super) run: for<'a> fn(&'a AttackTarget) -> AttackFuture<'a>,
 }
 
 macro_rules! attack {

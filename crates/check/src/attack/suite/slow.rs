@@ -10,7 +10,7 @@ use tokio::{
 };
 use trunkline_client::Site;
 
-use super::target::{AttackOutcome, Observation, Target, answer_to, close_name};
+use super::target::{AttackOutcome, AttackTarget, Observation, answer_to, close_name};
 use crate::attack::raw_socket::{RawSocket, connect};
 
 /// Time after which a slow request must have ended: the limit of 10 s, and 5 s.
@@ -32,7 +32,7 @@ const HISTORY_REQUESTS: usize = 200;
 const HISTORY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Opens many connections that each send `head` and then one byte of `tail` per second. Every connection must end in time.
-async fn slow_requests(target: &Target, head: String, tail: &'static [u8]) -> AttackOutcome {
+async fn slow_requests(target: &AttackTarget, head: String, tail: &'static [u8]) -> AttackOutcome {
     let mut tasks = JoinSet::new();
     for _ in 0..target.bounds.slow_connections {
         let (site, head) = (target.site.clone(), head.clone());
@@ -82,12 +82,12 @@ async fn slow_request(site: &Site, head: &str, tail: &[u8]) -> io::Result<(Optio
     Ok((ended.then(|| since.elapsed()), status))
 }
 
-pub(super) async fn slow_request_heads(target: &Target) -> AttackOutcome {
+pub(super) async fn slow_request_heads(target: &AttackTarget) -> AttackOutcome {
     let head = format!("GET / HTTP/1.1\r\nHost: {}\r\nX-Slow: ", target.site.authority());
     slow_requests(target, head, b"x").await
 }
 
-pub(super) async fn slow_request_bodies(target: &Target) -> AttackOutcome {
+pub(super) async fn slow_request_bodies(target: &AttackTarget) -> AttackOutcome {
     let head = format!(
         "POST /login HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
         target.site.authority()
@@ -95,7 +95,7 @@ pub(super) async fn slow_request_bodies(target: &Target) -> AttackOutcome {
     slow_requests(target, head, b"").await
 }
 
-pub(super) async fn silent_socket(target: &Target) -> AttackOutcome {
+pub(super) async fn silent_socket(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let since = Instant::now();
     let close = socket.receive_until_end(SILENT_END_LIMIT, |_| {}).await;
@@ -131,14 +131,14 @@ async fn observe_end(mut socket: RawSocket, limit: Duration) -> Observation {
     Observation::new(close.is_some(), format!("{}, read after {} s", close_name(close), limit.as_secs()))
 }
 
-pub(super) async fn never_reading_client(target: &Target) -> AttackOutcome {
+pub(super) async fn never_reading_client(target: &AttackTarget) -> AttackOutcome {
     let mut socket = RawSocket::open(&target.session, Some(RECEIVE_BUFFER_BYTES)).await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 200})).await?;
     Ok(observe_end(socket, STALLED_END_LIMIT).await)
 }
 
 /// Fills the room with large messages, requests its history again and again, and never reads the answers.
-pub(super) async fn history_flood(target: &Target) -> AttackOutcome {
+pub(super) async fn history_flood(target: &AttackTarget) -> AttackOutcome {
     fill_room(target).await?;
     let mut socket = RawSocket::open(&target.session, Some(RECEIVE_BUFFER_BYTES)).await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;
@@ -153,7 +153,7 @@ pub(super) async fn history_flood(target: &Target) -> AttackOutcome {
 }
 
 /// Sends large messages at the allowed rate.
-async fn fill_room(target: &Target) -> io::Result<()> {
+async fn fill_room(target: &AttackTarget) -> io::Result<()> {
     let mut socket = target.open_socket().await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;
     answer_to(&mut socket, "joined").await?;

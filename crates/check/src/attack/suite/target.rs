@@ -6,14 +6,14 @@ use serde_json::Value;
 use trunkline_client::{Session, Site};
 use trunkline_domain::{Room, UserName};
 
-use super::http::{HttpAnswer, exchange};
+use super::http::{CLOSED, NO_ANSWER, RawAnswer, exchange};
 use crate::attack::raw_socket::{RawSocket, ReceivedFrame};
 
-/// Longest time for one answer.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time for one answer: longer than the 10 s after which a gateway ends an incomplete request.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The deployment under attack.
-pub(super) struct Target {
+pub(super) struct AttackTarget {
     pub(super) site: Site,
     /// Session of the attacker.
     pub(super) session: Session,
@@ -80,7 +80,7 @@ impl Observation {
 /// Result of an attack. An I/O error outside the attacked connection ends the attack and is not the expected reaction.
 pub(super) type AttackOutcome = io::Result<Observation>;
 
-impl Target {
+impl AttackTarget {
     /// Returns the `Cookie` header line of the attacker, with its line break.
     pub(super) fn cookie_line(&self) -> String {
         format!("Cookie: {}\r\n", self.session.cookie_header().unwrap_or_default())
@@ -104,12 +104,11 @@ impl Target {
         handshake(&self.site.authority(), headers)
     }
 
-    pub(super) async fn exchange(&self, request: &[u8]) -> io::Result<HttpAnswer> {
+    pub(super) async fn exchange(&self, request: &[u8]) -> io::Result<RawAnswer> {
         exchange(&self.site, request, ANSWER_LIMIT).await
     }
 
-    /// Sends each request on its own connection and checks that every status is one of `allowed`. The status 0 stands for a
-    /// connection that was closed without an answer.
+    /// Sends each request on its own connection and checks that every status is one of `allowed`.
     pub(super) async fn expect_statuses(&self, requests: Vec<(&str, Vec<u8>)>, allowed: &[u16]) -> AttackOutcome {
         let mut statuses = Vec::new();
         for (name, request) in requests {
@@ -134,7 +133,11 @@ pub(super) fn handshake(host: &str, headers: &str) -> Vec<u8> {
 }
 
 pub(super) fn status_name(status: u16) -> String {
-    if status == 0 { "closed without an answer".to_owned() } else { status.to_string() }
+    match status {
+        CLOSED => "closed without an answer".to_owned(),
+        NO_ANSWER => "no answer in time".to_owned(),
+        status => status.to_string(),
+    }
 }
 
 pub(super) fn close_name(close: Option<u16>) -> String {
