@@ -84,7 +84,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack!(
         "oversized-body",
         "login bodies of 9 KiB and 1 MiB, declared lengths up to 2^63",
-        "413 or 400",
+        "413 or 400; 408 if a declared body does not arrive",
         requests::oversized_body
     ),
     attack!(

@@ -202,7 +202,7 @@ pub(super) async fn oversized_body(target: &AttackTarget) -> AttackOutcome {
     for (name, request) in requests {
         statuses.push((name, exchange_login(target, &request).await?.status));
     }
-    Ok(Observation::of_statuses(&statuses, &[CLOSED, 400, 413]))
+    Ok(Observation::of_statuses(&statuses, &[CLOSED, 400, 408, 413]))
 }
 
 pub(super) async fn security_headers(target: &AttackTarget) -> AttackOutcome {
