@@ -128,6 +128,9 @@ async fn execute(command: CheckCommand) -> Result<bool, CheckError> {
                 println!("{}", attack::execute(&arguments, kind).await?);
                 Ok(true)
             }
+            AttackCommand::Suite(_) if arguments.user.is_some() || arguments.room.is_some() => Err(CheckError::Usage(
+                "--user and --room apply to single attacks; the suite chooses its own".to_owned(),
+            )),
             AttackCommand::Suite(suite) => execute_suite(&arguments.url, suite).await,
         },
     }
