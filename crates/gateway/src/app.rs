@@ -127,6 +127,30 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             .configure(http::routes(self.site.clone(), socket));
     }
 
+    /// Adds a socket at `/` that echoes messages, in place of the gateway's routes. It needs no login.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub fn echo_routes(&self, config: &mut web::ServiceConfig) {
+        config
+            .app_data(web::Data::from(self.state.clone()))
+            .app_data(web::Data::new(self.worker()))
+            .route("/", web::get().to(connection::echo::<B, P>));
+    }
+
+    /// As [`Self::serve`], with [`Self::echo_routes`].
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub fn serve_echo(
+        &self,
+        listener: std::net::TcpListener,
+        workers: Option<usize>,
+    ) -> std::io::Result<actix_server::Server> {
+        self.serve_routes(listener, workers, Self::echo_routes)
+    }
+
     /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the kernel end connections whose client takes
     /// no bytes for 30 s, which nothing else can while actix holds a response that waits to be written. Also keeps the
     /// descriptor of the connection, so that sockets are refused before the process runs out of descriptors.

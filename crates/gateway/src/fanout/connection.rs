@@ -184,6 +184,16 @@ impl Connection {
         }
     }
 
+    /// Queues a message of the echo server.
+    #[cfg(feature = "echo")]
+    pub(super) fn send_message(&mut self, opcode: u8, payload: &[u8], now: Tick) {
+        if self.stage == Stage::Open {
+            put_header(self.control(), opcode, payload.len());
+            self.control().extend_from_slice(payload);
+            self.wake_writer(now);
+        }
+    }
+
     /// Queues a close frame (RFC 6455 section 5.5.1). A reason that is too long is cut.
     pub(super) fn close(&mut self, code: Option<u16>, reason: &str, now: Tick) {
         if self.stage != ConnectionStage::Open {

@@ -134,6 +134,15 @@ impl Hub {
         }
     }
 
+    /// Sends a message to this connection alone. `opcode` is 1 for text and 2 for binary (RFC 6455 section 5.2).
+    #[cfg(feature = "echo")]
+    pub(crate) fn send_message(&mut self, key: ConnectionKey, opcode: u8, payload: &[u8]) {
+        let now = self.now;
+        if let Some(connection) = self.connection(key) {
+            connection.send_message(opcode, payload, now);
+        }
+    }
+
     /// Closes a connection.
     pub(crate) fn close(&mut self, key: ConnectionKey, code: CloseCode, reason: &str) {
         let now = self.now;
