@@ -12,7 +12,7 @@ mod in_flight;
 mod transport;
 mod upgrade;
 
-#[cfg(any(test, feature = "bench"))]
+#[cfg(any(test, feature = "bench", feature = "fuzzing"))]
 pub(crate) use decoder::{ClientMessage, MessageDecoder};
 pub(crate) use transport::take_over;
 pub(crate) use upgrade::upgrade;

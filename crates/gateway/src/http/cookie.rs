@@ -32,7 +32,7 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
 }
 
 /// Leaves the one cookie of this name, or none.
-fn reduce(headers: &mut HeaderMap, name: &str) {
+pub(crate) fn reduce(headers: &mut HeaderMap, name: &str) {
     let found = headers.remove(COOKIE).map(|line| find(&line, name)).fold(CookieMatch::None, CookieMatch::and);
     if let CookieMatch::One(line) = found {
         headers.insert(COOKIE, line);
