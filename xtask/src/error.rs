@@ -22,6 +22,10 @@ pub(crate) enum XtaskError {
     NotReady { name: String, seconds: u64, reason: String },
     #[error("Redis at {url} does not answer: {reason}")]
     RedisUnreachable { url: String, reason: String },
+    #[error("cargo-fuzz is not installed. `cargo install cargo-fuzz` installs it.")]
+    NoCargoFuzz,
+    #[error("there is no fuzz target {name}; the targets are {known}")]
+    UnknownFuzzTarget { name: String, known: String },
     /// `cargo metadata` failed.
     #[error("`{0}` failed")]
     Cargo(String),

@@ -34,6 +34,9 @@ mod presence;
 #[cfg(feature = "redis")]
 mod redis;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use self::redis::fuzzing;
 #[cfg(feature = "redis")]
 pub use self::redis::{InvalidRedisUrl, RedisBus, RedisConfig, RedisSubscriptions};
 pub use bus::{Bus, Delivery, Health, Page, Range, Receipt, Subscriptions};

@@ -15,6 +15,9 @@ mod connection;
 mod drain;
 mod fanout;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod ids;
 mod limits;

@@ -34,6 +34,8 @@ mod codec;
 mod config;
 mod connection;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keys;
 mod presence;
 mod publish;

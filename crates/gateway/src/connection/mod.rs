@@ -14,7 +14,7 @@ mod in_flight;
 mod transport;
 mod upgrade;
 
-#[cfg(any(test, feature = "bench"))]
+#[cfg(any(test, feature = "bench", feature = "fuzzing"))]
 pub(crate) use decoder::{ClientMessage, MessageDecoder};
 #[cfg(feature = "echo")]
 pub(crate) use echo::echo;

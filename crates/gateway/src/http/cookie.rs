@@ -49,18 +49,18 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
 
 /// The cookies of the session cookie's name in one request.
 #[derive(Default)]
-struct FoundCookies {
+pub(crate) struct FoundCookies {
     /// Each with its session key if its value has the form of a session cookie.
-    named: Vec<(HeaderValue, Option<SessionKey>)>,
+    pub(crate) named: Vec<(HeaderValue, Option<SessionKey>)>,
     /// A value does not have the form of a session cookie.
     foreign: bool,
     /// A percent-encoded name decodes to the session cookie's, which only an attack produces.
-    forged_name: bool,
+    pub(crate) forged_name: bool,
 }
 
 /// Finds the cookies of a name. The headers are read cookie by cookie and as bytes, because cookies of other services
 /// on the host can have any encoding.
-fn find(headers: &HeaderMap, name: &str) -> FoundCookies {
+pub(crate) fn find(headers: &HeaderMap, name: &str) -> FoundCookies {
     let mut found = FoundCookies::default();
     for pair in headers.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|&b| b == b';')) {
         let pair = pair.trim_ascii();

@@ -28,7 +28,7 @@ struct MarkedQuery {
 }
 
 /// Returns the location to which a login redirects. Only the paths whose handlers know the marker get one.
-pub(super) fn marked(path: &str, attempt: Option<LoginAttempt>) -> String {
+pub(crate) fn marked(path: &str, attempt: Option<LoginAttempt>) -> String {
     let room = path.strip_prefix("/rooms/").is_some_and(|room| !room.contains(['?', '#']));
     match attempt {
         Some(attempt) if path == "/" || path == "/rooms" || room => format!("{path}?login={attempt}"),

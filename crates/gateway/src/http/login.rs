@@ -24,16 +24,16 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The fields of a login.
 #[derive(Debug, Default, Deserialize)]
-struct LoginRequest {
+pub(crate) struct LoginRequest {
     #[serde(default)]
-    name: String,
-    next: Option<String>,
+    pub(crate) name: String,
+    pub(crate) next: Option<String>,
     attempt: Option<String>,
 }
 
 impl LoginRequest {
     /// Returns the attempt if it is valid.
-    fn attempt(&self) -> Option<LoginAttempt> {
+    pub(crate) fn attempt(&self) -> Option<LoginAttempt> {
         self.attempt.as_deref()?.parse().ok()
     }
 }
@@ -119,12 +119,17 @@ async fn read_body(request: &HttpRequest, payload: web::Payload) -> Result<Login
         .map_err(|_| HttpError::BodyTimeout)?
         .map_err(|_| HttpError::BodyTooLarge)?
         .map_err(|_| HttpError::BadBody)?;
-    if has_json_body(request) {
+    decode_body(&body, has_json_body(request))
+}
+
+/// Decodes a body as JSON or as a form.
+pub(crate) fn decode_body(body: &[u8], is_json: bool) -> Result<LoginRequest, HttpError> {
+    if is_json {
         // From an array, serde would take the elements as the fields; an intermediate map excludes that.
-        let object: serde_json::Map<_, _> = serde_json::from_slice(&body).map_err(|_| HttpError::BadBody)?;
+        let object: serde_json::Map<_, _> = serde_json::from_slice(body).map_err(|_| HttpError::BadBody)?;
         serde_json::from_value(object.into()).map_err(|_| HttpError::BadBody)
     } else {
-        let text = std::str::from_utf8(&body).map_err(|_| HttpError::BadBody)?;
+        let text = std::str::from_utf8(body).map_err(|_| HttpError::BadBody)?;
         let fields = web::Query::<LoginRequest>::from_query(text).map_err(|_| HttpError::BadBody)?;
         Ok(fields.into_inner())
     }
@@ -172,7 +177,7 @@ const MAX_NEXT_BYTES: usize = 512;
 
 /// Returns `next` if it is a path on this host. Browsers read `//host`, `/\host` and `/<tab>/host` as another host
 /// (WHATWG URL section 4.4).
-fn local_path(next: &str) -> Option<&str> {
+pub(crate) fn local_path(next: &str) -> Option<&str> {
     let is_local = next.len() <= MAX_NEXT_BYTES
         && next.starts_with('/')
         && !next.starts_with("//")
