@@ -21,6 +21,7 @@ use crate::{
 #[allow(missing_docs, reason = "the same as the decoder's")]
 pub enum WebSocketMessage {
     Text(String),
+    Binary(Bytes),
     Ping(Bytes),
     Pong,
     Close(Option<u16>),
@@ -35,6 +36,7 @@ pub fn decode_messages<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<W
         loop {
             messages.push(match decoder.next() {
                 Ok(Some(ClientMessage::Text(text))) => WebSocketMessage::Text(text),
+                Ok(Some(ClientMessage::Binary(payload))) => WebSocketMessage::Binary(payload),
                 Ok(Some(ClientMessage::Ping(payload))) => WebSocketMessage::Ping(payload),
                 Ok(Some(ClientMessage::Pong)) => WebSocketMessage::Pong,
                 Ok(Some(ClientMessage::Close(code))) => WebSocketMessage::Close(code),
