@@ -12,7 +12,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding
 h2{margin:2.2rem 0 .4rem;font-size:1.2rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse}
 th,td{padding:.25rem 1.2rem .25rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-th{font-weight:600;color:var(--muted)}.number{text-align:right;font-variant-numeric:tabular-nums}
+th{font-weight:600;color:var(--muted)}.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .ok{color:var(--ok)}.failed{color:var(--failed);font-weight:600}.muted,small{color:var(--muted)}
 ul{margin:.2rem 0;padding-left:1.2rem}figure{margin:1.8rem 0}figcaption span{margin-left:1rem;white-space:nowrap}
 svg{width:100%;height:auto}svg text{fill:var(--muted);font-family:system-ui,sans-serif}

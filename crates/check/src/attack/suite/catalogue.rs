@@ -51,7 +51,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     attack!(
         "open-redirect",
-        "logins with `next` on another host",
+        "logins with next on another host",
         "a redirect to a path on this host",
         logins::open_redirect
     ),
@@ -70,7 +70,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     attack!(
         "path-traversal",
-        "paths with `..`, encoded slashes and null bytes",
+        "paths with dot segments, encoded slashes and null bytes",
         "400 or 404",
         requests::path_traversal
     ),
