@@ -27,7 +27,7 @@ use crate::{
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
     limits::descriptors::ConnectionDescriptor,
     metrics::Metrics,
-    policy::{Action, LoggedIn, Policy},
+    policy::{Action, AllowAll, Policy},
     sessions,
     state::GatewayState,
     status,
@@ -57,7 +57,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Ok::<_, trunkline_session::InvalidSettings>(())
 /// # }).unwrap();
 /// ```
-pub struct Gateway<B, S, P = LoggedIn> {
+pub struct Gateway<B, S, P = AllowAll> {
     state: Arc<GatewayState<B, P>>,
     site: web::Data<HttpState<S>>,
 }
@@ -69,7 +69,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
     /// # Errors
     /// [`InvalidSettings`] if the session cookie cannot have the configured name and attributes.
     pub fn new(bus: B, sessions: S, config: Config) -> Result<Self, InvalidSettings> {
-        Self::with_policy(bus, sessions, config, LoggedIn)
+        Self::with_policy(bus, sessions, config, AllowAll)
     }
 }
 
@@ -125,6 +125,30 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             .app_data(web::Data::from(self.state.clone()))
             .app_data(web::Data::new(self.worker()))
             .configure(http::routes(self.site.clone(), socket));
+    }
+
+    /// Adds a socket at `/` that echoes messages, in place of the gateway's routes. It needs no login.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub fn echo_routes(&self, config: &mut web::ServiceConfig) {
+        config
+            .app_data(web::Data::from(self.state.clone()))
+            .app_data(web::Data::new(self.worker()))
+            .route("/", web::get().to(connection::echo::<B, P>));
+    }
+
+    /// As [`Self::serve`], with [`Self::echo_routes`].
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub fn serve_echo(
+        &self,
+        listener: std::net::TcpListener,
+        workers: Option<usize>,
+    ) -> std::io::Result<actix_server::Server> {
+        self.serve_routes(listener, workers, Self::echo_routes)
     }
 
     /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the kernel end connections whose client takes

@@ -38,4 +38,4 @@ pub use http::not_found;
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
 pub use origin::{InvalidOrigin, Origin};
-pub use policy::{Action, Denied, LoggedIn, Policy};
+pub use policy::{Action, AllowAll, Denied, Policy};

@@ -31,7 +31,7 @@ const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the program stops without a signal.
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
+enum ProgramError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
     #[error("cannot start the log writer: {0}")]
@@ -51,20 +51,20 @@ fn main() -> ExitCode {
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
             match error {
-                ServeError::Listen(..) | ServeError::Log(_) | ServeError::Server(_) => ExitCode::FAILURE,
+                ProgramError::Listen(..) | ProgramError::Log(_) | ProgramError::Server(_) => ExitCode::FAILURE,
                 // An invalid setting.
-                ServeError::Redis(_) | ServeError::Settings(_) => ExitCode::from(2),
+                ProgramError::Redis(_) | ProgramError::Settings(_) => ExitCode::from(2),
             }
         }
     }
 }
 
-async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ServeError> {
+async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
     let config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
-    let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ServeError::Log)?;
+    let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ProgramError::Log)?;
     raise_limits();
     if random_key {
         tracing::info!(
@@ -100,7 +100,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     settings: &GatewaySettings,
     public: TcpListener,
     admin: Option<TcpListener>,
-) -> Result<(), ServeError> {
+) -> Result<(), ProgramError> {
     let mut signals = ShutdownSignals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
@@ -166,8 +166,8 @@ impl ShutdownSignals {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    listener::listen(address).map_err(|error| ServeError::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {
+    listener::listen(address).map_err(|error| ProgramError::Listen(address, error))
 }
 
 /// Raises the limit of open files, since each socket needs one.

@@ -28,11 +28,21 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// # Errors
     /// The listener cannot be used.
     pub fn serve(&self, listener: TcpListener, workers: Option<usize>) -> io::Result<Server> {
+        self.serve_routes(listener, workers, Self::routes)
+    }
+
+    /// As [`Self::serve`], with routes of the caller.
+    pub(crate) fn serve_routes(
+        &self,
+        listener: TcpListener,
+        workers: Option<usize>,
+        routes: fn(&Self, &mut web::ServiceConfig),
+    ) -> io::Result<Server> {
         let address = listener.local_addr()?;
         let gateway = self.clone();
         let app = move || {
             let gateway = gateway.clone();
-            App::new().configure(move |config| gateway.routes(config)).default_service(web::to(not_found))
+            App::new().configure(move |config| routes(&gateway, config)).default_service(web::to(not_found))
         };
         let mut builder = Server::build().disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_SECS);
         builder = builder.max_concurrent_connections(connections_per_worker(&listener, workers)?);

@@ -5,6 +5,8 @@
 
 mod commands;
 mod decoder;
+#[cfg(feature = "echo")]
+mod echo;
 mod frame_check;
 mod guard;
 mod handler;
@@ -14,5 +16,7 @@ mod upgrade;
 
 #[cfg(any(test, feature = "bench"))]
 pub(crate) use decoder::{ClientMessage, MessageDecoder};
+#[cfg(feature = "echo")]
+pub(crate) use echo::echo;
 pub(crate) use transport::take_over;
 pub(crate) use upgrade::upgrade;

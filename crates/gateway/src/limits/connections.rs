@@ -14,16 +14,16 @@ use trunkline_domain::UserName;
 
 use crate::{Limits, fanout::ConnectionHandle};
 
-/// Counts the open connections of this instance. Its lock is taken when a connection opens and when it closes.
+/// ConnectionCounts the open connections of this instance. Its lock is taken when a connection opens and when it closes.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     limits: Limits,
     total: AtomicUsize,
-    counts: Mutex<Counts>,
+    counts: Mutex<ConnectionCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ConnectionCounts {
     by_address: HashMap<IpAddr, u32>,
     /// The connections of each user with their numbers, oldest first. Most users have one.
     by_user: HashMap<UserName, SmallVec<[(u64, ConnectionHandle); 1]>>,
