@@ -188,7 +188,7 @@ fn print_address(address: SocketAddr) {
     });
 }
 
-/// Prints the last message of the process on standard error, unless nobody reads it.
+/// Prints the last message of the process on standard error, unless it is a full pipe.
 fn print_error(message: String) {
     let (done, written) = mpsc::channel();
     thread::spawn(move || {

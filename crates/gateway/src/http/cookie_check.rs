@@ -3,7 +3,7 @@
 //! A successful form login redirects to `<path>?login=<attempt>`. If the next request brings the session, it is
 //! redirected to the path without the marker, so that the marker never stays in an address bar. If it does not, the
 //! login page names the problem. The form of that page repeats the attempt: the next login then replaces the session
-//! that nobody can use instead of being refused because of its name.
+//! without a cookie instead of being refused because of its name.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -62,7 +62,7 @@ fn marker(request: &HttpRequest) -> Option<LoginAttempt> {
 }
 
 /// Returns whether the request can be the redirect of a login here. A link on another site must not choose the attempt:
-/// whoever knows it could end the session of the next login.
+/// with a known attempt, its author could end the session of the next login.
 fn may_be_redirect_of_own_login(request: &HttpRequest) -> bool {
     if let Some(site) = sec_fetch_site(request.headers()) {
         return site == "same-origin";

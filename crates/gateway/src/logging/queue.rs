@@ -1,7 +1,7 @@
 //! The log writer: a bounded queue of lines and a thread that writes them to standard error.
 //!
-//! Logging must never stop the service. A write to standard error blocks while nobody reads the pipe, and fails once
-//! its reader is gone; both happen only on the writer thread. When the queue is full, new lines are dropped and
+//! Logging must never stop the service. A write to standard error blocks while the pipe is full and unread, and fails
+//! once its reader is gone; both happen only on the writer thread. When the queue is full, new lines are dropped and
 //! counted.
 //!
 //! `tracing-appender` is not used: its queue is bounded in lines, not in bytes, and lines that could not be written are

@@ -1,6 +1,8 @@
 //! Deployments that share a Redis server.
 
-use trunkline_testbed::Redis;
+use std::time::Instant;
+
+use trunkline_testbed::{Redis, http_get};
 
 use super::{
     SECOND, SECRET,
@@ -33,4 +35,26 @@ fn deployments_with_different_prefixes_share_a_redis_server() {
     assert!(keys.lines().all(|key| key.contains("one:") || key.contains("other:")), "{keys}");
     let channels = redis.cli(&["PUBSUB", "CHANNELS"]).unwrap();
     assert!(channels.lines().all(|channel| channel.contains("one:") || channel.contains("other:")), "{channels}");
+}
+
+#[test]
+fn redis_that_may_evict_keys_degrades_an_instance_that_stays_ready() {
+    let redis = Redis::builder().start().unwrap();
+    let mut gateway = gateway().redis(redis.url()).env("TRUNKLINE_SECRET", SECRET).start().unwrap();
+    wait_ready(&mut gateway);
+    let port = gateway.port().unwrap();
+    assert!(http_get(port, "/readyz", 5 * SECOND).unwrap().body.contains("\"degraded\":[]"));
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1gb"]).unwrap();
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).unwrap();
+    let deadline = Instant::now() + 20 * SECOND;
+    loop {
+        let ready = http_get(port, "/readyz", 5 * SECOND).unwrap();
+        assert_eq!(ready.status, 200, "{ready:?}");
+        if ready.body.contains("\"degraded\":[\"eviction: ") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{ready:?}");
+        std::thread::sleep(SECOND / 10);
+    }
+    assert_eq!(log_in(port, "ann").status(), 200);
 }
