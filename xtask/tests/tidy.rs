@@ -39,7 +39,7 @@ const LONG: [(&str, &str); 1] =
     [("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one")];
 
 /// Decisions without a shell: files and folders in which nothing waits, locks or looks at a clock.
-const PURE: [&str; 33] = [
+const PURE: [&str; 36] = [
     "crates/domain/src/",
     "crates/bus/src/log.rs",
     "crates/bus/src/idempotency.rs",
@@ -47,6 +47,9 @@ const PURE: [&str; 33] = [
     "crates/bus/src/redis/subscribe/backlog.rs",
     "crates/bus/src/redis/codec.rs",
     "crates/bus/src/redis/subscribe/channel_set.rs",
+    "crates/bus/src/redis/at_rest.rs",
+    "crates/bus/src/redis/connection/backoff.rs",
+    "crates/bus/src/redis/connection/policy.rs",
     "crates/bus/src/redis/read.rs",
     "crates/session/src/keyring.rs",
     "crates/gateway/src/connection/decoder.rs",
