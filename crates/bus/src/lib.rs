@@ -18,7 +18,7 @@
 //! | message ids, in `LocalBus` and Redis | those of 20 minutes; about 150 and 100 bytes each | they expire by bucket |
 //! | deliveries of `LocalBus` | 1,024 | publishers wait |
 //! | deliveries of `RedisBus` | 256, and behind them 8,192 or 16 MiB | all are dropped, and their rooms delivered as `Subscribed` again |
-//! | calls to Redis | 256 in the queue, four batches of 64 commands under way | callers wait in order, at most 2 s |
+//! | calls to Redis | 256 in the queue, two batches of 64 commands under way | callers wait in order, at most 2 s |
 //! | a stream in Redis | [`RedisConfig::retain`] and up to 100 more entries | as a log of `LocalBus` |
 
 mod bus;

@@ -1,4 +1,5 @@
-//! What this process does not need to repeat to Redis while rooms are quiet. Pure.
+//! What this process does not need to repeat to Redis while rooms are quiet. Pure: times are given as the time since some
+//! fixed moment.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use trunkline_domain::{InstanceId, Room};
 
 /// The user counts that this process wrote to the registry of rooms.
@@ -16,8 +16,8 @@ use trunkline_domain::{InstanceId, Room};
 #[derive(Debug)]
 pub(super) struct RoomCountCache {
     renewal: Duration,
-    written: HashMap<Room, (usize, Instant)>,
-    next_sweep: Option<Instant>,
+    written: HashMap<Room, (usize, Duration)>,
+    next_sweep: Option<Duration>,
     alive: Vec<InstanceId>,
 }
 
@@ -28,16 +28,15 @@ impl RoomCountCache {
     }
 
     /// The counts that must be written now. They count as written until [`clear`](Self::clear).
-    pub(super) fn take_due(&mut self, counts: &[(Room, usize)], now: Instant) -> Vec<(Room, usize)> {
+    pub(super) fn take_due(&mut self, counts: &[(Room, usize)], now: Duration) -> Vec<(Room, usize)> {
         if self.next_sweep.is_none_or(|next| now >= next) {
-            self.written.retain(|_, (_, at)| now.saturating_duration_since(*at) < 2 * self.renewal);
+            self.written.retain(|_, (_, at)| now.saturating_sub(*at) < 2 * self.renewal);
             self.next_sweep = Some(now + self.renewal);
         }
         let mut due = Vec::new();
         for (room, count) in counts {
-            let is_current = |(written, at): &(usize, Instant)| {
-                written == count && now.saturating_duration_since(*at) < self.renewal
-            };
+            let is_current =
+                |(written, at): &(usize, Duration)| written == count && now.saturating_sub(*at) < self.renewal;
             if self.written.get(room).is_some_and(is_current) {
                 continue;
             }
@@ -72,7 +71,7 @@ pub(super) struct RefreshCache {
     interval: Duration,
     current: HashSet<Room>,
     previous: HashSet<Room>,
-    started: Option<Instant>,
+    started: Option<Duration>,
 }
 
 impl RefreshCache {
@@ -82,9 +81,9 @@ impl RefreshCache {
     }
 
     /// The rooms among `rooms` that are due.
-    pub(super) fn due(&mut self, rooms: &[Room], now: Instant) -> Vec<Room> {
+    pub(super) fn due(&mut self, rooms: &[Room], now: Duration) -> Vec<Room> {
         let started = self.started.unwrap_or(now);
-        let elapsed = now.saturating_duration_since(started);
+        let elapsed = now.saturating_sub(started);
         self.started = Some(started);
         if elapsed >= 2 * self.interval {
             self.current.clear();
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn unchanged_counts_are_written_once_per_renewal() {
         let mut cache = RoomCountCache::new(60 * SECOND);
-        let start = Instant::now();
+        let start = SECOND;
         let counts = [(room(1), 3), (room(2), 1)];
         let mut written = 0;
         for second in (0..120).step_by(5) {
@@ -135,7 +134,7 @@ mod tests {
     #[test]
     fn counts_are_written_again_after_an_instance_disappeared() {
         let mut cache = RoomCountCache::new(60 * SECOND);
-        let now = Instant::now();
+        let now = SECOND;
         let counts = [(room(1), 3)];
         cache.set_alive(vec![InstanceId(2), InstanceId(1)]);
         assert_eq!(cache.take_due(&counts, now).len(), 1);
@@ -149,7 +148,7 @@ mod tests {
         /// A registry that drops each record after twice the renewal always has the counts that were set last.
         #[test]
         fn registry_has_the_counts_set_last(steps in prop::collection::vec((0_u8..4, 0_usize..3, 0_u32..5), 1..200)) {
-            let (mut cache, mut now) = (RoomCountCache::new(60 * SECOND), Instant::now());
+            let (mut cache, mut now) = (RoomCountCache::new(60 * SECOND), SECOND);
             let mut registry = BTreeMap::new();
             let mut set = BTreeMap::new();
             for (number, count, pause) in steps {
@@ -167,7 +166,7 @@ mod tests {
 
         #[test]
         fn room_in_use_is_refreshed_within_two_intervals(pauses in prop::collection::vec(0_u32..20, 1..200)) {
-            let (mut cache, mut now) = (RefreshCache::new(60 * SECOND), Instant::now());
+            let (mut cache, mut now) = (RefreshCache::new(60 * SECOND), SECOND);
             let (mut last, rooms) = (now, [room(1)]);
             for pause in pauses {
                 now += pause * SECOND;

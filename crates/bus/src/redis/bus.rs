@@ -64,6 +64,8 @@ pub struct RedisBus {
     /// The user counts in the registry of rooms, and the instance that wrote them.
     pub(super) room_counts: Arc<Mutex<RoomCounts>>,
     refreshed: Arc<Mutex<RefreshCache>>,
+    /// The times in the caches count from here.
+    pub(super) started: Instant,
 }
 
 /// What this process knows of the registry of rooms.
@@ -121,7 +123,18 @@ impl RedisBus {
         let room_counts = Arc::new(Mutex::new(RoomCounts { cache, writer: None, generation: None }));
         let refreshed = Arc::new(Mutex::new(RefreshCache::new(config.refresh_interval())));
         let config = Arc::new(config);
-        Ok(Self { config, names, connector, process, link, probe_now, subscription_health, room_counts, refreshed })
+        Ok(Self {
+            config,
+            names,
+            connector,
+            process,
+            link,
+            probe_now,
+            subscription_health,
+            room_counts,
+            refreshed,
+            started: Instant::now(),
+        })
     }
 
     /// The current link, or why there is none.
@@ -218,7 +231,7 @@ impl Bus for RedisBus {
         let link = self.link()?;
         // Later than required, so that a room that was refreshed needs no other refresh for some time.
         let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
-        let rooms = lock(&self.refreshed).due(rooms, Instant::now());
+        let rooms = lock(&self.refreshed).due(rooms, self.started.elapsed());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
             let keys = rooms.iter().map(|room| self.names.room(room));
             let keys = keys.flat_map(|keys| [keys.log(), keys.meta()]);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::time::Instant;
 use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
 
 use super::{
@@ -98,7 +97,7 @@ impl PresenceStore for RedisBus {
                 written.cache.clear();
                 written.generation = Some(link.generation().clone());
             }
-            (written.cache.take_due(counts, Instant::now()), written.writer)
+            (written.cache.take_due(counts, self.started.elapsed()), written.writer)
         };
         let record = |count: usize| match writer {
             _ if count == 0 => String::new(),

@@ -236,7 +236,7 @@ impl RoomPresence {
             SnapshotRead::InFlight { .. } => false,
             SnapshotRead::RetryAt(at) => context.now >= at,
         };
-        if is_free && self.roster.must_read() {
+        if is_free && self.roster.needs_snapshot() {
             self.snapshot_read = SnapshotRead::InFlight { is_stale: false };
             context.effects.push_back(PresenceEffect::Command(PresenceCommand::ReadSnapshot(room.clone())));
         }

@@ -245,7 +245,7 @@ impl PresenceTracker {
     /// Reads the snapshot, and checks the lease: the store may have been replaced by an empty one.
     fn subscribed(&mut self, room: &Room) {
         let presence = self.rooms.entry(room.clone()).or_default();
-        presence.roster.doubt();
+        presence.roster.mark_stale();
         presence.lease.next_check = self.context.now;
         if let SnapshotRead::InFlight { is_stale } = &mut presence.snapshot_read {
             *is_stale = true;
@@ -278,7 +278,7 @@ impl PresenceTracker {
         }
         // An instance that is not alive is noticed, and its rooms are searched.
         self.liveness.is_dead(change.instance, now);
-        let diff = presence.roster.hear(change);
+        let diff = presence.roster.apply(change);
         presence.debouncer.apply(diff, left_at);
         presence.advance(room, &mut self.context);
     }
@@ -357,7 +357,7 @@ impl PresenceTracker {
                 if presence.roster.version() >= version {
                     presence.awaited_version = None;
                 } else if now >= until {
-                    presence.roster.doubt();
+                    presence.roster.mark_stale();
                     presence.awaited_version = None;
                 }
             }

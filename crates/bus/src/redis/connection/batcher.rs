@@ -2,9 +2,9 @@
 //!
 //! A call is sent at once while fewer than [`MAX_UNDER_WAY`] batches are under way. The calls that arrive meanwhile are sent
 //! together when a reply arrives (group commit), so batches grow with the load and with the latency of Redis, without
-//! timers. If calls arrive faster than they are worth a batch each, a batch also waits for others, at most
-//! [`batch_delay_max`](crate::RedisConfig::batch_delay_max); see [`BatchPolicy`]. The work per batch of Redis, of the kernel
-//! and of every subscribed process (reading, writing, waking) costs more than a command. `docs/decisions/0010` has the
+//! timers. With a [`batch_delay_max`](crate::RedisConfig::batch_delay_max) above zero, a batch also waits for others while
+//! many calls arrive; see [`BatchPolicy`]. The work per batch of Redis, of the kernel and of every subscribed process
+//! (reading, writing, waking) costs more than a command. `docs/decisions/0010-batching-by-work-in-flight.md` has the
 //! measurements.
 
 use std::{sync::Arc, time::Duration};
@@ -24,8 +24,8 @@ use super::policy::BatchPolicy;
 
 /// Capacity of the queue, in calls. When it is full, callers wait in order.
 const QUEUE: usize = 256;
-/// Maximum number of batches under way. With more, batches are smaller and cost more; with one, a large reply delays the
-/// calls behind it.
+/// Maximum number of batches under way. With more, batches are smaller on a slow network and cost more; with one, a large
+/// reply delays the calls behind it. On a fast network one, two and four perform alike.
 const MAX_UNDER_WAY: usize = 2;
 /// Number of commands after which a batch accepts no further call.
 const BATCH_COMMANDS: usize = 64;
@@ -82,7 +82,8 @@ async fn run(
     delay_max: Duration,
 ) {
     let mut under_way = FuturesUnordered::new();
-    let mut policy = BatchPolicy::new(delay_max, Instant::now());
+    let started = Instant::now();
+    let mut policy = BatchPolicy::new(delay_max);
     loop {
         let first = tokio::select! {
             call = queue.recv(), if under_way.len() < MAX_UNDER_WAY => match call {
@@ -91,10 +92,9 @@ async fn run(
             },
             Some(()) = under_way.next() => continue,
         };
-        let now = Instant::now();
-        let delay = policy.delay(now);
+        let delay = policy.delay(started.elapsed());
         if !delay.is_zero() {
-            let due = now + delay;
+            let due = Instant::now() + delay;
             // `first` is no longer in the queue.
             while queue.len() + 1 < FULL_CALLS {
                 tokio::select! {
@@ -111,7 +111,7 @@ async fn run(
         {
             batch.add(call);
         }
-        policy.sent(batch.replies.len(), Instant::now());
+        policy.sent(batch.replies.len(), started.elapsed());
         under_way.push(batch.send(connection.clone()));
     }
     while under_way.next().await.is_some() {}

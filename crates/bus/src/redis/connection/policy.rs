@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// Length of the window over which calls are counted. A larger value reacts later to a change of load.
 const WINDOW: Duration = Duration::from_millis(100);
 /// Number of calls that must be expected within the maximum delay for a batch to wait at all. Fewer are not worth the
@@ -21,7 +19,8 @@ const TARGET_CALLS: f64 = 16.0;
 #[derive(Debug)]
 pub(super) struct BatchPolicy {
     delay_max: Duration,
-    window_start: Instant,
+    /// Times are given as the time since some fixed moment.
+    window_start: Duration,
     /// Calls in the window that started at `window_start`.
     current: u32,
     /// Calls in the window before it.
@@ -30,18 +29,18 @@ pub(super) struct BatchPolicy {
 
 impl BatchPolicy {
     /// A policy whose delays are at most `delay_max`.
-    pub(super) fn new(delay_max: Duration, now: Instant) -> Self {
-        Self { delay_max, window_start: now, current: 0, previous: 0 }
+    pub(super) fn new(delay_max: Duration) -> Self {
+        Self { delay_max, window_start: Duration::ZERO, current: 0, previous: 0 }
     }
 
     /// Records that `calls` were sent in a batch at `now`.
-    pub(super) fn sent(&mut self, calls: usize, now: Instant) {
+    pub(super) fn sent(&mut self, calls: usize, now: Duration) {
         self.advance(now);
         self.current = self.current.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
     }
 
     /// How long a batch whose first call arrived at `now` waits for others.
-    pub(super) fn delay(&mut self, now: Instant) -> Duration {
+    pub(super) fn delay(&mut self, now: Duration) -> Duration {
         self.advance(now);
         let expected = self.calls_per_second(now) * self.delay_max.as_secs_f64();
         if expected < MIN_EXPECTED_CALLS {
@@ -52,14 +51,14 @@ impl BatchPolicy {
     }
 
     /// The rate over the current window and as much of the previous one as makes up one window.
-    fn calls_per_second(&self, now: Instant) -> f64 {
-        let elapsed = now.saturating_duration_since(self.window_start).as_secs_f64() / WINDOW.as_secs_f64();
+    fn calls_per_second(&self, now: Duration) -> f64 {
+        let elapsed = now.saturating_sub(self.window_start).as_secs_f64() / WINDOW.as_secs_f64();
         let calls = f64::from(self.current) + f64::from(self.previous) * (1.0 - elapsed).max(0.0);
         calls / WINDOW.as_secs_f64()
     }
 
-    fn advance(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.window_start);
+    fn advance(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.window_start);
         if elapsed < WINDOW {
             return;
         }
@@ -79,9 +78,9 @@ mod tests {
 
     /// How long each call waits whose arrivals are `gaps` apart, if a batch is sent when its delay is over.
     fn simulate(gaps: impl IntoIterator<Item = Duration>) -> Vec<Duration> {
-        let mut now = Instant::now();
-        let mut policy = BatchPolicy::new(DELAY_MAX, now);
-        let (mut waits, mut batch, mut due) = (Vec::new(), Vec::<Instant>::new(), now);
+        let mut now = Duration::from_secs(1);
+        let mut policy = BatchPolicy::new(DELAY_MAX);
+        let (mut waits, mut batch, mut due) = (Vec::new(), Vec::<Duration>::new(), now);
         for gap in gaps {
             now += gap;
             if due <= now && !batch.is_empty() {
