@@ -4,32 +4,35 @@ use std::{fmt, io};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{DefaultFields, Format, JsonFields, Writer},
     },
+    layer::SubscriberExt,
     registry::LookupSpan,
 };
 
 use crate::settings::LogFormat;
 
 /// From now on, what `filter` lets through is written.
-pub(crate) fn start(format: LogFormat, filter: EnvFilter, instance: &str) {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+pub(crate) fn start(format: LogFormat, filter: Targets, instance: &str) {
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(io::stderr).with_ansi(false);
     // Fails only where somebody has started logging before, and nobody has.
     let _ = match format {
         LogFormat::Text => {
             let inner = Format::default();
             let named = Named { prefix: format!("{instance} "), opens: "", inner };
-            tracing::subscriber::set_global_default(lines.fmt_fields(DefaultFields::new()).event_format(named).finish())
+            let lines = lines.fmt_fields(DefaultFields::new()).event_format(named).finish();
+            tracing::subscriber::set_global_default(lines.with(filter))
         }
         LogFormat::Json => {
             // Printable ASCII without quotes and backslashes or not: as JSON it is right.
             let name = serde_json::Value::from(instance);
             let inner = Format::default().json().flatten_event(true);
             let named = Named { prefix: format!("{{\"instance\":{name},"), opens: "{", inner };
-            tracing::subscriber::set_global_default(lines.fmt_fields(JsonFields::new()).event_format(named).finish())
+            let lines = lines.fmt_fields(JsonFields::new()).event_format(named).finish();
+            tracing::subscriber::set_global_default(lines.with(filter))
         }
     };
 }
