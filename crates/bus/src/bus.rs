@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Position, Room, Turn};
+use trunkline_domain::{Draft, Entry, Position, PresenceChange, Room};
 
 use crate::BusError;
 
@@ -14,7 +14,7 @@ use crate::BusError;
 /// [`Position`], bounded by count and by age. The contract suite (feature `contract`) says the rest in tests.
 pub trait Bus: Clone + Send + Sync + 'static {
     /// What [`open`](Self::open) gives to say which rooms are of interest.
-    type Interest: Interest;
+    type Subscriptions: Subscriptions;
 
     /// Appends a message, or finds the one that this user already sent under this id within the last ten minutes.
     /// `Ok` means that the log holds it. Calls are carried out in the order in which their futures are first polled; so
@@ -41,33 +41,33 @@ pub trait Bus: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Where it was certainly not told.
-    fn whisper(&self, room: &Room, bytes: Bytes) -> impl Future<Output = Result<(), BusError>> + Send;
+    fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> impl Future<Output = Result<(), BusError>> + Send;
 
     /// Pushes the expiry of the logs of `rooms` back to the full retention: somebody is there.
     ///
     /// # Errors
     /// Where it was not done; the next time serves as well.
-    fn keep(&self, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
+    fn refresh_expiry(&self, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
 
     /// Starts listening; called once per process. Never fails and never waits for the log to be there: while it cannot
     /// be reached, nothing comes, [`health`](Self::health) says so, and the listener goes on trying.
     ///
     /// The stream is bounded and loss is a value in it: each [`Delivery::Subscribed`] says "from here on you hear
     /// everything, read what came before". A consumer that does not keep up slows the bus down, never breaks it.
-    fn open(&self) -> (Self::Interest, mpsc::Receiver<Delivery>);
+    fn open(&self) -> (Self::Subscriptions, mpsc::Receiver<Delivery>);
 
     /// What readiness depends on, each check with its state.
     fn health(&self) -> Vec<Health>;
 }
 
 /// Which rooms a process wants to hear of. Cheap to clone; never blocks. Dropping the last one stops the listener.
-pub trait Interest: Clone + Send + Sync + 'static {
+pub trait Subscriptions: Clone + Send + Sync + 'static {
     /// Asks for the room's deliveries; [`Delivery::Subscribed`] follows, once, and again whenever some may have been
     /// lost. Asking again for a room already asked for changes nothing.
-    fn want(&self, room: &Room);
+    fn subscribe(&self, room: &Room);
 
     /// No more deliveries of the room; some may be under way still.
-    fn unwant(&self, room: &Room);
+    fn unsubscribe(&self, room: &Room);
 }
 
 /// One thing heard.
@@ -78,9 +78,9 @@ pub enum Delivery {
     /// An entry was appended.
     Entry(Room, Entry),
     /// Somebody whispered.
-    Whisper(Room, Bytes),
+    Ephemeral(Room, Bytes),
     /// Somebody came or went, or a lease ran out; see [`Presence`](crate::Presence).
-    Presence(Room, Turn),
+    Presence(Room, PresenceChange),
 }
 
 /// The answer to a publish.

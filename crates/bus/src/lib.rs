@@ -25,6 +25,7 @@ mod bus;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
+mod idempotency;
 mod local;
 mod log;
 #[doc(hidden)]
@@ -32,13 +33,12 @@ pub mod mutant;
 mod presence;
 #[cfg(feature = "redis")]
 mod redis_bus;
-mod remembered;
 
-pub use bus::{Bus, Delivery, Health, Interest, Page, Range, Receipt};
+pub use bus::{Bus, Delivery, Health, Page, Range, Receipt, Subscriptions};
 pub use error::{BusError, ErrorKind};
-pub use local::{LocalBus, LocalConfig, LocalInterest};
+pub use idempotency::IdempotencyCache;
+pub use local::{LocalBus, LocalConfig, LocalSubscriptions};
 pub use log::{Log, NotContiguous};
-pub use presence::{Lease, Presence, Report, Standing};
+pub use presence::{InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
 #[cfg(feature = "redis")]
-pub use redis_bus::{InvalidRedisUrl, RedisBus, RedisConfig, RedisInterest};
-pub use remembered::Remembered;
+pub use redis_bus::{InvalidRedisUrl, RedisBus, RedisConfig, RedisSubscriptions};

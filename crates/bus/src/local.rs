@@ -12,16 +12,19 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Holder, Millis, Position, Room, Snapshot, Turn, UserName, millis};
+use trunkline_domain::{
+    Draft, Entry, InstanceId, Millis, Position, PresenceChange, PresenceSnapshot, Room, UserName, millis,
+};
 
-pub use self::listeners::LocalInterest;
+pub use self::listeners::LocalSubscriptions;
 use self::{
     listeners::{Listeners, Permits},
     presence::Leases,
     rooms::Rooms,
 };
 use crate::{
-    Bus, BusError, Delivery, Health, Lease, Page, Presence, Range, Receipt, Report, Standing, presence::LEASE,
+    Bus, BusError, Delivery, Health, InstanceRegistry, InstanceReport, Lease, LeaseStatus, Page, PresenceStore, Range,
+    Receipt, presence::LEASE,
 };
 
 /// What a [`LocalBus`] keeps.
@@ -33,7 +36,7 @@ pub struct LocalConfig {
     pub retain_bytes: usize,
     /// How long the log of a room is kept in which nobody writes and which nobody [keeps](Bus::keep).
     pub retain_for: Duration,
-    /// How long presence may outlive a [`Holder`] that says nothing more.
+    /// How long presence may outlive a [`InstanceId`] that says nothing more.
     pub lease: Duration,
 }
 
@@ -102,7 +105,7 @@ impl Shared {
     }
 
     /// Changes the leases in `room`, and tells of it.
-    async fn lease<T>(&self, room: &Room, change: impl FnOnce(&mut Leases) -> (Option<Turn>, T)) -> T {
+    async fn lease<T>(&self, room: &Room, change: impl FnOnce(&mut Leases) -> (Option<PresenceChange>, T)) -> T {
         let _turn = self.turn.lock().await;
         let (turn, result) = change(&mut self.state().leases);
         if let Some(turn) = turn {
@@ -131,7 +134,7 @@ fn system_millis() -> Millis {
 }
 
 impl Bus for LocalBus {
-    type Interest = LocalInterest;
+    type Subscriptions = LocalSubscriptions;
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
         let _turn = self.0.turn.lock().await;
@@ -154,20 +157,20 @@ impl Bus for LocalBus {
         Ok(rooms.iter().map(|room| state.rooms.head(now, room)).collect())
     }
 
-    async fn whisper(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
+    async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
         let _turn = self.0.turn.lock().await;
         let permits = self.0.permits().await;
-        self.0.state().listeners.tell(permits, room, |room| Delivery::Whisper(room, bytes.clone()));
+        self.0.state().listeners.tell(permits, room, |room| Delivery::Ephemeral(room, bytes.clone()));
         Ok(())
     }
 
-    async fn keep(&self, rooms: &[Room]) -> Result<(), BusError> {
-        self.0.state().rooms.keep((self.0.clock)(), rooms);
+    async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
+        self.0.state().rooms.refresh_expiry((self.0.clock)(), rooms);
         Ok(())
     }
 
     /// Must be called inside a tokio runtime.
-    fn open(&self) -> (LocalInterest, mpsc::Receiver<Delivery>) {
+    fn open(&self) -> (LocalSubscriptions, mpsc::Receiver<Delivery>) {
         listeners::open(&self.0)
     }
 
@@ -177,68 +180,70 @@ impl Bus for LocalBus {
     }
 }
 
-impl Presence for LocalBus {
-    fn lease(&self) -> Duration {
-        self.0.lease
-    }
-
-    async fn beat(&self, holder: Holder) -> Result<Vec<Holder>, BusError> {
-        let now = (self.0.clock)();
-        Ok(self.0.state().leases.beat(now, now.saturating_add(self.0.lease_millis() / 2), holder))
-    }
-
-    async fn enter(&self, room: &Room, holder: Holder, users: &[UserName]) -> Result<(), BusError> {
-        self.0.lease(room, |leases| (leases.enter(room, holder, users), ())).await;
+impl PresenceStore for LocalBus {
+    async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+        self.0.lease(room, |leases| (leases.replace(room, instance, users), ())).await;
         Ok(())
     }
 
-    async fn shift(
+    async fn update(
         &self,
         room: &Room,
-        holder: Holder,
+        instance: InstanceId,
         came: &[UserName],
         went: &[UserName],
     ) -> Result<Lease, BusError> {
         let change = |leases: &mut Leases| {
-            let turn = leases.shift(room, holder, came, went);
+            let turn = leases.update(room, instance, came, went);
             let lease = if turn.is_some() { Lease::Held } else { Lease::Lost };
             (turn, lease)
         };
         Ok(self.0.lease(room, change).await)
     }
 
-    async fn check(&self, holder: Holder, rooms: &[Room]) -> Result<Vec<Standing>, BusError> {
+    async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<LeaseStatus>, BusError> {
         let _turn = self.0.turn.lock().await;
         let state = self.0.state();
-        Ok(rooms.iter().map(|room| state.leases.check(room, holder)).collect())
+        Ok(rooms.iter().map(|room| state.leases.check(room, instance)).collect())
     }
 
-    async fn end(&self, holder: Holder, rooms: &[Room]) -> Result<(), BusError> {
+    async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {
         for room in rooms {
-            self.0.lease(room, |leases| (leases.end(room, holder), ())).await;
+            self.0.lease(room, |leases| (leases.expire(room, instance), ())).await;
         }
         Ok(())
     }
 
-    async fn present(&self, room: &Room) -> Result<Snapshot, BusError> {
-        Ok(self.0.lease(room, |leases| (None, leases.present(room))).await)
+    async fn snapshot(&self, room: &Room) -> Result<PresenceSnapshot, BusError> {
+        Ok(self.0.lease(room, |leases| (None, leases.snapshot(room))).await)
     }
 
-    async fn list(&self, rooms: &[(Room, usize)]) -> Result<(), BusError> {
-        self.0.state().leases.list(self.0.note_end(), rooms);
+    async fn set_room_counts(&self, rooms: &[(Room, usize)]) -> Result<(), BusError> {
+        self.0.state().leases.set_room_counts(self.0.note_end(), rooms);
         Ok(())
     }
 
-    async fn rooms(&self) -> Result<Vec<(Room, usize)>, BusError> {
-        Ok(self.0.state().leases.rooms((self.0.clock)()))
+    async fn room_counts(&self) -> Result<Vec<(Room, usize)>, BusError> {
+        Ok(self.0.state().leases.room_counts((self.0.clock)()))
+    }
+}
+
+impl InstanceRegistry for LocalBus {
+    fn lease(&self) -> Duration {
+        self.0.lease
     }
 
-    async fn report(&self, holder: Holder, about: &str) -> Result<(), BusError> {
-        self.0.state().leases.report(self.0.note_end(), holder, about);
+    async fn heartbeat(&self, instance: InstanceId) -> Result<Vec<InstanceId>, BusError> {
+        let now = (self.0.clock)();
+        Ok(self.0.state().leases.heartbeat(now, now.saturating_add(self.0.lease_millis() / 2), instance))
+    }
+
+    async fn report(&self, instance: InstanceId, about: &str) -> Result<(), BusError> {
+        self.0.state().leases.report(self.0.note_end(), instance, about);
         Ok(())
     }
 
-    async fn reports(&self) -> Result<Vec<Report>, BusError> {
+    async fn reports(&self) -> Result<Vec<InstanceReport>, BusError> {
         Ok(self.0.state().leases.reports((self.0.clock)(), self.0.lease_millis()))
     }
 }

@@ -1,134 +1,145 @@
-//! Who is where: users in rooms, and what the whole cluster consists of.
+//! Presence: which users are in which room, and which instances are alive.
 
 use std::{future::Future, time::Duration};
 
 #[cfg(doc)]
-use trunkline_domain::Shift;
-use trunkline_domain::{Holder, Room, Snapshot, UserName};
+use trunkline_domain::ChangeKind;
+use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName};
 
 use crate::BusError;
 
-/// The longest that a killed process stays in anybody's picture, unless configured.
+/// How long the presence of an instance that was killed remains visible, unless configured.
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
 
-/// Presence that several gateways share, beside the logs of a [`Bus`](crate::Bus).
+/// Which users are in a room, and at which instance; shared by all instances.
 ///
-/// Each gateway process is a [`Holder`], which [beats](Self::beat) as long as it lives: that costs the same in however
-/// many rooms it has users. In each of these it holds a lease, until it gives it up, or until somebody who misses its
-/// beats [ends](Self::end) it. Changes are told on the room's deliveries as
-/// [`Delivery::Presence`](crate::Delivery::Presence), numbered; they may be lost, and the [snapshot](Self::present) is
-/// the truth.
+/// In each room an instance holds a lease on the users that it reported. The lease ends when the instance gives it up, or
+/// when another instance that misses its [heartbeats](InstanceRegistry::heartbeat) [expires](Self::expire) it. Changes are
+/// numbered per room and arrive with the room's deliveries as [`Delivery::Presence`](crate::Delivery::Presence). They may be
+/// lost; the [snapshot](Self::snapshot) is the truth.
 ///
-/// Calls are carried out in the order in which their futures are first polled. A failed one may have been carried out;
-/// [`enter`](Self::enter) puts it right, whatever happened.
-pub trait Presence: Clone + Send + Sync + 'static {
-    /// How long a killed process may stay in anybody's picture. It counts as alive for half of that after its last beat;
-    /// the other half is for those who look, and for looking twice.
-    fn lease(&self) -> Duration;
-
-    /// Says that `holder` lives. Answers whose last beat is less than half a lease ago, `holder` too; time is the
-    /// keeper's.
+/// Calls are executed in the order in which their futures are first polled. A failed call may have been executed;
+/// [`replace`](Self::replace) restores a known state in every case.
+pub trait PresenceStore: Clone + Send + Sync + 'static {
+    /// Sets the users of `instance` in `room`, in place of the users set before, and takes the lease. An empty list gives
+    /// the lease up.
     ///
     /// # Errors
-    /// Where it was perhaps not done.
-    fn beat(&self, holder: Holder) -> impl Future<Output = Result<Vec<Holder>, BusError>> + Send;
-
-    /// Says who of `room` is at `holder`, in place of what was said before, and takes the lease. Nobody: gives it up.
-    ///
-    /// # Errors
-    /// Where it was perhaps not done.
-    fn enter(
+    /// The change may have been applied.
+    fn replace(
         &self,
         room: &Room,
-        holder: Holder,
+        instance: InstanceId,
         users: &[UserName],
     ) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Says who came to `holder` in `room` and who went; without users left, gives the lease up. Changes nothing where it
-    /// is [lost](Lease::Lost).
+    /// Adds `joined` to the users of `instance` in `room` and removes `left`; when no user remains, gives the lease up.
+    /// Changes nothing if the lease is [lost](Lease::Lost).
     ///
     /// # Errors
-    /// Where it was perhaps not done.
-    fn shift(
+    /// The change may have been applied.
+    fn update(
         &self,
         room: &Room,
-        holder: Holder,
-        came: &[UserName],
-        went: &[UserName],
+        instance: InstanceId,
+        joined: &[UserName],
+        left: &[UserName],
     ) -> impl Future<Output = Result<Lease, BusError>> + Send;
 
-    /// Whether `holder` has its leases in `rooms` still. Answers for each, in the same order. What nobody checks for an
+    /// Whether `instance` still holds its lease in each of `rooms`, in the same order. A lease that is not checked for one
     /// hour may be forgotten.
     ///
     /// # Errors
-    /// Where that cannot be told now.
-    fn check(&self, holder: Holder, rooms: &[Room]) -> impl Future<Output = Result<Vec<Standing>, BusError>> + Send;
+    /// The leases cannot be read now.
+    fn check(
+        &self,
+        instance: InstanceId,
+        rooms: &[Room],
+    ) -> impl Future<Output = Result<Vec<LeaseStatus>, BusError>> + Send;
 
-    /// Ends the leases of a `holder` that is dead in `rooms`, which is told as [`Shift::Lapsed`] once, whoever else ends
-    /// them too. One that lives after all hears of it, and enters again.
+    /// Ends the leases of a dead `instance` in `rooms`. Subscribers receive [`ChangeKind::Expired`] once, however many
+    /// instances expire it. An instance that is alive after all receives it too, and replaces its users again.
     ///
     /// # Errors
-    /// Where it was perhaps not done.
-    fn end(&self, holder: Holder, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
+    /// The change may have been applied.
+    fn expire(&self, instance: InstanceId, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Who is in `room`, at which holder.
+    /// The users of `room`, by instance.
     ///
     /// # Errors
-    /// Where that cannot be read now.
-    fn present(&self, room: &Room) -> impl Future<Output = Result<Snapshot, BusError>> + Send;
+    /// Presence cannot be read now.
+    fn snapshot(&self, room: &Room) -> impl Future<Output = Result<PresenceSnapshot, BusError>> + Send;
 
-    /// Says how many users are in each of these rooms: what [`rooms`](Self::rooms) answers, for one lease. 0 takes a room
-    /// out.
+    /// Publishes the number of users in each of these rooms: what [`room_counts`](Self::room_counts) returns for the next
+    /// lease. A count of 0 removes the room from the list.
     ///
     /// # Errors
-    /// Where it was perhaps not done.
-    fn list(&self, rooms: &[(Room, usize)]) -> impl Future<Output = Result<(), BusError>> + Send;
+    /// The change may have been applied.
+    fn set_room_counts(&self, counts: &[(Room, usize)]) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// The rooms where somebody is, with how many users are in each; in any order.
+    /// Every room that has users, with their version, in no particular order.
     ///
     /// # Errors
-    /// Where that cannot be read now.
-    fn rooms(&self) -> impl Future<Output = Result<Vec<(Room, usize)>, BusError>> + Send;
+    /// The list cannot be read now.
+    fn room_counts(&self) -> impl Future<Output = Result<Vec<(Room, usize)>, BusError>> + Send;
+}
 
-    /// Says how the process `holder` does, in words of its own: what [`reports`](Self::reports) answers, for one lease.
-    /// Nothing takes it out.
+/// Which instances are alive, and what each reports of itself.
+///
+/// An instance sends a heartbeat for as long as it runs. The cost does not depend on the number of rooms in which it has
+/// users.
+pub trait InstanceRegistry: Clone + Send + Sync + 'static {
+    /// How long a killed instance may remain visible. It counts as alive for half of this time after its last heartbeat;
+    /// the other half is for the instances that look for missing heartbeats, and look twice.
+    fn lease(&self) -> Duration;
+
+    /// Records that `instance` is alive. Returns every instance, `instance` included, whose last heartbeat is less than
+    /// half a lease ago, by the clock of the store.
     ///
     /// # Errors
-    /// Where it was perhaps not done.
-    fn report(&self, holder: Holder, about: &str) -> impl Future<Output = Result<(), BusError>> + Send;
+    /// The heartbeat may have been recorded.
+    fn heartbeat(&self, instance: InstanceId) -> impl Future<Output = Result<Vec<InstanceId>, BusError>> + Send;
 
-    /// How every process does; in any order.
+    /// Publishes a report of `instance` about itself: what [`reports`](Self::reports) returns for the next lease. The text
+    /// is the caller's; an empty string removes the entry.
     ///
     /// # Errors
-    /// Where that cannot be read now.
-    fn reports(&self) -> impl Future<Output = Result<Vec<Report>, BusError>> + Send;
+    /// The report may have been stored.
+    fn report(&self, instance: InstanceId, text: &str) -> impl Future<Output = Result<(), BusError>> + Send;
+
+    /// The last report of every instance, in no particular order.
+    ///
+    /// # Errors
+    /// The reports cannot be read now.
+    fn reports(&self) -> impl Future<Output = Result<Vec<InstanceReport>, BusError>> + Send;
 }
 
 /// Whether a change was made under a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// Yes.
+    /// The change was applied.
     Held,
-    /// No: somebody ended it, or the keeper forgot. [Enter](Presence::enter) again.
+    /// The lease had been expired or forgotten, and nothing changed. Call [`PresenceStore::replace`].
     Lost,
 }
 
-/// How a holder stands in a room.
+/// The state of an instance's lease in one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It has a lease. This was the room's last turn: one that was never heard of was lost on the way.
+pub enum LeaseStatus {
+    /// The instance holds a lease. Contains the version of the room's last change; a subscriber that has not received that
+    /// version has lost a change.
     Held(u64),
-    /// There is no lease: [enter](Presence::enter) again.
+    /// There is no lease. Call [`PresenceStore::replace`].
     Lost,
 }
 
-/// What a process said of itself.
+/// What an instance reported of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Which process.
-    pub holder: Holder,
-    /// What it said.
-    pub about: String,
-    /// How long ago.
+pub struct InstanceReport {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its text.
+    pub text: String,
+    /// Time since the report.
     pub age: Duration,
 }

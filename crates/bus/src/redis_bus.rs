@@ -13,7 +13,7 @@
 //! | `tl:{lobby}:meta` | hash | which run of Redis wrote last, the epoch, and when expiries were set |
 //! | `tl:{lobby}:ids:0`, `:1` | hash | ids remembered in even and odd ten minutes |
 //! | `tl:{lobby}:holders` | set | which processes have users here |
-//! | `tl:{lobby}:holders:<holder>` | set | the users of one process |
+//! | `tl:{lobby}:holders:<instance>` | set | the users of one process |
 //! | `tl:{lobby}:turn` | string | number of the last change of presence |
 //! | `tl:{lobby}` | channel | entries, whispers and changes of presence |
 //! | `tl:{:alive}` | sorted set | which processes live, and until when that counts |
@@ -49,7 +49,7 @@ use redis::{Client, Cmd, IntoConnectionInfo as _, Value, io::tcp::TcpSettings};
 use tokio::sync::{Notify, mpsc, watch};
 use trunkline_domain::{Draft, Position, Room, millis};
 
-pub use self::subscription::RedisInterest;
+pub use self::subscription::RedisSubscriptions;
 use self::{
     codec::{Payload, Stored, stored},
     keys::{Keys, probe_channel},
@@ -115,7 +115,7 @@ impl fmt::Debug for RedisConfig {
 pub struct InvalidRedisUrl(String);
 
 /// Logs in Redis, shared by every process that names the same Redis and prefix. Cheap to clone; the connection goes
-/// with the last clone and the last [`RedisInterest`].
+/// with the last clone and the last [`RedisSubscriptions`].
 #[derive(Clone)]
 pub struct RedisBus {
     config: Arc<RedisConfig>,
@@ -187,7 +187,7 @@ impl fmt::Debug for RedisBus {
 }
 
 impl Bus for RedisBus {
-    type Interest = RedisInterest;
+    type Subscriptions = RedisSubscriptions;
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
         let link = self.link()?;
@@ -239,14 +239,14 @@ impl Bus for RedisBus {
         Ok(heads)
     }
 
-    async fn whisper(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
+    async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
         let link = self.link()?;
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(Keys::of(&self.config.prefix, room).channel()).arg(Payload::whisper(&bytes));
         link.query(publish).await
     }
 
-    async fn keep(&self, rooms: &[Room]) -> Result<(), BusError> {
+    async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
         let link = self.link()?;
         for rooms in rooms.chunks(ROOMS_AT_ONCE) {
             let keys = rooms.iter().map(|room| Keys::of(&self.config.prefix, room));
@@ -259,7 +259,7 @@ impl Bus for RedisBus {
     }
 
     /// Must be called inside the tokio runtime that is to hold the connection.
-    fn open(&self) -> (RedisInterest, mpsc::Receiver<Delivery>) {
+    fn open(&self) -> (RedisSubscriptions, mpsc::Receiver<Delivery>) {
         let subscription = Subscription {
             client: self.client.clone(),
             prefix: self.config.prefix.clone(),

@@ -1,4 +1,4 @@
-//! Who is in a room, on every instance: the true set, kept from what holders say.
+//! Who is in a room, on every instance: the true set, kept from what instances say.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -11,109 +11,109 @@ use crate::UserName;
 /// One run of one gateway, which holds the presence of the users on its sockets. Random for every start, never the
 /// instance's name: a restarted process must not adopt its own ghosts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Holder(
+pub struct InstanceId(
     /// 128 random bits.
     pub u128,
 );
 
-impl fmt::Display for Holder {
+impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
-impl fmt::Debug for Holder {
+impl fmt::Debug for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Holder({self})")
+        write!(f, "InstanceId({self})")
     }
 }
 
 /// The text is not 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a holder is 32 hexadecimal digits")]
-pub struct InvalidHolder;
+#[error("a instance is 32 hexadecimal digits")]
+pub struct InvalidInstanceId;
 
-impl FromStr for Holder {
-    type Err = InvalidHolder;
+impl FromStr for InstanceId {
+    type Err = InvalidInstanceId;
 
-    fn from_str(text: &str) -> Result<Self, InvalidHolder> {
+    fn from_str(text: &str) -> Result<Self, InvalidInstanceId> {
         let plain = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let id = plain.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        id.map(Self).ok_or(InvalidHolder)
+        id.map(Self).ok_or(InvalidInstanceId)
     }
 }
 
 /// One change of a room's presence. The keeper of the leases numbers them, one up each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct PresenceChange {
     /// Its number; the first of a room is arbitrary and larger than any of before.
-    pub number: u64,
+    pub version: u64,
     /// Whose users changed.
-    pub holder: Holder,
+    pub instance: InstanceId,
     /// What changed.
-    pub shift: Shift,
+    pub kind: ChangeKind,
 }
 
-/// What changed among the users of one holder.
+/// What changed among the users of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shift {
+pub enum ChangeKind {
     /// These are its users, whatever was known.
-    Whole(Vec<UserName>),
-    /// Some came, some went; nobody is in both.
-    Moves {
-        /// Who came.
-        came: Vec<UserName>,
-        /// Who went.
-        went: Vec<UserName>,
+    Replaced(Vec<UserName>),
+    /// Some joined, some left; nobody is in both.
+    Updated {
+        /// Who joined.
+        joined: Vec<UserName>,
+        /// Who left.
+        left: Vec<UserName>,
     },
     /// All its users left.
-    Gone,
+    Left,
     /// It died, and its lease was ended: its users have been gone for a while, and do not come back there.
-    Lapsed,
+    Expired,
 }
 
-/// All that is known of a room's presence, as of one turn.
+/// All that is known of a room's presence, as of one change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The last turn that it holds; 0 where there never was one.
-    pub number: u64,
-    /// Each holder and its users.
-    pub holders: Vec<(Holder, Vec<UserName>)>,
+pub struct PresenceSnapshot {
+    /// The last change that it holds; 0 where there never was one.
+    pub version: u64,
+    /// Each instance and its users.
+    pub instances: Vec<(InstanceId, Vec<UserName>)>,
 }
 
-/// Who came to a room and who went from it, as a whole.
+/// Who joined to a room and who left from it, as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moves {
+pub struct PresenceDiff {
     /// Users who were nowhere and are somewhere now.
-    pub came: Vec<UserName>,
+    pub joined: Vec<UserName>,
     /// Users who were somewhere and are nowhere now.
-    pub went: Vec<UserName>,
+    pub left: Vec<UserName>,
 }
 
-/// Who is in one room: a user is, while any holder has them.
+/// Who is in one room: a user is, while any instance has them.
 ///
 /// Turns are heard and may be lost, the snapshot is the truth: a jump in the numbers, or a new subscription, means to
-/// [read](Self::must_read) it. What is heard meanwhile waits, at most [`Roster::PENDING`] turns; beyond, all of it is
-/// dropped, and the next turn after the snapshot reveals the gap.
+/// [read](Self::must_read) it. What is heard meanwhile waits, at most [`Roster::PENDING`] changes; beyond, all of it is
+/// dropped, and the next change after the snapshot reveals the gap.
 #[derive(Clone, Debug)]
 pub struct Roster {
-    number: u64,
-    holders: BTreeMap<Holder, HashSet<UserName>>,
-    /// How many holders have each user.
+    version: u64,
+    instances: BTreeMap<InstanceId, HashSet<UserName>>,
+    /// How many instances have each user.
     users: HashMap<UserName, usize>,
-    /// Turns heard since the snapshot was asked for; `None` while every turn follows the last.
-    pending: Option<Vec<Turn>>,
+    /// Turns heard since the snapshot was asked for; `None` while every change follows the last.
+    pending: Option<Vec<PresenceChange>>,
 }
 
 impl Default for Roster {
     /// Of nothing is known anything: to be read first.
     fn default() -> Self {
-        Self { number: 0, holders: BTreeMap::new(), users: HashMap::new(), pending: Some(Vec::new()) }
+        Self { version: 0, instances: BTreeMap::new(), users: HashMap::new(), pending: Some(Vec::new()) }
     }
 }
 
 impl Roster {
-    /// Most turns that wait for a snapshot.
+    /// Most changes that wait for a snapshot.
     pub const PENDING: usize = 1024;
 
     /// Whether a snapshot is needed before anything heard can be believed.
@@ -122,10 +122,10 @@ impl Roster {
         self.pending.is_some()
     }
 
-    /// The last turn that was taken.
+    /// The last change that was taken.
     #[must_use]
-    pub fn number(&self) -> u64 {
-        self.number
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many users are here.
@@ -135,8 +135,8 @@ impl Roster {
     }
 
     /// Everybody who has users here.
-    pub fn holders(&self) -> impl Iterator<Item = Holder> {
-        self.holders.keys().copied()
+    pub fn instances(&self) -> impl Iterator<Item = InstanceId> {
+        self.instances.keys().copied()
     }
 
     /// Whether the user is here.
@@ -155,82 +155,83 @@ impl Roster {
         self.pending.get_or_insert_default();
     }
 
-    /// Takes a turn, if it is the next one.
-    pub fn hear(&mut self, turn: Turn) -> Moves {
+    /// Takes a change, if it is the next one.
+    pub fn hear(&mut self, change: PresenceChange) -> PresenceDiff {
         match &mut self.pending {
             Some(pending) => {
                 if pending.len() >= Self::PENDING {
                     pending.clear();
                 }
-                pending.push(turn);
-                Moves::default()
+                pending.push(change);
+                PresenceDiff::default()
             }
-            None if turn.number <= self.number => Moves::default(),
-            None if turn.number == self.number + 1 => {
+            None if change.version <= self.version => PresenceDiff::default(),
+            None if change.version == self.version + 1 => {
                 let mut ledger = Ledger::default();
-                self.take(turn, &mut ledger);
-                ledger.moves(&self.users)
+                self.take(change, &mut ledger);
+                ledger.diff(&self.users)
             }
             None => {
-                self.pending = Some(vec![turn]);
-                Moves::default()
+                self.pending = Some(vec![change]);
+                PresenceDiff::default()
             }
         }
     }
 
     /// Takes the truth, and what was heard while it was read. Afterwards [`must_read`](Self::must_read) may hold still.
-    pub fn replace(&mut self, snapshot: Snapshot) -> Moves {
+    pub fn replace(&mut self, snapshot: PresenceSnapshot) -> PresenceDiff {
         let mut ledger = Ledger::default();
         let pending = self.pending.take().unwrap_or_default();
-        let known: BTreeSet<Holder> = snapshot.holders.iter().map(|(holder, _)| *holder).collect();
-        let gone: Vec<Holder> = self.holders.keys().filter(|holder| !known.contains(holder)).copied().collect();
-        for holder in gone {
-            self.set(holder, Vec::new(), &mut ledger);
+        let known: BTreeSet<InstanceId> = snapshot.instances.iter().map(|(instance, _)| *instance).collect();
+        let gone: Vec<InstanceId> =
+            self.instances.keys().filter(|instance| !known.contains(instance)).copied().collect();
+        for instance in gone {
+            self.set(instance, Vec::new(), &mut ledger);
         }
-        for (holder, users) in snapshot.holders {
-            self.set(holder, users, &mut ledger);
+        for (instance, users) in snapshot.instances {
+            self.set(instance, users, &mut ledger);
         }
-        self.number = snapshot.number;
-        for turn in pending {
-            if turn.number == self.number + 1 {
-                self.take(turn, &mut ledger);
-            } else if turn.number > self.number {
-                self.pending.get_or_insert_default().push(turn);
+        self.version = snapshot.version;
+        for change in pending {
+            if change.version == self.version + 1 {
+                self.take(change, &mut ledger);
+            } else if change.version > self.version {
+                self.pending.get_or_insert_default().push(change);
             }
         }
-        ledger.moves(&self.users)
+        ledger.diff(&self.users)
     }
 
-    fn take(&mut self, turn: Turn, ledger: &mut Ledger) {
-        self.number = turn.number;
-        match turn.shift {
-            Shift::Whole(users) => self.set(turn.holder, users, ledger),
-            Shift::Gone | Shift::Lapsed => self.set(turn.holder, Vec::new(), ledger),
-            Shift::Moves { came, went } => {
-                let held = self.holders.entry(turn.holder).or_default();
-                for user in went {
+    fn take(&mut self, change: PresenceChange, ledger: &mut Ledger) {
+        self.version = change.version;
+        match change.kind {
+            ChangeKind::Replaced(users) => self.set(change.instance, users, ledger),
+            ChangeKind::Left | ChangeKind::Expired => self.set(change.instance, Vec::new(), ledger),
+            ChangeKind::Updated { joined, left } => {
+                let held = self.instances.entry(change.instance).or_default();
+                for user in left {
                     if held.remove(&user) {
                         ledger.note(&user, &self.users);
                         release(&mut self.users, &user);
                     }
                 }
-                for user in came {
+                for user in joined {
                     if held.insert(user.clone()) {
                         ledger.note(&user, &self.users);
                         *self.users.entry(user).or_default() += 1;
                     }
                 }
                 if held.is_empty() {
-                    self.holders.remove(&turn.holder);
+                    self.instances.remove(&change.instance);
                 }
             }
         }
     }
 
-    /// Makes `users` the users of `holder`.
-    fn set(&mut self, holder: Holder, users: Vec<UserName>, ledger: &mut Ledger) {
+    /// Makes `users` the users of `instance`.
+    fn set(&mut self, instance: InstanceId, users: Vec<UserName>, ledger: &mut Ledger) {
         let new: HashSet<UserName> = users.into_iter().collect();
-        let old = self.holders.remove(&holder).unwrap_or_default();
+        let old = self.instances.remove(&instance).unwrap_or_default();
         for user in new.difference(&old) {
             ledger.note(user, &self.users);
             *self.users.entry(user.clone()).or_default() += 1;
@@ -240,12 +241,12 @@ impl Roster {
             release(&mut self.users, user);
         }
         if !new.is_empty() {
-            self.holders.insert(holder, new);
+            self.instances.insert(instance, new);
         }
     }
 }
 
-/// One holder fewer has the user.
+/// One instance fewer has the user.
 fn release(users: &mut HashMap<UserName, usize>, user: &UserName) {
     if let Some(count) = users.get_mut(user) {
         *count -= 1;
@@ -255,7 +256,7 @@ fn release(users: &mut HashMap<UserName, usize>, user: &UserName) {
     }
 }
 
-/// Whom a change touched, and whether they were here before it: what is left of it in the end is who came and went.
+/// Whom a change touched, and whether they were here before it: what is left of it in the end is who joined and left.
 #[derive(Default)]
 struct Ledger(BTreeMap<UserName, bool>);
 
@@ -267,15 +268,15 @@ impl Ledger {
         }
     }
 
-    fn moves(self, users: &HashMap<UserName, usize>) -> Moves {
-        let mut moves = Moves::default();
+    fn diff(self, users: &HashMap<UserName, usize>) -> PresenceDiff {
+        let mut diff = PresenceDiff::default();
         for (user, before) in self.0 {
             match (before, users.contains_key(&user)) {
-                (false, true) => moves.came.push(user),
-                (true, false) => moves.went.push(user),
+                (false, true) => diff.joined.push(user),
+                (true, false) => diff.left.push(user),
                 _ => {}
             }
         }
-        moves
+        diff
     }
 }

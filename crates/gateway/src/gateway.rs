@@ -18,8 +18,8 @@ use actix_web::{Responder, dev::Extensions, rt, web};
 use futures_util::{StreamExt, stream};
 use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
-use trunkline_bus::{Bus, Health, Presence};
-use trunkline_domain::{Holder, UserName};
+use trunkline_bus::{Bus, Health, InstanceRegistry, PresenceStore};
+use trunkline_domain::{InstanceId, UserName};
 use trunkline_session::{Ending, InvalidSettings, Sessions, Sid};
 
 use crate::{
@@ -59,11 +59,11 @@ pub(crate) struct Shared<B, P> {
     send_rates: Option<Mutex<RateTable<UserName>>>,
     started: Instant,
     /// This run of this gateway, as the others know it.
-    pub(crate) holder: Holder,
+    pub(crate) instance: InstanceId,
     letters: mpsc::UnboundedSender<Letter>,
 }
 
-impl<B: Bus + Presence, S: Sessions> Gateway<B, S> {
+impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
     /// A gateway in which everybody who is logged in may do everything. Starts its feed: call it inside a Tokio runtime.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl<B: Bus + Presence, S: Sessions> Gateway<B, S> {
     }
 }
 
-impl<B: Bus + Presence, S: Sessions, P: Policy> Gateway<B, S, P> {
+impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// A gateway with a policy of the embedder's. Starts its feed: call it inside a Tokio runtime.
     ///
     /// # Errors
@@ -81,8 +81,8 @@ impl<B: Bus + Presence, S: Sessions, P: Policy> Gateway<B, S, P> {
     pub fn with_policy(bus: B, sessions: S, config: Config, policy: P) -> Result<Self, InvalidSettings> {
         let metrics = Arc::new(Metrics::new());
         let (letters, mailbox) = mpsc::unbounded_channel();
-        let holder = Holder(rand::random());
-        tokio::spawn(fanout::run(bus.clone(), holder, mailbox, metrics.clone()));
+        let instance = InstanceId(rand::random());
+        tokio::spawn(fanout::run(bus.clone(), instance, mailbox, metrics.clone()));
         let limits = &config.limits;
         let send_rate = |count: NonZeroU32| Rate::new(count, SECOND, count.get().saturating_mul(3));
         let shared = Shared {
@@ -91,7 +91,7 @@ impl<B: Bus + Presence, S: Sessions, P: Policy> Gateway<B, S, P> {
             join_rate: limits.join_rate.map(|count| Rate::new(count, SECOND, count.get())),
             send_rates: limits.send_rate.map(|count| Mutex::new(RateTable::new(send_rate(count), count))),
             started: Instant::now(),
-            holder,
+            instance,
             config: config.clone(),
             bus,
             policy,
@@ -130,7 +130,7 @@ impl<B: Bus + Presence, S: Sessions, P: Policy> Gateway<B, S, P> {
         // Those who went are told to the others now; else their leases would say so.
         let _ = self.shared.letters.send(Letter::Settle(told));
         let _ = tokio::time::timeout(FAREWELL, settled).await;
-        let _ = tokio::time::timeout(FAREWELL, self.shared.bus.report(self.shared.holder, "")).await;
+        let _ = tokio::time::timeout(FAREWELL, self.shared.bus.report(self.shared.instance, "")).await;
         tracing::info!(sockets_left = self.sockets(), "drained");
     }
 }
@@ -218,7 +218,7 @@ impl<B, P> Shared<B, P> {
     }
 }
 
-impl<B: Bus + Presence, P: Policy> Running for Shared<B, P> {
+impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> Running for Shared<B, P> {
     fn takes_sockets(&self) -> bool {
         self.drain.phase() != Phase::Closing
     }
@@ -236,7 +236,7 @@ impl<B: Bus + Presence, P: Policy> Running for Shared<B, P> {
     fn rooms<'a>(&'a self, user: &'a UserName) -> Pin<Box<dyn Future<Output = Result<Rooms, NoRooms>> + Send + 'a>> {
         Box::pin(async {
             self.policy.decide(user, Action::List).await.map_err(NoRooms::Denied)?;
-            self.bus.rooms().await.map_err(NoRooms::Unavailable)
+            self.bus.room_counts().await.map_err(NoRooms::Unavailable)
         })
     }
 }

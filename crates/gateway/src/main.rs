@@ -13,7 +13,9 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use trunkline_bus::{Bus, InvalidRedisUrl, LocalBus, LocalConfig, Presence, RedisBus, RedisConfig};
+use trunkline_bus::{
+    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisBus, RedisConfig,
+};
 use trunkline_gateway::{Config, Gateway};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
@@ -79,7 +81,7 @@ async fn run(settings: &Settings, keys: Option<SecretKeys>) -> Result<(), Failur
     }
 }
 
-async fn serve<B: Bus + Presence, S: Sessions>(
+async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     bus: B,
     sessions: S,
     config: Config,
@@ -117,7 +119,10 @@ async fn serve<B: Bus + Presence, S: Sessions>(
     Ok(())
 }
 
-fn admin_server<B: Bus + Presence, S: Sessions>(gateway: Gateway<B, S>, listener: TcpListener) -> io::Result<Server> {
+fn admin_server<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
+    gateway: Gateway<B, S>,
+    listener: TcpListener,
+) -> io::Result<Server> {
     let app = move || {
         let gateway = gateway.clone();
         App::new()

@@ -5,7 +5,7 @@ use std::{sync::Weak, time::Duration};
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trunkline_bus::{Bus, Presence};
+use trunkline_bus::{Bus, InstanceRegistry, PresenceStore};
 use trunkline_session::Sessions;
 
 use crate::{
@@ -47,7 +47,7 @@ pub(crate) struct Status {
 }
 
 /// Speaks for an instance as long as it lives.
-pub(crate) async fn report<B: Presence + Bus, P: Policy>(instance: Weak<Shared<B, P>>) {
+pub(crate) async fn report<B: Bus + PresenceStore + InstanceRegistry, P: Policy>(instance: Weak<Shared<B, P>>) {
     let mut clock = tokio::time::interval(INTERVAL);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut sent, mut delivered, mut last) = (0, 0, tokio::time::Instant::now());
@@ -79,14 +79,14 @@ pub(crate) async fn report<B: Presence + Bus, P: Policy>(instance: Weak<Shared<B
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let about = json!(status).to_string();
-        if let Err(error) = shared.bus.report(shared.holder, &about).await {
+        if let Err(error) = shared.bus.report(shared.instance, &about).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "status not told");
         }
     }
 }
 
 /// `GET /` of the admin listener: all instances, for people.
-pub(crate) async fn page<B: Bus + Presence, S: Sessions, P: Policy>(
+pub(crate) async fn page<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy>(
     gateway: web::Data<Gateway<B, S, P>>,
 ) -> HttpResponse {
     let instances = all(&gateway).await;
@@ -97,7 +97,7 @@ pub(crate) async fn page<B: Bus + Presence, S: Sessions, P: Policy>(
 
 /// `GET /status` of the admin listener: the same for programs, `{"instance":"gw-1","instances":[{"instance":"gw-1",
 /// "state":"serving","sockets":12,…}]}`.
-pub(crate) async fn json<B: Bus + Presence, S: Sessions, P: Policy>(
+pub(crate) async fn json<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy>(
     gateway: web::Data<Gateway<B, S, P>>,
 ) -> HttpResponse {
     match all(&gateway).await {
@@ -109,11 +109,13 @@ pub(crate) async fn json<B: Bus + Presence, S: Sessions, P: Policy>(
 }
 
 /// What every instance said last, by name; `None` where that cannot be read.
-async fn all<B: Bus + Presence, S: Sessions, P: Policy>(gateway: &Gateway<B, S, P>) -> Option<Vec<Status>> {
+async fn all<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy>(
+    gateway: &Gateway<B, S, P>,
+) -> Option<Vec<Status>> {
     let reports = gateway.shared().bus.reports().await.ok()?;
-    let status = |report: trunkline_bus::Report| {
+    let status = |report: trunkline_bus::InstanceReport| {
         // One of another version that says something else is passed over.
-        let mut status: Status = serde_json::from_str(&report.about).ok()?;
+        let mut status: Status = serde_json::from_str(&report.text).ok()?;
         if report.age > SILENT {
             status.state = "silent".to_owned();
         }

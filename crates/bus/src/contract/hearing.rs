@@ -7,15 +7,15 @@ use tokio::time::sleep;
 use trunkline_domain::{Position, follows};
 
 use super::{RETAIN, Store, draft, fill, hear, in_order, publish, read, ready, room, silent, subscribed, within};
-use crate::{Bus, Delivery, Interest, Range};
+use crate::{Bus, Delivery, Range, Subscriptions};
 
 /// Every listener hears every entry, as the log has it, in the log's order; whichever bus it was published on.
 pub async fn two_listeners_hear_the_same_in_order(store: &impl Store) {
     let (one, other, lobby) = (ready(store).await, ready(store).await, room("lobby"));
     let (interest, mut near) = one.open();
     let (other_interest, mut far) = other.open();
-    interest.want(&lobby);
-    other_interest.want(&lobby);
+    interest.subscribe(&lobby);
+    other_interest.subscribe(&lobby);
     subscribed(&mut near, &lobby).await;
     subscribed(&mut far, &lobby).await;
     fill(&one, &lobby, 0..20).await;
@@ -37,7 +37,7 @@ pub async fn nothing_is_heard_without_interest(store: &impl Store) {
     let bus = ready(store).await;
     let (interest, mut deliveries) = bus.open();
     fill(&bus, &room("lobby"), 0..3).await;
-    interest.want(&room("other"));
+    interest.subscribe(&room("other"));
     subscribed(&mut deliveries, &room("other")).await;
     fill(&bus, &room("lobby"), 3..6).await;
     silent(&mut deliveries).await;
@@ -53,8 +53,8 @@ pub async fn subscribed_comes_once_before_any_entry(store: &impl Store) {
         for number in 0..RETAIN {
             publish(&bus, &lobby, draft(number)).await;
             if number == RETAIN / 4 {
-                interest.want(&lobby);
-                interest.want(&lobby);
+                interest.subscribe(&lobby);
+                interest.subscribe(&lobby);
             }
         }
     };
@@ -62,7 +62,7 @@ pub async fn subscribed_comes_once_before_any_entry(store: &impl Store) {
         subscribed(&mut deliveries, &lobby).await;
         // What came before is read; the rest is heard, to the last.
         let mut head = read(&bus, &lobby, Range::After(Position::ORIGIN, RETAIN)).await.head;
-        interest.want(&lobby);
+        interest.subscribe(&lobby);
         while head.offset < RETAIN as u64 {
             match hear(&mut deliveries).await {
                 Delivery::Entry(_, entry) if entry.message.pos <= head => {}
@@ -82,20 +82,20 @@ pub async fn subscribed_comes_once_before_any_entry(store: &impl Store) {
 pub async fn unwanted_rooms_fall_silent_until_wanted_again(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let (interest, mut deliveries) = bus.open();
-    interest.want(&lobby);
+    interest.subscribe(&lobby);
     subscribed(&mut deliveries, &lobby).await;
-    interest.unwant(&lobby);
+    interest.unsubscribe(&lobby);
     fill(&bus, &lobby, 0..3).await;
     silent(&mut deliveries).await;
-    interest.want(&lobby);
+    interest.subscribe(&lobby);
     subscribed(&mut deliveries, &lobby).await;
-    interest.unwant(&lobby);
-    interest.want(&lobby);
+    interest.unsubscribe(&lobby);
+    interest.subscribe(&lobby);
     subscribed(&mut deliveries, &lobby).await;
     fill(&bus, &lobby, 3..4).await;
     assert!(matches!(hear(&mut deliveries).await, Delivery::Entry(_, entry) if entry.message.id.as_str() == "m3"));
-    interest.unwant(&lobby);
-    interest.unwant(&room("never-wanted"));
+    interest.unsubscribe(&lobby);
+    interest.unsubscribe(&room("never-wanted"));
     silent(&mut deliveries).await;
 }
 
@@ -103,13 +103,13 @@ pub async fn unwanted_rooms_fall_silent_until_wanted_again(store: &impl Store) {
 pub async fn whispers_are_heard_and_not_logged(store: &impl Store) {
     let (bus, other, lobby) = (ready(store).await, ready(store).await, room("lobby"));
     let (interest, mut deliveries) = other.open();
-    interest.want(&lobby);
+    interest.subscribe(&lobby);
     subscribed(&mut deliveries, &lobby).await;
     for bytes in [&b"typing ann"[..], b"", &[0, 255, b'\n']] {
-        within(bus.whisper(&lobby, Bytes::copy_from_slice(bytes))).await.expect("whispered");
-        assert_eq!(hear(&mut deliveries).await, Delivery::Whisper(lobby.clone(), Bytes::copy_from_slice(bytes)));
+        within(bus.publish_ephemeral(&lobby, Bytes::copy_from_slice(bytes))).await.expect("whispered");
+        assert_eq!(hear(&mut deliveries).await, Delivery::Ephemeral(lobby.clone(), Bytes::copy_from_slice(bytes)));
     }
-    within(bus.whisper(&room("other"), Bytes::from_static(b"x"))).await.expect("nobody needs to listen");
+    within(bus.publish_ephemeral(&room("other"), Bytes::from_static(b"x"))).await.expect("nobody needs to listen");
     silent(&mut deliveries).await;
     assert_eq!(read(&bus, &lobby, Range::Latest(1)).await.head, Position::ORIGIN);
 }
@@ -119,7 +119,7 @@ pub async fn a_slow_listener_is_never_deceived(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let count = RETAIN * 30;
     let (interest, mut deliveries) = bus.open();
-    interest.want(&lobby);
+    interest.subscribe(&lobby);
     subscribed(&mut deliveries, &lobby).await;
     let publishing = async {
         for start in (0..count).step_by(RETAIN) {
@@ -139,7 +139,7 @@ pub async fn a_slow_listener_is_never_deceived(store: &impl Store) {
                 }
                 // What is retained may be less than what was missed; that is told by the page, and not the matter here.
                 Delivery::Subscribed(_) => head = read(&bus, &lobby, Range::Latest(1)).await.head,
-                Delivery::Whisper(..) | Delivery::Presence(..) => panic!("nobody whispered, came or went"),
+                Delivery::Ephemeral(..) | Delivery::Presence(..) => panic!("nobody whispered, came or went"),
             }
         }
     };
@@ -152,7 +152,7 @@ pub async fn a_listener_ends_with_its_interest(store: &impl Store) {
     let (interest, mut deliveries) = bus.open();
     let clone = interest.clone();
     drop(interest);
-    clone.want(&room("lobby"));
+    clone.subscribe(&room("lobby"));
     subscribed(&mut deliveries, &room("lobby")).await;
     drop(clone);
     assert_eq!(within(deliveries.recv()).await, None);

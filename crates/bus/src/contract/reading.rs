@@ -110,7 +110,7 @@ pub async fn heads_come_in_the_order_asked_for(store: &impl Store) {
     let head_a = *fill(&bus, &a, 0..2).await.last().expect("two");
     let head_b = *fill(&bus, &b, 0..3).await.last().expect("three");
     let rooms = [b, empty, a];
-    within(bus.keep(&rooms)).await.expect("kept");
+    within(bus.refresh_expiry(&rooms)).await.expect("kept");
     let heads = within(bus.heads(&rooms)).await.expect("heads");
     assert_eq!(heads, [head_b, Position::ORIGIN, head_a]);
     assert_eq!(within(bus.heads(&[])).await.expect("none"), []);

@@ -13,7 +13,7 @@ use tokio::{
 use trunkline_domain::Room;
 
 use super::Shared;
-use crate::{Delivery, Interest};
+use crate::{Delivery, Subscriptions};
 
 /// Deliveries that wait for a listener; then publishers wait.
 const CAPACITY: usize = 1024;
@@ -87,7 +87,7 @@ impl Waiting {
 
 /// What one listener of a [`LocalBus`](super::LocalBus) wants to hear.
 #[derive(Clone)]
-pub struct LocalInterest(Arc<Registration>);
+pub struct LocalSubscriptions(Arc<Registration>);
 
 struct Registration {
     bus: Weak<Shared>,
@@ -96,18 +96,18 @@ struct Registration {
 }
 
 /// Adds a listener. Ends with the last clone of its interest.
-pub(super) fn open(bus: &Arc<Shared>) -> (LocalInterest, mpsc::Receiver<Delivery>) {
+pub(super) fn open(bus: &Arc<Shared>) -> (LocalSubscriptions, mpsc::Receiver<Delivery>) {
     let (deliveries, receiver) = mpsc::channel(CAPACITY);
     let listeners = &mut bus.state().listeners;
     let id = listeners.next;
     listeners.next += 1;
     listeners.all.push(Listener { id, deliveries, rooms: HashMap::new() });
     let registration = Registration { bus: Arc::downgrade(bus), id, runtime: Handle::current() };
-    (LocalInterest(Arc::new(registration)), receiver)
+    (LocalSubscriptions(Arc::new(registration)), receiver)
 }
 
-impl Interest for LocalInterest {
-    fn want(&self, room: &Room) {
+impl Subscriptions for LocalSubscriptions {
+    fn subscribe(&self, room: &Room) {
         let Some(bus) = self.0.bus.upgrade() else { return };
         let mut state = bus.state();
         let Some(listener) = state.listeners.get(self.0.id) else { return };
@@ -126,7 +126,7 @@ impl Interest for LocalInterest {
         listener.rooms.insert(room.clone(), stage);
     }
 
-    fn unwant(&self, room: &Room) {
+    fn unsubscribe(&self, room: &Room) {
         if let Some(bus) = self.0.bus.upgrade()
             && let Some(listener) = bus.state().listeners.get(self.0.id)
         {
@@ -156,8 +156,8 @@ impl Drop for Registration {
     }
 }
 
-impl fmt::Debug for LocalInterest {
+impl fmt::Debug for LocalSubscriptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalInterest").field("listener", &self.0.id).finish_non_exhaustive()
+        f.debug_struct("LocalSubscriptions").field("listener", &self.0.id).finish_non_exhaustive()
     }
 }

@@ -5,82 +5,93 @@ use std::{
     time::Duration,
 };
 
-use trunkline_domain::{Holder, Millis, Room, Shift, Snapshot, Turn, UserName};
+use trunkline_domain::{ChangeKind, InstanceId, Millis, PresenceChange, PresenceSnapshot, Room, UserName};
 
-use crate::{Report, Standing};
+use crate::{InstanceReport, LeaseStatus};
 
 /// Who lives, every lease, and what is noted of rooms and processes. The same rules as those of the scripts in Redis.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     /// Until when each counts as alive.
-    alive: HashMap<Holder, Millis>,
+    alive: HashMap<InstanceId, Millis>,
     rooms: HashMap<Room, Present>,
     listed: HashMap<Room, (usize, Millis)>,
-    reports: HashMap<Holder, (String, Millis)>,
-    /// The last turn of the rooms that are forgotten, or more.
+    reports: HashMap<InstanceId, (String, Millis)>,
+    /// The last change of the rooms that are forgotten, or more.
     forgotten: u64,
 }
 
 /// A room with leases in it.
 #[derive(Debug, Default)]
 struct Present {
-    number: u64,
-    holders: BTreeMap<Holder, BTreeSet<UserName>>,
+    version: u64,
+    instances: BTreeMap<InstanceId, BTreeSet<UserName>>,
 }
 
 impl Leases {
-    /// Notes that the holder lives; answers who does.
-    pub(super) fn beat(&mut self, now: Millis, until: Millis, holder: Holder) -> Vec<Holder> {
-        self.alive.insert(holder, until);
+    /// Notes that the instance lives; answers who does.
+    pub(super) fn heartbeat(&mut self, now: Millis, until: Millis, instance: InstanceId) -> Vec<InstanceId> {
+        self.alive.insert(instance, until);
         self.alive.retain(|_, until| *until > now);
         self.alive.keys().copied().collect()
     }
 
-    pub(super) fn enter(&mut self, room: &Room, holder: Holder, users: &[UserName]) -> Option<Turn> {
+    pub(super) fn replace(&mut self, room: &Room, instance: InstanceId, users: &[UserName]) -> Option<PresenceChange> {
         if users.is_empty() {
-            return self.finish(room, holder, Shift::Gone);
+            return self.finish(room, instance, ChangeKind::Left);
         }
-        let number = self.forgotten;
-        let present = self.rooms.entry(room.clone()).or_insert_with(|| Present { number, holders: BTreeMap::new() });
-        present.number += 1;
-        present.holders.insert(holder, users.iter().cloned().collect());
-        Some(Turn { number: present.number, holder, shift: Shift::Whole(users.to_vec()) })
+        let version = self.forgotten;
+        let present = self.rooms.entry(room.clone()).or_insert_with(|| Present { version, instances: BTreeMap::new() });
+        present.version += 1;
+        present.instances.insert(instance, users.iter().cloned().collect());
+        Some(PresenceChange { version: present.version, instance, kind: ChangeKind::Replaced(users.to_vec()) })
     }
 
     /// `None` where the lease is lost.
-    pub(super) fn shift(&mut self, room: &Room, holder: Holder, came: &[UserName], went: &[UserName]) -> Option<Turn> {
+    pub(super) fn update(
+        &mut self,
+        room: &Room,
+        instance: InstanceId,
+        joined: &[UserName],
+        left: &[UserName],
+    ) -> Option<PresenceChange> {
         let present = self.rooms.get_mut(room)?;
-        let users = present.holders.get_mut(&holder)?;
-        users.retain(|user| !went.contains(user));
-        users.extend(came.iter().cloned());
+        let users = present.instances.get_mut(&instance)?;
+        users.retain(|user| !left.contains(user));
+        users.extend(joined.iter().cloned());
         if users.is_empty() {
-            return self.finish(room, holder, Shift::Gone);
+            return self.finish(room, instance, ChangeKind::Left);
         }
-        present.number += 1;
-        Some(Turn { number: present.number, holder, shift: Shift::Moves { came: came.to_vec(), went: went.to_vec() } })
+        present.version += 1;
+        Some(PresenceChange {
+            version: present.version,
+            instance,
+            kind: ChangeKind::Updated { joined: joined.to_vec(), left: left.to_vec() },
+        })
     }
 
-    pub(super) fn check(&self, room: &Room, holder: Holder) -> Standing {
-        match self.rooms.get(room).filter(|present| present.holders.contains_key(&holder)) {
-            Some(present) => Standing::Held(present.number),
-            None => Standing::Lost,
+    pub(super) fn check(&self, room: &Room, instance: InstanceId) -> LeaseStatus {
+        match self.rooms.get(room).filter(|present| present.instances.contains_key(&instance)) {
+            Some(present) => LeaseStatus::Held(present.version),
+            None => LeaseStatus::Lost,
         }
     }
 
     /// `None` where there is no lease.
-    pub(super) fn end(&mut self, room: &Room, holder: Holder) -> Option<Turn> {
-        self.finish(room, holder, Shift::Lapsed)
+    pub(super) fn expire(&mut self, room: &Room, instance: InstanceId) -> Option<PresenceChange> {
+        self.finish(room, instance, ChangeKind::Expired)
     }
 
-    pub(super) fn present(&self, room: &Room) -> Snapshot {
+    pub(super) fn snapshot(&self, room: &Room) -> PresenceSnapshot {
         let Some(present) = self.rooms.get(room) else {
-            return Snapshot { number: self.forgotten, holders: Vec::new() };
+            return PresenceSnapshot { version: self.forgotten, instances: Vec::new() };
         };
-        let users = |(holder, users): (&Holder, &BTreeSet<UserName>)| (*holder, users.iter().cloned().collect());
-        Snapshot { number: present.number, holders: present.holders.iter().map(users).collect() }
+        let users =
+            |(instance, users): (&InstanceId, &BTreeSet<UserName>)| (*instance, users.iter().cloned().collect());
+        PresenceSnapshot { version: present.version, instances: present.instances.iter().map(users).collect() }
     }
 
-    pub(super) fn list(&mut self, until: Millis, rooms: &[(Room, usize)]) {
+    pub(super) fn set_room_counts(&mut self, until: Millis, rooms: &[(Room, usize)]) {
         for (room, count) in rooms {
             if *count == 0 {
                 self.listed.remove(room);
@@ -90,39 +101,39 @@ impl Leases {
         }
     }
 
-    pub(super) fn rooms(&mut self, now: Millis) -> Vec<(Room, usize)> {
+    pub(super) fn room_counts(&mut self, now: Millis) -> Vec<(Room, usize)> {
         self.listed.retain(|_, (_, until)| *until > now);
         self.listed.iter().map(|(room, (count, _))| (room.clone(), *count)).collect()
     }
 
-    pub(super) fn report(&mut self, until: Millis, holder: Holder, about: &str) {
-        if about.is_empty() {
-            self.reports.remove(&holder);
+    pub(super) fn report(&mut self, until: Millis, instance: InstanceId, text: &str) {
+        if text.is_empty() {
+            self.reports.remove(&instance);
         } else {
-            self.reports.insert(holder, (about.to_owned(), until));
+            self.reports.insert(instance, (text.to_owned(), until));
         }
     }
 
-    pub(super) fn reports(&mut self, now: Millis, lease: Millis) -> Vec<Report> {
+    pub(super) fn reports(&mut self, now: Millis, lease: Millis) -> Vec<InstanceReport> {
         self.reports.retain(|_, (_, until)| *until > now);
-        let report = |(holder, (about, until)): (&Holder, &(String, Millis))| Report {
-            holder: *holder,
-            about: about.clone(),
+        let report = |(instance, (text, until)): (&InstanceId, &(String, Millis))| InstanceReport {
+            instance: *instance,
+            text: text.clone(),
             age: Duration::from_millis((now + lease).saturating_sub(*until)),
         };
         self.reports.iter().map(report).collect()
     }
 
-    /// Takes the holder's users out of the room. Numbers go on where the room comes again.
-    fn finish(&mut self, room: &Room, holder: Holder, shift: Shift) -> Option<Turn> {
+    /// Takes the instance's users out of the room. Numbers go on where the room comes again.
+    fn finish(&mut self, room: &Room, instance: InstanceId, kind: ChangeKind) -> Option<PresenceChange> {
         let present = self.rooms.get_mut(room)?;
-        present.holders.remove(&holder)?;
-        present.number += 1;
-        let number = present.number;
-        if present.holders.is_empty() {
+        present.instances.remove(&instance)?;
+        present.version += 1;
+        let version = present.version;
+        if present.instances.is_empty() {
             self.rooms.remove(room);
-            self.forgotten = self.forgotten.max(number);
+            self.forgotten = self.forgotten.max(version);
         }
-        Some(Turn { number, holder, shift })
+        Some(PresenceChange { version, instance, kind })
     }
 }

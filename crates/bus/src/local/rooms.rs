@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use trunkline_domain::{Draft, Entry, Message, Millis, Position, Room, millis};
 
 use super::LocalConfig;
-use crate::{Log, Page, Range, Receipt, Remembered};
+use crate::{IdempotencyCache, Log, Page, Range, Receipt};
 
 /// How often rooms are looked through for expired ones, in milliseconds.
 const SWEEP: Millis = 60_000;
@@ -22,7 +22,7 @@ pub(super) struct Rooms {
 /// One room.
 struct Kept {
     log: Log,
-    remembered: Remembered,
+    remembered: IdempotencyCache,
     expires: Millis,
 }
 
@@ -40,7 +40,7 @@ impl Rooms {
         let config = self.config;
         let kept = self.rooms.entry(room.clone()).or_insert_with(|| Kept {
             log: Log::new(config.retain, config.retain_bytes),
-            remembered: Remembered::default(),
+            remembered: IdempotencyCache::default(),
             expires,
         });
         let Draft { id, user, text } = draft;
@@ -69,7 +69,7 @@ impl Rooms {
         self.rooms.get(room).map_or(Position::ORIGIN, |kept| kept.log.head())
     }
 
-    pub(super) fn keep(&mut self, now: Millis, rooms: &[Room]) {
+    pub(super) fn refresh_expiry(&mut self, now: Millis, rooms: &[Room]) {
         let expires = self.expiry(now);
         for room in rooms {
             self.forget_if_expired(now, room);
@@ -134,7 +134,7 @@ mod tests {
         let lobby = room("lobby");
         let first = rooms.publish(1000, &lobby, draft(1)).0.pos;
         assert_eq!(first, Position::new(1000, 1));
-        rooms.keep(9_000, std::slice::from_ref(&lobby));
+        rooms.refresh_expiry(9_000, std::slice::from_ref(&lobby));
         assert_eq!(rooms.head(18_999, &lobby), first);
         assert_eq!(rooms.head(19_000, &lobby), Position::ORIGIN);
         assert!(!rooms.read(19_000, &lobby, Range::After(first, 1)).follows);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use trunkline_domain::{Entry, Room, Shift};
+use trunkline_domain::{ChangeKind, Entry, Room};
 
 use crate::Delivery;
 
@@ -31,11 +31,11 @@ fn weight(delivery: &Delivery) -> usize {
         + match delivery {
             Delivery::Subscribed(_) => 0,
             Delivery::Entry(_, Entry { message, .. }) => message.text.as_str().len() + message.id.as_str().len(),
-            Delivery::Whisper(_, bytes) => Bytes::len(bytes),
-            Delivery::Presence(_, turn) => match &turn.shift {
-                Shift::Whole(users) => NAME * users.len(),
-                Shift::Moves { came, went } => NAME * (came.len() + went.len()),
-                Shift::Gone | Shift::Lapsed => 0,
+            Delivery::Ephemeral(_, bytes) => Bytes::len(bytes),
+            Delivery::Presence(_, change) => match &change.kind {
+                ChangeKind::Replaced(users) => NAME * users.len(),
+                ChangeKind::Updated { joined, left } => NAME * (joined.len() + left.len()),
+                ChangeKind::Left | ChangeKind::Expired => 0,
             },
         }
 }
@@ -44,7 +44,7 @@ fn room_of(delivery: &Delivery) -> &Room {
     match delivery {
         Delivery::Subscribed(room)
         | Delivery::Entry(room, _)
-        | Delivery::Whisper(room, _)
+        | Delivery::Ephemeral(room, _)
         | Delivery::Presence(room, _) => room,
     }
 }
@@ -151,8 +151,8 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too() {
         let mut backlog = Backlog::new(100, 1000);
-        assert!(backlog.push(Delivery::Whisper(room(1), Bytes::from(vec![0; 500]))));
-        assert!(!backlog.push(Delivery::Whisper(room(2), Bytes::from(vec![0; 500]))));
+        assert!(backlog.push(Delivery::Ephemeral(room(1), Bytes::from(vec![0; 500]))));
+        assert!(!backlog.push(Delivery::Ephemeral(room(2), Bytes::from(vec![0; 500]))));
         assert_eq!(backlog.pop(), Some(Delivery::Subscribed(room(1))));
         assert_eq!(backlog.pop(), Some(Delivery::Subscribed(room(2))));
         assert_eq!(backlog.pop(), None);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use redis::Value;
-use trunkline_domain::{Entry, Message, Position, Turn};
+use trunkline_domain::{Entry, Message, Position, PresenceChange};
 
 use super::names::Names;
 
@@ -15,7 +15,7 @@ pub(super) enum Payload {
     /// `w`, and the whisper.
     Whisper(Bytes),
     /// `p`, and a change of presence as its script writes it.
-    Presence(Turn),
+    Presence(PresenceChange),
 }
 
 impl Payload {
@@ -25,7 +25,7 @@ impl Payload {
         match kind {
             b'e' => entry(std::str::from_utf8(rest).ok()?, names).map(Self::Entry),
             b'w' => Some(Self::Whisper(Bytes::copy_from_slice(rest))),
-            b'p' => super::presence::turn(std::str::from_utf8(rest).ok()?).map(Self::Presence),
+            b'p' => super::presence::change(std::str::from_utf8(rest).ok()?).map(Self::Presence),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ impl Interests {
     const BATCH: usize = 256;
 
     /// The listener wants a room.
-    pub(super) fn want(&mut self, room: &Room) {
+    pub(super) fn subscribe(&mut self, room: &Room) {
         let status = self.rooms.entry(room.clone()).or_insert(Status {
             wanted: false,
             owed: false,
@@ -72,7 +72,7 @@ impl Interests {
     }
 
     /// The listener wants it no more.
-    pub(super) fn unwant(&mut self, room: &Room) {
+    pub(super) fn unsubscribe(&mut self, room: &Room) {
         let Some(status) = self.rooms.get_mut(room) else { return };
         status.wanted = false;
         status.owed = false;
@@ -226,11 +226,11 @@ mod tests {
         fn step(&mut self, step: Step) {
             match step {
                 Step::Want(n) => {
-                    self.interests.want(&room(n));
+                    self.interests.subscribe(&room(n));
                     self.wanted.entry(room(n)).or_insert(0);
                 }
                 Step::Unwant(n) => {
-                    self.interests.unwant(&room(n));
+                    self.interests.unsubscribe(&room(n));
                     self.wanted.remove(&room(n));
                 }
                 Step::Request if self.under_way.is_none() => {

@@ -30,9 +30,9 @@ impl Keys {
         format!("{}:ids:{parity}", self.0)
     }
 
-    /// Set: who has users here. With `:<holder>`, a set: these users.
+    /// Set: who has users here. With `:<instance>`, a set: these users.
     pub(super) fn holders(&self) -> String {
-        format!("{}:holders", self.0)
+        format!("{}:instances", self.0)
     }
 
     /// String: the number of the last change of presence.

@@ -26,7 +26,7 @@ use super::{
     pulse::Pulse,
     supervisor::LinkState,
 };
-use crate::{Delivery, Interest, mutant};
+use crate::{Delivery, Subscriptions, mutant};
 
 /// Deliveries in the channel to the consumer.
 const CHANNEL: usize = 256;
@@ -38,7 +38,7 @@ const TOGETHER: usize = 64;
 
 /// What a listener of a [`RedisBus`](crate::RedisBus) wants to hear.
 #[derive(Clone)]
-pub struct RedisInterest(Arc<Wishes>);
+pub struct RedisSubscriptions(Arc<Wishes>);
 
 /// Shared by the clones of an interest; the listener ends when it is dropped.
 struct Wishes {
@@ -59,21 +59,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Interest for RedisInterest {
-    fn want(&self, room: &Room) {
-        lock(&self.0.shared.interests).want(room);
+impl Subscriptions for RedisSubscriptions {
+    fn subscribe(&self, room: &Room) {
+        lock(&self.0.shared.interests).subscribe(room);
         self.0.changed.send_replace(());
     }
 
-    fn unwant(&self, room: &Room) {
-        lock(&self.0.shared.interests).unwant(room);
+    fn unsubscribe(&self, room: &Room) {
+        lock(&self.0.shared.interests).unsubscribe(room);
         self.0.changed.send_replace(());
     }
 }
 
-impl fmt::Debug for RedisInterest {
+impl fmt::Debug for RedisSubscriptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisInterest").finish_non_exhaustive()
+        f.debug_struct("RedisSubscriptions").finish_non_exhaustive()
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// Starts to listen, on a task of its own that ends when the interest or the receiver is dropped.
-    pub(super) fn open(self) -> (RedisInterest, mpsc::Receiver<Delivery>) {
+    pub(super) fn open(self) -> (RedisSubscriptions, mpsc::Receiver<Delivery>) {
         let (deliveries, receiver) = mpsc::channel(CHANNEL);
         let (changed, changes) = watch::channel(());
         let shared = Arc::new(Shared {
@@ -98,7 +98,7 @@ impl Subscription {
             backlog: Mutex::new(Backlog::new(BACKLOG, BACKLOG_BYTES)),
             filled: Notify::new(),
         });
-        let interest = RedisInterest(Arc::new(Wishes { shared: shared.clone(), changed }));
+        let interest = RedisSubscriptions(Arc::new(Wishes { shared: shared.clone(), changed }));
         tokio::spawn(async move {
             tokio::select! {
                 () = pump(&shared, deliveries) => {}
@@ -270,7 +270,7 @@ fn hear(shared: &Shared, prefix: &str, message: &Msg, names: &mut Names) {
     match Payload::decode(message.get_payload_bytes(), names) {
         Some(Payload::Entry(_)) if mutant::loses_entry() => {}
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
-        Some(Payload::Whisper(bytes)) => push(shared, Delivery::Whisper(room, bytes)),
+        Some(Payload::Whisper(bytes)) => push(shared, Delivery::Ephemeral(room, bytes)),
         Some(Payload::Presence(turn)) => push(shared, Delivery::Presence(room, turn)),
         // If it was an entry of a newer gateway, the next one's `prev` tells the consumer to read.
         None => tracing::debug!(%room, "a payload that no gateway of this version publishes"),
@@ -284,7 +284,7 @@ fn push(shared: &Shared, delivery: Delivery) {
     shared.filled.notify_one();
 }
 
-/// Moves deliveries from the backlog to the consumer, until that is gone.
+/// PresenceDiff deliveries from the backlog to the consumer, until that is gone.
 async fn pump(shared: &Shared, deliveries: mpsc::Sender<Delivery>) {
     loop {
         if lock(&shared.backlog).is_empty() {

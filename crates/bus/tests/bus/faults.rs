@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_bus::{Bus, BusError, Delivery, ErrorKind, Interest, Range, Receipt, RedisBus, RedisConfig};
+use trunkline_bus::{Bus, BusError, Delivery, ErrorKind, Range, Receipt, RedisBus, RedisConfig, Subscriptions};
 use trunkline_domain::Position;
 use trunkline_testbed::{Redis, free_port};
 
@@ -121,7 +121,7 @@ async fn a_cut_subscription_is_made_again_and_nothing_is_missed() {
     let server = Server::durable();
     let (bus, other) = (server.ready().await, server.ready().await);
     let (interest, mut deliveries) = bus.open();
-    interest.want(&lobby());
+    interest.subscribe(&lobby());
     assert_eq!(hear(&mut deliveries).await, Delivery::Subscribed(lobby()));
     healthy(&bus, "subscription").await;
     let mut head = Position::ORIGIN;
@@ -156,7 +156,7 @@ async fn absent_at_start_it_joins_when_it_comes() {
     let port = free_port().unwrap();
     let bus = RedisBus::new(RedisConfig::new(format!("redis://127.0.0.1:{port}"))).unwrap();
     let (interest, mut deliveries) = bus.open();
-    interest.want(&lobby());
+    interest.subscribe(&lobby());
     let why = {
         until("the first attempt", || state(&bus, "redis").is_err_and(|why| why != "not connected yet")).await;
         unhealthy(&bus, "redis").await
@@ -166,7 +166,7 @@ async fn absent_at_start_it_joins_when_it_comes() {
     let asked = Instant::now();
     assert_eq!(bus.publish(&lobby(), draft(0)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(bus.heads(&[lobby()]).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(bus.keep(&[lobby()]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(bus.refresh_expiry(&[lobby()]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(asked.elapsed() < Duration::from_millis(200));
     assert!(deliveries.try_recv().is_err());
 
@@ -203,7 +203,7 @@ async fn out_of_memory_it_rejects_and_tells_nobody() {
     let server = Server::durable();
     let bus = server.ready().await;
     let (interest, mut deliveries) = bus.open();
-    interest.want(&lobby());
+    interest.subscribe(&lobby());
     assert_eq!(hear(&mut deliveries).await, Delivery::Subscribed(lobby()));
     let first = insist(&bus, 0).await;
     assert!(matches!(hear(&mut deliveries).await, Delivery::Entry(..)));
@@ -287,7 +287,7 @@ async fn everything_expires() {
         assert!((650_000..=660_000).contains(&expiry(what)), "{what} and a tenth in reserve");
         server.redis.cli(&["PEXPIRE", &server.key(&lobby(), what), "5000"]).unwrap();
     }
-    bus.keep(&[lobby()]).await.unwrap();
+    bus.refresh_expiry(&[lobby()]).await.unwrap();
     for what in ["log", "meta"] {
         assert!((590_000..=600_000).contains(&expiry(what)), "{what} was kept");
     }

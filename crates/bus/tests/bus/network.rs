@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use trunkline_bus::{Bus, Delivery, ErrorKind, Interest, Range, RedisBus, RedisConfig};
+use trunkline_bus::{Bus, Delivery, ErrorKind, Range, RedisBus, RedisConfig, Subscriptions};
 
 use crate::redis::{Server, draft, healthy, hear, lobby, unhealthy, until};
 
@@ -91,7 +91,7 @@ async fn a_subscription_that_hears_nothing_is_replaced() {
     let proxy = Proxy::start(server.redis.port()).await;
     let (bus, other) = (through(&proxy, &server).await, server.ready().await);
     let (interest, mut deliveries) = bus.open();
-    interest.want(&lobby());
+    interest.subscribe(&lobby());
     assert_eq!(hear(&mut deliveries).await, Delivery::Subscribed(lobby()));
     healthy(&bus, "subscription").await;
     proxy.darken(true);
@@ -124,7 +124,7 @@ async fn connections_go_with_the_last_handle() {
     let clients = || server.redis.cli(&["CLIENT", "LIST"]).unwrap().lines().count() - 1;
     let bus = server.ready().await;
     let (interest, deliveries) = bus.open();
-    interest.want(&lobby());
+    interest.subscribe(&lobby());
     until("both connections", || clients() == 2).await;
     let clone = bus.clone();
     drop((bus, interest));

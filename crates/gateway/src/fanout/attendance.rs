@@ -12,12 +12,12 @@ mod sockets;
 use std::{collections::BTreeMap, time::Duration};
 
 use indexmap::IndexMap;
-use trunkline_bus::{Lease, Standing};
-use trunkline_domain::{Announcer, Holder, Room, Shift, Snapshot, Turn, UserName};
+use trunkline_bus::{Lease, LeaseStatus};
+use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceDebouncer, PresenceSnapshot, Room, UserName};
 
-pub(crate) use self::here::Here;
+pub(crate) use self::here::PresenceState;
 use self::{
-    attended::{Attended, Reading},
+    attended::{Reading, RoomPresence},
     pulse::Pulse,
 };
 use super::{Mail, WorkerId, feed::Effect, round::Round, text};
@@ -29,46 +29,46 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Most time between two looks at whether a lease stands. Whoever ends one says so; this is for what is lost without a
 /// word, and for keys that somebody deleted.
 const CHECK: Duration = Duration::from_secs(60);
-/// How long a turn may be under way that a check has told of.
+/// How long a change may be under way that a check has told of.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// What is to be asked of, or told to, those who keep presence.
 #[derive(Debug)]
-pub(crate) enum Word {
-    /// These are our users; the answer comes to [`Attendance::said`].
-    Enter(Room, Vec<UserName>),
-    /// Some came, some went; the answer comes to [`Attendance::said`].
-    Shift {
+pub(crate) enum PresenceCommand {
+    /// These are our users; the answer comes to [`PresenceTracker::said`].
+    Replace(Room, Vec<UserName>),
+    /// Some joined, some left; the answer comes to [`PresenceTracker::said`].
+    Update {
         /// Where.
         room: Room,
-        /// Who came.
-        came: Vec<UserName>,
-        /// Who went.
-        went: Vec<UserName>,
+        /// Who joined.
+        joined: Vec<UserName>,
+        /// Who left.
+        left: Vec<UserName>,
     },
-    /// We live; the answer comes to [`Attendance::beaten`].
-    Beat,
-    /// Do our leases stand? The answer comes to [`Attendance::checked`].
+    /// We live; the answer comes to [`PresenceTracker::beaten`].
+    Heartbeat,
+    /// Do our leases stand? The answer comes to [`PresenceTracker::checked`].
     Check(Vec<Room>),
     /// This process is dead; nobody waits for the answer.
-    End(Holder, Vec<Room>),
-    /// Read who is there; the answer comes to [`Attendance::present`].
-    Present(Room),
-    /// So many users are in these rooms; the answer comes to [`Attendance::listed`].
-    List(Vec<(Room, usize)>),
+    Expire(InstanceId, Vec<Room>),
+    /// Read who is there; the answer comes to [`PresenceTracker::present`].
+    ReadSnapshot(Room),
+    /// So many users are in these rooms; the answer comes to [`PresenceTracker::listed`].
+    SetRoomCounts(Vec<(Room, usize)>),
 }
 
 /// Presence in every room that this process hears.
 #[derive(Debug)]
-pub(crate) struct Attendance {
-    rooms: IndexMap<Room, Attended>,
+pub(crate) struct PresenceTracker {
+    rooms: IndexMap<Room, RoomPresence>,
     round: Round,
-    /// Rooms to look at with the next tick, whoever's turn it is.
+    /// Rooms to look at with the next tick, whoever's change it is.
     astir: Vec<Room>,
     /// Rooms with users of this process, and users, each counted once a room.
     size: (usize, usize),
     /// This process.
-    holder: Holder,
+    instance: InstanceId,
     pulse: Pulse,
     lease: Duration,
     /// Whether a list is under way.
@@ -76,15 +76,15 @@ pub(crate) struct Attendance {
     now: Duration,
 }
 
-impl Attendance {
-    /// Nobody anywhere; users of this process are those of `holder`, and a dead one's go within one `lease`.
-    pub(crate) fn new(holder: Holder, lease: Duration) -> Self {
+impl PresenceTracker {
+    /// Nobody anywhere; users of this process are those of `instance`, and a dead one's go within one `lease`.
+    pub(crate) fn new(instance: InstanceId, lease: Duration) -> Self {
         Self {
             rooms: IndexMap::new(),
             round: Round::default(),
             astir: Vec::new(),
             size: (0, 0),
-            holder,
+            instance,
             pulse: Pulse::new(lease),
             lease,
             listing: false,
@@ -95,7 +95,7 @@ impl Attendance {
     // What workers tell
 
     /// A socket of the user joined the room.
-    pub(crate) fn came(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
+    pub(crate) fn joined(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
         let attended = self.rooms.entry(room.clone()).or_default();
         let first = attended.local.is_empty();
         if attended.local.add(worker, user.clone()) {
@@ -107,7 +107,7 @@ impl Attendance {
     }
 
     /// A socket of the user left the room, or is gone.
-    pub(crate) fn went(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
+    pub(crate) fn left(&mut self, worker: WorkerId, room: &Room, user: UserName, effects: &mut Vec<Effect>) {
         if let Some(attended) = self.rooms.get_mut(room)
             && attended.local.remove(worker, &user)
         {
@@ -162,22 +162,24 @@ impl Attendance {
         attended.read_if_needed(room, self.now, effects);
     }
 
-    /// Somebody came or went, somewhere.
-    pub(crate) fn heard(&mut self, room: &Room, mut turn: Turn, effects: &mut Vec<Effect>) {
+    /// Somebody joined or left, somewhere.
+    pub(crate) fn heard(&mut self, room: &Room, mut change: PresenceChange, effects: &mut Vec<Effect>) {
         let Some(attended) = self.rooms.get_mut(room) else { return };
-        let lapsed = turn.shift == Shift::Lapsed;
-        if lapsed && turn.holder == self.holder {
+        let lapsed = change.kind == ChangeKind::Expired;
+        if lapsed && change.instance == self.instance {
             // Taken for dead: unless we know better already, we are to enter again.
             attended.words.check = self.now;
         }
         // Gone for longer than a reconnect takes.
-        let since = if lapsed { self.now.saturating_sub(Announcer::GRACE) } else { self.now };
-        match &mut turn.shift {
-            Shift::Whole(users) | Shift::Moves { came: users, .. } => attended.local.share_names(users),
-            Shift::Gone | Shift::Lapsed => {}
+        let since = if lapsed { self.now.saturating_sub(PresenceDebouncer::GRACE) } else { self.now };
+        match &mut change.kind {
+            ChangeKind::Replaced(users) | ChangeKind::Updated { joined: users, .. } => {
+                attended.local.share_names(users)
+            }
+            ChangeKind::Left | ChangeKind::Expired => {}
         }
-        let moves = attended.roster.hear(turn);
-        attended.announcer.moved(moves, since);
+        let diff = attended.roster.hear(change);
+        attended.announcer.moved(diff, since);
         attended.read_if_needed(room, self.now, effects);
         attended.announce(room, self.now, effects);
         attended.stir(room, &mut self.astir);
@@ -185,7 +187,7 @@ impl Attendance {
 
     /// The room, which nobody follows any more, is heard no more.
     pub(crate) fn forget(&mut self, room: &Room) {
-        if let Some(Attended { local, .. }) = self.rooms.swap_remove(room) {
+        if let Some(RoomPresence { local, .. }) = self.rooms.swap_remove(room) {
             self.size = (self.size.0 - usize::from(!local.is_empty()), self.size.1 - local.count());
         }
     }
@@ -209,23 +211,23 @@ impl Attendance {
     }
 
     /// Our beat was answered with those who live; `None` when nobody answered.
-    pub(crate) fn beaten(&mut self, alive: Option<Vec<Holder>>) {
+    pub(crate) fn beaten(&mut self, alive: Option<Vec<InstanceId>>) {
         self.pulse.answered(self.now, alive);
     }
 
     /// Leases were looked at; `None` when nobody answered.
-    pub(crate) fn checked(&mut self, rooms: &[Room], standings: Option<&[Standing]>, effects: &mut Vec<Effect>) {
+    pub(crate) fn checked(&mut self, rooms: &[Room], standings: Option<&[LeaseStatus]>, effects: &mut Vec<Effect>) {
         for (index, room) in rooms.iter().enumerate() {
             let Some(attended) = self.rooms.get_mut(room) else { continue };
             let words = &mut attended.words;
             match standings.and_then(|standings| standings.get(index)) {
-                Some(Standing::Held(turn)) if *turn > attended.roster.number() => {
-                    attended.expected.get_or_insert((*turn, self.now + UNDER_WAY));
+                Some(LeaseStatus::Held(change)) if *change > attended.roster.version() => {
+                    attended.expected.get_or_insert((*change, self.now + UNDER_WAY));
                 }
-                Some(Standing::Held(_)) => {}
+                Some(LeaseStatus::Held(_)) => {}
                 // The word under way may have found it, or not.
-                Some(Standing::Lost) if words.under_way => words.check = self.now,
-                Some(Standing::Lost) => {
+                Some(LeaseStatus::Lost) if words.under_way => words.check = self.now,
+                Some(LeaseStatus::Lost) => {
                     words.held = false;
                     words.next = self.now;
                     attended.say(room, self.now, effects);
@@ -237,7 +239,7 @@ impl Attendance {
     }
 
     /// Who is in the room was read; `None` when that failed.
-    pub(crate) fn present(&mut self, room: &Room, snapshot: Option<Snapshot>, effects: &mut Vec<Effect>) {
+    pub(crate) fn present(&mut self, room: &Room, snapshot: Option<PresenceSnapshot>, effects: &mut Vec<Effect>) {
         let Some(attended) = self.rooms.get_mut(room) else { return };
         let stale = matches!(std::mem::take(&mut attended.reading), Reading::UnderWay { stale: true });
         match snapshot {
@@ -245,9 +247,9 @@ impl Attendance {
             Some(_) if stale => {}
             Some(mut snapshot) => {
                 attended.expected = None;
-                snapshot.holders.iter_mut().for_each(|(_, users)| attended.local.share_names(users));
-                let moves = attended.roster.replace(snapshot);
-                attended.announcer.moved(moves, self.now);
+                snapshot.instances.iter_mut().for_each(|(_, users)| attended.local.share_names(users));
+                let diff = attended.roster.replace(snapshot);
+                attended.announcer.moved(diff, self.now);
             }
         }
         attended.read_if_needed(room, self.now, effects);
@@ -262,12 +264,12 @@ impl Attendance {
 
     // Time
 
-    /// Moves the clock: words and frames whose time has come go out. Every room is looked at once in a [`Round`], and
+    /// PresenceDiff the clock: words and frames whose time has come go out. Every room is looked at once in a [`Round`], and
     /// more often while something is to be said of it.
     pub(crate) fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         self.now = now;
         if self.pulse.is_due(now) {
-            effects.push(Effect::Say(Word::Beat));
+            effects.push(Effect::Say(PresenceCommand::Heartbeat));
         }
         for room in std::mem::take(&mut self.astir) {
             if let Some(attended) = self.rooms.get_mut(&room) {
@@ -277,11 +279,11 @@ impl Attendance {
             }
         }
         let (mut checks, mut list) = (Vec::new(), Vec::new());
-        let mut dead = BTreeMap::<Holder, Vec<Room>>::new();
+        let mut dead = BTreeMap::<InstanceId, Vec<Room>>::new();
         for index in self.round.next(self.rooms.len()) {
             let Some((room, attended)) = self.rooms.get_index_mut(index) else { break };
-            if let Some((turn, until)) = attended.expected {
-                if attended.roster.number() >= turn {
+            if let Some((change, until)) = attended.expected {
+                if attended.roster.version() >= change {
                     attended.expected = None;
                 } else if now >= until {
                     attended.roster.doubt();
@@ -293,20 +295,20 @@ impl Attendance {
                 attended.words.check = now + jittered(CHECK);
                 checks.push(room.clone());
             }
-            for holder in attended.roster.holders().filter(|holder| self.pulse.misses(*holder, now)) {
-                dead.entry(holder).or_default().push(room.clone());
+            for instance in attended.roster.instances().filter(|instance| self.pulse.misses(*instance, now)) {
+                dead.entry(instance).or_default().push(room.clone());
             }
             if !self.listing {
                 list.extend(attended.list(now, self.lease / 3).map(|count| (room.clone(), count)));
             }
         }
-        effects.extend(dead.into_iter().map(|(holder, rooms)| Effect::Say(Word::End(holder, rooms))));
+        effects.extend(dead.into_iter().map(|(instance, rooms)| Effect::Say(PresenceCommand::Expire(instance, rooms))));
         if !checks.is_empty() {
-            effects.push(Effect::Say(Word::Check(checks)));
+            effects.push(Effect::Say(PresenceCommand::Check(checks)));
         }
         if !list.is_empty() {
             self.listing = true;
-            effects.push(Effect::Say(Word::List(list)));
+            effects.push(Effect::Say(PresenceCommand::SetRoomCounts(list)));
         }
     }
 
@@ -320,8 +322,8 @@ impl Attendance {
         self.rooms.values().all(|attended| {
             let words = &attended.words;
             !words.under_way
-                && words.came.is_empty()
-                && words.went.is_empty()
+                && words.joined.is_empty()
+                && words.left.is_empty()
                 && (words.held || attended.local.is_empty())
         })
     }

@@ -10,11 +10,11 @@ use std::{sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use trunkline_bus::{Delivery, Page, Range};
-use trunkline_domain::{Holder, Position, Room};
+use trunkline_domain::{InstanceId, Position, Room};
 
 use super::{
     Append, Ask, Frame, FramePage, Mail, Tail, WorkerId,
-    attendance::{Attendance, Word},
+    attendance::{PresenceCommand, PresenceTracker},
     round::Round,
     whisper,
 };
@@ -41,7 +41,7 @@ pub(crate) struct Feed {
     rooms: IndexMap<Room, Heard>,
     round: Round,
     /// Who is in them.
-    attendance: Attendance,
+    attendance: PresenceTracker,
     /// Rooms with frames that were not yet mailed.
     fresh: Vec<Room>,
     effects: Vec<Effect>,
@@ -62,13 +62,13 @@ pub(crate) enum Effect {
     /// Send to a worker.
     Post(WorkerId, Mail),
     /// Something about presence.
-    Say(Word),
+    Say(PresenceCommand),
 }
 
 impl Feed {
-    /// Nothing heard yet. Users of this process are those of `holder`, and a dead one's go within one `lease`.
-    pub(crate) fn new(holder: Holder, lease: Duration) -> Self {
-        let attendance = Attendance::new(holder, lease);
+    /// Nothing heard yet. Users of this process are those of `instance`, and a dead one's go within one `lease`.
+    pub(crate) fn new(instance: InstanceId, lease: Duration) -> Self {
+        let attendance = PresenceTracker::new(instance, lease);
         Self {
             rooms: IndexMap::new(),
             round: Round::default(),
@@ -80,7 +80,7 @@ impl Feed {
     }
 
     /// Presence, and where to put what it wants.
-    pub(crate) fn attendance(&mut self) -> (&mut Attendance, &mut Vec<Effect>) {
+    pub(crate) fn attendance(&mut self) -> (&mut PresenceTracker, &mut Vec<Effect>) {
         (&mut self.attendance, &mut self.effects)
     }
 
@@ -103,8 +103,8 @@ impl Feed {
                 }
             }
             Ask::Page(room, range) => self.page(worker, &room, range),
-            Ask::Came(room, user) => self.attendance.came(worker, &room, user, &mut self.effects),
-            Ask::Went(room, user) => self.attendance.went(worker, &room, user, &mut self.effects),
+            Ask::Came(room, user) => self.attendance.joined(worker, &room, user, &mut self.effects),
+            Ask::Went(room, user) => self.attendance.left(worker, &room, user, &mut self.effects),
         }
     }
 
@@ -158,7 +158,7 @@ impl Feed {
                     (Phase::Live, None) => heard.start_reading(&room, &mut self.effects),
                 }
             }
-            Delivery::Whisper(room, bytes) => {
+            Delivery::Ephemeral(room, bytes) => {
                 let (Some(heard), Some(frame)) = (self.rooms.get(&room), whisper::decode(&room, &bytes)) else {
                     return;
                 };
@@ -217,7 +217,7 @@ impl Feed {
         }
     }
 
-    /// Moves the clock: failed reads are tried again, quiet rooms compared, deserted ones given up; each room in its turn
+    /// PresenceDiff the clock: failed reads are tried again, quiet rooms compared, deserted ones given up; each room in its turn
     /// of a [`Round`].
     pub(crate) fn tick(&mut self, now: Duration) {
         self.now = now;

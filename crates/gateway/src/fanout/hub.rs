@@ -315,7 +315,7 @@ impl Hub {
 
     // Time
 
-    /// Moves the clock: pings go out, silent sockets and those whose time to leave has come are closed. Returns the
+    /// PresenceDiff the clock: pings go out, silent sockets and those whose time to leave has come are closed. Returns the
     /// sessions that are due for a look.
     pub(crate) fn tick(&mut self, clock: Duration) -> Vec<Sid> {
         let now = Tick::at(clock);

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use trunkline_bus::Range;
 use trunkline_domain::{Room, UserName};
 
-pub(crate) use attendance::Here;
+pub(crate) use attendance::PresenceState;
 pub(crate) use cursor::FramePage;
 pub(crate) use feed::{Letter, run};
 pub(crate) use frame::{Frame, text};
@@ -68,7 +68,7 @@ pub(crate) enum Mail {
         /// Which.
         room: Room,
         /// The whole state of now.
-        here: Here,
+        here: PresenceState,
         /// The frame that makes the state of before this one; `None` where only the whole state will do.
         change: Option<Bytes>,
     },

@@ -7,7 +7,7 @@ use trunkline_domain::{Event, UserName};
 use trunkline_session::Sid;
 
 use super::{
-    Here,
+    PresenceState,
     cursor::Cursor,
     frame::{put_header, put_text},
     hub::Outlet,
@@ -68,16 +68,16 @@ pub(super) enum Told {
 /// Who is in a room, as its members take it: a cursor that skips. Whoever has the turn before takes the change, whoever
 /// is further behind takes the whole, and nothing is kept for those who take nothing.
 #[derive(Debug)]
-pub(super) struct Attendance {
+pub(super) struct PresenceTracker {
     turn: u64,
-    here: Here,
+    here: PresenceState,
     /// What makes the turn before this one.
     change: Option<Bytes>,
 }
 
-impl Attendance {
+impl PresenceTracker {
     /// The state that follows `before`.
-    pub(super) fn after(before: Option<&Self>, here: Here, change: Option<Bytes>) -> Self {
+    pub(super) fn after(before: Option<&Self>, here: PresenceState, change: Option<Bytes>) -> Self {
         Self { turn: before.map_or(1, |before| before.turn + 1), here, change }
     }
 
@@ -169,7 +169,7 @@ impl Peer {
     }
 
     /// Who is in the room of the subscription at `place`, if the client is to be told.
-    pub(super) fn take_presence(&mut self, place: usize, attendance: &Attendance, now: Tick) -> Option<Bytes> {
+    pub(super) fn take_presence(&mut self, place: usize, attendance: &PresenceTracker, now: Tick) -> Option<Bytes> {
         attendance.owed(&mut self.subscriptions[place].presence, &self.user, now)
     }
 

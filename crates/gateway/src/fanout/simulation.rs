@@ -13,7 +13,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use trunkline_bus::{Delivery, Log, Range};
-use trunkline_domain::{Entry, Event, Holder, JoinFrom, Message, Position, Room, UserName};
+use trunkline_domain::{Entry, Event, InstanceId, JoinFrom, Message, Position, Room, UserName};
 use trunkline_session::Sid;
 
 use super::{
@@ -140,7 +140,7 @@ impl World {
             log: Log::new(RETAINED, 1 << 20),
             history: HashMap::new(),
             epoch: 5,
-            feed: Feed::new(Holder(1), Duration::from_secs(15)),
+            feed: Feed::new(InstanceId(1), Duration::from_secs(15)),
             subscribed: false,
             reads: VecDeque::new(),
             hubs,

@@ -30,7 +30,7 @@ const SHORT: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// How often a worker looks at its clock.
 const TICK: Duration = Duration::from_millis(250);
-/// The furthest that a worker's clock moves in one tick: after a standstill, sockets are read before they are judged.
+/// The furthest that a worker's clock diff in one tick: after a standstill, sockets are read before they are judged.
 const LEAP: Duration = Duration::from_secs(1);
 
 /// Names a worker thread of this process.
@@ -152,7 +152,7 @@ impl Drop for HubGuard<'_> {
     }
 }
 
-/// Delivers mail and moves the clock until the worker's last owner is gone.
+/// Delivers mail and diff the clock until the worker's last owner is gone.
 ///
 /// Fan-outs adapt to the load: after a pause a message goes out at once, but the next fan-out begins no sooner than the
 /// last one took (at most 10 ms). What comes meanwhile then goes out in one write a socket.

@@ -51,7 +51,7 @@ variable. Flags that may be repeated take a comma-separated list in their variab
 const FOOT: &str = "
 ## The key that signs session cookies
 
-With `--redis`, every instance needs the same key, or a person who moves to another instance is logged out:
+With `--redis`, every instance needs the same key, or a person who diff to another instance is logged out:
 
 ```sh
 openssl rand -hex 64 > secret

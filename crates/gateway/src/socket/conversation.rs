@@ -356,7 +356,7 @@ async fn carry_out<B: Bus, P: Policy>(shared: Arc<Shared<B, P>>, user: UserName,
         }
         Work::Typing(room) => {
             // Nobody misses it if it fails.
-            let _ = shared.bus.whisper(&room, fanout::typing(&user)).await;
+            let _ = shared.bus.publish_ephemeral(&room, fanout::typing(&user)).await;
             Answer::Nothing
         }
     }

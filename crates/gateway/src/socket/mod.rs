@@ -1,7 +1,7 @@
 //! One WebSocket: from the handshake to the close.
 //!
 //! [`inbound`] is bytes in, messages out; the hub's peer is frames in, bytes out; both are pure. [`conversation`] carries
-//! out commands, and a transport moves the bytes: [`mounted`] inside anyone's App, [`takeover`] in our own server.
+//! out commands, and a transport diff the bytes: [`mounted`] inside anyone's App, [`takeover`] in our own server.
 
 mod conversation;
 mod guard;

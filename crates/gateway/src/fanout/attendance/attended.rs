@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use trunkline_domain::{Announcement, Announcer, Event, Room, Roster, UserName};
+use trunkline_domain::{Event, PresenceDebouncer, PresenceUpdate, Room, Roster, UserName};
 
-use super::{CHECK, Effect, Here, Mail, PAUSE, Word, WorkerId, jittered, sockets::Sockets, text};
+use super::{CHECK, Effect, Mail, PAUSE, PresenceCommand, PresenceState, WorkerId, jittered, sockets::Sockets, text};
 
 /// A room that this process hears.
 #[derive(Debug, Default)]
-pub(super) struct Attended {
+pub(super) struct RoomPresence {
     /// Whether it is among those that are astir.
     pub(super) astir: bool,
     /// Those of this process.
@@ -17,10 +17,10 @@ pub(super) struct Attended {
     pub(super) followers: Vec<WorkerId>,
     pub(super) words: Words,
     pub(super) roster: Roster,
-    pub(super) announcer: Announcer,
-    pub(super) here: Option<Here>,
+    pub(super) announcer: PresenceDebouncer,
+    pub(super) here: Option<PresenceState>,
     pub(super) reading: Reading,
-    /// A turn that a check told of, to be heard until then.
+    /// A change that a check told of, to be heard until then.
     pub(super) expected: Option<(u64, Duration)>,
     /// What the list of rooms was told, and when it must be told again.
     pub(super) listed: Option<(usize, Duration)>,
@@ -36,8 +36,8 @@ pub(super) struct Words {
     pub(super) last: bool,
     /// Whether a word failed, so that nobody knows what stands.
     pub(super) unclear: bool,
-    pub(super) came: BTreeSet<UserName>,
-    pub(super) went: BTreeSet<UserName>,
+    pub(super) joined: BTreeSet<UserName>,
+    pub(super) left: BTreeSet<UserName>,
     /// When the next word may go.
     pub(super) next: Duration,
     /// When to look whether the lease stands.
@@ -58,20 +58,20 @@ pub(super) enum Reading {
 impl Words {
     /// The user is among ours.
     pub(super) fn come(&mut self, user: UserName) {
-        if !self.went.remove(&user) {
-            self.came.insert(user);
+        if !self.left.remove(&user) {
+            self.joined.insert(user);
         }
     }
 
     /// The user is among ours no more.
     pub(super) fn go(&mut self, user: UserName) {
-        if !self.came.remove(&user) {
-            self.went.insert(user);
+        if !self.joined.remove(&user) {
+            self.left.insert(user);
         }
     }
 }
 
-impl Attended {
+impl RoomPresence {
     /// Does what it is time for.
     pub(super) fn look(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
         self.say(room, now, effects);
@@ -82,8 +82,8 @@ impl Attended {
     /// Puts the room among those that are astir, if anything but an answer is waited for.
     pub(super) fn stir(&mut self, room: &Room, astir: &mut Vec<Room>) {
         let words = &self.words;
-        let to_say = !words.came.is_empty()
-            || !words.went.is_empty()
+        let to_say = !words.joined.is_empty()
+            || !words.left.is_empty()
             || !words.held && (words.unclear || !self.local.is_empty());
         let to_do =
             to_say && !words.under_way || self.announcer.is_pending() || matches!(self.reading, Reading::Retry(_));
@@ -99,17 +99,21 @@ impl Attended {
         if words.under_way || now < words.next {
             return;
         }
-        let (came, went) = (std::mem::take(&mut words.came), std::mem::take(&mut words.went));
+        let (joined, left) = (std::mem::take(&mut words.joined), std::mem::take(&mut words.left));
         let word = if words.held {
-            if came.is_empty() && went.is_empty() {
+            if joined.is_empty() && left.is_empty() {
                 return;
             }
-            Word::Shift { room: room.clone(), came: came.into_iter().collect(), went: went.into_iter().collect() }
+            PresenceCommand::Update {
+                room: room.clone(),
+                joined: joined.into_iter().collect(),
+                left: left.into_iter().collect(),
+            }
         } else {
             if self.local.is_empty() && !words.unclear {
                 return;
             }
-            Word::Enter(room.clone(), self.local.users().cloned().collect())
+            PresenceCommand::Replace(room.clone(), self.local.users().cloned().collect())
         };
         words.under_way = true;
         words.last = self.local.is_empty();
@@ -127,7 +131,7 @@ impl Attended {
         };
         if free && self.roster.must_read() {
             self.reading = Reading::UnderWay { stale: false };
-            effects.push(Effect::Say(Word::Present(room.clone())));
+            effects.push(Effect::Say(PresenceCommand::ReadSnapshot(room.clone())));
         }
     }
 
@@ -135,16 +139,16 @@ impl Attended {
     pub(super) fn announce(&mut self, room: &Room, now: Duration, effects: &mut Vec<Effect>) {
         let Some(announcement) = self.announcer.due(now) else { return };
         let change = match announcement {
-            Announcement::State => None,
-            Announcement::Moves(moves) => Some(text(&Event::Presence {
+            PresenceUpdate::State => None,
+            PresenceUpdate::Diff(diff) => Some(text(&Event::Presence {
                 room: room.clone(),
                 count: self.announcer.count(),
                 here: None,
-                came: Some(moves.came),
-                went: Some(moves.went),
+                came: Some(diff.joined),
+                went: Some(diff.left),
             })),
         };
-        let here = Here::of(room, &self.announcer, &self.roster);
+        let here = PresenceState::of(room, &self.announcer, &self.roster);
         for &worker in &self.followers {
             let mail = Mail::Presence { room: room.clone(), here: here.clone(), change: change.clone() };
             effects.push(Effect::Post(worker, mail));

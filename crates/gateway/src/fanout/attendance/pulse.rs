@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use trunkline_domain::Holder;
+use trunkline_domain::InstanceId;
 
 use super::jittered;
 
@@ -24,8 +24,8 @@ pub(super) struct Pulse {
     /// When we could first tell who is dead.
     sure: Duration,
     /// Who lives, and when that was answered.
-    alive: (HashSet<Holder>, Duration),
-    missing: HashMap<Holder, Missing>,
+    alive: (HashSet<InstanceId>, Duration),
+    missing: HashMap<InstanceId, Missing>,
 }
 
 /// Somebody who has users in our rooms and does not beat.
@@ -51,29 +51,29 @@ impl Pulse {
     }
 
     /// A beat was answered with those who live, or failed.
-    pub(super) fn answered(&mut self, now: Duration, alive: Option<Vec<Holder>>) {
+    pub(super) fn answered(&mut self, now: Duration, alive: Option<Vec<InstanceId>>) {
         self.beating = false;
         self.next = now + jittered(self.lease / 12);
         match alive {
             None => self.sure = now + self.lease,
             Some(alive) => {
                 let before = std::mem::replace(&mut self.alive, (alive.into_iter().collect(), now)).0;
-                for holder in before {
-                    self.missing.entry(holder).or_insert(Missing { since: now, asked: now });
+                for instance in before {
+                    self.missing.entry(instance).or_insert(Missing { since: now, asked: now });
                 }
                 let asked_for = |missing: &Missing| now.saturating_sub(missing.asked) < self.lease;
-                self.missing.retain(|holder, missing| !self.alive.0.contains(holder) && asked_for(missing));
+                self.missing.retain(|instance, missing| !self.alive.0.contains(instance) && asked_for(missing));
             }
         }
     }
 
     /// Whether somebody who has users in our rooms is dead.
-    pub(super) fn misses(&mut self, holder: Holder, now: Duration) -> bool {
+    pub(super) fn misses(&mut self, instance: InstanceId, now: Duration) -> bool {
         let (alive, answered) = &self.alive;
-        if alive.contains(&holder) {
+        if alive.contains(&instance) {
             return false;
         }
-        let missing = self.missing.entry(holder).or_insert(Missing { since: now, asked: now });
+        let missing = self.missing.entry(instance).or_insert(Missing { since: now, asked: now });
         missing.asked = now;
         *answered >= self.sure && answered.saturating_sub(missing.since) >= self.lease / 8
     }
@@ -84,16 +84,16 @@ mod tests {
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(12);
-    const US: Holder = Holder(1);
-    const THEM: Holder = Holder(2);
+    const US: InstanceId = InstanceId(1);
+    const THEM: InstanceId = InstanceId(2);
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
     /// Whether the other is dead, after such an answer.
-    fn is_dead(pulse: &mut Pulse, now: u64, alive: Option<&[Holder]>) -> bool {
-        pulse.answered(at(now), alive.map(<[Holder]>::to_vec));
+    fn is_dead(pulse: &mut Pulse, now: u64, alive: Option<&[InstanceId]>) -> bool {
+        pulse.answered(at(now), alive.map(<[InstanceId]>::to_vec));
         assert!(!pulse.misses(US, at(now)) || alive.is_none());
         pulse.misses(THEM, at(now))
     }

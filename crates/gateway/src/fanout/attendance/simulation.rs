@@ -13,10 +13,13 @@ use std::{
 use futures_util::FutureExt;
 use proptest::{collection::vec, prelude::*};
 use tokio::{runtime::Builder, sync::mpsc::Receiver};
-use trunkline_bus::{Bus, BusError, Delivery, Interest, Lease, LocalBus, LocalConfig, LocalInterest, Presence};
-use trunkline_domain::{Announcer, Event, Holder, Room, UserName};
+use trunkline_bus::{
+    Bus, BusError, Delivery, InstanceRegistry, Lease, LocalBus, LocalConfig, LocalSubscriptions, PresenceStore,
+    Subscriptions,
+};
+use trunkline_domain::{Event, InstanceId, PresenceDebouncer, Room, UserName};
 
-use super::{Attendance, Effect, Mail, Word, WorkerId};
+use super::{Effect, Mail, PresenceCommand, PresenceTracker, WorkerId};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -70,11 +73,11 @@ struct World {
 }
 
 struct Process {
-    holder: Holder,
-    attendance: Attendance,
+    instance: InstanceId,
+    attendance: PresenceTracker,
     deliveries: Receiver<Delivery>,
-    _interest: LocalInterest,
-    words: VecDeque<Word>,
+    _interest: LocalSubscriptions,
+    words: VecDeque<PresenceCommand>,
     /// Who is on which worker, with how many sockets.
     local: BTreeMap<(usize, UserName), usize>,
     /// What the members on each worker were told.
@@ -109,16 +112,16 @@ impl World {
     fn start(&mut self) -> Process {
         self.started += 1;
         let (interest, deliveries) = self.bus.open();
-        interest.want(&self.room);
-        let mut attendance = Attendance::new(Holder(self.started), LEASE);
+        interest.subscribe(&self.room);
+        let mut attendance = PresenceTracker::new(InstanceId(self.started), LEASE);
         let mut effects = Vec::new();
         for other in 0..29 {
-            // So that the room's turn comes with every tenth tick only.
+            // So that the room's change comes with every tenth tick only.
             attendance.serve(WorkerId::new(0), &format!("other-{other}").parse().unwrap(), &mut effects);
         }
         attendance.tick(self.time(), &mut effects);
         let mut process = Process {
-            holder: Holder(self.started),
+            instance: InstanceId(self.started),
             attendance,
             deliveries,
             _interest: interest,
@@ -150,7 +153,7 @@ impl World {
                     process.attendance.serve(WorkerId::new(worker), &self.room, &mut effects);
                 }
                 *process.local.entry((worker, user.clone())).or_default() += 1;
-                process.attendance.came(WorkerId::new(worker), &self.room, user, &mut effects);
+                process.attendance.joined(WorkerId::new(worker), &self.room, user, &mut effects);
                 process.take(effects);
             }
             Step::Went { process, worker, user } => {
@@ -162,7 +165,7 @@ impl World {
                 if *count == 0 {
                     process.local.remove(&socket);
                 }
-                process.attendance.went(WorkerId::new(worker), &self.room, user, &mut effects);
+                process.attendance.left(WorkerId::new(worker), &self.room, user, &mut effects);
                 if !process.follows(worker) {
                     process.attendance.unserve(WorkerId::new(worker), &self.room);
                     process.told[worker] = None;
@@ -181,8 +184,8 @@ impl World {
                 while let Ok(delivery) = process.deliveries.try_recv() {
                     match delivery {
                         Delivery::Subscribed(room) => process.attendance.subscribed(&room, &mut effects),
-                        Delivery::Presence(room, turn) if outcome == 0 => {
-                            process.attendance.heard(&room, turn, &mut effects);
+                        Delivery::Presence(room, change) if outcome == 0 => {
+                            process.attendance.heard(&room, change, &mut effects);
                         }
                         _ => {}
                     }
@@ -232,37 +235,37 @@ impl Process {
         self.local.keys().any(|(one, _)| *one == worker)
     }
 
-    fn say(&mut self, bus: &LocalBus, word: Word, outcome: u8, effects: &mut Vec<Effect>) {
+    fn say(&mut self, bus: &LocalBus, word: PresenceCommand, outcome: u8, effects: &mut Vec<Effect>) {
         let (done, answered) = (outcome != 1, outcome == 0);
         match word {
-            Word::Enter(room, users) => {
-                let lease = done.then(|| now(bus.enter(&room, self.holder, &users))).map(|()| Lease::Held);
+            PresenceCommand::Replace(room, users) => {
+                let lease = done.then(|| now(bus.replace(&room, self.instance, &users))).map(|()| Lease::Held);
                 self.attendance.said(&room, lease.filter(|_| answered), effects);
             }
-            Word::Shift { room, came, went } => {
-                let lease = done.then(|| now(bus.shift(&room, self.holder, &came, &went)));
+            PresenceCommand::Update { room, joined, left } => {
+                let lease = done.then(|| now(bus.update(&room, self.instance, &joined, &left)));
                 self.attendance.said(&room, lease.filter(|_| answered), effects);
             }
-            Word::Beat => {
-                let alive = done.then(|| now(bus.beat(self.holder)));
+            PresenceCommand::Heartbeat => {
+                let alive = done.then(|| now(bus.heartbeat(self.instance)));
                 self.attendance.beaten(alive.filter(|_| answered));
             }
-            Word::Check(rooms) => {
-                let standings = done.then(|| now(bus.check(self.holder, &rooms)));
+            PresenceCommand::Check(rooms) => {
+                let standings = done.then(|| now(bus.check(self.instance, &rooms)));
                 self.attendance.checked(&rooms, standings.filter(|_| answered).as_deref(), effects);
             }
-            Word::End(dead, rooms) => {
+            PresenceCommand::Expire(dead, rooms) => {
                 if done {
-                    now(bus.end(dead, &rooms));
+                    now(bus.expire(dead, &rooms));
                 }
             }
-            Word::Present(room) => {
-                let snapshot = done.then(|| now(bus.present(&room)));
+            PresenceCommand::ReadSnapshot(room) => {
+                let snapshot = done.then(|| now(bus.snapshot(&room)));
                 self.attendance.present(&room, snapshot.filter(|_| answered), effects);
             }
-            Word::List(rooms) => {
+            PresenceCommand::SetRoomCounts(rooms) => {
                 if done {
-                    now(bus.list(&rooms));
+                    now(bus.set_room_counts(&rooms));
                 }
                 self.attendance.listed();
             }
@@ -277,13 +280,13 @@ impl Process {
                     let state = names(&here.bytes);
                     match (change, &mut self.told[worker.index()]) {
                         (Some(change), Some(told)) => {
-                            let Event::Presence { came: Some(came), went: Some(went), .. } = decode(&change) else {
+                            let Event::Presence { came: Some(joined), went: Some(left), .. } = decode(&change) else {
                                 panic!("no change")
                             };
-                            for user in came {
+                            for user in joined {
                                 assert!(told.insert(user.clone()), "{user} was there already");
                             }
-                            for user in went {
+                            for user in left {
                                 assert!(told.remove(&user), "{user} was not there");
                             }
                             assert_eq!(*told, state);
@@ -329,9 +332,9 @@ proptest! {
             }
             prop_assert!(process.attendance.is_told());
         }
-        let listed = now(world.bus.rooms()).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        let listed = now(world.bus.room_counts()).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
         prop_assert_eq!(listed, if truth.is_empty() { vec![] } else { vec![truth.len()] });
-        prop_assert!(Announcer::GRACE < LEASE);
+        prop_assert!(PresenceDebouncer::GRACE < LEASE);
     }
 }
 
@@ -344,13 +347,13 @@ fn whoever_is_taken_for_dead_enters_again_and_otherwise_nothing_is_said() {
         world.run(Step::Came { process, worker: 0, user: 0 });
     }
     world.rest();
-    let before = now(world.bus.present(&world.room));
-    assert_eq!(before.holders.len(), 3);
+    let before = now(world.bus.snapshot(&world.room));
+    assert_eq!(before.instances.len(), 3);
     world.rest();
-    assert_eq!(now(world.bus.present(&world.room)), before);
-    now(world.bus.end(Holder(1), std::slice::from_ref(&world.room)));
+    assert_eq!(now(world.bus.snapshot(&world.room)), before);
+    now(world.bus.expire(InstanceId(1), std::slice::from_ref(&world.room)));
     world.pass(15);
-    assert_eq!(now(world.bus.present(&world.room)).holders, before.holders);
+    assert_eq!(now(world.bus.snapshot(&world.room)).instances, before.instances);
 }
 
 #[test]
@@ -363,6 +366,6 @@ fn what_waits_for_its_time_waits_for_no_round() {
         world.run(Step::Say { process: 0, outcome: 0 });
     }
     world.pass(1);
-    let here = now(world.bus.present(&world.room)).holders;
-    assert_eq!(here, [(Holder(1), vec!["user0".parse().unwrap(), "user1".parse().unwrap()])]);
+    let here = now(world.bus.snapshot(&world.room)).instances;
+    assert_eq!(here, [(InstanceId(1), vec!["user0".parse().unwrap(), "user1".parse().unwrap()])]);
 }

@@ -11,12 +11,12 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use trunkline_bus::{Bus, Delivery, Interest, Lease, Page, Presence, Range, Standing};
-use trunkline_domain::{Holder, Position, Room, Snapshot};
+use trunkline_bus::{Bus, Delivery, InstanceRegistry, Lease, LeaseStatus, Page, PresenceStore, Range, Subscriptions};
+use trunkline_domain::{InstanceId, Position, PresenceSnapshot, Room};
 
 use super::{Effect, Feed};
 use crate::{
-    fanout::{Ask, Mail, WorkerId, attendance::Word},
+    fanout::{Ask, Mail, WorkerId, attendance::PresenceCommand},
     metrics::Metrics,
 };
 
@@ -38,7 +38,7 @@ pub(crate) enum Letter {
     Ask(WorkerId, Ask),
     /// A worker ended.
     Detach(WorkerId),
-    /// Answer as soon as everybody was told who went.
+    /// Answer as soon as everybody was told who left.
     Settle(oneshot::Sender<()>),
 }
 
@@ -47,26 +47,26 @@ enum Answer {
     Compared(Vec<(Room, Position)>),
 }
 
-/// What came of a [`Word`].
+/// What joined of a [`PresenceCommand`].
 enum Reply {
     Said(Room, Option<Lease>),
-    Beaten(Option<Vec<Holder>>),
-    Checked(Vec<Room>, Option<Vec<Standing>>),
+    Beaten(Option<Vec<InstanceId>>),
+    Checked(Vec<Room>, Option<Vec<LeaseStatus>>),
     Ended,
-    Present(Room, Option<Snapshot>),
+    Present(Room, Option<PresenceSnapshot>),
     Listed,
 }
 
 /// Runs the feed of this process until the last worker and the gateway itself are gone. Its users are present as those
-/// of `holder`.
-pub(crate) async fn run<B: Bus + Presence>(
+/// of `instance`.
+pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
     bus: B,
-    holder: Holder,
+    instance: InstanceId,
     mut letters: mpsc::UnboundedReceiver<Letter>,
     metrics: Arc<Metrics>,
 ) {
     let (interest, mut deliveries) = bus.open();
-    let mut feed = Feed::new(holder, bus.lease());
+    let mut feed = Feed::new(instance, bus.lease());
     let mut mailboxes: HashMap<WorkerId, (mpsc::Sender<Mail>, Arc<AtomicBool>)> = HashMap::new();
     let mut answers = FuturesUnordered::new();
     let mut spoken = FuturesUnordered::new();
@@ -114,8 +114,8 @@ pub(crate) async fn run<B: Bus + Presence>(
         }
         for effect in feed.take_effects() {
             match effect {
-                Effect::Want(room) => interest.want(&room),
-                Effect::Unwant(room) => interest.unwant(&room),
+                Effect::Want(room) => interest.subscribe(&room),
+                Effect::Unwant(room) => interest.unsubscribe(&room),
                 Effect::Post(worker, mail) => {
                     if let Some((mailbox, lagged)) = mailboxes.get(&worker)
                         && mailbox.try_send(mail).is_err()
@@ -132,10 +132,10 @@ pub(crate) async fn run<B: Bus + Presence>(
                     answers.push(ask_bus(bus.clone(), reads.clone(), Question::Compare(rooms)));
                 }
                 Effect::Say(word) => {
-                    if matches!(word, Word::Present(_)) {
+                    if matches!(word, PresenceCommand::ReadSnapshot(_)) {
                         metrics.roster_reads.inc();
                     }
-                    spoken.push(say(bus.clone(), words.clone(), holder, word));
+                    spoken.push(say(bus.clone(), words.clone(), instance, word));
                 }
             }
         }
@@ -161,39 +161,44 @@ fn take_reply(feed: &mut Feed, reply: Reply) {
 }
 
 /// Speaks to those who keep presence. What fails is said again, or replaced by something newer.
-async fn say<P: Presence>(presence: P, words: Arc<Semaphore>, holder: Holder, word: Word) -> Reply {
+async fn say<P: PresenceStore + InstanceRegistry>(
+    presence: P,
+    words: Arc<Semaphore>,
+    instance: InstanceId,
+    word: PresenceCommand,
+) -> Reply {
     let _permit = match word {
         // Waits for no place: whoever is late is taken for dead.
-        Word::Beat => None,
+        PresenceCommand::Heartbeat => None,
         // The semaphore is never closed, so a permit always comes.
         _ => words.acquire().await.ok(),
     };
     match word {
-        Word::Beat => Reply::Beaten(presence.beat(holder).await.ok()),
-        Word::Enter(room, users) => {
-            let entered = presence.enter(&room, holder, &users).await;
+        PresenceCommand::Heartbeat => Reply::Beaten(presence.heartbeat(instance).await.ok()),
+        PresenceCommand::Replace(room, users) => {
+            let entered = presence.replace(&room, instance, &users).await;
             Reply::Said(room, entered.is_ok().then_some(Lease::Held))
         }
-        Word::Shift { room, came, went } => {
-            let lease = presence.shift(&room, holder, &came, &went).await;
+        PresenceCommand::Update { room, joined, left } => {
+            let lease = presence.update(&room, instance, &joined, &left).await;
             Reply::Said(room, lease.ok())
         }
-        Word::Check(rooms) => {
-            let standings = presence.check(holder, &rooms).await;
+        PresenceCommand::Check(rooms) => {
+            let standings = presence.check(instance, &rooms).await;
             Reply::Checked(rooms, standings.ok())
         }
-        Word::End(dead, rooms) => {
-            tracing::info!(holder = %dead, rooms = rooms.len(), "process is dead, its users are gone");
+        PresenceCommand::Expire(dead, rooms) => {
+            tracing::info!(instance = %dead, rooms = rooms.len(), "process is dead, its users are gone");
             // Whoever is still there when we look again is ended again.
-            let _ = presence.end(dead, &rooms).await;
+            let _ = presence.expire(dead, &rooms).await;
             Reply::Ended
         }
-        Word::Present(room) => {
-            let snapshot = presence.present(&room).await;
+        PresenceCommand::ReadSnapshot(room) => {
+            let snapshot = presence.snapshot(&room).await;
             Reply::Present(room, snapshot.ok())
         }
-        Word::List(rooms) => {
-            let _ = presence.list(&rooms).await;
+        PresenceCommand::SetRoomCounts(rooms) => {
+            let _ = presence.set_room_counts(&rooms).await;
             Reply::Listed
         }
     }
@@ -216,7 +221,7 @@ async fn ask_bus<B: Bus>(bus: B, reads: Arc<Semaphore>, question: Question) -> A
         Question::Compare(rooms) => {
             // A failure is no news: the next comparison comes in ten seconds.
             let heads = bus.heads(&rooms).await.unwrap_or_default();
-            let _ = bus.keep(&rooms).await;
+            let _ = bus.refresh_expiry(&rooms).await;
             Answer::Compared(rooms.into_iter().zip(heads).collect())
         }
     }

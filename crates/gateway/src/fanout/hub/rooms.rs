@@ -7,7 +7,7 @@ use super::{
     super::{
         Append, Ask, Chunk, FramePage, Mail, Tail,
         cursor::{Cursor, Joined},
-        peer::{Attendance, Subscription, Told},
+        peer::{PresenceTracker, Subscription, Told},
     },
     Hub, Key,
 };
@@ -21,7 +21,7 @@ pub(super) struct Served {
     /// The slots of its sockets. No serials: a socket leaves its rooms before another gets its slot.
     members: Vec<u32>,
     /// Who is in the room, everywhere; `None` until the feed said so.
-    pub(super) attendance: Option<Attendance>,
+    pub(super) attendance: Option<PresenceTracker>,
     /// The chunk that the last member took: its neighbours mostly take the same.
     pub(super) shared: Option<Chunk>,
     /// Pages that were asked for and have not come.
@@ -122,7 +122,7 @@ impl Hub {
             Mail::Presence { room, here, change } => {
                 let Some(&index) = self.index.get(&room) else { return };
                 let served = &mut self.rooms[index];
-                served.attendance = Some(Attendance::after(served.attendance.as_ref(), here, change));
+                served.attendance = Some(PresenceTracker::after(served.attendance.as_ref(), here, change));
                 self.grow(index);
             }
             Mail::Whisper(room, bytes) => {

@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
-use crate::{Moves, UserName};
+use crate::{PresenceDiff, UserName};
 
 /// Turns the true set of a room's users over time into frames: nothing for a user who is back within [`Self::GRACE`], at
 /// most one frame each [`Self::PACE`], only counts above [`Self::NAMED`] users.
 ///
-/// Whoever was told the [state](Self::shown) and every [`Announcement`] since knows the state of now. Kept is only what
+/// Whoever was told the [state](Self::shown) and every [`PresenceUpdate`] since knows the state of now. Kept is only what
 /// differs from the true set, which the roster has.
 #[derive(Clone, Debug, Default)]
-pub struct Announcer {
+pub struct PresenceDebouncer {
     /// How many users the room was told of: those who are here, without those coming, with those leaving.
     count: usize,
     /// Who is here and was not told.
@@ -26,14 +26,14 @@ pub struct Announcer {
 
 /// What to tell everybody in the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Announcement {
-    /// These came and went; nobody is in both, and both are never empty.
-    Moves(Moves),
+pub enum PresenceUpdate {
+    /// These joined and left; nobody is in both, and both are never empty.
+    Diff(PresenceDiff),
     /// The state in place of what was known: only its count matters, or names are shown again.
     State,
 }
 
-impl Announcer {
+impl PresenceDebouncer {
     /// How long a user may be nowhere without being told to have gone: a reconnect.
     pub const GRACE: Duration = Duration::from_secs(5);
     /// Least time between two frames.
@@ -41,15 +41,15 @@ impl Announcer {
     /// Most users whose names are told.
     pub const NAMED: usize = 500;
 
-    /// The truth changed at `now`. Who went some time before `now`, as those of a crashed process, is owed so much less
+    /// The truth changed at `now`. Who left some time before `now`, as those of a crashed process, is owed so much less
     /// grace.
-    pub fn moved(&mut self, moves: Moves, now: Duration) {
-        for user in moves.went {
+    pub fn moved(&mut self, diff: PresenceDiff, now: Duration) {
+        for user in diff.left {
             if !self.coming.remove(&user) {
                 self.leaving.entry(user).or_insert(now);
             }
         }
-        for user in moves.came {
+        for user in diff.joined {
             if self.leaving.remove(&user).is_none() {
                 self.coming.insert(user);
             }
@@ -57,7 +57,7 @@ impl Announcer {
     }
 
     /// What is to be told now, if anything.
-    pub fn due(&mut self, now: Duration) -> Option<Announcement> {
+    pub fn due(&mut self, now: Duration) -> Option<PresenceUpdate> {
         if now < self.next {
             return None;
         }
@@ -66,16 +66,16 @@ impl Announcer {
             return None;
         }
         let named = self.is_named();
-        let came: Vec<UserName> = std::mem::take(&mut self.coming).into_iter().collect();
-        let went: Vec<UserName> =
+        let joined: Vec<UserName> = std::mem::take(&mut self.coming).into_iter().collect();
+        let left: Vec<UserName> =
             self.leaving.iter().filter(|(_, since)| ripe(since)).map(|(user, _)| user.clone()).collect();
-        for user in &went {
+        for user in &left {
             self.leaving.remove(user);
         }
-        self.count = self.count + came.len() - went.len();
+        self.count = self.count + joined.len() - left.len();
         self.next = now + Self::PACE;
-        let moves = named && self.is_named();
-        Some(if moves { Announcement::Moves(Moves { came, went }) } else { Announcement::State })
+        let diff = named && self.is_named();
+        Some(if diff { PresenceUpdate::Diff(PresenceDiff { joined, left }) } else { PresenceUpdate::State })
     }
 
     /// Whether there is something to tell, now or later.
@@ -96,7 +96,7 @@ impl Announcer {
         self.count
     }
 
-    /// Who is here, as far as the room was told. `here` is the true set: what all moves so far made.
+    /// Who is here, as far as the room was told. `here` is the true set: what all diff so far made.
     pub fn shown<'a>(&'a self, here: impl IntoIterator<Item = &'a UserName>) -> BTreeSet<UserName> {
         let told = here.into_iter().filter(|user| !self.coming.contains(*user));
         told.chain(self.leaving.keys()).cloned().collect()

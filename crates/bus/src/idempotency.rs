@@ -10,7 +10,7 @@ use trunkline_domain::{MessageId, Millis, Position, UserName};
 /// Two buckets, one for the current ten minutes and one for those before, which are forgotten whole: so forgetting
 /// costs nothing. Bounded by what a room can be sent in twenty minutes, about 150 bytes an id.
 #[derive(Clone, Debug, Default)]
-pub struct Remembered {
+pub struct IdempotencyCache {
     /// Which ten minutes `current` is for, counted from the Unix epoch.
     number: u64,
     current: Bucket,
@@ -19,7 +19,7 @@ pub struct Remembered {
 
 type Bucket = HashMap<(UserName, MessageId), Position>;
 
-impl Remembered {
+impl IdempotencyCache {
     /// How long a bucket takes ids, in milliseconds.
     pub const BUCKET: Millis = 10 * 60 * 1000;
 
@@ -62,7 +62,7 @@ mod tests {
             sends in prop::collection::vec((0_u64..400_000, 0_usize..5), 1..60),
         ) {
             let user: UserName = "ann".parse().unwrap();
-            let mut remembered = Remembered::default();
+            let mut remembered = IdempotencyCache::default();
             let mut sent: HashMap<usize, (Millis, Position)> = HashMap::new();
             let mut now = 1_700_000_000_000;
             for (offset, (pause, id)) in (1..).zip(sends) {
@@ -70,8 +70,8 @@ mod tests {
                 let name: MessageId = format!("m{id}").parse().unwrap();
                 let found = remembered.find(now, &user, &name);
                 match sent.get(&id) {
-                    Some((at, pos)) if now - at < Remembered::BUCKET => prop_assert_eq!(found, Some(*pos)),
-                    Some((at, _)) if now - at >= 2 * Remembered::BUCKET => prop_assert_eq!(found, None),
+                    Some((at, pos)) if now - at < IdempotencyCache::BUCKET => prop_assert_eq!(found, Some(*pos)),
+                    Some((at, _)) if now - at >= 2 * IdempotencyCache::BUCKET => prop_assert_eq!(found, None),
                     Some((_, pos)) => prop_assert!(found.is_none() || found == Some(*pos)),
                     None => prop_assert_eq!(found, None),
                 }
@@ -88,7 +88,7 @@ mod tests {
     fn ids_belong_to_their_user() {
         let (ann, bob): (UserName, UserName) = ("ann".parse().unwrap(), "bob".parse().unwrap());
         let id: MessageId = "1".parse().unwrap();
-        let mut remembered = Remembered::default();
+        let mut remembered = IdempotencyCache::default();
         remembered.insert(5, ann.clone(), id.clone(), Position::new(1, 1));
         assert_eq!(remembered.find(5, &bob, &id), None);
         assert_eq!(remembered.find(4, &ann, &id), Some(Position::new(1, 1)));
