@@ -6,11 +6,12 @@ use std::{fmt, io, panic, time::Duration};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{DefaultFields, Format, JsonFields, Writer},
     },
+    layer::SubscriberExt,
     registry::LookupSpan,
 };
 
@@ -34,21 +35,24 @@ impl Drop for LogGuard {
 ///
 /// # Errors
 /// Returns an error if the writer thread cannot be started.
-pub(crate) fn start(format: LogFormat, filter: EnvFilter, instance: &str) -> io::Result<LogGuard> {
+pub(crate) fn start(format: LogFormat, filter: Targets, instance: &str) -> io::Result<LogGuard> {
     let queue = LogQueue::start()?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone()).with_ansi(false);
+    let lines =
+        tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(queue.clone()).with_ansi(false);
     // Fails only if a subscriber is already set; this is the only place that sets one.
     let _ = match format {
         LogFormat::Text => {
             let inner = Format::default();
             let named = WithInstanceName { prefix: format!("{instance} "), opens: "", inner };
-            tracing::subscriber::set_global_default(lines.fmt_fields(DefaultFields::new()).event_format(named).finish())
+            let lines = lines.fmt_fields(DefaultFields::new()).event_format(named).finish();
+            tracing::subscriber::set_global_default(lines.with(filter))
         }
         LogFormat::Json => {
             let name = serde_json::Value::from(instance);
             let inner = Format::default().json().flatten_event(true);
             let named = WithInstanceName { prefix: format!("{{\"instance\":{name},"), opens: "{", inner };
-            tracing::subscriber::set_global_default(lines.fmt_fields(JsonFields::new()).event_format(named).finish())
+            let lines = lines.fmt_fields(JsonFields::new()).event_format(named).finish();
+            tracing::subscriber::set_global_default(lines.with(filter))
         }
     };
     // The default hook writes to standard error, where it would block or panic again.

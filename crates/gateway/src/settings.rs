@@ -16,7 +16,7 @@ use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
 };
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use trunkline_gateway::{Config, Limits, Origin};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
@@ -273,7 +273,7 @@ impl GatewaySettings {
                 self.cookie_name
             )));
         }
-        if let Err(why) = EnvFilter::try_new(&self.log_filter) {
+        if let Err(why) = self.log_filter.parse::<Targets>() {
             return Err(invalid(format!("--log-filter: {why}")));
         }
         if self.secret_file.is_some() && self.secret.is_some() {
@@ -302,9 +302,9 @@ impl GatewaySettings {
     }
 
     /// Returns the filter of log lines.
-    pub(crate) fn log_filter(&self) -> EnvFilter {
+    pub(crate) fn log_filter(&self) -> Targets {
         // `validate` has parsed it already.
-        EnvFilter::try_new(&self.log_filter).unwrap_or_default()
+        self.log_filter.parse().unwrap_or_default()
     }
 
     /// Returns the lifetimes of sessions.
