@@ -1,9 +1,11 @@
-//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`, `cargo xtask bench`.
+//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`, `cargo xtask bench`,
+//! `cargo xtask conformance`.
 //!
-//! `cluster` and `test` are implemented here. `chaos` and `bench` are programs of their own, which this one builds and
+//! `cluster`, `test` and `conformance` are implemented here. `chaos` and `bench` are programs of their own, which this one builds and
 //! then becomes, so that `cargo xtask cluster 3` on a fresh clone compiles neither.
 
 mod cluster;
+mod conformance;
 mod error;
 mod external;
 mod test;
@@ -40,6 +42,8 @@ enum XtaskCommand {
     /// Measure Trunkline beside a minimal server and other servers, and write a report.
     #[command(disable_help_flag = true)]
     Bench(ExternalArguments),
+    /// Run the Autobahn test suite for RFC 6455 against both transports of the gateway. Needs Python 2.7.
+    Conformance(conformance::ConformanceArguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         XtaskCommand::Test(arguments) => test::run(&arguments, &console),
         XtaskCommand::Chaos(arguments) => external::become_chaos(&arguments),
         XtaskCommand::Bench(arguments) => external::become_bench(&arguments),
+        XtaskCommand::Conformance(arguments) => conformance::run(&arguments, &console),
     };
     match result {
         Ok(code) => code,
