@@ -33,6 +33,7 @@ pub mod mutant;
 mod presence;
 #[cfg(feature = "redis")]
 mod redis;
+mod sync;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use super::{
     read::{PageReader, RangeQuery},
     subscribe::{RedisSubscriptions, Subscription, SubscriptionHealth},
 };
-use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt};
+use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt, sync::lock};
 
 /// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
 /// many.
@@ -76,11 +76,6 @@ pub(super) struct RoomCounts {
     pub(super) writer: Option<InstanceId>,
     /// Generation of the Redis to which the counts were written.
     pub(super) generation: Option<Generation>,
-}
-
-/// The types behind these locks have no invalid intermediate states that a panic could leave, so a poisoned lock is sound.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RedisBus {

@@ -6,12 +6,12 @@ use redis::{Cmd, Value};
 use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
 
 use super::{
-    bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus, lock},
+    bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus},
     codec::presence_snapshot,
     error::unexpected_reply,
     scripts,
 };
-use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
+use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore, sync::lock};
 
 /// Maximum number of rooms per pipeline: other commands wait about 1 ms for it.
 const ROOMS_PER_PIPELINE: usize = 128;

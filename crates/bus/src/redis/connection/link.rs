@@ -1,9 +1,6 @@
 //! One connection to one run of one Redis, for commands.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script, Value, aio::MultiplexedConnection};
 use tokio::{
@@ -20,6 +17,7 @@ use super::{
 use crate::{
     BusError, ErrorKind,
     redis::{config::RESPONSE_TIMEOUT, error::ends_link, keys::Keys, scripts},
+    sync::lock,
 };
 
 const NO_REPLY: &str = "Redis did not reply within 2 s";
@@ -156,14 +154,14 @@ impl Link {
     /// # Errors
     /// Why the connection must be replaced. What Redis refuses is no such reason: see [`probed`](Self::probed).
     pub(super) async fn probe(&self, keys: &Keys) -> Result<(), String> {
-        let number = self.lock_probed().count;
+        let number = lock(&self.probed).count;
         let probe = Probe::new(keys, &self.publish_script, number, number.is_multiple_of(PRESENCE_PROBE_EVERY));
         let mut connection = self.connection.clone();
         let replies = probe.commands().query_async::<Vec<RedisResult<Value>>>(&mut connection);
         let replies = timeout(RESPONSE_TIMEOUT, replies).await;
         let replies = replies.map_err(|_| NO_REPLY)?.map_err(|error| error.to_string())?;
         let result = probe.evaluate(replies, &self.generation, self.read_generation)?;
-        let mut probed = self.lock_probed();
+        let mut probed = lock(&self.probed);
         let presence = result.presence.clone().or_else(|| probed.result.presence.clone());
         *probed = Probed { count: number + 1, result: ProbeResult { presence, ..result } };
         Ok(())
@@ -171,11 +169,7 @@ impl Link {
 
     /// What the last probe found.
     pub(in super::super) fn probed(&self) -> ProbeResult {
-        self.lock_probed().result.clone()
-    }
-
-    fn lock_probed(&self) -> MutexGuard<'_, Probed> {
-        self.probed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.probed).result.clone()
     }
 
     /// Fails all calls that wait for a reply, and all calls from now on.

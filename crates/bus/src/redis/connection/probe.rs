@@ -40,7 +40,7 @@ impl ServerInfo {
         read_generation: fn(&str, &str) -> Option<Generation>,
     ) -> Result<Self, String> {
         check_version(server)?;
-        if info_field(replication, "role").is_some_and(|role| role != "master") {
+        if info_field(replication, "role") != Some("master") {
             return Err("this Redis is a replica; writes need the master".to_owned());
         }
         let generation = read_generation(server, replication)
@@ -83,7 +83,7 @@ const PRESENCE_COMMANDS: &str = "time get set incr del pexpire pttl sadd srem sc
     zrangebyscore zremrangebyscore hget hset hdel publish";
 
 impl Probe {
-    /// Probe `number` of a process. Each number sends a message of its own. Presence is exercised if `with_presence`.
+    /// Probe `number` of a link: the id of the message that it sends. Presence is exercised if `with_presence`.
     pub(super) fn new(keys: &Keys, publish_script: &Script, number: u64, with_presence: bool) -> Self {
         let mut commands = info();
         let expiry = 3 * PROBE_INTERVAL;

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::{Future, pending},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use futures_util::StreamExt as _;
@@ -31,6 +31,7 @@ use crate::{
         connection::{Backoff, Connector, LinkState, within},
         keys::Keyspace,
     },
+    sync::lock,
 };
 
 /// Capacity of the channel to the consumer, in deliveries.
@@ -57,11 +58,6 @@ struct Shared {
     backlog: Mutex<Backlog>,
     /// Signals that the backlog is not empty.
     filled: Notify,
-}
-
-/// The types behind these locks have no invalid intermediate states that a panic could leave, so a poisoned lock is sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Subscriptions for RedisSubscriptions {
