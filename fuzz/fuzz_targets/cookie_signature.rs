@@ -1,8 +1,8 @@
 //! Signed session cookies, while a secret is being replaced.
 //!
 //! The first two bytes choose a byte of the cookie to change and how; the rest is the value that the old key signs.
-//! Invariants: an intact cookie gets the signature of the new key and keeps its value; a changed one, and arbitrary
-//! text, stay as they are and verify with neither key.
+//! Invariants: an intact cookie gets the signature of the new key and keeps its value; a changed one stays as it is and
+//! verifies with neither key; so does arbitrary text, unless it contains a signed cookie.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -42,7 +42,10 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(sign_again(&cookie), None);
     }
     if let Ok(line) = HeaderValue::from_bytes(value.as_bytes()) {
-        assert_eq!(sign_again(line.as_bytes()), None);
+        // The fuzzer learns signatures of the old key from comparisons, and can put them into the text.
+        if sign_again(line.as_bytes()).is_some() {
+            assert!(value.split(';').any(|pair| verified(pair.trim().as_bytes(), old).is_some()));
+        }
     }
 });
 

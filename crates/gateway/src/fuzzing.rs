@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A message of a client.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the same as the decoder's")]
 pub enum WebSocketMessage {
     Text(String),

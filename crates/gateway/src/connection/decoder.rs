@@ -192,13 +192,14 @@ mod tests {
     #[test]
     fn breaches_of_rfc_6455_are_answered_with_the_close_code_of_the_rfc() {
         let unmasked = [0x81, 2, b'h', b'i'];
-        let table: [(&str, Vec<u8>, CloseCode); 11] = [
+        let table: [(&str, Vec<u8>, CloseCode); 12] = [
             ("unmasked (5.1)", unmasked.to_vec(), CloseCode::Protocol),
             ("reserved bit (5.2)", frame(0xC1, b"hi"), CloseCode::Protocol),
             ("opcode 3 (5.2)", frame(0x83, b""), CloseCode::Protocol),
             ("opcode 11 (5.2)", frame(0x8B, b""), CloseCode::Protocol),
             ("fragmented ping (5.5)", frame(0x09, b""), CloseCode::Protocol),
             ("long ping (5.5)", frame(0x89, &[0; 126]), CloseCode::Protocol),
+            ("short ping with an extended length (5.5)", vec![0x89, 0xFE, 0, 0, 0, 0, 0, 0], CloseCode::Protocol),
             ("continuation without a start (5.4)", frame(0x80, b"x"), CloseCode::Protocol),
             ("binary (ours)", frame(0x82, b"x"), CloseCode::Unsupported),
             ("fragmented binary (ours)", frame(0x02, b"x"), CloseCode::Unsupported),

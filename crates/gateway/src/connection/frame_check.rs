@@ -57,9 +57,11 @@ pub(super) fn check_frame_header(bytes: &[u8], assembled: usize, rules: MessageR
         return Err(violation(CloseCode::Protocol, "frames of a client are masked"));
     }
     let length = match (second & 0x7F, rest) {
+        // A control frame has no extended length, whatever that length is.
+        (short, _) if opcode >= 8 => u64::from(short),
         (126, [a, b, ..]) => u64::from(u16::from_be_bytes([*a, *b])),
         (127, [a, b, c, d, e, f, g, h, ..]) => u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
-        (126 | 127, _) if opcode < 8 => return Ok(()),
+        (126 | 127, _) => return Ok(()),
         (short, _) => u64::from(short),
     };
     match opcode {
