@@ -46,7 +46,7 @@ const LONG_FILES: [(&str, &str); 1] =
 const PURE: [&str; 38] = [
     "crates/domain/src/",
     "crates/bus/src/log.rs",
-    "crates/bus/src/remembered.rs",
+    "crates/bus/src/idempotency.rs",
     "crates/bus/src/local/rooms.rs",
     "crates/bus/src/redis_bus/backlog.rs",
     "crates/bus/src/redis_bus/codec.rs",
