@@ -9,7 +9,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -221,7 +221,7 @@ impl TestSuite<'_> {
         let last = Arc::new(std::sync::Mutex::new(String::new()));
         let sink: LineSink = {
             let last = Arc::clone(&last);
-            Arc::new(move |line| line.text.clone_into(&mut last.lock().unwrap_or_else(|e| e.into_inner())))
+            Arc::new(move |line| line.text.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner)))
         };
         let mut owned = Command::new(command.get_program());
         owned.args(command.get_args());
@@ -231,7 +231,7 @@ impl TestSuite<'_> {
                 break end;
             }
             self.stop.check()?;
-            progress.detail(&format!("{text}: {}", last.lock().unwrap_or_else(|e| e.into_inner())));
+            progress.detail(&format!("{text}: {}", last.lock().unwrap_or_else(PoisonError::into_inner)));
             thread::sleep(CHECK_INTERVAL);
         };
         process.finish_reading();

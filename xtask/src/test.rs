@@ -31,6 +31,9 @@ const DOCKER_ALLOWED: bool = cfg!(feature = "testcontainers");
 /// Oldest major version of Node that runs the tests of the web client.
 const MIN_NODE_VERSION: u32 = 20;
 
+/// Name of the test target for the files of `deploy/`.
+const DEPLOY_TARGET: &str = "deploy";
+
 /// Features that only benchmarks and fuzz targets enable. The lint step compiles their code; the fuzz targets themselves
 /// are a workspace of their own, which no step builds.
 const FEATURES_OF_TOOLS: &str = "trunkline-gateway/bench,trunkline-gateway/fuzzing,trunkline-bus/fuzzing";
@@ -68,6 +71,8 @@ enum SuiteStep {
     Deny,
     /// Redis and HAProxy in Docker, if an engine answers.
     Docker,
+    /// The example deployments in `deploy/`, with real servers and faults.
+    Deploy,
     /// Tests that drive a browser.
     Browser,
 }
@@ -143,12 +148,14 @@ impl TestSuite<'_> {
             SuiteStep::Javascript => self.javascript_tests(),
             SuiteStep::Deny => self.deny(cargo(&["deny", "check", "bans", "licenses", "sources"])),
             SuiteStep::Docker => self.docker_tests(),
+            SuiteStep::Deploy => self.deploy_tests(),
             SuiteStep::Browser => self.browser_tests(),
         }
     }
 
     fn lint(&self, mut clippy: Command) -> Result<StepResult> {
         // `--all-targets` does not include targets with `test = false`.
+        clippy.args(["--test", DEPLOY_TARGET]);
         if !packages_with_browser_tests()?.is_empty() {
             clippy.args(["--test", browser::TARGET]);
         }
@@ -169,7 +176,7 @@ impl TestSuite<'_> {
         let mut command = cargo();
         let format = if has_nextest() {
             command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"]);
-            command.arg("-E").arg(format!("not binary({})", browser::TARGET));
+            command.arg("-E").arg(format!("not binary({}) and not binary({DEPLOY_TARGET})", browser::TARGET));
             OutputFormat::Nextest
         } else {
             self.console.say("cargo-nextest is not installed; `cargo test` runs the same tests more slowly");
@@ -208,6 +215,21 @@ impl TestSuite<'_> {
         let (mut command, format) = test_runner();
         command.args(TARGET);
         Ok(StepResult::Ran(self.runner().run(command, format)? + lint))
+    }
+
+    /// These tests measure times, so they run while no other step loads the machine.
+    fn deploy_tests(&self) -> Result<StepResult> {
+        let missing = self.install(|progress| {
+            let toolbox = Toolbox::project();
+            let mut tools = [Tool::Redis, Tool::HaProxy, Tool::Nginx].into_iter();
+            tools.try_for_each(|tool| toolbox.get(tool, progress).map(drop))
+        })?;
+        if missing.failed > 0 {
+            return Ok(StepResult::Ran(missing));
+        }
+        let (mut command, format) = test_runner();
+        command.args(["--package", "trunkline-testbed", "--test", DEPLOY_TARGET]);
+        self.tests(command, format)
     }
 
     fn browser_tests(&self) -> Result<StepResult> {
