@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod http;
 mod ids;
 mod limits;
+mod log_limit;
 mod metrics;
 mod origin;
 mod pages;

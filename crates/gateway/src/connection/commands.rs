@@ -113,7 +113,9 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
     fn limit_joins(&mut self, room: &Room) -> Result<(), Refusal> {
         let Some(rate) = self.state.join_rate else { return Ok(()) };
         let verdict = rate.admit(&mut self.joins, self.state.uptime());
-        verdict.map_err(|wait| rate_limited("joins", wait).in_room(room))
+        // After the wait the whole burst is allowed. A client with many rooms that came back for one join at a time would be
+        // refused as often as served, and closed after 100 refusals.
+        verdict.map_err(|wait| rate_limited("joins", wait + rate.tolerance()).in_room(room))
     }
 }
 

@@ -51,6 +51,11 @@ impl ConnectionGuard {
         self.worker.hub().is_aborted(self.key)
     }
 
+    /// Returns whether the connection ends because the client answered no ping or took no bytes.
+    pub(super) fn is_unresponsive(&self) -> bool {
+        self.worker.hub().is_unresponsive(self.key)
+    }
+
     /// Aborts the connection: its tasks end.
     pub(super) fn abort(&self) {
         self.worker.hub().abort(self.key);

@@ -21,7 +21,7 @@ use super::{
     guard::ConnectionGuard,
     in_flight::InFlight,
 };
-use crate::{limits::RateState, policy::Policy, state::GatewayState};
+use crate::{limits::RateState, log_limit::info_limited, policy::Policy, state::GatewayState};
 
 /// Maximum number of commands of a connection that wait for the bus. With so many its socket is not read; a larger value
 /// lets a fast client use more of the gateway.
@@ -213,7 +213,7 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
                 *count += 1;
                 if *count >= MAX_REFUSALS {
                     let (connection, user) = (self.connection.name(), self.connection.user());
-                    tracing::info!(connection, %user, "100 commands refused by rate limits; closing the socket");
+                    info_limited!(connection, %user, "100 commands refused by rate limits; closing the socket");
                     self.close(CloseCode::Policy, "too many commands; slow down");
                     return Next::End;
                 }
@@ -226,7 +226,7 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
     /// Closes a connection whose bytes cannot be decoded.
     fn close_for(&self, violation: ProtocolViolation) {
         let connection = self.connection.name();
-        tracing::info!(connection, reason = violation.reason, "protocol violation; closing the socket");
+        info_limited!(connection, reason = violation.reason, "protocol violation; closing the socket");
         self.close(violation.code, violation.reason);
     }
 

@@ -20,6 +20,7 @@ use crate::{
     drain::DrainPhase,
     fanout::{ConnectionHandle, Identity, LocalWorker},
     http::{cross_site::may_open_socket, error::HttpError, forwarded::RequestSource},
+    log_limit::info_limited,
     policy::Policy,
     state::GatewayState,
 };
@@ -36,7 +37,7 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
         return Ok(HttpError::Draining.json());
     }
     if !may_open_socket(request.headers(), &state.config.public_origins) {
-        tracing::info!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
+        info_limited!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
         return Ok(HttpError::CrossSite.json());
     }
     let Some(Principal { sid, user }) = principal(&session) else {
@@ -46,7 +47,7 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
         .peer_addr()
         .map(|peer| RequestSource::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);
     let Ok(permit) = state.connection_limits.acquire(client) else {
-        tracing::info!(?client, "too many sockets");
+        info_limited!(?client, "too many sockets");
         return Ok(HttpError::TooManySockets.json());
     };
     if offers_only_foreign_subprotocols(request.headers()) {

@@ -67,6 +67,8 @@ pub(super) struct Connection {
     stage: ConnectionStage,
     /// The code of the close frame.
     close_code: Option<u16>,
+    /// The client did not answer a ping, or took no bytes for too long.
+    pub(super) is_unresponsive: bool,
     writer: WriterState,
     reader: Option<Waker>,
     transport: Option<Rc<dyn Transport>>,
@@ -124,6 +126,7 @@ impl Connection {
             control: None,
             stage: ConnectionStage::Open,
             close_code: None,
+            is_unresponsive: false,
             writer: WriterState::Busy,
             reader: None,
             transport: None,
@@ -187,7 +190,7 @@ impl Connection {
     /// Queues a message of the echo server.
     #[cfg(feature = "echo")]
     pub(super) fn send_message(&mut self, opcode: u8, payload: &[u8], now: Tick) {
-        if self.stage == Stage::Open {
+        if self.stage == ConnectionStage::Open {
             put_header(self.control(), opcode, payload.len());
             self.control().extend_from_slice(payload);
             self.wake_writer(now);

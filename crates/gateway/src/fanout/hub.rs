@@ -214,6 +214,11 @@ impl Hub {
         self.connection(key).is_none_or(|connection| connection.is_aborted())
     }
 
+    /// Returns whether the hub ends the connection because the client answered no ping or took no bytes.
+    pub(crate) fn is_unresponsive(&mut self, key: ConnectionKey) -> bool {
+        self.connection(key).is_some_and(|connection| connection.is_unresponsive)
+    }
+
     /// The connection took some of the bytes that it was offered.
     pub(crate) fn bytes_taken(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connection(key) {
@@ -332,9 +337,13 @@ impl Hub {
                 HeartbeatAction::None => {}
                 HeartbeatAction::Ping => connection.send(&Event::Ping, now),
                 HeartbeatAction::Close => {
+                    connection.is_unresponsive = true;
                     connection.close(Some(CloseCode::Unresponsive.code()), "no sign of life", now);
                 }
-                HeartbeatAction::Abort => connection.abort(now),
+                HeartbeatAction::Abort => {
+                    connection.is_unresponsive = true;
+                    connection.abort(now);
+                }
             }
             if connection.drain_deadline.is_some_and(|deadline| now >= deadline) {
                 connection.close(Some(CloseCode::Restart.code()), "this instance restarts", now);

@@ -18,6 +18,7 @@ use super::{
     cross_site::{own_origin, sec_fetch_site},
 };
 use crate::{
+    log_limit::info_limited,
     origin::Origin,
     pages::{LoginFailure, LoginPage},
 };
@@ -46,7 +47,7 @@ pub(super) fn without_marker(request: &HttpRequest) -> Option<HttpResponse> {
 pub(super) fn explain<'a, S>(state: &HttpState<S>, request: &HttpRequest, page: LoginPage<'a>) -> LoginPage<'a> {
     match marker(request).filter(|_| may_be_redirect_of_own_login(request)) {
         Some(attempt) => {
-            tracing::info!("a browser sent no session cookie after its login; the login page asks it to allow cookies");
+            info_limited!("a browser sent no session cookie after its login; the login page asks it to allow cookies");
             LoginPage {
                 failure: Some(LoginFailure::CookieRefused(state.config.public_origins.first().cloned())),
                 attempt,

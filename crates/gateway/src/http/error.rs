@@ -66,6 +66,9 @@ pub(crate) enum HttpError {
     /// `/ws` was requested without the headers of a WebSocket upgrade.
     #[error("this path serves WebSockets only; send Upgrade: websocket and Connection: Upgrade")]
     UpgradeRequired,
+    /// The handshake's `Host` is empty.
+    #[error("the Host header is empty; name the host that the request is sent to")]
+    EmptyHost,
     /// The client address, or the instance, has as many sockets as it may have.
     #[error("too many sockets are open; close some, or try again later")]
     TooManySockets,
@@ -86,7 +89,7 @@ impl HttpError {
             Self::Unavailable | Self::Draining | Self::OutOfDescriptors => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadName(_) | Self::BadBody | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::BadName(_) | Self::BadBody | Self::EmptyHost | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::NameTaken => StatusCode::CONFLICT,
             Self::LoginRateExceeded(_) | Self::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -114,6 +117,7 @@ impl HttpError {
             Self::BodyTooLarge => "too_large",
             Self::BodyTimeout => "too_slow",
             Self::UpgradeRequired => "upgrade_required",
+            Self::EmptyHost => "bad_host",
             Self::TooManySockets => "too_many_sockets",
             Self::Subprotocol => "bad_subprotocol",
         }

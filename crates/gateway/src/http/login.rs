@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use actix_session::Session;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, http::header::LOCATION, web};
+use actix_web::{
+    HttpMessage as _, HttpRequest, HttpResponse,
+    http::header::{CONTENT_LENGTH, LOCATION},
+    web,
+};
 use serde::Deserialize;
 use serde_json::json;
 use trunkline_domain::{InvalidName, UserName};
@@ -15,7 +19,10 @@ use super::{
     cross_site::may_post,
     error::{HttpError, accepts_html, prefers_json},
 };
-use crate::pages::{self, LoginFailure, PageLanguage};
+use crate::{
+    log_limit::info_limited,
+    pages::{self, LoginFailure, PageLanguage},
+};
 
 /// Maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 8 * 1024;
@@ -55,7 +62,7 @@ pub(super) async fn login<S: Sessions>(
         Ok(user) if answers_json(&request) => HttpResponse::Ok().json(json!({ "user": user })),
         Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
         Err(error) => {
-            tracing::info!(code = error.code(), address = %state.source(&request).address, "login refused");
+            info_limited!(code = error.code(), address = %state.source(&request).address, "login refused");
             refusal(&state, &request, &fields, &error)
         }
     }
@@ -114,12 +121,22 @@ pub(super) async fn logout<S: Sessions>(
 
 /// Reads the body as JSON or as a form, depending on its `Content-Type`.
 async fn read_body(request: &HttpRequest, payload: web::Payload) -> Result<LoginRequest, HttpError> {
+    // Refused by its declaration, before any of it arrives.
+    if declared_length(request).is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
+        return Err(HttpError::BodyTooLarge);
+    }
     let body = tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await;
     let body = body
         .map_err(|_| HttpError::BodyTimeout)?
         .map_err(|_| HttpError::BodyTooLarge)?
         .map_err(|_| HttpError::BadBody)?;
     decode_body(&body, has_json_body(request))
+}
+
+/// Returns the length that the request declares for its body, in bytes. A length that is no `usize` is larger than any.
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    let length = request.headers().get(CONTENT_LENGTH)?;
+    Some(length.to_str().ok().and_then(|length| length.parse().ok()).unwrap_or(usize::MAX))
 }
 
 /// Decodes a body as JSON or as a form.
@@ -187,7 +204,7 @@ pub(crate) fn local_path(next: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{dev::Payload, error::PayloadError, test::TestRequest, web::Bytes};
+    use actix_web::{FromRequest as _, dev::Payload, error::PayloadError, test::TestRequest, web::Bytes};
     use futures_util::stream;
     use proptest::prelude::*;
 
@@ -198,8 +215,19 @@ mod tests {
         tokio::time::pause();
         let request = TestRequest::post().to_http_request();
         let trickle: Payload = Payload::Stream { payload: Box::pin(stream::pending::<Result<Bytes, PayloadError>>()) };
-        let body = <web::Payload as actix_web::FromRequest>::from_request(&request, &mut { trickle }).await.unwrap();
+        let body = web::Payload::from_request(&request, &mut { trickle }).await.unwrap();
         assert_eq!(read_body(&request, body).await.unwrap_err(), HttpError::BodyTimeout);
+    }
+
+    #[actix_web::test]
+    async fn body_is_refused_by_its_declared_length_before_it_arrives() {
+        for (length, refused) in [("8193", true), ("1073741824", true), ("9223372036854775808", true), ("8192", false)]
+        {
+            let request = TestRequest::post().insert_header((CONTENT_LENGTH, length)).to_http_request();
+            let body = web::Payload::from_request(&request, &mut Payload::None).await.unwrap();
+            let error = read_body(&request, body).await.unwrap_err();
+            assert_eq!(error == HttpError::BodyTooLarge, refused, "{length}: {error}");
+        }
     }
 
     #[test]

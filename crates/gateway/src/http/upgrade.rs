@@ -5,6 +5,7 @@ use actix_web::{
     Error,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
+    http::header::HOST,
     middleware::Next,
     web,
 };
@@ -13,9 +14,10 @@ use trunkline_session::Sessions;
 use super::{HttpState, error::HttpError};
 use crate::limits::descriptors::ConnectionDescriptor;
 
-/// Middleware outside of the session middleware. Answers 426 if the request is not a WebSocket upgrade, and 503 while
-/// the instance accepts no new sockets because it drains or has no descriptors left. The layers inside answer 503 if
-/// the session store does not answer, then 403, 401, 429, 400 or 101.
+/// Middleware outside of the session middleware. Answers 426 if the request is not a WebSocket upgrade, 400 if its `Host`
+/// is empty (RFC 9110 section 7.2 allows that only for URIs without an authority), and 503 while the instance accepts no
+/// new sockets because it drains or has no descriptors left. The layers inside answer 503 if the session store does not
+/// answer, then 403, 401, 429, 400 or 101.
 pub(super) async fn check_upgrade<S: Sessions, B: MessageBody + 'static>(
     state: web::Data<HttpState<S>>,
     request: ServiceRequest,
@@ -28,6 +30,8 @@ pub(super) async fn check_upgrade<S: Sessions, B: MessageBody + 'static>(
     );
     let error = if !is_upgrade {
         HttpError::UpgradeRequired
+    } else if request.headers().get(HOST).is_some_and(|host| host.as_bytes().trim_ascii().is_empty()) {
+        HttpError::EmptyHost
     } else if !state.gateway.accepts_sockets() {
         HttpError::Draining
     } else if request.conn_data::<ConnectionDescriptor>().is_some_and(|descriptor| descriptor.is_reserved()) {

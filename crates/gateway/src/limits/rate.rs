@@ -47,6 +47,11 @@ impl Rate {
         Self { interval, tolerance: interval * burst.saturating_sub(1) }
     }
 
+    /// Returns how far ahead of the rate an arrival may be.
+    pub(crate) fn tolerance(self) -> Duration {
+        self.tolerance
+    }
+
     /// Counts one arrival at `now`.
     ///
     /// # Errors

@@ -180,13 +180,21 @@ impl Writer {
     fn run(mut self) -> impl Future<Output = ()> {
         async move {
             let is_complete = poll_fn(|cx| self.poll(cx)).await.is_ok();
+            let is_unresponsive = self.connection.is_unresponsive();
             self.connection.abort();
+            let mut is_closed_by_client = false;
             if is_complete {
                 // The close frame is sent. What the client still sends is read and dropped: with unread bytes the kernel
                 // would answer with a reset, which could overtake the close frame.
                 let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
                 // Boxed, because the task of an open connection has no space for it.
-                let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, discard_input(&self.stream))).await;
+                let discarded = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, discard_input(&self.stream))).await;
+                is_closed_by_client = discarded.is_ok();
+            }
+            if is_unresponsive && !is_closed_by_client {
+                // Dropping the socket resets the connection. Otherwise the kernel would keep it, with the bytes that the
+                // client does not take, for minutes and outside of every limit.
+                let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
             }
         }
     }

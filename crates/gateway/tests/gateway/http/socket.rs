@@ -37,6 +37,7 @@ async fn handshake_refusals_follow_the_documented_order() {
     assert!(is(&upgrade(&mut ann).header("origin", "http://chat.example").send(&site).await, StatusCode::UNAUTHORIZED));
     ann.log_in(&site, "ann").await;
     assert!(is(&upgrade(&mut ann).header("origin", "null").send(&site).await, StatusCode::FORBIDDEN));
+    assert!(is(&upgrade(&mut ann).header("host", "").send(&site).await, StatusCode::BAD_REQUEST));
     let subprotocol = upgrade(&mut ann).header("sec-websocket-protocol", "soap, wamp").send(&site).await;
     assert!(is(&subprotocol, StatusCode::BAD_REQUEST));
 }

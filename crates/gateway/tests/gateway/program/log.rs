@@ -116,6 +116,28 @@ fn service_continues_when_nobody_reads_standard_error_and_reports_the_dropped_li
 }
 
 #[test]
+fn refused_logins_do_not_flood_the_log() {
+    const LOGINS: usize = 200;
+    let mut program = Program::start(&[], "info");
+    program.wait_ready();
+    let started = Instant::now();
+    for _ in 0..LOGINS {
+        assert_eq!(log_in(program.port, "admin").status(), 400);
+    }
+    let seconds = started.elapsed().as_secs() as usize;
+    std::thread::sleep(SECOND + SECOND / 10);
+    assert_eq!(log_in(program.port, "admin").status(), 400);
+    let mut stderr = program.child.stderr.take().unwrap();
+    assert_eq!(program.terminate(), Some(0));
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    let written = text.lines().filter(|line| line.contains("login refused")).count();
+    assert!(written <= 10 * (seconds + 2), "{written} lines in {seconds} s");
+    let suppressed = text.split("suppressed=").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    assert_eq!(written + suppressed.sum::<usize>(), LOGINS + 1, "{text}");
+}
+
+#[test]
 fn process_ends_when_nobody_reads_standard_error() {
     let mut program = Program::start(&[], "trace");
     program.wait_ready();

@@ -15,6 +15,7 @@ over_both_transports!(
     history_pages_are_contiguous,
     rate_limited_message_is_refused_with_retry_after,
     rate_limited_client_can_send_again_after_retry_after,
+    client_that_waits_after_each_refused_join_stays_connected,
     rooms_per_socket_are_limited,
     socket_above_the_user_limit_closes_the_oldest,
 );
@@ -195,6 +196,27 @@ async fn rate_limited_client_can_send_again_after_retry_after(transport: Transpo
         }
     }
     assert!(refused < 20, "{refused} refusals");
+}
+
+/// With waits for a single join, 200 refusals would follow within 4 s, and 100 close the socket.
+async fn client_that_waits_after_each_refused_join_stays_connected(transport: Transport) {
+    let site = Site::start(transport, limited(|limits| limits.join_rate = count(50)));
+    let mut ann = Person::log_in(&site, "ann").await.connect().await;
+    let (mut joined, mut refused) = (0, 0);
+    while joined < 250 {
+        ann.send(json!({"type": "join", "room": "lobby", "recent": 0})).await;
+        let answer = ann.next().await;
+        if answer["code"] == "rate_limited" {
+            refused += 1;
+            tokio::time::sleep(Duration::from_millis(answer["retry_after_ms"].as_u64().unwrap())).await;
+        } else {
+            assert_eq!(answer["type"], "joined", "{answer}");
+            joined += 1;
+            ann.send(json!({"type": "leave", "room": "lobby"})).await;
+            ann.next_of("left").await;
+        }
+    }
+    assert!((1..=5).contains(&refused), "{refused} refusals");
 }
 
 async fn rooms_per_socket_are_limited(transport: Transport) {

@@ -1,6 +1,6 @@
 //! The ways in which a socket ends, and that other sockets stay open.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -62,6 +62,19 @@ async fn client_that_answers_no_ping_is_closed(transport: Transport) {
     let site = Site::start(transport, config);
     let mut ann = Person::log_in(&site, "ann").await.connect().await;
     assert_eq!(ann.end().await, End::Close(4408));
+}
+
+/// Without the reset, the kernel keeps the connection for as long as the client does not read.
+#[actix_web::test]
+async fn client_that_reads_nothing_is_reset_after_its_close_frame() {
+    let config = Config { ping_interval: Duration::from_millis(300), ..generous() };
+    let site = Site::start(Transport::TakenOver, config);
+    let ann = Person::log_in(&site, "ann").await.connect().await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ann.0.get_ref().take_error().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the connection is not reset");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn logout_closes_every_socket_of_the_session(transport: Transport) {
