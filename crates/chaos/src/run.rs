@@ -278,6 +278,13 @@ impl<'a> ScenarioRun<'a> {
             ChaosError::Scenario(format!("the attack printed no result:{}", attack.process.last_lines()))
         })
     }
+
+    /// Runs `trunkline-check attack` with these arguments until it ends. Returns whether it exited with 0.
+    pub(crate) fn run_attack_suite(&mut self, url: &str, arguments: &[&str], limit: Duration) -> Result<bool> {
+        let mut attack = self.start_attack_at(url, arguments)?;
+        self.wait_until("the attack suite has ended", limit, |_| attack.process.ended().is_some())?;
+        Ok(attack.process.ended() == Some(ProcessEnd::Code(0)))
+    }
 }
 
 /// A running attack.

@@ -1,22 +1,24 @@
 //! Hostile and broken clients beside the load.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{RedisSetup, Scenario};
 use crate::{
     checker::FaultMark,
     deployment::GatewayInstance,
-    error::Result,
+    error::{ChaosError, Result},
     run::{STEP_TIMEOUT, ScenarioRun},
+    verdict::{CheckerVerdict, Quantiles},
 };
 
 /// Tolerated increase of the other clients' p99, in µs, in addition to a factor of 2. Scenarios run at the same time.
 const P99_TOLERANCE_US: u64 = 500_000;
 
 /// Users who send to the room of the slow readers, until the reader that reads nothing is closed.
-const FLOOD_USERS: [&str; 2] = ["pour1", "pour2"];
+const FLOOD_USERS: [&str; 2] = ["flood1", "flood2"];
 const FLOOD_DURATION: Duration = Duration::from_secs(40);
 /// Maximum growth of a gateway's resident memory, in bytes, in the last two thirds of the time. An allocator needs that
 /// much without a leak.
@@ -64,6 +66,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         arguments: &[],
         execute: same_id_twice,
     },
+    Scenario {
+        name: "attack",
+        fault: "one attack per defence of SECURITY.md, one after the other",
+        required: "every reaction is the documented one; honest clients keep their latency; the gateway's memory returns",
+        redis: RedisSetup::Durable,
+        arguments: &[],
+        execute: attack,
+    },
 ];
 
 fn slow_readers(run: &mut ScenarioRun<'_>) -> Result<()> {
@@ -78,7 +88,10 @@ fn slow_readers(run: &mut ScenarioRun<'_>) -> Result<()> {
     let each = (rate / FLOOD_USERS.len() as u64).to_string();
     let time = format!("{}s", FLOOD_DURATION.as_secs());
     let floods = FLOOD_USERS.map(|user| {
-        run.start_attack_at(&direct, &["--user", user, "--room", "flooded", "pour", "--rate", &each, "--for", &time])
+        run.start_attack_at(
+            &direct,
+            &["--user", user, "--room", "flooded", "sustained-load", "--rate", &each, "--for", &time],
+        )
     });
     // Direct connections: the balancer would buffer bytes for the slow readers.
     let stay = ["--room", "flooded", "--for", "5m"];
@@ -213,6 +226,71 @@ fn same_id_twice(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.mark_healed()?;
     run.run_for(Duration::from_secs(1))?;
     expect_others_unaffected(run)
+}
+
+/// Attacks that wait for limits of 10 s or more. A quick run leaves them out.
+const SLOW_ATTACKS: &[&str] = &[
+    "stolen-old-key",
+    "history-flood",
+    "connection-churn",
+    "slow-request-heads",
+    "slow-request-bodies",
+    "silent-socket",
+    "never-reading-client",
+];
+/// Maximum time of the whole suite in a full run. Each attack has its own limit.
+const SUITE_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Runs the attack suite with its own honest clients, directly at one of three gateways: a balancer would answer malformed
+/// requests itself.
+fn attack(run: &mut ScenarioRun<'_>) -> Result<()> {
+    run.start_gateways(3)?;
+    let member = run.deployment.member(1)?;
+    let (url, pid) = (format!("http://127.0.0.1:{}", member.port), member.gateway.pid().to_string());
+    let result = run.folder.join("attack.json");
+    let path = result.display().to_string();
+    let mut arguments = vec!["suite", "--pid", &pid, "--json", &path];
+    // A quick run shares the machine with other scenarios, which disturb the quiet phase and the attacks differently.
+    arguments.extend(run.scale.pick(
+        &["--honest", "60", "--quiet", "4s", "--p99-factor", "4", "--logins", "2000", "--flood-for", "1s"][..],
+        &["--honest", "200", "--p99-factor", "2"][..],
+    ));
+    arguments.extend(run.scale.pick(SLOW_ATTACKS, &[]).iter().flat_map(|attack| ["--skip", attack]));
+    let passed = run.run_attack_suite(&url, &arguments, SUITE_TIMEOUT)?;
+    let text = fs::read_to_string(&result).map_err(|e| ChaosError::Scenario(format!("no result of the suite: {e}")))?;
+    let result: SuiteOutcome = serde_json::from_str(&text)
+        .map_err(|e| ChaosError::Scenario(format!("the result of the suite cannot be parsed: {e}")))?;
+    run.record_evidence(format!("{} attacks were executed", result.attacks.len()));
+    for attack in result.attacks.iter().filter(|attack| attack.ok == Some(false)) {
+        run.expect(format!("{}: {}; seen: {}", attack.name, attack.expected, attack.seen), false);
+    }
+    let [quiet, attacked] = [result.honest.quiet.p99, result.honest.attacked.p99].map(|micros| micros / 1000);
+    run.note(format!("p99 of the honest clients: {quiet} ms before the attacks, {attacked} ms during them"));
+    run.expect("the attack suite passed", passed);
+    run.verdict = Some(result.honest.verdict);
+    Ok(())
+}
+
+/// The parts of the suite's JSON result that the scenario uses.
+#[derive(Deserialize)]
+struct SuiteOutcome {
+    attacks: Vec<AttackOutcome>,
+    honest: HonestOutcome,
+}
+
+#[derive(Deserialize)]
+struct AttackOutcome {
+    name: String,
+    expected: String,
+    seen: String,
+    ok: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct HonestOutcome {
+    quiet: Quantiles,
+    attacked: Quantiles,
+    verdict: CheckerVerdict,
 }
 
 #[cfg(test)]

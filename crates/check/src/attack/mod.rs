@@ -63,7 +63,6 @@ pub enum AttackKind {
     /// Send messages as fast as the socket accepts them and ignore rate limits
     Flood(MessageFlood),
     /// Send valid messages to one room at a constant rate, and receive all of them
-    #[command(alias = "pour")]
     SustainedLoad(SustainedLoad),
     /// Announce a frame of 2^40 bytes and send as much of it as the server accepts
     Giant {

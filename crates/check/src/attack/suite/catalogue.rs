@@ -45,8 +45,8 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     attack!(
         "forged-host",
-        "a login with a forged Host, and requests with no Host or two",
-        "no forged name in the response headers; 400 for no Host and for two",
+        "a request with a forged Host, and requests with no Host, an empty one or two",
+        "no forged name in the response headers; 400 for no Host, an empty one and two",
         requests::forged_host
     ),
     attack!(
