@@ -274,12 +274,12 @@ fn attack(run: &mut ScenarioRun<'_>) -> Result<()> {
 /// The parts of the suite's JSON result that the scenario uses.
 #[derive(Deserialize)]
 struct SuiteOutcome {
-    attacks: Vec<AttackOutcome>,
-    honest: HonestOutcome,
+    attacks: Vec<ExecutedAttack>,
+    honest: HonestSummary,
 }
 
 #[derive(Deserialize)]
-struct AttackOutcome {
+struct ExecutedAttack {
     name: String,
     expected: String,
     seen: String,
@@ -287,7 +287,7 @@ struct AttackOutcome {
 }
 
 #[derive(Deserialize)]
-struct HonestOutcome {
+struct HonestSummary {
     quiet: Quantiles,
     attacked: Quantiles,
     verdict: CheckerVerdict,
