@@ -27,8 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let Ok([take_over, mounted]) = <[TcpListener; 2]>::try_from(listeners) else {
         return Err("usage: echo PORT_OF_TAKEOVER PORT_OF_MOUNTED".into());
     };
-    let mut config = Config::default();
-    config.ping_interval = PING_INTERVAL;
+    let mut config = Config { ping_interval: PING_INTERVAL, ..Config::default() };
     config.limits.sockets_per_user = None;
     let sessions = MemorySessions::in_memory(config.lifetimes);
     let gateway = Gateway::new(LocalBus::new(LocalConfig::default()), sessions, config)?;
