@@ -9,7 +9,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -106,7 +106,7 @@ pub(crate) fn run(arguments: &ConformanceArguments, console: &Console) -> Result
     let stop = StopSignal::install(|| ())?;
     let python = find_python(arguments.python.as_deref()).ok_or(XtaskError::NoPython)?;
     let folder = project_root().join("target/conformance");
-    let suite = TestSuite { folder: &folder, console, stop: &stop };
+    let suite = AutobahnSuite { folder: &folder, console, stop: &stop };
     let wstest = suite.install(&python)?;
     let echo = WorkspaceProgram::ECHO.build(false, console, &console.progress(&stop))?;
 
@@ -152,13 +152,13 @@ fn find_python(named: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// The Autobahn test suite in its folder.
-struct TestSuite<'a> {
+struct AutobahnSuite<'a> {
     folder: &'a Path,
     console: &'a Console,
     stop: &'a StopSignal,
 }
 
-impl TestSuite<'_> {
+impl AutobahnSuite<'_> {
     /// Installs the suite if necessary. Returns the path of its program `wstest`.
     fn install(&self, python: &Path) -> Result<PathBuf> {
         let (tools, env) = (self.folder.join("virtualenv"), self.folder.join("env"));
@@ -214,11 +214,11 @@ impl TestSuite<'_> {
     }
 
     /// Runs a program until it exits, and shows its last line meanwhile.
-    fn step(&self, text: &str, command: &mut Command) -> Result<()> {
+    fn step(&self, text: &str, command: &Command) -> Result<()> {
         let shown = format!("{command:?}").replace('"', "");
         let progress = self.console.progress(self.stop);
         progress.step(text);
-        let last = Arc::new(std::sync::Mutex::new(String::new()));
+        let last = Arc::new(Mutex::new(String::new()));
         let sink: LineSink = {
             let last = Arc::clone(&last);
             Arc::new(move |line| line.text.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner)))

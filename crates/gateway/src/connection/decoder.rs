@@ -174,11 +174,15 @@ mod tests {
     }
 
     fn decode(chunks: &[&[u8]]) -> Result<Vec<ClientMessage>, ProtocolViolation> {
+        decode_under(MessageRules::CHAT, chunks)
+    }
+
+    fn decode_under(rules: MessageRules, chunks: &[&[u8]]) -> Result<Vec<ClientMessage>, ProtocolViolation> {
         let mut decoder = MessageDecoder::new();
         let mut messages = Vec::new();
         for chunk in chunks {
             decoder.receive(Bytes::copy_from_slice(chunk));
-            while let Some(message) = decoder.next()? {
+            while let Some(message) = decoder.next_under(rules)? {
                 messages.push(message);
             }
         }
@@ -227,6 +231,30 @@ mod tests {
     #[test]
     fn a_new_text_before_the_last_fragment_is_refused() {
         assert_eq!(decode(&[&frame(0x01, b"a"), &frame(0x81, b"b")]).unwrap_err().code, CloseCode::Protocol);
+    }
+
+    #[test]
+    fn echo_rules_allow_binary_messages_in_one_and_in_several_frames() {
+        let binary = |bytes| ClientMessage::Binary(Bytes::from_static(bytes));
+        let decode = |frames: &[&[u8]]| decode_under(MessageRules::ECHO, frames).unwrap();
+        assert_eq!(decode(&[&frame(0x82, &[0xC3, 0x28])]), [binary(&[0xC3, 0x28])]);
+        let fragments: [&[u8]; 4] =
+            [&frame(0x02, &[0xFF]), &frame(0x89, b"p"), &frame(0x00, b""), &frame(0x80, &[0xFE])];
+        assert_eq!(decode(&fragments), [ClientMessage::Ping(Bytes::from_static(b"p")), binary(&[0xFF, 0xFE])]);
+        // The type of a message does not carry over to the next one.
+        let messages = decode(&[&frame(0x02, b"a"), &frame(0x80, b""), &frame(0x01, b"b"), &frame(0x80, b"")]);
+        assert_eq!(messages, [binary(b"a"), ClientMessage::Text("b".to_owned())]);
+    }
+
+    #[test]
+    fn echo_rules_limit_messages_to_16_mib() {
+        let header = |first: u8, length: u64| [&[first, 0xFF][..], &length.to_be_bytes()].concat();
+        let limit = 16 << 20;
+        for first in [0x81, 0x82] {
+            assert_eq!(decode_under(MessageRules::ECHO, &[&header(first, limit)]).unwrap(), []);
+            let violation = decode_under(MessageRules::ECHO, &[&header(first, limit + 1)]).unwrap_err();
+            assert_eq!(violation.code, CloseCode::TooBig);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl MessageRules {
     /// The messages of a chat client.
     pub(super) const CHAT: Self = Self { max_bytes: MAX_MESSAGE_BYTES, binary: false };
     /// The messages of the Autobahn test suite: text and binary, up to 16 MiB.
-    #[cfg(feature = "echo")]
+    #[cfg(any(test, feature = "echo"))]
     pub(super) const ECHO: Self = Self { max_bytes: 16 << 20, binary: true };
 }
 
