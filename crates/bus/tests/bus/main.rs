@@ -6,3 +6,4 @@ mod faults;
 mod network;
 mod presence;
 mod redis;
+mod shared_limits;

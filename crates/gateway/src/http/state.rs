@@ -52,8 +52,13 @@ pub(crate) struct HttpState<S> {
 impl<S: Sessions> HttpState<S> {
     /// # Errors
     /// Returns [`InvalidSettings`] if the cookie name is invalid.
-    pub(crate) fn new(config: Config, sessions: S, gateway: Arc<dyn GatewayView>) -> Result<Self, InvalidSettings> {
-        let state = Self { login_limiter: LoginLimiter::new(config.limits.login_rate), config, sessions, gateway };
+    pub(crate) fn new(
+        config: Config,
+        sessions: S,
+        gateway: Arc<dyn GatewayView>,
+        login_limiter: LoginLimiter,
+    ) -> Result<Self, InvalidSettings> {
+        let state = Self { login_limiter, config, sessions, gateway };
         state.try_middleware()?;
         Ok(state)
     }
