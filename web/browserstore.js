@@ -150,6 +150,8 @@ export class FallbackStore {
   #failed;
   /** Stores that owe an answer: not asked again before they have given it. @type {Set<Store>} */
   #hanging = new Set();
+  /** The stores that hold an entry, or may hold it, by id. @type {Map<string, Set<Store>>} */
+  #holders = new Map();
 
   /** @param {Store[]} stores the last of them cannot fail @param {(place: number) => void} [failed] called with the place of a store that failed */
   constructor(stores, failed = () => {}) {
@@ -171,6 +173,11 @@ export class FallbackStore {
     });
   }
 
+  /** @param {string} id @param {Store} store */
+  #holds(id, store) {
+    this.#holders.set(id, (this.#holders.get(id) ?? new Set()).add(store));
+  }
+
   /** @param {(store: Store) => Promise<unknown>} call @returns {Promise<boolean[]>} which stores have done it; one that hangs does it when it answers again */
   async #tell(call) {
     const done = this.#stores.map((store) => {
@@ -185,17 +192,22 @@ export class FallbackStore {
   async list(login, room) {
     /** A later store holds the newer version: the better one had failed. @type {Map<string, Stored>} */
     const found = new Map();
+    let all = true;
     for (const store of this.#stores) {
-      if (this.#hanging.has(store)) continue;
       try {
-        for (const entry of (await this.#ask(store, () => store.list(login, room))).filter(isStored)) found.set(entry.id, entry);
+        if (this.#hanging.has(store)) throw new NoAnswer("still hanging");
+        for (const entry of (await this.#ask(store, () => store.list(login, room))).filter(isStored)) {
+          found.set(entry.id, entry);
+          this.#holds(entry.id, store);
+        }
       } catch {
-        // The other stores may hold something.
+        all = false; // the other stores may hold something
       }
     }
-    const marks = [...found.values()].filter(({ state }) => state === "sent");
-    for (const mark of marks) void this.delete(mark);
-    return [...found.values()].filter(({ state }) => state !== "sent");
+    const entries = [...found.values()];
+    // A mark has done its duty once every store can delete the entry.
+    for (const mark of entries) if (all && mark.state === "sent") void this.delete(mark);
+    return entries.filter(({ state }) => state !== "sent");
   }
 
   /** @param {Stored} entry */
@@ -204,10 +216,11 @@ export class FallbackStore {
       if (this.#hanging.has(store)) continue;
       try {
         await this.#ask(store, () => store.put(entry));
+        this.#holds(entry.id, store);
         for (const other of this.#stores.slice(index + 1)) void other.delete(entry).catch(() => {});
         return;
-      } catch {
-        // The next store may take it.
+      } catch (error) {
+        if (error instanceof NoAnswer) this.#holds(entry.id, store);
       }
     }
   }
@@ -215,10 +228,11 @@ export class FallbackStore {
   /** @param {Stored} entry */
   async delete(entry) {
     const done = await this.#tell((store) => store.delete(entry));
-    // A later page could find the entry in a store that has not deleted it, and send it again: a mark in the next store hides it.
-    for (const [index, store] of this.#stores.entries()) {
-      if (index > 0 && done.slice(0, index).includes(false)) await store.put({ ...entry, state: "sent" }).catch(() => {});
-    }
+    const held = this.#stores.findIndex((store, index) => !done[index] && this.#holders.get(entry.id)?.has(store));
+    if (held < 0) return void this.#holders.delete(entry.id);
+    // A later page could find the entry in that store and send it again: a mark in the next store hides it.
+    const next = this.#stores.slice(held + 1).find((store) => !this.#hanging.has(store));
+    if (next) await this.#ask(next, () => next.put({ ...entry, state: "sent" })).catch(() => {});
   }
 
   /** @param {string} login */

@@ -22,9 +22,21 @@ pub(crate) enum XtaskError {
     NotReady { name: String, seconds: u64, reason: String },
     #[error("Redis at {url} does not answer: {reason}")]
     RedisUnreachable { url: String, reason: String },
+    #[error("cargo-fuzz is not installed. `cargo install cargo-fuzz` installs it.")]
+    NoCargoFuzz,
+    #[error("there is no fuzz target {name}; the targets are {known}")]
+    UnknownFuzzTarget { name: String, known: String },
     /// `cargo metadata` failed.
     #[error("`{0}` failed")]
     Cargo(String),
+    #[error(
+        "Python 2.7 was not found. The Autobahn test suite runs on no later version. Install it with one of:\n  \
+         sudo apt install python2.7 (Debian 11, Ubuntu 22.04)\n  pyenv install 2.7.18 (https://github.com/pyenv/pyenv)\n  \
+         pypy 2.7 (https://pypy.org/download.html)\nThen name the program with `--python FILE` if it is not on PATH."
+    )]
+    NoPython,
+    #[error("the test suite's report {} cannot be read: {reason}", .path.display())]
+    Report { path: PathBuf, reason: String },
     /// Ctrl-C or SIGTERM.
     #[error("stopped")]
     Stopped,

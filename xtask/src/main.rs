@@ -1,11 +1,14 @@
-//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`, `cargo xtask bench`.
+//! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`, `cargo xtask bench`,
+//! `cargo xtask conformance`, `cargo xtask fuzz`.
 //!
-//! `cluster` and `test` are implemented here. `chaos` and `bench` are programs of their own, which this one builds and
-//! then becomes, so that `cargo xtask cluster 3` on a fresh clone compiles neither.
+//! `chaos` and `bench` are programs of their own, which this one builds and then becomes, so that `cargo xtask cluster 3`
+//! on a fresh clone compiles neither. The other commands are implemented here.
 
 mod cluster;
+mod conformance;
 mod error;
 mod external;
+mod fuzz;
 mod test;
 
 use std::process::ExitCode;
@@ -40,6 +43,10 @@ enum XtaskCommand {
     /// Measure Trunkline beside a minimal server and other servers, and write a report.
     #[command(disable_help_flag = true)]
     Bench(ExternalArguments),
+    /// Feed the parsers of outside input with inputs that libFuzzer makes up. Needs cargo-fuzz.
+    Fuzz(fuzz::FuzzArguments),
+    /// Run the Autobahn test suite for RFC 6455 against both transports of the gateway. Needs Python 2.7.
+    Conformance(conformance::ConformanceArguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +56,8 @@ fn main() -> ExitCode {
         XtaskCommand::Test(arguments) => test::run(&arguments, &console),
         XtaskCommand::Chaos(arguments) => external::become_chaos(&arguments),
         XtaskCommand::Bench(arguments) => external::become_bench(&arguments),
+        XtaskCommand::Fuzz(arguments) => fuzz::run(&arguments, &console),
+        XtaskCommand::Conformance(arguments) => conformance::run(&arguments, &console),
     };
     match result {
         Ok(code) => code,

@@ -19,11 +19,8 @@ use trunkline_testbed::{
     Browser, Console, Progress, StopSignal, TestbedError, Tool, Toolbox, cargo, docker_answers, project_root,
 };
 
-use self::{
-    browser::packages_with_browser_tests,
-    counts::{OutputFormat, TestCounts},
-    runner::CommandRunner,
-};
+use self::{browser::packages_with_browser_tests, counts::TestCounts};
+pub(crate) use self::{counts::OutputFormat, runner::CommandRunner};
 use crate::{
     error::{Result, XtaskError},
     external,
@@ -33,6 +30,10 @@ use crate::{
 const DOCKER_ALLOWED: bool = cfg!(feature = "testcontainers");
 /// Oldest major version of Node that runs the tests of the web client.
 const MIN_NODE_VERSION: u32 = 20;
+
+/// Features that only benchmarks and fuzz targets enable. The lint step compiles their code; the fuzz targets themselves
+/// are a workspace of their own, which no step builds.
+const FEATURES_OF_TOOLS: &str = "trunkline-gateway/bench,trunkline-gateway/fuzzing,trunkline-bus/fuzzing";
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArguments {
@@ -120,9 +121,14 @@ impl TestSuite<'_> {
             command
         };
         match step {
-            SuiteStep::Format => self.check(cargo(&["fmt", "--all", "--check"])),
+            SuiteStep::Format => {
+                let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+                let runner = self.runner();
+                let counts = runner.run(cargo(&["fmt", "--all", "--check"]), OutputFormat::None)?;
+                Ok(StepResult::Ran(counts + runner.run(cargo(&fuzz), OutputFormat::None)?))
+            }
             SuiteStep::Lint => {
-                self.lint(cargo(&["clippy", "--workspace", "--all-targets", "--features", "trunkline-gateway/bench"]))
+                self.lint(cargo(&["clippy", "--workspace", "--all-targets", "--features", FEATURES_OF_TOOLS]))
             }
             SuiteStep::Rust => self.rust_tests(),
             SuiteStep::Chaos => self.chaos(),
@@ -298,7 +304,7 @@ fn has_nextest() -> bool {
 }
 
 /// What a program prints as its version, or `None` if it is not installed.
-fn version_of(program: &str, args: &[&str]) -> Option<String> {
+pub(crate) fn version_of(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -18,7 +18,7 @@
 //! | message ids, in `LocalBus` and Redis | those of 20 minutes; about 150 and 100 bytes each | they expire by bucket |
 //! | deliveries of `LocalBus` | 1,024 | publishers wait |
 //! | deliveries of `RedisBus` | 256, and behind them 8,192 or 16 MiB | all are dropped, and their rooms delivered as `Subscribed` again |
-//! | calls to Redis | 256 in the queue, four batches of 64 commands under way | callers wait in order, at most 2 s |
+//! | calls to Redis | 256 in the queue, two batches of 64 commands under way | callers wait in order, at most 2 s |
 //! | a stream in Redis | [`RedisConfig::retain`] and up to 100 more entries | as a log of `LocalBus` |
 
 mod bus;
@@ -34,7 +34,11 @@ mod presence;
 #[cfg(feature = "redis")]
 mod redis;
 mod shared_limits;
+mod sync;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use self::redis::fuzzing;
 #[cfg(feature = "redis")]
 pub use self::redis::{InvalidRedisUrl, RedisBus, RedisConfig, RedisSubscriptions};
 pub use bus::{Bus, Delivery, Health, Page, Range, Receipt, Subscriptions};

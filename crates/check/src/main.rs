@@ -22,13 +22,13 @@ use trunkline_check::{
 #[command(
     after_help = "Exit codes: 0 if every invariant holds, 1 if one is broken, 2 if an argument is invalid or the deployment cannot be reached."
 )]
-struct Cli {
+struct CheckCli {
     #[command(subcommand)]
-    command: Command,
+    command: CheckCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CheckCommand {
     /// Write and read messages, and judge the result
     Run(Box<RunArguments>),
     /// Connect thousands of readers for a reconnect storm. Takes the commands of `run --control` on standard input: mark
@@ -90,7 +90,7 @@ struct OutputArguments {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = CheckCli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -112,22 +112,25 @@ fn main() -> ExitCode {
 }
 
 /// Executes a command. Returns false if the deployment failed the check.
-async fn execute(command: Command) -> Result<bool, CheckError> {
+async fn execute(command: CheckCommand) -> Result<bool, CheckError> {
     match command {
-        Command::Run(run) => check(&run).await,
-        Command::Storm(storm) => check(&storm.into_run()).await,
-        Command::Judge { file, output } => {
+        CheckCommand::Run(run) => check(&run).await,
+        CheckCommand::Storm(storm) => check(&storm.into_run()).await,
+        CheckCommand::Judge { file, output } => {
             let verdict = judge_file(&file)?;
             println!("{}", report::TextReport(&verdict));
             output.write(&verdict, &file.display().to_string())?;
             Ok(verdict.passed)
         }
-        Command::Proxy(settings) => proxy::serve(&settings).await.map(|()| true),
-        Command::Attack(arguments) => match &arguments.command {
+        CheckCommand::Proxy(settings) => proxy::serve(&settings).await.map(|()| true),
+        CheckCommand::Attack(arguments) => match &arguments.command {
             AttackCommand::Single(kind) => {
                 println!("{}", attack::execute(&arguments, kind).await?);
                 Ok(true)
             }
+            AttackCommand::Suite(_) if arguments.user.is_some() || arguments.room.is_some() => Err(CheckError::Usage(
+                "--user and --room apply to single attacks; the suite chooses its own".to_owned(),
+            )),
             AttackCommand::Suite(suite) => execute_suite(&arguments.url, suite).await,
         },
     }

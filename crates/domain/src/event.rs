@@ -16,8 +16,8 @@ pub enum Event {
         instance: String,
         /// Time between pings, in milliseconds.
         ping_interval_ms: u64,
-        /// Limits for the client.
-        limits: Limits,
+        /// WelcomeLimits for the client.
+        limits: WelcomeLimits,
     },
     /// The response to a join, before the room's first message. Also sent, with `resumed` false, when the gateway cannot prove
     /// that no message is missing.
@@ -102,9 +102,9 @@ pub enum Event {
     Unknown,
 }
 
-/// Limits for the client, as the `welcome` frame states them.
+/// WelcomeLimits for the client, as the `welcome` frame states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct WelcomeLimits {
     /// Maximum length of a text, in bytes of UTF-8.
     pub text_bytes: usize,
     /// Maximum number of rooms per socket.

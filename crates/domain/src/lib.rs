@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use close::{CloseCode, Reconnect};
 pub use command::{Command, ErrorCode, JoinFrom, Refusal};
-pub use event::{DecodeError, Event, Limits};
+pub use event::{DecodeError, Event, WelcomeLimits};
 pub use message::{Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};
 pub use name::{InvalidName, UserName};
 pub use position::{InvalidPosition, Position, follows};

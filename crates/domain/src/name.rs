@@ -84,6 +84,10 @@ impl FromStr for UserName {
         let name = UsernameCasePreserved::enforce(text).map_err(|_| InvalidName::Characters)?;
         if name.chars().count() > Self::MAX_CHARS {
             Err(InvalidName::TooLong)
+        } else if name != text && UsernameCasePreserved::enforce(&*name).ok().as_deref() != Some(&*name) {
+            // The profile judges the characters before it composes them: `>` and U+0338 become U+226F, which it refuses.
+            // Such a name could not be read back from the log.
+            Err(InvalidName::Characters)
         } else if name.chars().any(|c| c.is_ascii_punctuation() && !"._-'".contains(c)) {
             // RFC 8265 permits all visible ASCII. Characters of markup and of addresses are excluded here.
             Err(InvalidName::Characters)

@@ -7,7 +7,7 @@ use crate::{ChangeKind, InstanceId, PresenceChange, PresenceDiff, PresenceSnapsh
 /// The users of one room. A user is in the room while at least one instance has them.
 ///
 /// Changes may be lost, and the snapshot is the truth: after a gap in the numbers, or a new subscription, a snapshot [must be
-/// read](Self::must_read). Changes that arrive meanwhile wait, at most [`Roster::PENDING`]; beyond, all of them are dropped,
+/// read](Self::needs_snapshot). Changes that arrive meanwhile wait, at most [`Roster::PENDING`]; beyond, all of them are dropped,
 /// and the next change after the snapshot reveals the gap.
 #[derive(Clone, Debug)]
 pub struct Roster {
@@ -32,7 +32,7 @@ impl Roster {
 
     /// Whether a snapshot is needed before changes can be applied.
     #[must_use]
-    pub fn must_read(&self) -> bool {
+    pub fn needs_snapshot(&self) -> bool {
         self.pending.is_some()
     }
 
@@ -65,13 +65,13 @@ impl Roster {
     }
 
     /// Records that changes may have been lost, so a snapshot is needed.
-    pub fn doubt(&mut self) {
+    pub fn mark_stale(&mut self) {
         self.pending.get_or_insert_default();
     }
 
     /// Applies a change if it is the next one, ignores it if it is an old one, and otherwise waits for a snapshot. Returns
     /// what changed.
-    pub fn hear(&mut self, change: PresenceChange) -> PresenceDiff {
+    pub fn apply(&mut self, change: PresenceChange) -> PresenceDiff {
         match &mut self.pending {
             Some(pending) => {
                 if pending.len() >= Self::PENDING {
@@ -83,7 +83,7 @@ impl Roster {
             None if change.version <= self.version => PresenceDiff::default(),
             None if change.version == self.version + 1 => {
                 let mut touched = TouchedUsers::default();
-                self.apply(change, &mut touched);
+                self.apply_next(change, &mut touched);
                 touched.diff(&self.users)
             }
             None => {
@@ -94,7 +94,7 @@ impl Roster {
     }
 
     /// Applies a snapshot, and the changes that arrived while it was read. Returns what changed. If one of these changes does
-    /// not follow, another snapshot [must be read](Self::must_read).
+    /// not follow, another snapshot [must be read](Self::needs_snapshot).
     pub fn replace(&mut self, snapshot: PresenceSnapshot) -> PresenceDiff {
         let mut touched = TouchedUsers::default();
         let pending = self.pending.take().unwrap_or_default();
@@ -110,7 +110,7 @@ impl Roster {
         self.version = snapshot.version;
         for change in pending {
             if change.version == self.version + 1 {
-                self.apply(change, &mut touched);
+                self.apply_next(change, &mut touched);
             } else if change.version > self.version {
                 self.pending.get_or_insert_default().push(change);
             }
@@ -118,7 +118,7 @@ impl Roster {
         touched.diff(&self.users)
     }
 
-    fn apply(&mut self, change: PresenceChange, touched: &mut TouchedUsers) {
+    fn apply_next(&mut self, change: PresenceChange, touched: &mut TouchedUsers) {
         self.version = change.version;
         match change.kind {
             ChangeKind::Replaced(users) => self.set(change.instance, users, touched),

@@ -25,9 +25,9 @@ use crate::{
     drain::{DRAIN_TIMEOUT, DrainPhase},
     fanout::{self, LocalWorker, ReaderCommand, Worker},
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
-    limits::login::LoginLimiter,
+    limits::{descriptors::ConnectionDescriptor, login::LoginLimiter},
     metrics::Metrics,
-    policy::{Action, LoggedIn, Policy},
+    policy::{Action, AllowAll, Policy},
     sessions,
     state::GatewayState,
     status,
@@ -57,7 +57,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Ok::<_, trunkline_session::InvalidSettings>(())
 /// # }).unwrap();
 /// ```
-pub struct Gateway<B, S, P = LoggedIn> {
+pub struct Gateway<B, S, P = AllowAll> {
     state: Arc<GatewayState<B, P>>,
     site: web::Data<HttpState<S>>,
 }
@@ -69,7 +69,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions> Gate
     /// # Errors
     /// [`InvalidSettings`] if the session cookie cannot have the configured name and attributes.
     pub fn new(bus: B, sessions: S, config: Config) -> Result<Self, InvalidSettings> {
-        Self::with_policy(bus, sessions, config, LoggedIn)
+        Self::with_policy(bus, sessions, config, AllowAll)
     }
 }
 
@@ -128,9 +128,35 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             .configure(http::routes(self.site.clone(), socket));
     }
 
+    /// Adds a socket at `/` that echoes messages, in place of the gateway's routes. It needs no login.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub fn echo_routes(&self, config: &mut web::ServiceConfig) {
+        config
+            .app_data(web::Data::from(self.state.clone()))
+            .app_data(web::Data::new(self.worker()))
+            .route("/", web::get().to(connection::echo::<B, P>));
+    }
+
+    /// As [`Self::serve`], with [`Self::echo_routes`].
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub fn serve_echo(
+        &self,
+        listener: std::net::TcpListener,
+        workers: Option<usize>,
+    ) -> std::io::Result<actix_server::Server> {
+        self.serve_routes(listener, workers, Self::echo_routes)
+    }
+
     /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect): lets the kernel end connections whose client takes
-    /// no bytes for 30 s. While actix holds a response that waits to be written, nothing else can.
-    pub fn on_connect(connection: &dyn Any, _: &mut Extensions) {
+    /// no bytes for 30 s, which nothing else can while actix holds a response that waits to be written. Also keeps the
+    /// descriptor of the connection, so that sockets are refused before the process runs out of descriptors.
+    pub fn on_connect(connection: &dyn Any, data: &mut Extensions) {
+        ConnectionDescriptor::store(connection, data);
         if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>()
             && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))
         {
@@ -184,11 +210,15 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
         self.drain.phase() != DrainPhase::Closing
     }
 
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     fn health(&self) -> Vec<Health> {
         let mut checks = self.bus.health();
         let state = match self.drain.phase() {
             DrainPhase::Serving => Ok(()),
-            DrainPhase::NotReady | DrainPhase::Closing => Err("this instance is about to stop".to_owned()),
+            DrainPhase::NotReady | DrainPhase::Closing => Err("this instance is shutting down".to_owned()),
         };
         checks.push(Health { check: "drain", state });
         checks

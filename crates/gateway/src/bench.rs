@@ -24,14 +24,15 @@ pub struct FanOut {
     hub: Hub,
     room: Room,
     head: Position,
-    wire: Rc<Wire>,
+    counter: Rc<ByteCounter>,
+    now: Duration,
 }
 
 /// Counts the bytes that were written.
 #[derive(Default)]
-struct Wire(Cell<usize>);
+struct ByteCounter(Cell<usize>);
 
-impl Transport for Wire {
+impl Transport for ByteCounter {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.set(self.0.get() + bytes.len());
         Ok(bytes.len())
@@ -44,13 +45,13 @@ impl FanOut {
     pub fn new(members: usize) -> Self {
         let room: Room = valid("lobby");
         let mut hub = Hub::new(Duration::from_secs(25), Random::new(1));
-        let wire = Rc::new(Wire::default());
+        let counter = Rc::new(ByteCounter::default());
         let head = Position::new(1, 0);
         let keys: Vec<_> = (0..members)
             .map(|member| {
                 let user: UserName = valid(&format!("u{member}"));
                 let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
-                hub.attach(key, wire.clone());
+                hub.attach(key, counter.clone());
                 hub.join(key, &room, JoinFrom { after: None, recent: 0 });
                 key
             })
@@ -59,7 +60,7 @@ impl FanOut {
         for key in keys {
             while hub.poll_outgoing(key, &Context::from_waker(Waker::noop())).is_ready() {}
         }
-        Self { hub, room, head, wire }
+        Self { hub, room, head, counter, now: Duration::ZERO }
     }
 
     /// Encodes the next message of the room.
@@ -78,8 +79,10 @@ impl FanOut {
             })
             .collect();
         self.hub.receive(HubEvent::Frames(self.room.clone(), frames.into()));
-        self.hub.flush();
-        self.wire.0.take()
+        // Later each time, so that no fan-out waits for its pause.
+        self.now += Duration::from_secs(1);
+        self.hub.flush(self.now);
+        self.counter.0.take()
     }
 
     fn frame(&self) -> Frame {

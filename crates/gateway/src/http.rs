@@ -7,14 +7,14 @@
 
 mod assets;
 mod chat;
-mod cookie;
-mod cookie_check;
+pub(crate) mod cookie;
+pub(crate) mod cookie_check;
 pub(crate) mod cross_site;
 pub(crate) mod error;
 pub(crate) mod forwarded;
 mod headers;
 mod health;
-mod login;
+pub(crate) mod login;
 mod outage;
 mod rooms;
 mod session;

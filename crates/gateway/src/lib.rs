@@ -15,6 +15,9 @@ mod connection;
 mod drain;
 mod fanout;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod ids;
 mod limits;
@@ -35,5 +38,7 @@ mod ticks;
 pub use app::Gateway;
 pub use config::{Config, Limits};
 pub use http::not_found;
+pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
+pub use metrics::count_dropped_log_lines;
 pub use origin::{InvalidOrigin, Origin};
-pub use policy::{Action, Denied, LoggedIn, Policy};
+pub use policy::{Action, AllowAll, Denied, Policy};

@@ -9,6 +9,8 @@ use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener},
     process::ExitCode,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -17,21 +19,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
     Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
 };
-use trunkline_gateway::{Config, Gateway};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
 use crate::settings::GatewaySettings;
 
 /// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Prefix of the session keys in Redis.
-const PREFIX: &str = "tl";
+/// Maximum time for the last message of the process to be written.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the program stops without a signal.
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
+enum ProgramError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
+    #[error("cannot start the log writer: {0}")]
+    Log(#[source] io::Error),
     #[error("the HTTP server failed: {0}")]
     Server(#[from] io::Error),
     #[error("--redis: {0}")]
@@ -45,22 +49,23 @@ fn main() -> ExitCode {
     match rt::System::new().block_on(run(&settings, keys)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("trunkline: {error}");
+            print_error(format!("trunkline: {error}\n"));
             match error {
-                ServeError::Listen(..) | ServeError::Server(_) => ExitCode::FAILURE,
+                ProgramError::Listen(..) | ProgramError::Log(_) | ProgramError::Server(_) => ExitCode::FAILURE,
                 // An invalid setting.
-                ServeError::Redis(_) | ServeError::Settings(_) => ExitCode::from(2),
+                ProgramError::Redis(_) | ProgramError::Settings(_) => ExitCode::from(2),
             }
         }
     }
 }
 
-async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ServeError> {
+async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
     let config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
-    logging::start(settings.log, settings.log_filter(), &config.instance);
+    let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ProgramError::Log)?;
+    raise_limits();
     if random_key {
         tracing::info!(
             "no --secret-file is set: session cookies are signed with a random key, and all sessions end when this process stops"
@@ -70,9 +75,11 @@ async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(),
     match &settings.redis {
         Some(url) => {
             let mut redis = RedisConfig::new(url.reveal());
+            redis.prefix.clone_from(&settings.redis_prefix);
+            redis.batch_delay_max = settings.batch_delay_max;
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let sessions = RedisSessions::in_redis(url.reveal(), PREFIX, config.lifetimes)?;
+            let sessions = RedisSessions::in_redis(url.reveal(), &settings.redis_prefix, config.lifetimes)?;
             serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
@@ -93,7 +100,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sess
     settings: &GatewaySettings,
     public: TcpListener,
     admin: Option<TcpListener>,
-) -> Result<(), ServeError> {
+) -> Result<(), ProgramError> {
     let mut signals = ShutdownSignals::new()?;
     let address = public.local_addr()?;
     let gateway = Gateway::new(bus, sessions, config)?;
@@ -136,7 +143,7 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Ses
     };
     let server =
         HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
-    Ok(server.workers(1).listen(listener)?.run())
+    Ok(server.workers(1).max_connections(MAX_ADMIN_CONNECTIONS).listen(listener)?.run())
 }
 
 /// SIGTERM and SIGINT, which both start the drain.
@@ -159,15 +166,36 @@ impl ShutdownSignals {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    listener::listen(address).map_err(|error| ServeError::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {
+    listener::listen(address).map_err(|error| ProgramError::Listen(address, error))
 }
 
-/// Prints on standard output that connections are accepted, and where.
+/// Raises the limit of open files, since each socket needs one.
+fn raise_limits() {
+    match trunkline_gateway::raise_open_file_limit() {
+        Ok((before, after)) if before == after => tracing::info!(limit = after, "limit of open files"),
+        Ok((before, after)) => tracing::info!(before, limit = after, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files; it stays as it is"),
+    }
+}
+
+/// Prints on standard output that connections are accepted, and where. On a thread, because the write blocks if
+/// standard output is a full pipe. An error is ignored: the program works without standard output.
 fn print_address(address: SocketAddr) {
-    let mut out = io::stdout();
-    // Standard output may be closed; the program works without it.
-    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    thread::spawn(move || {
+        let mut out = io::stdout();
+        writeln!(out, "listening on http://{address}").and_then(|()| out.flush())
+    });
+}
+
+/// Prints the last message of the process on standard error, unless it is a full pipe.
+fn print_error(message: String) {
+    let (done, written) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = io::stderr().write_all(message.as_bytes());
+        let _ = done.send(());
+    });
+    let _ = written.recv_timeout(LAST_MESSAGE_TIMEOUT);
 }
 
 /// Returns the default instance name: host name and port.

@@ -63,9 +63,9 @@ pub struct Denied(
 
 /// The policy that allows every action to every user who is logged in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LoggedIn;
+pub struct AllowAll;
 
-impl Policy for LoggedIn {
+impl Policy for AllowAll {
     fn decide(&self, _: &UserName, _: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
         ready(Ok(()))
     }

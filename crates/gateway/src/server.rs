@@ -11,7 +11,9 @@ use actix_web::{App, dev::AppConfig, rt::net::TcpStream, web};
 use trunkline_bus::Bus;
 use trunkline_session::Sessions;
 
-use crate::{Gateway, connection::take_over, http::not_found, policy::Policy};
+use crate::{
+    Gateway, connection::take_over, http::not_found, limits::descriptors::connections_per_worker, policy::Policy,
+};
 
 /// Maximum time in which a request's head must arrive. A larger value lets slow attackers hold more connections.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,13 +28,24 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// # Errors
     /// The listener cannot be used.
     pub fn serve(&self, listener: TcpListener, workers: Option<usize>) -> io::Result<Server> {
+        self.serve_routes(listener, workers, Self::routes)
+    }
+
+    /// As [`Self::serve`], with routes of the caller.
+    pub(crate) fn serve_routes(
+        &self,
+        listener: TcpListener,
+        workers: Option<usize>,
+        routes: fn(&Self, &mut web::ServiceConfig),
+    ) -> io::Result<Server> {
         let address = listener.local_addr()?;
         let gateway = self.clone();
         let app = move || {
             let gateway = gateway.clone();
-            App::new().configure(move |config| gateway.routes(config)).default_service(web::to(not_found))
+            App::new().configure(move |config| routes(&gateway, config)).default_service(web::to(not_found))
         };
         let mut builder = Server::build().disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_SECS);
+        builder = builder.max_concurrent_connections(connections_per_worker(&listener, workers)?);
         if let Some(workers) = workers {
             builder = builder.workers(workers);
         }

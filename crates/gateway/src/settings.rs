@@ -10,13 +10,13 @@ mod reference;
 mod secrets;
 mod values;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
 };
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use trunkline_gateway::{Config, Limits, Origin};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
@@ -69,6 +69,19 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_REDIS", value_name = "URL", hide_env_values = true, value_parser = RedactedText::parse,
           help_heading = "Server")]
     pub(crate) redis: Option<RedactedText>,
+
+    /// Prefix of all keys and channels in Redis. Deployments that share a Redis server need different prefixes: pub/sub
+    /// channels are shared by all databases of a server.
+    #[arg(long, env = "TRUNKLINE_REDIS_PREFIX", value_name = "PREFIX", default_value = "tl",
+          value_parser = values::redis_prefix, help_heading = "Server")]
+    pub(crate) redis_prefix: String,
+
+    /// Maximum time for which commands to Redis wait for others so that they are sent together, from 0ms to 4ms. While
+    /// there is little load, commands do not wait. Larger values save CPU time of Redis and the gateway at the cost of
+    /// latency.
+    #[arg(long, env = "TRUNKLINE_BATCH_DELAY_MAX", value_name = "DURATION", default_value = "2ms",
+          value_parser = values::batch_delay, help_heading = "Server")]
+    pub(crate) batch_delay_max: Duration,
 
     /// Name of this instance, shown on pages, in log lines and in /readyz. Each instance needs a different name.
     /// Defaults to the host name and the port.
@@ -202,7 +215,8 @@ pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
-            print!("{}", reference::markdown(&CommandLine::command()));
+            // Whether all of it is read does not matter, as in `trunkline reference | head`.
+            let _ = std::io::stdout().write_all(reference::markdown(&CommandLine::command()).as_bytes());
             std::process::exit(0)
         }
         Err(error) => error.exit(),
@@ -259,7 +273,7 @@ impl GatewaySettings {
                 self.cookie_name
             )));
         }
-        if let Err(why) = EnvFilter::try_new(&self.log_filter) {
+        if let Err(why) = self.log_filter.parse::<Targets>() {
             return Err(invalid(format!("--log-filter: {why}")));
         }
         if self.secret_file.is_some() && self.secret.is_some() {
@@ -278,7 +292,7 @@ impl GatewaySettings {
             (Some(secret), _) => (secret.reveal().to_owned(), "TRUNKLINE_SECRET".to_owned()),
             (None, Some(file)) => {
                 let from = format!("--secret-file {}", file.display());
-                (std::fs::read_to_string(file).map_err(|error| invalid(format!("{from}: {error}")))?, from)
+                (secrets::read(file).map_err(|why| invalid(format!("{from}: {why}")))?, from)
             }
             (None, None) if self.redis.is_some() => return Err(invalid(secrets::KEY_REQUIRED)),
             (None, None) => return Ok(None),
@@ -288,9 +302,9 @@ impl GatewaySettings {
     }
 
     /// Returns the filter of log lines.
-    pub(crate) fn log_filter(&self) -> EnvFilter {
+    pub(crate) fn log_filter(&self) -> Targets {
         // `validate` has parsed it already.
-        EnvFilter::try_new(&self.log_filter).unwrap_or_default()
+        self.log_filter.parse().unwrap_or_default()
     }
 
     /// Returns the lifetimes of sessions.

@@ -17,6 +17,11 @@ impl Tick {
     pub(crate) fn at(elapsed: Duration) -> Self {
         Self(NonZeroU64::MIN) + elapsed
     }
+
+    /// Returns the time since the worker started.
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::from_millis(self.0.get() - 1)
+    }
 }
 
 impl Add<Duration> for Tick {
@@ -47,6 +52,75 @@ impl TickSlicer {
     }
 }
 
+/// Keys with the times at which they are to be examined: a hashed timer wheel (Varghese and Lauck, "Hashed and hierarchical
+/// timing wheels", SOSP 1987). Scheduling takes constant time, and a tick costs nothing for keys that are not due.
+///
+/// Keys are never removed. Each has a [`Timer`], which tells the current schedule of the key from earlier ones.
+#[derive(Debug)]
+pub(crate) struct TimerWheel<K> {
+    buckets: Vec<Vec<K>>,
+    granularity: Duration,
+    /// The number of the bucket that fires next. Bucket n fires at n times the granularity.
+    next: u32,
+}
+
+/// When a key fires next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timer(u32);
+
+impl Timer {
+    /// The timer of a key that is not scheduled.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl<K> TimerWheel<K> {
+    /// Number of buckets. With a granularity of 250 ms the horizon is 64 s. Times beyond it fire early, at the horizon, and
+    /// are then scheduled again; a larger value makes that rarer.
+    const BUCKETS: u32 = 256;
+
+    /// Creates an empty wheel.
+    pub(crate) fn new(granularity: Duration) -> Self {
+        Self { buckets: (0..Self::BUCKETS).map(|_| Vec::new()).collect(), granularity, next: 1 }
+    }
+
+    /// Has the key of `timer` fire at `at` or up to one granularity later, unless it fires earlier anyway.
+    pub(crate) fn schedule(&mut self, timer: &mut Timer, at: Duration, key: impl FnOnce() -> K) {
+        let bucket = at.as_nanos().div_ceil(self.granularity.as_nanos());
+        let bucket = u32::try_from(bucket).unwrap_or(u32::MAX).clamp(self.next, self.next + Self::BUCKETS - 1);
+        if bucket < timer.0 {
+            timer.0 = bucket;
+            self.buckets[(bucket % Self::BUCKETS) as usize].push(key());
+        }
+    }
+
+    /// Returns the keys that were scheduled for `now` or earlier. Each must be checked with [`has_fired`](Self::has_fired).
+    pub(crate) fn poll(&mut self, now: Duration) -> Vec<K> {
+        let last = u32::try_from(now.as_nanos() / self.granularity.as_nanos()).unwrap_or(u32::MAX - Self::BUCKETS);
+        let mut due = Vec::new();
+        for bucket in self.next..=last.min(self.next + Self::BUCKETS - 1) {
+            // Taken, not drained: a bucket that was large once does not keep its memory.
+            due.append(&mut std::mem::take(&mut self.buckets[(bucket % Self::BUCKETS) as usize]));
+        }
+        self.next = self.next.max(last + 1);
+        due
+    }
+
+    /// Returns whether the timer has fired, and resets it. It has not if its key is from an earlier schedule.
+    pub(crate) fn has_fired(&self, timer: &mut Timer) -> bool {
+        let has_fired = timer.0 < self.next;
+        if has_fired {
+            *timer = Timer::NONE;
+        }
+        has_fired
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +148,42 @@ mod tests {
         assert_eq!((slicer.next(40), slicer.next(40)), (0..4, 4..8));
         assert_eq!(slicer.next(5), 0..1);
         assert_eq!(slicer.next(0), 0..0);
+    }
+
+    #[test]
+    fn timers_fire_at_their_time_or_at_the_horizon() {
+        let at = Duration::from_millis;
+        let mut wheel = TimerWheel::new(at(250));
+        for (time, key) in [(0, "past"), (250, "soon"), (251, "next"), (3_600_000, "far")] {
+            wheel.schedule(&mut Timer::default(), at(time), || key);
+        }
+        assert_eq!(wheel.poll(at(249)), [""; 0]);
+        assert_eq!(wheel.poll(at(250)), ["past", "soon"]);
+        assert_eq!(wheel.poll(at(499)), [""; 0]);
+        assert_eq!(wheel.poll(at(500)), ["next"]);
+        assert_eq!(wheel.poll(at(63_999)), [""; 0]);
+        assert_eq!(wheel.poll(at(64_000)), ["far"], "early, at the horizon");
+        wheel.schedule(&mut Timer::default(), at(1), || "late");
+        assert_eq!(wheel.poll(at(10_000_000)), ["late"], "after a long standstill");
+        wheel.schedule(&mut Timer::default(), at(10_000_001), || "again");
+        assert_eq!(wheel.poll(at(10_000_250)), ["again"]);
+    }
+
+    #[test]
+    fn a_timer_fires_once_for_its_earliest_schedule() {
+        let at = Duration::from_millis;
+        let (mut wheel, mut timer) = (TimerWheel::new(at(100)), Timer::default());
+        for time in [900, 500, 700] {
+            wheel.schedule(&mut timer, at(time), || ());
+        }
+        let mut fired = Vec::new();
+        for now in (0..2000).step_by(100) {
+            for () in wheel.poll(at(now)) {
+                if wheel.has_fired(&mut timer) {
+                    fired.push(now);
+                }
+            }
+        }
+        assert_eq!(fired, [500]);
     }
 }

@@ -29,9 +29,6 @@ use crate::{
     SessionEvent, SessionEvents, SessionRecord, Sid, events::EVENT_BUFFER,
 };
 
-/// Time limit of one Redis command.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// A session store in Redis 6.2 or later, or Valkey.
 ///
 /// Look-ups and [`touch`](crate::Sessions::touch) share one connection. Login, logout and key rotation each take a

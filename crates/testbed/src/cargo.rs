@@ -52,6 +52,14 @@ impl WorkspaceProgram {
     /// The gateway's example `mounted`: its routes in an actix-web `App`.
     pub const MOUNTED: Self =
         Self { description: "the gateway in an App", name: "mounted", kind: "--example", ..Self::GATEWAY };
+    /// The gateway's example `echo`: an echo server over both transports.
+    pub const ECHO: Self = Self {
+        description: "the echo server",
+        name: "echo",
+        kind: "--example",
+        feature: Some("echo"),
+        ..Self::GATEWAY
+    };
     /// The gateway with the feature `mutants`.
     pub const MUTANT: Self =
         Self { description: "the gateway with mutants", feature: Some("mutants"), ..Self::GATEWAY };

@@ -32,7 +32,7 @@ pub enum TestbedError {
     /// Another program listens on the port. Choose another port.
     #[error("port {0} is in use by another program")]
     PortTaken(u16),
-    /// The server was given by URL, so its process belongs to somebody else and cannot be controlled.
+    /// The server was given by URL, so its process cannot be controlled.
     #[error("this Redis was given by URL: it cannot be {0}")]
     NotOurs(&'static str),
     /// The server answered with an error, or its answer could not be parsed.

@@ -1,4 +1,7 @@
-//! As much of the Redis protocol as asking one command needs. No program, no client library.
+//! A client for single Redis commands (RESP 2).
+//!
+//! Hand-written, because this crate is part of `cargo xtask`: the `redis` crate would add 57 crates (tokio and url among
+//! them) to the 45 that the first `cargo xtask` on a fresh clone compiles before it can start anything.
 
 use std::{
     fmt,
@@ -9,10 +12,10 @@ use std::{
 
 use crate::{Result, TestbedError};
 
-/// Long enough for a server that loads its data on a slow disk.
+/// Maximum time to connect and for each reply. Long enough for a server that loads its data from a slow disk.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a Redis listens, and its password if it has one.
+/// Address and credentials of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RedisAddress {
     pub host: String,
@@ -26,7 +29,7 @@ impl RedisAddress {
         Self { host: "127.0.0.1".to_owned(), port, user: None, password }
     }
 
-    /// Reads `redis://[user][:password@]host[:port][/db]`.
+    /// Parses `redis://[user][:password@]host[:port][/db]`.
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let rest = url.strip_prefix("redis://")?;
         let rest = rest.split(['/', '?']).next()?;
@@ -45,7 +48,10 @@ impl RedisAddress {
         })
     }
 
-    /// Sends one command on a new connection; an error reply is an `Err`.
+    /// Sends one command on a new connection.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if the server does not answer within 5 s, or answers with an error.
     pub(crate) fn call(&self, args: &[&str]) -> Result<RedisReply> {
         let failed = |e: io::Error| TestbedError::Reply(format!("Redis at {}:{}: {e}", self.host, self.port));
         let address = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.next();
@@ -63,7 +69,7 @@ impl RedisAddress {
     }
 }
 
-/// An answer of Redis. Its `Display` is what `redis-cli` prints into a pipe: one line an element, nothing for nil.
+/// A reply. Its `Display` is what `redis-cli` prints to a pipe: one line per element, nothing for nil.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RedisReply {
     Nil,
@@ -106,7 +112,7 @@ fn ask(stream: &mut BufReader<TcpStream>, args: &[&str]) -> io::Result<RedisRepl
 }
 
 fn read_reply(stream: &mut impl BufRead) -> io::Result<RedisReply> {
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a Redis answer: {what:?}"));
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a Redis reply: {what:?}"));
     let mut line = String::new();
     stream.read_line(&mut line)?;
     let line = line.trim_end();
@@ -138,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls() {
+    fn urls_are_parsed() {
         let local = |port| RedisAddress::local(port, None);
         assert_eq!(RedisAddress::parse("redis://127.0.0.1:7000"), Some(local(7000)));
         assert_eq!(RedisAddress::parse("redis://127.0.0.1/3"), Some(local(6379)));
@@ -150,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn replies() {
+    fn replies_are_parsed() {
         let read = |text: &str| read_reply(&mut text.as_bytes());
         assert_eq!(read("*3\r\n$2\r\nab\r\n:7\r\n$-1\r\n").unwrap().to_string(), "ab\n7\n");
         assert_eq!(read("-ERR no\r\n").unwrap(), RedisReply::Error("ERR no".into()));

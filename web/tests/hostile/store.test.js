@@ -61,6 +61,19 @@ test("a message that was sent while the database hung is not found by the next p
   assert.deepEqual([await new IndexedDbStore().list("a1", "lobby"), await new KeyValueEntries().list("a1", "lobby")], [[], []], "the mark goes with the entry");
 });
 
+test("where the database never works, sent messages leave nothing behind", async (context) => {
+  const storage = memoryStorage();
+  withGlobal(context, "indexedDB", undefined);
+  withGlobal(context, "localStorage", storage);
+  const page = browserStore();
+  for (const id of ["a", "b"]) {
+    await page.put(entry(id));
+    await page.delete(entry(id, { state: "sent" }));
+    await page.list("a1", "lobby");
+  }
+  assert.deepEqual([...storage.items.keys()], []);
+});
+
 test("a database that the browser closes is opened again", async (context) => {
   const { indexedDB, IDBKeyRange, state } = fakeIndexedDb();
   withGlobal(context, "indexedDB", indexedDB);
@@ -170,6 +183,11 @@ test("a client sends although nothing of the browser's storage or locks answers"
   client.send("lobby", "hi");
   while (!sent.some(({ type }) => type === "send") && performance.now() - start < 15_000) await new Promise((resolve) => setTimeout(resolve, 50));
   assert.ok(sent.some(({ type }) => type === "send"));
+  client.send("lobby", "and more");
+  socket.onmessage({ data: JSON.stringify({ type: "sent", room: "lobby", id: sent.find(({ type }) => type === "send").id, pos: "1-1" }) });
+  const next = performance.now();
+  while (sent.filter(({ type }) => type === "send").length < 2 && performance.now() - next < 5_000) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(sent.filter(({ type }) => type === "send").length, 2, "a second message is sent too");
   context.diagnostic(`sent after ${Math.round(performance.now() - start)} ms`);
 });
 

@@ -207,9 +207,9 @@ mod tests {
 
     #[test]
     fn costs_are_divided_by_deliveries() {
-        let told = r#"{"dialect":"nchan","seconds":2.0,"sent":20,"acknowledged":20,"delivered":20000,"lost":0,
+        let json = r#"{"dialect":"nchan","seconds":2.0,"sent":20,"acknowledged":20,"delivered":20000,"lost":0,
             "server_cpu_us":100000,"redis_cpu_us":2000,"latency_us":{"p50":500,"p90":1,"p99":2500,"p999":1,"max":9}}"#;
-        let shown = figures(&cell(Workload::Paced), Peer::Nchan, &serde_json::from_str(told).unwrap());
+        let shown = figures(&cell(Workload::Paced), Peer::Nchan, &serde_json::from_str(json).unwrap());
         let expected = [
             (Figure::ServerCpu, 5.0),
             (Figure::RedisCpu, 0.1),

@@ -2,6 +2,8 @@
 
 /// Maximum number of steps.
 const MAX_STEPS: u32 = 14;
+/// The search gives up if a rate fails that is at most this share of the first one.
+const MIN_SHARE: f64 = 1.0 / 16.0;
 /// The search ends when the lowest rate that failed is at most this multiple of the highest rate that was sustained.
 const PRECISION: f64 = 1.1;
 
@@ -25,9 +27,9 @@ impl CapacitySearch {
         let rate = match (self.sustained, self.failed) {
             (None, None) => self.first,
             (Some(sustained), None) => sustained * 2.0,
-            (None, Some(failed)) => failed / 2.0,
+            (None, Some(failed)) if failed > self.first * MIN_SHARE => failed / 2.0,
             (Some(sustained), Some(failed)) if failed > sustained * PRECISION => (sustained * failed).sqrt(),
-            (Some(_), Some(_)) => return None,
+            (_, Some(_)) => return None,
         };
         (self.steps < MAX_STEPS).then_some(rate)
     }
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn search_is_bounded_if_nothing_or_everything_is_sustained() {
-        assert_eq!(search(100.0, 0.0), (None, MAX_STEPS));
+        assert_eq!(search(100.0, 0.0), (None, 5));
         assert_eq!(search(100.0, f64::INFINITY).1, MAX_STEPS);
     }
 }

@@ -101,8 +101,8 @@ async fn consume(bus: RedisBus, mut deliveries: Receiver<Delivery>) {
     while let Some(delivery) = deliveries.recv().await {
         let Delivery::Presence(room, change) = delivery else { continue };
         let roster = rooms.entry(room.clone()).or_default();
-        roster.hear(change);
-        if roster.must_read()
+        roster.apply(change);
+        if roster.needs_snapshot()
             && let Ok(snapshot) = bus.snapshot(&room).await
         {
             roster.replace(snapshot);

@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use trunkline_domain::{Position, follows};
 
 use super::{
-    RETAIN, Store, draft, expect_silence, expect_subscribed, fill, in_order, next_delivery, publish, read, ready, room,
-    within,
+    RETAIN, Store, draft, expect_silence, expect_subscribed, fill, in_order, next_delivery, publish_one, read_page,
+    ready, room, within,
 };
 use crate::{Bus, Delivery, Range, Subscriptions};
 
@@ -23,7 +23,7 @@ pub async fn all_subscribers_receive_every_entry_in_log_order(store: &impl Store
     expect_subscribed(&mut far, &lobby).await;
     fill(&one, &lobby, 0..20).await;
     fill(&other, &lobby, 20..40).await;
-    let page = read(&one, &lobby, Range::After(Position::ORIGIN, 100)).await;
+    let page = read_page(&one, &lobby, Range::After(Position::ORIGIN, 100)).await;
     assert_eq!(page.entries.len(), 40);
     for entry in page.entries {
         let expected = Delivery::Entry(lobby.clone(), entry);
@@ -31,7 +31,7 @@ pub async fn all_subscribers_receive_every_entry_in_log_order(store: &impl Store
         assert_eq!(next_delivery(&mut far).await, expected);
     }
     // A repeated id appends nothing, so nothing is delivered.
-    publish(&other, &lobby, draft(0)).await;
+    publish_one(&other, &lobby, draft(0)).await;
     expect_silence(&mut near).await;
 }
 
@@ -54,7 +54,7 @@ pub async fn subscribed_is_delivered_once_before_any_entry(store: &impl Store) {
     // Publishes all the time, so that an entry that is delivered too early is noticed.
     let publishing = async {
         for number in 0..RETAIN {
-            publish(&bus, &lobby, draft(number)).await;
+            publish_one(&bus, &lobby, draft(number)).await;
             if number == RETAIN / 4 {
                 subscriptions.subscribe(&lobby);
                 subscriptions.subscribe(&lobby);
@@ -64,7 +64,7 @@ pub async fn subscribed_is_delivered_once_before_any_entry(store: &impl Store) {
     let consuming = async {
         expect_subscribed(&mut deliveries, &lobby).await;
         // Earlier entries are in the log; all others are delivered.
-        let mut head = read(&bus, &lobby, Range::After(Position::ORIGIN, RETAIN)).await.head;
+        let mut head = read_page(&bus, &lobby, Range::After(Position::ORIGIN, RETAIN)).await.head;
         subscriptions.subscribe(&lobby);
         while head.offset < RETAIN as u64 {
             match next_delivery(&mut deliveries).await {
@@ -121,7 +121,7 @@ pub async fn ephemeral_events_are_delivered_and_not_logged(store: &impl Store) {
         .await
         .expect("published without subscribers");
     expect_silence(&mut deliveries).await;
-    assert_eq!(read(&bus, &lobby, Range::Latest(1)).await.head, Position::ORIGIN);
+    assert_eq!(read_page(&bus, &lobby, Range::Latest(1)).await.head, Position::ORIGIN);
 }
 
 /// A slow consumer receives its deliveries late or receives another `Subscribed`. It sees every entry once and in order if
@@ -149,7 +149,7 @@ pub async fn slow_consumer_receives_everything_or_another_subscribed(store: &imp
                     head = entry.message.pos;
                 }
                 // The log may retain less than was missed. The page reports that; it is not the subject of this test.
-                Delivery::Subscribed(_) => head = read(&bus, &lobby, Range::Latest(1)).await.head,
+                Delivery::Subscribed(_) => head = read_page(&bus, &lobby, Range::Latest(1)).await.head,
                 Delivery::Ephemeral(..) | Delivery::Presence(..) => panic!("only entries were published"),
             }
         }

@@ -129,11 +129,11 @@ fn draft_of(user: &str, id: &str, text: &str) -> Draft {
     Draft { id: id.parse().expect("an id"), user: user.parse().expect("a name"), text: text.parse().expect("a text") }
 }
 
-async fn publish(bus: &impl Bus, room: &Room, draft: Draft) -> Receipt {
+async fn publish_one(bus: &impl Bus, room: &Room, draft: Draft) -> Receipt {
     within(bus.publish(room, draft)).await.expect("published")
 }
 
-async fn read(bus: &impl Bus, room: &Room, range: Range) -> Page {
+async fn read_page(bus: &impl Bus, room: &Room, range: Range) -> Page {
     within(bus.read(room, range)).await.expect("read")
 }
 
@@ -141,7 +141,7 @@ async fn read(bus: &impl Bus, room: &Room, range: Range) -> Page {
 async fn fill(bus: &impl Bus, room: &Room, numbers: std::ops::Range<usize>) -> Vec<Position> {
     let mut positions = Vec::new();
     for number in numbers {
-        positions.push(publish(bus, room, draft(number)).await.pos);
+        positions.push(publish_one(bus, room, draft(number)).await.pos);
     }
     positions
 }

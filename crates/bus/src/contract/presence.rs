@@ -69,8 +69,8 @@ impl<B: Bus + PresenceStore + InstanceRegistry> TestInstance<B> {
     async fn next_diff(&mut self) -> (Vec<String>, Vec<String>) {
         loop {
             let Delivery::Presence(_, change) = next_delivery(&mut self.deliveries).await else { continue };
-            let diff = self.roster.hear(change);
-            assert!(!self.roster.must_read(), "no change was lost");
+            let diff = self.roster.apply(change);
+            assert!(!self.roster.needs_snapshot(), "no change was lost");
             if diff != PresenceDiff::default() {
                 let names = |users: &[UserName]| users.iter().map(ToString::to_string).collect();
                 return (names(&diff.joined), names(&diff.left));

@@ -6,8 +6,8 @@ use tokio::time::sleep;
 use trunkline_domain::Position;
 
 use super::{
-    Call, RETAIN, Store, draft, draft_of, fill, finish, in_order, poll_once, positions, publish, read, ready, room,
-    within,
+    Call, RETAIN, Store, draft, draft_of, fill, finish, in_order, poll_once, positions, publish_one, read_page, ready,
+    room, within,
 };
 use crate::{Bus, Range, Receipt};
 
@@ -27,7 +27,7 @@ pub async fn offsets_count_up_from_one(store: &impl Store) {
 pub async fn prev_of_each_entry_is_the_position_before_it(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     fill(&bus, &lobby, 0..5).await;
-    let page = read(&bus, &lobby, Range::After(Position::ORIGIN, 10)).await;
+    let page = read_page(&bus, &lobby, Range::After(Position::ORIGIN, 10)).await;
     let mut head = Position::ORIGIN;
     let mut at = 0;
     for (number, entry) in page.entries.iter().enumerate() {
@@ -44,13 +44,13 @@ pub async fn prev_of_each_entry_is_the_position_before_it(store: &impl Store) {
 /// A second attempt, on any bus, returns the position of the first one and appends nothing.
 pub async fn repeated_id_returns_the_first_position_and_appends_nothing(store: &impl Store) {
     let (bus, other, lobby) = (ready(store).await, ready(store).await, room("lobby"));
-    let first = publish(&bus, &lobby, draft_of("ann", "id-1", "first\nof\ttwo lines")).await;
+    let first = publish_one(&bus, &lobby, draft_of("ann", "id-1", "first\nof\ttwo lines")).await;
     assert!(!first.repeated);
-    publish(&other, &lobby, draft_of("ann", "id-2", "between")).await;
+    publish_one(&other, &lobby, draft_of("ann", "id-2", "between")).await;
     let again = Receipt { pos: first.pos, repeated: true };
-    assert_eq!(publish(&bus, &lobby, draft_of("ann", "id-1", "second")).await, again);
-    assert_eq!(publish(&other, &lobby, draft_of("ann", "id-1", "third")).await, again);
-    let page = read(&other, &lobby, Range::Latest(10)).await;
+    assert_eq!(publish_one(&bus, &lobby, draft_of("ann", "id-1", "second")).await, again);
+    assert_eq!(publish_one(&other, &lobby, draft_of("ann", "id-1", "third")).await, again);
+    let page = read_page(&other, &lobby, Range::Latest(10)).await;
     let texts: Vec<_> = page.entries.iter().map(|entry| entry.message.text.as_str()).collect();
     assert_eq!(texts, ["first\nof\ttwo lines", "between"]);
 }
@@ -60,11 +60,11 @@ pub async fn ids_are_scoped_to_room_and_user(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let sends = [("ann", "x", &lobby), ("bob", "x", &lobby), ("ann", "y", &lobby), ("ann", "x", &room("other"))];
     for (user, id, room) in sends {
-        assert!(!publish(&bus, room, draft_of(user, id, "hi")).await.repeated);
+        assert!(!publish_one(&bus, room, draft_of(user, id, "hi")).await.repeated);
     }
     // A name may contain the separator with which an implementation joins names and ids.
-    assert!(!publish(&bus, &lobby, draft_of("ann-x", "1", "hi")).await.repeated);
-    assert!(!publish(&bus, &lobby, draft_of("ann", "x-1", "hi")).await.repeated);
+    assert!(!publish_one(&bus, &lobby, draft_of("ann-x", "1", "hi")).await.repeated);
+    assert!(!publish_one(&bus, &lobby, draft_of("ann", "x-1", "hi")).await.repeated);
 }
 
 /// Concurrent calls are executed in the order in which they were first polled, however many there are.
@@ -103,7 +103,7 @@ pub async fn concurrent_publishers_share_one_sequence(store: &impl Store) {
     let receipts = within(in_order(calls)).await;
     let mut given: Vec<_> = receipts.into_iter().map(|receipt| receipt.expect("published").pos).collect();
     given.sort_unstable();
-    let page = read(&one, &lobby, Range::After(Position::ORIGIN, RETAIN)).await;
+    let page = read_page(&one, &lobby, Range::After(Position::ORIGIN, RETAIN)).await;
     assert!(page.follows && !page.more);
     assert_eq!(positions(&page.entries), given);
     assert!(page.entries.windows(2).all(|pair| pair[1].prev == pair[0].message.pos));

@@ -2,7 +2,7 @@
 
 use trunkline_domain::Position;
 
-use super::{RETAIN, Store, fill, positions, publish, read, ready, room, within};
+use super::{RETAIN, Store, fill, positions, publish_one, read_page, ready, room, within};
 use crate::{Bus, Page, Range};
 
 /// An empty log continues only the origin: at any other position, entries are missing.
@@ -16,9 +16,9 @@ pub async fn empty_log_follows_only_the_origin(store: &impl Store) {
         Range::Before(Position::new(9, 9), 10),
         Range::Before(Position::ORIGIN, 10),
     ] {
-        assert_eq!(read(&bus, &lobby, range).await, empty, "{range:?}");
+        assert_eq!(read_page(&bus, &lobby, range).await, empty, "{range:?}");
     }
-    let shorter = read(&bus, &lobby, Range::After(Position::new(9, 9), 10)).await;
+    let shorter = read_page(&bus, &lobby, Range::After(Position::new(9, 9), 10)).await;
     assert_eq!(shorter, Page { follows: false, ..empty });
 }
 
@@ -30,7 +30,7 @@ pub async fn reading_forward_returns_the_oldest_entries_up_to_the_limit(store: &
     for start in 0..=6_usize {
         let after = start.checked_sub(1).map_or(Position::ORIGIN, |before| all[before]);
         for limit in 0..=7_usize {
-            let page = read(&bus, &lobby, Range::After(after, limit)).await;
+            let page = read_page(&bus, &lobby, Range::After(after, limit)).await;
             let end = all.len().min(start + limit);
             assert_eq!(positions(&page.entries), all[start..end], "{limit} after {after}");
             assert_eq!((page.follows, page.more, page.head), (true, end < all.len(), head), "{limit} after {after}");
@@ -53,14 +53,14 @@ pub async fn reading_backward_returns_the_newest_entries_up_to_the_limit(store: 
     ]);
     for (before, end) in ends {
         for limit in 0..=7_usize {
-            let page = read(&bus, &lobby, Range::Before(before, limit)).await;
+            let page = read_page(&bus, &lobby, Range::Before(before, limit)).await;
             let start = end.saturating_sub(limit);
             assert_eq!(positions(&page.entries), all[start..end], "{limit} before {before}");
             assert_eq!((page.follows, page.more, page.head), (true, start > 0, all[5]), "{limit} before {before}");
         }
     }
     for limit in 0..=7_usize {
-        let page = read(&bus, &lobby, Range::Latest(limit)).await;
+        let page = read_page(&bus, &lobby, Range::Latest(limit)).await;
         let start = all.len().saturating_sub(limit);
         assert_eq!(positions(&page.entries), all[start..], "latest {limit}");
         assert_eq!((page.follows, page.more, page.head), (true, start > 0, all[5]), "latest {limit}");
@@ -74,7 +74,7 @@ pub async fn unknown_position_does_not_prove_continuity(store: &impl Store) {
     let epoch = all[0].epoch;
     for foreign in [(epoch, 4), (epoch, 1000), (epoch - 1, 3), (epoch + 1, 1), (epoch, 0), (1, 1), (0, 1)] {
         let after = Position::new(foreign.0, foreign.1);
-        let page = read(&bus, &lobby, Range::After(after, 10)).await;
+        let page = read_page(&bus, &lobby, Range::After(after, 10)).await;
         assert_eq!(page, Page { entries: Vec::new(), follows: false, more: false, head: all[2] }, "{after}");
     }
 }
@@ -83,23 +83,23 @@ pub async fn unknown_position_does_not_prove_continuity(store: &impl Store) {
 pub async fn trimmed_entries_are_reported_as_a_gap(store: &impl Store) {
     let (bus, lobby) = (ready(store).await, room("lobby"));
     let all = fill(&bus, &lobby, 0..RETAIN * 5).await;
-    let retained = read(&bus, &lobby, Range::Latest(usize::MAX >> 16)).await;
+    let retained = read_page(&bus, &lobby, Range::Latest(usize::MAX >> 16)).await;
     assert!(!retained.more);
     assert!((RETAIN..RETAIN * 4).contains(&retained.entries.len()), "{} retained", retained.entries.len());
     assert_eq!(positions(&retained.entries), all[all.len() - retained.entries.len()..]);
 
     // The entry at this position was trimmed, but it is the `prev` of the oldest retained entry.
     let oldest = &retained.entries[0];
-    let page = read(&bus, &lobby, Range::After(oldest.prev, 2)).await;
+    let page = read_page(&bus, &lobby, Range::After(oldest.prev, 2)).await;
     assert!(page.follows && page.more);
     assert_eq!(page.entries, retained.entries[..2]);
     // One position further back, an entry is missing.
     for after in [Position::ORIGIN, all[0], Position::new(oldest.prev.epoch, oldest.prev.offset - 1)] {
-        let page = read(&bus, &lobby, Range::After(after, 2)).await;
+        let page = read_page(&bus, &lobby, Range::After(after, 2)).await;
         assert_eq!((page.follows, page.entries.len(), page.head), (false, 0, all[all.len() - 1]), "{after}");
     }
     // The id of a trimmed message is still remembered.
-    let again = publish(&bus, &lobby, super::draft(0)).await;
+    let again = publish_one(&bus, &lobby, super::draft(0)).await;
     assert_eq!((again.pos, again.repeated), (all[0], true));
 }
 

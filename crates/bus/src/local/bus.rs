@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Bus, BusError, Delivery, Health, InstanceRegistry, InstanceReport, Lease, LeaseStatus, Page, PresenceStore, Range,
-    Receipt,
+    Receipt, sync::lock,
 };
 
 /// Logs that live as long as this process, shared by all clones of one `LocalBus`.
@@ -56,11 +56,6 @@ struct Inner {
     leases: Mutex<Leases>,
     clock: Box<dyn Fn() -> Millis + Send + Sync>,
     lease: Duration,
-}
-
-/// The types behind these locks have no invalid intermediate states that a panic could leave, so a poisoned lock is sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LocalBus {

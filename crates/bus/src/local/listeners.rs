@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
 };
 use trunkline_domain::Room;
 
-use crate::{Delivery, Subscriptions};
+use crate::{Delivery, Subscriptions, sync::lock};
 
 /// Capacity of a listener's channel, in deliveries. When it is full, publishers wait.
 const CAPACITY: usize = 1024;
@@ -98,10 +98,6 @@ struct Registration {
     listeners: Weak<Mutex<Listeners>>,
     id: u64,
     runtime: Handle,
-}
-
-fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
-    listeners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LocalSubscriptions {

@@ -1,24 +1,34 @@
 //! [`RedisBus`]: the [`Bus`] over one Redis.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
-use redis::{Client, Cmd, Value};
-use tokio::sync::{Notify, mpsc, watch};
-use trunkline_domain::{Draft, Position, Room};
+use redis::{Cmd, Value};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
+use trunkline_domain::{Draft, InstanceId, Position, Room, millis};
 
 use super::{
-    codec::{Payload, StreamEntry, stream_entries},
+    at_rest::{RefreshCache, RoomCountCache},
+    codec::{Payload, StreamEntry, last_position, stream_entries},
     config::{InvalidRedisUrl, RedisConfig},
-    connection::{Generation, Link, LinkState, Supervisor},
+    connection::{Connector, Generation, Link, LinkState, Supervisor},
     error::unexpected_reply,
-    keys::{Keys, probe_channel},
+    keys::Keyspace,
     publish,
     read::{PageReader, RangeQuery},
     subscribe::{RedisSubscriptions, Subscription, SubscriptionHealth},
 };
-use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt};
+use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt, sync::lock};
 
+/// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
+/// many.
+pub(super) const ROOM_COUNT_RENEWAL_LEASES: u32 = 4;
 /// Maximum number of rooms per pipeline, so that no reply exceeds a few MiB.
 const ROOMS_PER_PIPELINE: usize = 512;
 
@@ -43,11 +53,29 @@ const ROOMS_PER_PIPELINE: usize = 512;
 #[derive(Clone)]
 pub struct RedisBus {
     pub(super) config: Arc<RedisConfig>,
-    client: Client,
+    pub(super) names: Arc<Keyspace>,
+    connector: Arc<Connector>,
+    /// Identifies this process in the names of its probes. Random, not derived from the instance name: a restarted process
+    /// must not take the probes of its predecessor for its own.
+    process: u128,
     link: watch::Receiver<LinkState>,
-    probe_channel: String,
     probe_now: Arc<Notify>,
     subscription_health: Arc<SubscriptionHealth>,
+    /// The user counts in the registry of rooms, and the instance that wrote them.
+    pub(super) room_counts: Arc<Mutex<RoomCounts>>,
+    refreshed: Arc<Mutex<RefreshCache>>,
+    /// The times in the caches count from here.
+    pub(super) started: Instant,
+}
+
+/// What this process knows of the registry of rooms.
+#[derive(Debug)]
+pub(super) struct RoomCounts {
+    pub(super) cache: RoomCountCache,
+    /// The instance of the last heartbeat: its records are shown while it is alive.
+    pub(super) writer: Option<InstanceId>,
+    /// Generation of the Redis to which the counts were written.
+    pub(super) generation: Option<Generation>,
 }
 
 impl RedisBus {
@@ -70,22 +98,38 @@ impl RedisBus {
         config: RedisConfig,
         read_generation: fn(&str, &str) -> Option<Generation>,
     ) -> Result<Self, InvalidRedisUrl> {
-        let client = config.client()?;
-        // Random per process, not derived from the instance name: a restarted process must not take the probes of its
-        // predecessor for its own.
-        let probe_channel = probe_channel(&config.prefix, rand::random());
+        let info = config.connection_info()?;
+        let connector = Arc::new(Connector::new(&info)?);
+        let names = Arc::new(Keyspace::new(&config.prefix, info.redis_settings().db()));
+        let process = rand::random();
         let (states, link) = watch::channel(LinkState::Down("not connected yet".into()));
         let probe_now = Arc::new(Notify::new());
         let supervisor = Supervisor {
-            client: client.clone(),
+            connector: connector.clone(),
             read_generation,
+            batch_delay_max: config.batch_delay_max,
             states,
-            probe_channel: probe_channel.clone(),
+            probe_keys: names.probe(process),
             probe_now: probe_now.clone(),
         };
         tokio::spawn(supervisor.run());
         let subscription_health = Arc::new(SubscriptionHealth::new());
-        Ok(Self { config: Arc::new(config), client, link, probe_channel, probe_now, subscription_health })
+        let cache = RoomCountCache::new(ROOM_COUNT_RENEWAL_LEASES * config.lease);
+        let room_counts = Arc::new(Mutex::new(RoomCounts { cache, writer: None, generation: None }));
+        let refreshed = Arc::new(Mutex::new(RefreshCache::new(config.refresh_interval())));
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            names,
+            connector,
+            process,
+            link,
+            probe_now,
+            subscription_health,
+            room_counts,
+            refreshed,
+            started: Instant::now(),
+        })
     }
 
     /// The current link, or why there is none.
@@ -117,7 +161,12 @@ impl Bus for RedisBus {
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
         let link = self.link()?;
-        let command = publish::command(link.publish_script(), &self.config, room, &draft);
+        let command = publish::command(
+            link.publish_script(),
+            &self.names.room(room),
+            self.config.retention(),
+            (draft.user.as_str(), draft.id.as_str(), draft.text.as_str()),
+        );
         let (pos, repeated): (String, u8) = link.query(command).await?;
         publish::receipt(&pos, repeated).ok_or_else(|| unexpected_reply("the publish script returned no position"))
     }
@@ -125,7 +174,7 @@ impl Bus for RedisBus {
     /// Skips damaged entries, which another program wrote or changed.
     async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
         let link = self.link()?;
-        let log = Keys::of(&self.config.prefix, room).log();
+        let log = self.names.room(room).log();
         let mut reader = PageReader::new(range);
         let mut head = None;
         loop {
@@ -156,11 +205,11 @@ impl Bus for RedisBus {
         let link = self.link()?;
         let mut heads = Vec::with_capacity(rooms.len());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
-            let log = |room| Keys::of(&self.config.prefix, room).log();
+            let log = |room| self.names.room(room).log();
             let commands = rooms.iter().map(|room| last_entry_command(&log(room))).collect();
             let replies: Vec<Value> = link.query_all(commands).await?;
             for reply in &replies {
-                heads.push(head_of(&entries_in(reply)?));
+                heads.push(last_position(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES))?);
             }
         }
         Ok(heads)
@@ -169,18 +218,22 @@ impl Bus for RedisBus {
     async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
         let link = self.link()?;
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(Keys::of(&self.config.prefix, room).channel()).arg(Payload::encode_ephemeral(&bytes));
+        publish.arg(self.names.room(room).channel()).arg(Payload::encode_ephemeral(&bytes));
         link.query(publish).await
     }
 
     async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
         let link = self.link()?;
+        // Later than required, so that a room that was refreshed needs no other refresh for some time.
+        let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        let rooms = lock(&self.refreshed).due(rooms, self.started.elapsed());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
-            let keys = rooms.iter().map(|room| Keys::of(&self.config.prefix, room));
+            let keys = rooms.iter().map(|room| self.names.room(room));
             let keys = keys.flat_map(|keys| [keys.log(), keys.meta()]);
             // GT: never earlier than the publish script has set.
-            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(self.config.retain_millis()).arg("GT").take();
+            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(expiry).arg("GT").take();
             link.query_all::<()>(keys.map(expire).collect()).await?;
+            lock(&self.refreshed).refreshed(rooms);
         }
         Ok(())
     }
@@ -188,9 +241,9 @@ impl Bus for RedisBus {
     /// Call it inside the tokio runtime that is to drive the connection.
     fn open(&self) -> (RedisSubscriptions, mpsc::Receiver<Delivery>) {
         let subscription = Subscription {
-            client: self.client.clone(),
-            prefix: self.config.prefix.clone(),
-            probe_channel: self.probe_channel.clone(),
+            connector: self.connector.clone(),
+            names: self.names.clone(),
+            probe_channel: self.names.probe(self.process).channel().to_owned(),
             probe_now: self.probe_now.clone(),
             link: self.link.clone(),
             health: self.subscription_health.clone(),
@@ -198,17 +251,37 @@ impl Bus for RedisBus {
         subscription.open()
     }
 
-    /// The checks `redis` (the link is up), `writes` (Redis accepts writes: memory, disk and replicas permit them) and
-    /// `subscription` (the process received its own probe within the last two probe intervals, 4 s).
+    /// The checks are:
+    /// - `redis`: the link is up; otherwise the step and the address that failed.
+    /// - `writes`: a message can be sent (Redis has memory and disk, replicas are connected if required, and the user has
+    ///   the permissions), as of the last probe, which sends one.
+    /// - `presence`: presence can be updated, as of at most 10 s ago.
+    /// - `eviction`: Redis does not delete keys when its memory is full.
+    /// - `subscription`: the process received its own probe within the last two probe intervals, 4 s.
     fn health(&self) -> Vec<Health> {
-        let (redis, writes) = match self.link_state() {
-            Ok(link) => (Ok(()), link.write_refusal().map_or(Ok(()), Err)),
-            Err(reason) => (Err(reason), Err("Redis cannot be reached".to_owned())),
+        let unreachable = || Err("Redis cannot be reached".to_owned());
+        let [redis, writes, presence, eviction] = match self.link_state() {
+            Ok(link) => {
+                let probed = link.probed();
+                [
+                    Ok(()),
+                    probed.writes,
+                    probed.presence.unwrap_or_else(|| Err("not checked yet".to_owned())),
+                    probed.eviction,
+                ]
+            }
+            Err(reason) => [Err(reason), unreachable(), unreachable(), unreachable()],
         };
         let subscription = self.subscription_health.state();
-        [("redis", redis), ("writes", writes), ("subscription", subscription)]
-            .map(|(check, state)| Health { check, state })
-            .into()
+        [
+            ("redis", redis),
+            ("writes", writes),
+            ("presence", presence),
+            ("eviction", eviction),
+            ("subscription", subscription),
+        ]
+        .map(|(check, state)| Health { check, state })
+        .into()
     }
 }
 
@@ -217,8 +290,10 @@ fn last_entry_command(log: &str) -> Cmd {
     redis::cmd("XREVRANGE").arg(log).arg("+").arg("-").arg("COUNT").arg(1).take()
 }
 
+const NO_ENTRIES: &str = "the reply is not a list of stream entries";
+
 fn entries_in(reply: &Value) -> Result<Vec<StreamEntry>, BusError> {
-    stream_entries(reply).ok_or_else(|| unexpected_reply("the reply is not a list of stream entries"))
+    stream_entries(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES))
 }
 
 /// The head of a log, from its last entry.

@@ -158,6 +158,15 @@ pub(super) fn stream_entries(reply: &Value) -> Option<Vec<StreamEntry>> {
     elements.iter().map(|element| StreamEntry::decode(element, &mut names)).collect()
 }
 
+/// The position of the first entry in the reply to XRANGE or XREVRANGE; the origin if there is none. Does not decode the
+/// entry.
+pub(super) fn last_position(reply: &Value) -> Option<Position> {
+    let Value::Array(elements) = reply else { return None };
+    let Some(last) = elements.first() else { return Some(Position::ORIGIN) };
+    let Value::Array(parts) = last else { return None };
+    text(parts.first()?)?.parse().ok()
+}
+
 fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),

@@ -2,58 +2,92 @@
 
 use trunkline_domain::Room;
 
-/// The keys and the channel of one room.
-pub(super) struct Keys(String);
+/// The names of one deployment: those that start with its prefix.
+///
+/// Keys belong to a database of Redis, but channels do not (<https://redis.io/docs/latest/develop/pubsub/>). So channels also
+/// contain the number of the database, unless it is 0: two deployments on databases of one server do not receive each
+/// other's deliveries.
+#[derive(Clone, Debug)]
+pub(super) struct Keyspace {
+    prefix: String,
+    /// First part of the names of channels, if it differs from `prefix`.
+    channel_prefix: Option<String>,
+}
 
-impl Keys {
-    pub(super) fn of(prefix: &str, room: &Room) -> Self {
-        Self(format!("{prefix}:{{{room}}}"))
+/// The keys and the channel of one room.
+pub(super) struct Keys {
+    base: String,
+    channel: Option<String>,
+}
+
+impl Keyspace {
+    pub(super) fn new(prefix: &str, database: i64) -> Self {
+        let channel_prefix = (database != 0).then(|| format!("{prefix}:{database}"));
+        Self { prefix: prefix.to_owned(), channel_prefix }
     }
 
+    pub(super) fn room(&self, room: &Room) -> Keys {
+        self.tagged(room.as_str())
+    }
+
+    /// The keys and the channel of a process's probes. They are named like those of a room, so that what Redis permits for
+    /// them it permits for rooms; no room name contains a colon.
+    pub(super) fn probe(&self, process: u128) -> Keys {
+        self.tagged(&format!(":probe:{process:032x}"))
+    }
+
+    fn tagged(&self, tag: &str) -> Keys {
+        let channel = self.channel_prefix.as_ref().map(|prefix| format!("{prefix}:{{{tag}}}"));
+        Keys { base: format!("{}:{{{tag}}}", self.prefix), channel }
+    }
+
+    /// A key that belongs to no room.
+    pub(super) fn shared(&self, name: &str) -> String {
+        format!("{}:{{:{name}}}", self.prefix)
+    }
+
+    /// The name of the room whose channel this is.
+    pub(super) fn room_of_channel<'a>(&self, channel: &'a str) -> Option<&'a str> {
+        let prefix = self.channel_prefix.as_ref().unwrap_or(&self.prefix);
+        channel.strip_prefix(prefix)?.strip_prefix(":{")?.strip_suffix('}')
+    }
+}
+
+impl Keys {
     /// The channel of the room's deliveries.
     pub(super) fn channel(&self) -> &str {
-        &self.0
+        self.channel.as_ref().unwrap_or(&self.base)
     }
 
     /// Stream: the log.
     pub(super) fn log(&self) -> String {
-        format!("{}:log", self.0)
+        format!("{}:log", self.base)
     }
 
     /// Hash: generation of the last write, epoch, and when expiries were set.
     pub(super) fn meta(&self) -> String {
-        format!("{}:meta", self.0)
+        format!("{}:meta", self.base)
     }
 
     /// Hash: message ids of the even (0) or odd (1) ten-minute buckets.
     pub(super) fn ids(&self, parity: u8) -> String {
-        format!("{}:ids:{parity}", self.0)
+        format!("{}:ids:{parity}", self.base)
     }
 
     /// Set: instances with users in the room. With `:<instance>` appended, a set: the users of that instance.
     pub(super) fn instances(&self) -> String {
-        format!("{}:holders", self.0)
+        format!("{}:holders", self.base)
     }
 
     /// String: version of the room's presence.
     pub(super) fn version(&self) -> String {
-        format!("{}:turn", self.0)
+        format!("{}:turn", self.base)
     }
-}
 
-/// A key that belongs to no room. Its hash tag starts with a colon, which no room name contains.
-pub(super) fn shared_key(prefix: &str, name: &str) -> String {
-    format!("{prefix}:{{:{name}}}")
-}
-
-/// The name of the room whose channel this is.
-pub(super) fn room_of_channel<'a>(prefix: &str, channel: &'a str) -> Option<&'a str> {
-    channel.strip_prefix(prefix)?.strip_prefix(":{")?.strip_suffix('}')
-}
-
-/// The channel, and the key, of a process's probes. Rooms' channels contain braces, so it is none of them.
-pub(super) fn probe_channel(prefix: &str, process: u128) -> String {
-    format!("{prefix}:probe:{process:032x}")
+    /// A further key with the same hash tag.
+    pub(super) fn other(&self, name: &str) -> String {
+        format!("{}:{name}", self.base)
+    }
 }
 
 #[cfg(test)]
@@ -63,10 +97,21 @@ mod tests {
     #[test]
     fn room_is_recovered_from_its_channel() {
         let room: Room = "team.a-1".parse().unwrap();
-        let keys = Keys::of("tl", &room);
+        let names = Keyspace::new("tl", 0);
+        let keys = names.room(&room);
         assert_eq!(keys.log(), "tl:{team.a-1}:log");
-        assert_eq!(room_of_channel("tl", keys.channel()), Some("team.a-1"));
-        assert_eq!(room_of_channel("tl", &probe_channel("tl", 7)), None);
-        assert_eq!(room_of_channel("x", keys.channel()), None);
+        assert_eq!(names.room_of_channel(keys.channel()), Some("team.a-1"));
+        assert_eq!(Keyspace::new("x", 0).room_of_channel(keys.channel()), None);
+    }
+
+    #[test]
+    fn channels_of_databases_differ_and_keys_do_not() {
+        let room: Room = "lobby".parse().unwrap();
+        let (zero, one) = (Keyspace::new("tl", 0), Keyspace::new("tl", 1));
+        assert_eq!(zero.room(&room).channel(), "tl:{lobby}");
+        assert_eq!(one.room(&room).channel(), "tl:1:{lobby}");
+        assert_eq!(one.room(&room).log(), zero.room(&room).log());
+        assert_eq!(zero.room_of_channel(one.room(&room).channel()), None);
+        assert_eq!(one.room_of_channel(zero.room(&room).channel()), None);
     }
 }

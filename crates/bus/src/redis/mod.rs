@@ -16,25 +16,28 @@
 //! | `tl:{lobby}:holders` | set | instances that have users in the room |
 //! | `tl:{lobby}:holders:<instance>` | set | users of one instance |
 //! | `tl:{lobby}:turn` | string | version of the room's presence |
-//! | `tl:{lobby}` | channel | entries, ephemeral events, presence changes |
+//! | `tl:{lobby}` | channel | entries, ephemeral events, presence changes; `tl:<n>:{lobby}` in database n, unless n is 0 |
 //! | `tl:{:alive}` | sorted set | instances, scored by the time until which each counts as alive |
 //! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | names in a registry, scored by expiry; `:notes` is a hash of their texts |
 //! | `tl:{:usage}:<key>` | string | how far the uses of a key by all instances are ahead of its rate; expires by itself |
 //! | `tl:{:sockets}` | sorted set | instances that have sockets; `:of:<user>` is a sorted set of a user's sockets by age, `:evict:<instance>` a set of sockets to evict |
-//! | `tl:probe:<random id>` | channel | messages of one process to itself, which prove that its subscription works |
-//! | `tl:probe:<random id>` | hash | written by each probe to prove that Redis accepts writes; expires after 6 s |
+//! | `tl:{:probe:<random id>}` | channel | messages of one process to itself, which prove that its subscription works |
+//! | `tl:{:probe:<random id>}:*` | as of a room | written by each probe to exercise what sends and presence need; expire after 6 s |
 //!
 //! # Connections
 //! Each process has two. Commands share the [link](connection), which never reconnects silently, because the publish
 //! script belongs to the run of Redis at its other end; a supervisor replaces it. The other connection
-//! [subscribes](subscribe). Under load, commands are sent in batches: a caller that waits for each reply before the next
-//! call gets about 125 replies per second, so keep several calls under way.
+//! [subscribes](subscribe). Commands are sent at once while fewer than two batches are under way, and otherwise together in
+//! the next batch.
 
+mod at_rest;
 mod bus;
 mod codec;
 mod config;
 mod connection;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keys;
 mod presence;
 mod publish;

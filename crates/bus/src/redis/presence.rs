@@ -6,13 +6,12 @@ use redis::{Cmd, Value};
 use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
 
 use super::{
-    bus::RedisBus,
+    bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus},
     codec::presence_snapshot,
     error::unexpected_reply,
-    keys::{Keys, shared_key},
     scripts,
 };
-use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
+use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore, sync::lock};
 
 /// Maximum number of rooms per pipeline: other commands wait about 1 ms for it.
 const ROOMS_PER_PIPELINE: usize = 128;
@@ -21,13 +20,8 @@ const ROOMS_PER_PIPELINE: usize = 128;
 type RegistryRecord = (String, String, u64);
 
 impl RedisBus {
-    /// The call of presence.lua; arguments of the operation are to be appended.
     fn presence_command(&self, operation: &str, room: &Room, instance: InstanceId) -> Cmd {
-        let keys = Keys::of(&self.config.prefix, room);
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(scripts::PRESENCE.get_hash()).arg(2).arg(keys.instances()).arg(keys.version());
-        cmd.arg(operation).arg(instance.to_string()).arg(keys.channel());
-        cmd
+        scripts::presence(operation, &self.names.room(room), instance)
     }
 
     /// Runs the same operation in each of `rooms`, and returns the reply for each.
@@ -41,14 +35,14 @@ impl RedisBus {
         Ok(versions)
     }
 
-    /// The call of registry.lua for the registry `name`; records to set are to be appended. Without records it reads.
-    fn registry_command(&self, name: &str) -> Cmd {
-        let expiries = shared_key(&self.config.prefix, name);
-        let texts = format!("{expiries}:notes");
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(scripts::REGISTRY.get_hash()).arg(2).arg(expiries).arg(texts);
-        cmd.arg(millis(self.config.lease).max(1));
-        cmd
+    /// The call of registry.lua for the reports of instances.
+    fn reports_command(&self) -> Cmd {
+        scripts::registry(&self.names.shared("instances"), self.config.lease)
+    }
+
+    /// How long a record of the registry of rooms lives without renewal.
+    fn room_count_lifetime(&self) -> Duration {
+        2 * ROOM_COUNT_RENEWAL_LEASES * self.config.lease
     }
 }
 
@@ -96,19 +90,43 @@ impl PresenceStore for RedisBus {
 
     async fn set_room_counts(&self, counts: &[(Room, usize)]) -> Result<(), BusError> {
         let link = self.link()?;
-        for counts in counts.chunks(ROOMS_PER_PIPELINE) {
-            let mut command = self.registry_command("rooms");
-            for (room, count) in counts {
-                command.arg(room.as_str()).arg(if *count == 0 { String::new() } else { count.to_string() });
+        let (due, writer) = {
+            let mut written = lock(&self.room_counts);
+            if written.generation.as_ref() != Some(link.generation()) {
+                // Redis may have lost the records.
+                written.cache.clear();
+                written.generation = Some(link.generation().clone());
             }
-            link.query::<()>(command).await?;
+            (written.cache.take_due(counts, self.started.elapsed()), written.writer)
+        };
+        let record = |count: usize| match writer {
+            _ if count == 0 => String::new(),
+            Some(writer) => format!("{count} {writer}"),
+            None => count.to_string(),
+        };
+        for counts in due.chunks(ROOMS_PER_PIPELINE) {
+            let mut command = scripts::registry(&self.names.shared("rooms"), self.room_count_lifetime());
+            for (room, count) in counts {
+                command.arg(room.as_str()).arg(record(*count));
+            }
+            link.query::<()>(command).await.inspect_err(|_| lock(&self.room_counts).cache.clear())?;
         }
         Ok(())
     }
 
     async fn room_counts(&self) -> Result<Vec<(Room, usize)>, BusError> {
-        let records: Vec<RegistryRecord> = self.link()?.query(self.registry_command("rooms")).await?;
-        let count = |(room, count, _): RegistryRecord| Some((room.parse().ok()?, count.parse().ok()?));
+        let link = self.link()?;
+        let alive: Vec<String> =
+            link.query(redis::cmd("ZRANGE").arg(self.names.shared("alive")).arg(0).arg(-1).take()).await?;
+        let registry = scripts::registry(&self.names.shared("rooms"), self.room_count_lifetime());
+        let records: Vec<RegistryRecord> = link.query(registry).await?;
+        let lease = millis(self.config.lease);
+        let count = |(room, record, age): RegistryRecord| {
+            let (count, writer) = record.split_once(' ').unwrap_or((&record, ""));
+            // A record is renewed less than once per lease, so an old one counts only while its writer is alive.
+            let is_current = age < lease || alive.iter().any(|instance| instance == writer);
+            if is_current { Some((room.parse().ok()?, count.parse().ok()?)) } else { None }
+        };
         Ok(records.into_iter().filter_map(count).collect())
     }
 }
@@ -119,22 +137,24 @@ impl InstanceRegistry for RedisBus {
     }
 
     async fn heartbeat(&self, instance: InstanceId) -> Result<Vec<InstanceId>, BusError> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(scripts::HEARTBEAT.get_hash()).arg(1).arg(shared_key(&self.config.prefix, "alive"));
-        command.arg(instance.to_string()).arg(millis(self.config.lease / 2).max(1));
+        let command = scripts::heartbeat(&self.names.shared("alive"), instance, self.config.lease / 2);
         let alive: Vec<String> = self.link()?.query(command).await?;
         // Names that are no instance ids were written by another program.
-        Ok(alive.iter().filter_map(|instance| instance.parse().ok()).collect())
+        let alive: Vec<InstanceId> = alive.iter().filter_map(|instance| instance.parse().ok()).collect();
+        let mut room_counts = lock(&self.room_counts);
+        room_counts.writer = Some(instance);
+        room_counts.cache.set_alive(alive.clone());
+        Ok(alive)
     }
 
     async fn report(&self, instance: InstanceId, text: &str) -> Result<(), BusError> {
-        let mut command = self.registry_command("instances");
+        let mut command = self.reports_command();
         command.arg(instance.to_string()).arg(text);
         self.link()?.query(command).await
     }
 
     async fn reports(&self) -> Result<Vec<InstanceReport>, BusError> {
-        let records: Vec<RegistryRecord> = self.link()?.query(self.registry_command("instances")).await?;
+        let records: Vec<RegistryRecord> = self.link()?.query(self.reports_command()).await?;
         let report = |(instance, text, age): RegistryRecord| {
             Some(InstanceReport { instance: instance.parse().ok()?, text, age: Duration::from_millis(age) })
         };

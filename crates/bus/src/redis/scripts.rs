@@ -1,13 +1,16 @@
-//! The Lua scripts of presence and of shared limits. The publish script is compiled per run of Redis: see
+//! The Lua scripts of presence and of shared limits, and their calls. The publish script is compiled per run of Redis: see
 //! [`Generation`](super::connection::Generation).
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
-use redis::{RedisResult, Script, aio::MultiplexedConnection};
+use redis::{Cmd, RedisResult, Script, aio::MultiplexedConnection};
+use trunkline_domain::{InstanceId, millis};
 
-pub(super) static PRESENCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence.lua")));
-pub(super) static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heartbeat.lua")));
-pub(super) static REGISTRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("registry.lua")));
+use super::keys::Keys;
+
+static PRESENCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence.lua")));
+static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heartbeat.lua")));
+static REGISTRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("registry.lua")));
 pub(super) static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
 pub(super) static SOCKETS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sockets.lua")));
 
@@ -17,4 +20,26 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
         script.load_async(connection).await?;
     }
     Ok(())
+}
+
+/// The call of presence.lua. Append the arguments of the operation.
+pub(super) fn presence(operation: &str, keys: &Keys, instance: InstanceId) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.instances()).arg(keys.version());
+    cmd.arg(operation).arg(instance.to_string()).arg(keys.channel());
+    cmd
+}
+
+/// The call of heartbeat.lua: `instance` counts as alive for `lifetime`.
+pub(super) fn heartbeat(key: &str, instance: InstanceId, lifetime: Duration) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(HEARTBEAT.get_hash()).arg(1).arg(key).arg(instance.to_string()).arg(millis(lifetime).max(1));
+    cmd
+}
+
+/// The call of registry.lua. Append the records to set; without any, the script returns all records.
+pub(super) fn registry(key: &str, lifetime: Duration) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(REGISTRY.get_hash()).arg(2).arg(key).arg(format!("{key}:notes")).arg(millis(lifetime).max(1));
+    cmd
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trunkline_domain::{InstanceId, millis};
 
-use super::{bus::RedisBus, error::unexpected_reply, keys::shared_key, scripts};
+use super::{bus::RedisBus, error::unexpected_reply, scripts};
 use crate::{BusError, Charge, Charged, REPORT_GRACE, SharedLimits, SocketChange, SocketExchange};
 
 /// Keys or changes per call of a script. A call of this size takes Redis about 1 ms.
@@ -19,7 +19,7 @@ impl SharedLimits for RedisBus {
 
     async fn charge(&self, charges: &[Charge]) -> Result<Vec<Charged>, BusError> {
         let link = self.link()?;
-        let base = shared_key(&self.config.prefix, "usage");
+        let base = self.names.shared("usage");
         let mut charged = Vec::with_capacity(charges.len());
         for charges in charges.chunks(RECORDS_PER_CALL) {
             let mut command = redis::cmd("EVALSHA");
@@ -56,7 +56,7 @@ impl SharedLimits for RedisBus {
         loop {
             let (now, later) = rest.split_at(rest.len().min(RECORDS_PER_CALL));
             let mut command = redis::cmd("EVALSHA");
-            command.arg(scripts::SOCKETS.get_hash()).arg(1).arg(shared_key(&self.config.prefix, "sockets"));
+            command.arg(scripts::SOCKETS.get_hash()).arg(1).arg(self.names.shared("sockets"));
             command.arg(instance.to_string()).arg(millis(self.config.lease).max(1)).arg(max).arg(millis(SOCKET_MEMORY));
             for SocketChange { user, number, age } in now {
                 command.arg(user.as_str()).arg(*number);

@@ -4,6 +4,7 @@
 mod contract;
 mod faults;
 mod network;
+mod preconditions;
 mod presence;
 mod redis;
 mod shared_limits;

@@ -45,17 +45,17 @@ fn ghosts(run: &mut ScenarioRun<'_>) -> Result<()> {
     let verdict = run.judge()?;
     let fault = verdict.faults.first().map_or(0, |fault| fault.t);
     for name in DEPARTED_USERS {
-        let Some(ghost) = verdict.strangers.iter().find(|stranger| stranger.user == name) else {
+        let Some(user) = verdict.strangers.iter().find(|unknown| unknown.user == name) else {
             run.expect(format!("{name} was reported as present"), false);
             continue;
         };
-        let after = ghost.last_went.map(|went| went.saturating_sub(fault));
+        let after = user.last_went.map(|went| went.saturating_sub(fault));
         run.expect(
             format!(
                 "{name}: {} clients saw it join, {} saw it leave, {} saw it leave twice",
-                ghost.told, ghost.went, ghost.went_again
+                user.told, user.went, user.went_again
             ),
-            ghost.went > 0 && ghost.went_again == 0,
+            user.went > 0 && user.went_again == 0,
         );
         run.expect(
             format!("{name} was reported as gone within a lease ({:.1} s)", after.unwrap_or_default() as f64 / 1e6),

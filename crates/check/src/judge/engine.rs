@@ -6,7 +6,7 @@ use super::{
     measurements::Measurements,
     quantiles::Quantiles,
     state::HistoryState,
-    verdict::{Counts, InvariantResult, Verdict},
+    verdict::{InvariantResult, RunCounts, Verdict},
 };
 use crate::{CheckError, history::HistoryLine};
 
@@ -51,9 +51,9 @@ impl Judge {
 
     /// Returns the counts so far. `lost`, `refused` and `indeterminate` are known only at the end and are 0 before.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RunCounts {
         let Invariants { delivery, unique_position, contiguity, presence, .. } = &self.invariants;
-        Counts {
+        RunCounts {
             duplicated: contiguity.duplicated() + unique_position.messages_at_several_positions(),
             reordered: contiguity.reordered(),
             skipped: contiguity.skipped(),
@@ -86,7 +86,7 @@ impl Judge {
         let counts = self.counts();
         Verdict {
             passed: results.iter().all(|result| result.holds != Some(false)),
-            counts: Counts {
+            counts: RunCounts {
                 refused,
                 indeterminate: counts.sent.saturating_sub(counts.acknowledged).saturating_sub(refused),
                 ..counts

@@ -1,4 +1,4 @@
-//! Counts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
+//! RunCounts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
 
 use trunkline_client::SocketId;
 
@@ -8,7 +8,7 @@ use super::{
     quantiles::{Quantiles, TimeHistogram},
     silence::SilenceTracker,
     state::HistoryState,
-    verdict::{Counts, FaultReport, PhaseReport, TimelineSecond},
+    verdict::{FaultReport, PhaseReport, RunCounts, TimelineSecond},
 };
 use crate::history::{ClientNumber, InjectedFault, Micros};
 
@@ -18,7 +18,7 @@ const TIMELINE_SECONDS_MAX: usize = 86_400;
 /// Everything that is measured.
 #[derive(Debug)]
 pub(crate) struct Measurements {
-    pub(crate) counts: Counts,
+    pub(crate) counts: RunCounts,
     delivery: TimeHistogram,
     acknowledgement: TimeHistogram,
     recovery: TimeHistogram,
@@ -50,7 +50,7 @@ struct Disconnection {
 impl Default for Measurements {
     fn default() -> Self {
         Self {
-            counts: Counts::default(),
+            counts: RunCounts::default(),
             delivery: TimeHistogram::new(3),
             acknowledgement: TimeHistogram::new(3),
             recovery: TimeHistogram::new(3),

@@ -27,4 +27,4 @@ pub use engine::Judge;
 pub use file::judge_file;
 pub(crate) use invariants::FD_GROWTH_MAX;
 pub use quantiles::Quantiles;
-pub use verdict::{Counts, FaultReport, InvariantResult, PhaseReport, TimelineSecond, UnknownUser, Verdict};
+pub use verdict::{FaultReport, InvariantResult, PhaseReport, RunCounts, TimelineSecond, UnknownUser, Verdict};

@@ -6,13 +6,13 @@ use crate::history::Micros;
 /// Assigns latencies and errors to the current phase.
 #[derive(Debug, Default)]
 pub(crate) struct PhaseTracker {
-    phases: Vec<Phase>,
+    phases: Vec<TrackedPhase>,
     /// Indices of the current phase and of its group.
     current: Vec<usize>,
 }
 
 #[derive(Debug)]
-struct Phase {
+struct TrackedPhase {
     report: PhaseReport,
     delivery: TimeHistogram,
     acknowledgement: TimeHistogram,
@@ -29,7 +29,7 @@ impl PhaseTracker {
         self.phases.iter().position(|phase| phase.report.name == name).unwrap_or_else(|| {
             let report = PhaseReport { name: name.to_owned(), t, ..PhaseReport::default() };
             let (delivery, acknowledgement) = (TimeHistogram::new(2), TimeHistogram::new(2));
-            self.phases.push(Phase { report, delivery, acknowledgement });
+            self.phases.push(TrackedPhase { report, delivery, acknowledgement });
             self.phases.len() - 1
         })
     }
@@ -42,13 +42,13 @@ impl PhaseTracker {
         self.current.iter().for_each(|index| self.phases[*index].acknowledgement.record(latency));
     }
 
-    /// Counts an error.
+    /// RunCounts an error.
     pub(crate) fn count(&mut self, update: impl Fn(&mut PhaseReport)) {
         self.current.iter().for_each(|index| update(&mut self.phases[*index].report));
     }
 
     pub(crate) fn reports(&self) -> Vec<PhaseReport> {
-        let report = |phase: &Phase| PhaseReport {
+        let report = |phase: &TrackedPhase| PhaseReport {
             delivery: phase.delivery.quantiles(),
             acknowledgement: phase.acknowledgement.quantiles(),
             ..phase.report.clone()

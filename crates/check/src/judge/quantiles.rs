@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::history::Micros;
 
-/// Longest time that a histogram tells apart, in microseconds: one hour. Longer times count as one hour.
+/// Longest time that a histogram distinguishes, in microseconds: one hour. Longer times count as one hour.
 const LONGEST: Micros = 3_600_000_000;
 
 /// Quantiles of a distribution of times, in microseconds. All are 0 if nothing was measured.

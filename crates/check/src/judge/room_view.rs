@@ -35,7 +35,7 @@ pub(crate) struct ContinuitySpan {
     pub(crate) begins_with_recent: bool,
     /// Shown positions as contiguous ranges `(first, last)`, each within one epoch.
     pub(crate) ranges: Vec<(Position, Position)>,
-    /// The client left the room or was told of a gap: it is entitled to nothing after the last shown position.
+    /// The client left the room or was informed of a gap: it is entitled to nothing after the last shown position.
     pub(crate) closed: bool,
 }
 

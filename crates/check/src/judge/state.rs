@@ -114,7 +114,7 @@ impl HistoryState {
     /// read covers the position and does not contain it. The read covers all positions from its first one, or all
     /// positions if it begins at offset 1; entries that are merely older were trimmed. Without a reference read, the entry
     /// is lost if a later head was below it. No client is entitled to a lost entry, and each client that saw it must be
-    /// told of a gap.
+    /// informed of a gap.
     pub(crate) fn is_lost(&self, room: RoomNumber, pos: Position, acked: Micros) -> bool {
         let may_lose = |window: &FaultWindow| window.fault.redis && window.healed.is_none_or(|healed| acked <= healed);
         if !self.faults.iter().any(may_lose) {

@@ -10,8 +10,8 @@ use crate::history::Micros;
 pub struct Verdict {
     /// Whether no invariant is broken. The run was not vacuous, because invariant 11 demands that.
     pub passed: bool,
-    /// Counts of messages, deliveries and sockets.
-    pub counts: Counts,
+    /// RunCounts of messages, deliveries and sockets.
+    pub counts: RunCounts,
     /// Results of the invariants in `docs/GUARANTEES.md`, in the order of their numbers.
     pub invariants: Vec<InvariantResult>,
     /// Delivery latency: from the scheduled time of a send to each delivery.
@@ -29,13 +29,13 @@ pub struct Verdict {
     pub phases: Vec<PhaseReport>,
     /// Users that are not clients of the run and that `presence` frames named; at most 100.
     pub strangers: Vec<UnknownUser>,
-    /// Counts and latencies per second of the run.
+    /// RunCounts and latencies per second of the run.
     pub timeline: Vec<TimelineSecond>,
 }
 
-/// Counts of messages, deliveries and sockets.
+/// RunCounts of messages, deliveries and sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct RunCounts {
     /// Clients.
     pub clients: u64,
     /// Messages that were sent at least once.
@@ -165,7 +165,7 @@ impl PhaseReport {
     }
 }
 
-/// Counts and latencies of one second of a run.
+/// RunCounts and latencies of one second of a run.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct TimelineSecond {
     /// Messages sent for the first time.

@@ -72,6 +72,6 @@ impl LoadPlan {
             schedule: None,
         });
         let clients = writers.into_iter().chain(readers).collect();
-        Ok(Self { seed, clients, reference_user: format!("{users}-fresh"), rooms })
+        Ok(Self { seed, clients, reference_user: format!("{users}-reference"), rooms })
     }
 }

@@ -17,7 +17,7 @@ use trunkline_domain::millis;
 use crate::{
     CheckError,
     history::{HistoryLine, Micros},
-    judge::{Counts, Judge, Quantiles, Verdict},
+    judge::{Judge, Quantiles, RunCounts, Verdict},
 };
 
 /// Largest backlog of recorded lines that the judge has not read, in bytes: 256 MiB. Lines beyond it are dropped, and the
@@ -42,11 +42,11 @@ struct RecorderState {
     metrics: Mutex<LiveMetrics>,
 }
 
-/// Counts and latencies of a run so far.
+/// RunCounts and latencies of a run so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LiveMetrics {
-    /// Counts so far.
-    pub counts: Counts,
+    /// RunCounts so far.
+    pub counts: RunCounts,
     /// Delivery latencies so far.
     pub delivery: Quantiles,
     /// Whether presence equalled the open sockets when it was last compared.
@@ -107,7 +107,7 @@ impl Recorder {
         *lock(&self.shared.metrics)
     }
 
-    /// Tells the judge that no more lines follow.
+    /// Signals the judge that no more lines follow.
     pub(crate) fn finish(&self) {
         self.shared.finished.store(true, Ordering::Release);
     }

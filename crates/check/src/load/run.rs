@@ -47,7 +47,7 @@ pub struct RunProgress {
     pub clients: usize,
     /// Messages without a final answer.
     pub unsettled: usize,
-    /// Counts and latencies so far.
+    /// RunCounts and latencies so far.
     pub metrics: LiveMetrics,
 }
 
@@ -138,17 +138,17 @@ async fn make_run(
     let processes = ProcessMonitor::start(recorder, &settings.pids)?;
     controller.report(RunState::LoggingIn);
     let names = plan.clients.iter().map(|client| client.name.clone());
-    let sessions = SessionPool::log_in_all(site, names, settings.patience).await?;
+    let sessions = SessionPool::log_in_all(site, names, settings.connect_limit).await?;
     controller.report(RunState::Joining);
     for (number, client) in (0..).zip(&plan.clients) {
         if let Some((session, user)) = sessions.get(&client.name).await {
-            let client = controller.add_client(number, client, session, user, settings.text);
+            let client = controller.add_client(number, client, session, user, settings.text_bytes);
             let renewal = settings.login_again.then(|| sessions.clone());
             controller.tasks.spawn(client.run(if number.is_multiple_of(2) { RECENT_MESSAGES } else { 0 }, renewal));
         }
     }
-    if !controller.wait_until_settled(RunState::Joining, settings.patience).await {
-        return Err(timed_out("connect every client and join its rooms", settings.patience));
+    if !controller.wait_until_settled(RunState::Joining, settings.connect_limit).await {
+        return Err(timed_out("connect every client and join its rooms", settings.connect_limit));
     }
     controller.write(settings.duration, stopped).await;
     processes.measure(recorder, MeasurementStage::Under);
@@ -228,13 +228,15 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
         self.phase.send_replace(RunPhase::Settle);
         // Each client must report its status once in this phase before the status counts.
         sleep(POLL_INTERVAL * 3).await;
-        let mut settled = self.wait_until_settled(RunState::Settling, settings.settle).await;
+        let mut settled = self.wait_until_settled(RunState::Settling, settings.settle_limit).await;
         self.check_presence(settings.lease).await;
-        let logs = read_rooms(site, &plan.reference_user, &plan.rooms, settings.tail, settings.patience).await?;
+        let logs =
+            read_rooms(site, &plan.reference_user, &plan.rooms, settings.reference_messages, settings.connect_limit)
+                .await?;
         let heads = logs.iter().map(|log| (log.room.clone(), log.head)).collect();
         self.phase.send_replace(RunPhase::ReachHeads(Arc::new(heads)));
         sleep(POLL_INTERVAL * 3).await;
-        settled &= self.wait_until_settled(RunState::Settling, settings.settle).await;
+        settled &= self.wait_until_settled(RunState::Settling, settings.settle_limit).await;
         if settled {
             self.recorder.record(|t| Some(HistoryLine::Settled { t }));
         }

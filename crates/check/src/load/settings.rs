@@ -29,18 +29,18 @@ pub struct LoadSettings {
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
     /// Length of a message text in bytes. Texts are longer if their timestamp and id need more.
-    #[arg(long, value_name = "BYTES", default_value_t = 64)]
-    pub text: usize,
+    #[arg(long = "text", value_name = "BYTES", default_value_t = 64)]
+    pub text_bytes: usize,
     /// Longest time from the last send until every message is settled and every client has received every message.
-    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = humantime::parse_duration)]
-    pub settle: Duration,
+    #[arg(long = "settle", value_name = "TIME", default_value = "45s", value_parser = humantime::parse_duration)]
+    pub settle_limit: Duration,
     /// Longest time for which presence may differ from the open sockets after the last join or leave: one lease of the
     /// deployment.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
     pub lease: Duration,
     /// Longest time for all logins, and for all first connections.
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
-    pub patience: Duration,
+    #[arg(long = "patience", value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub connect_limit: Duration,
     /// Number of readers that share one session, as the tabs of a browser do. By default a gateway allows 16 sockets per
     /// user.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,8 +49,8 @@ pub struct LoadSettings {
     #[arg(long)]
     pub login_again: bool,
     /// Messages per room that the reference read compares with what every client holds.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub tail: usize,
+    #[arg(long = "tail", value_name = "N", default_value_t = 1000)]
+    pub reference_messages: usize,
     /// Process id of a gateway on this machine whose memory, file descriptors and threads are measured before and after
     /// the run. Repeatable.
     #[arg(long = "pid", value_name = "PID")]

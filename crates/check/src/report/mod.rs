@@ -5,18 +5,18 @@
 //! colour scheme. Build one from [`page`], [`table`], [`LinePlot`] and [`bar_plot`]:
 //!
 //! ```
-//! use trunkline_check::report::{Cell, Colour, LinePlot, Series, XAxis, YScale, page, table};
+//! use trunkline_check::report::{TableCell, Colour, LinePlot, PlotSeries, XAxis, YScale, page, table};
 //!
 //! let throughput = LinePlot {
 //!     title: "Throughput",
 //!     unit: "messages per second",
 //!     x: XAxis::Seconds,
 //!     y: YScale::Linear,
-//!     series: vec![Series::new("delivered", Colour::BLUE, [(0.0, 900.0), (1.0, 1100.0)])],
+//!     series: vec![PlotSeries::new("delivered", Colour::BLUE, [(0.0, 900.0), (1.0, 1100.0)])],
 //!     markers: Vec::new(),
 //! };
-//! let rows = [vec![Cell::text("delivered"), Cell::number(2000)]];
-//! let html = page("Example", &maud::html! { (table("Counts", &[], rows)) (throughput.draw()) });
+//! let rows = [vec![TableCell::text("delivered"), TableCell::number(2000)]];
+//! let html = page("Example", &maud::html! { (table("RunCounts", &[], rows)) (throughput.draw()) });
 //! assert!(html.contains("<svg") && html.contains("2000"));
 //! ```
 
@@ -27,8 +27,8 @@ mod text;
 mod time;
 mod verdict_page;
 
-pub use page::{Cell, page, table};
-pub use plot::{Bar, Colour, LinePlot, Marker, Series, XAxis, YScale, bar_plot};
+pub use page::{TableCell, page, table};
+pub use plot::{Bar, Colour, LinePlot, Marker, PlotSeries, XAxis, YScale, bar_plot};
 pub use progress_line::ProgressLine;
 pub use text::TextReport;
 pub(crate) use time::format_millis;

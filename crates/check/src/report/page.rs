@@ -12,7 +12,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding
 h2{margin:2.2rem 0 .4rem;font-size:1.2rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse}
 th,td{padding:.25rem 1.2rem .25rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-th{font-weight:600;color:var(--muted)}.number{text-align:right;font-variant-numeric:tabular-nums}
+th{font-weight:600;color:var(--muted)}.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .ok{color:var(--ok)}.failed{color:var(--failed);font-weight:600}.muted,small{color:var(--muted)}
 ul{margin:.2rem 0;padding-left:1.2rem}figure{margin:1.8rem 0}figcaption span{margin-left:1rem;white-space:nowrap}
 svg{width:100%;height:auto}svg text{fill:var(--muted);font-family:system-ui,sans-serif}
@@ -38,12 +38,12 @@ pub fn page(title: &str, body: &Markup) -> String {
 
 /// One cell of a [`table`].
 #[derive(Debug)]
-pub struct Cell {
+pub struct TableCell {
     content: Markup,
     class: Option<&'static str>,
 }
 
-impl Cell {
+impl TableCell {
     /// A left-aligned text.
     pub fn text(text: impl Display) -> Self {
         Self::markup(html! { (text) })
@@ -72,10 +72,10 @@ impl Cell {
 }
 
 /// Returns a table with a heading. `header` may be empty.
-pub fn table(title: &str, header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Markup {
+pub fn table(title: &str, header: &[&str], rows: impl IntoIterator<Item = Vec<TableCell>>) -> Markup {
     let rows: Vec<_> = rows.into_iter().collect();
     let is_number = |column: usize| {
-        rows.first().and_then(|row: &Vec<Cell>| row.get(column)).is_some_and(|cell| cell.class == Some("number"))
+        rows.first().and_then(|row: &Vec<TableCell>| row.get(column)).is_some_and(|cell| cell.class == Some("number"))
     };
     html! {
         h2 { (title) }
@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn page_and_table_escape_text() {
-        let rows = [vec![Cell::text("<b>"), Cell::number("1 ms"), Cell::result(Some(false), "no & yes")]];
+        let rows =
+            [vec![TableCell::text("<b>"), TableCell::number("1 ms"), TableCell::result(Some(false), "no & yes")]];
         let html = page("a < b", &table("t", &["<i>", "time", "result"], rows));
         assert!(html.contains("<title>a &lt; b</title>") && html.contains("<td>&lt;b&gt;</td>"), "{html}");
         assert!(html.contains("<th class=\"number\">time</th>") && html.contains("<th>&lt;i&gt;</th>"), "{html}");

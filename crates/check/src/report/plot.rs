@@ -53,7 +53,7 @@ impl Colour {
 
 /// One line of a [`LinePlot`].
 #[derive(Debug)]
-pub struct Series<'a> {
+pub struct PlotSeries<'a> {
     /// Name in the legend.
     pub name: &'a str,
     /// Colour of the line.
@@ -64,7 +64,7 @@ pub struct Series<'a> {
     pub points: Vec<(f64, f64)>,
 }
 
-impl<'a> Series<'a> {
+impl<'a> PlotSeries<'a> {
     /// Returns a series with a line of normal width.
     pub fn new(name: &'a str, colour: Colour, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         Self { name, colour, width: 2, points: points.into_iter().collect() }
@@ -110,7 +110,7 @@ pub struct LinePlot<'a> {
     /// Vertical axis.
     pub y: YScale,
     /// The lines.
-    pub series: Vec<Series<'a>>,
+    pub series: Vec<PlotSeries<'a>>,
     /// Vertical lines, for example the times of faults.
     pub markers: Vec<Marker<'a>>,
 }
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     fn line_plot(y: YScale, points: Vec<(f64, f64)>) -> String {
-        let series = vec![Series { name: "p50", colour: Colour::RED, width: 2, points }];
+        let series = vec![PlotSeries { name: "p50", colour: Colour::RED, width: 2, points }];
         LinePlot { title: "a < b", unit: "ms", x: XAxis::Seconds, y, series, markers: Vec::new() }.draw().into_string()
     }
 

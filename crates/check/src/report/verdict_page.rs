@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::{
-    page::{Cell, page, table},
-    plot::{Colour, LinePlot, Marker, Series, XAxis, YScale},
+    page::{TableCell, page, table},
+    plot::{Colour, LinePlot, Marker, PlotSeries, XAxis, YScale},
     time::format_millis,
 };
 use crate::{
@@ -50,7 +50,7 @@ fn counts(verdict: &Verdict) -> Markup {
         ("failed connection attempts", counts.rejected),
         ("users reported as gone while connected", counts.flickers),
     ];
-    table("Counts", &[], rows.map(|(name, count)| vec![Cell::text(name), Cell::number(count)]))
+    table("RunCounts", &[], rows.map(|(name, count)| vec![TableCell::text(name), TableCell::number(count)]))
 }
 
 fn invariants(verdict: &Verdict) -> Markup {
@@ -65,7 +65,7 @@ fn invariants(verdict: &Verdict) -> Markup {
             Some(false) => format!("{} violations", result.broken),
             None => "not judged".to_owned(),
         };
-        vec![Cell::number(result.number), Cell::markup(statement), Cell::result(result.holds, outcome)]
+        vec![TableCell::number(result.number), TableCell::markup(statement), TableCell::result(result.holds, outcome)]
     });
     table("Invariants", &["", "invariant", "result"], rows)
 }
@@ -78,32 +78,32 @@ fn times(verdict: &Verdict) -> Markup {
         ("longest time without a due message, per client and room", &verdict.silence),
     ];
     let rows =
-        rows.map(|(name, times)| [vec![Cell::text(name)], quantile_cells(times)].into_iter().flatten().collect());
+        rows.map(|(name, times)| [vec![TableCell::text(name)], quantile_cells(times)].into_iter().flatten().collect());
     table("Times", &[&[""][..], &QUANTILES].concat(), rows)
 }
 
 fn faults(verdict: &Verdict) -> Markup {
     let header = ["fault", "at", "sockets lost", "attempts failed", "unavailable", "never back"];
     let rows = verdict.faults.iter().map(|fault| {
-        let mut row = vec![Cell::text(&fault.name), Cell::number(format!("{} s", fault.t / 1_000_000))];
-        row.extend([fault.closed, fault.rejected, fault.unavailable, fault.never_back].map(Cell::number));
+        let mut row = vec![TableCell::text(&fault.name), TableCell::number(format!("{} s", fault.t / 1_000_000))];
+        row.extend([fault.closed, fault.rejected, fault.unavailable, fault.never_back].map(TableCell::number));
         row.extend(quantile_cells(&fault.recovery));
         row
     });
     table("Faults, with the recovery time from the injection", &[&header[..], &QUANTILES].concat(), rows)
 }
 
-fn quantile_cells(times: &Quantiles) -> Vec<Cell> {
+fn quantile_cells(times: &Quantiles) -> Vec<TableCell> {
     let Quantiles { count, p50, p99, p999, max } = *times;
-    let time = |time: Micros| Cell::number(if count == 0 { "–".to_owned() } else { format_millis(time) });
-    vec![time(p50), time(p99), time(p999), time(max), Cell::number(count)]
+    let time = |time: Micros| TableCell::number(if count == 0 { "–".to_owned() } else { format_millis(time) });
+    vec![time(p50), time(p99), time(p999), time(max), TableCell::number(count)]
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts and times of a run are far below 2^52")]
 fn plots(verdict: &Verdict) -> [Markup; 4] {
     let line = |name, colour, value: fn(&TimelineSecond) -> u64| {
         let values = verdict.timeline.iter().map(|second| value(second) as f64);
-        Series::new(name, colour, values.enumerate().map(|(second, value)| (second as f64, value)))
+        PlotSeries::new(name, colour, values.enumerate().map(|(second, value)| (second as f64, value)))
     };
     let millis = |name, colour, value: fn(&TimelineSecond) -> Micros| {
         let mut series = line(name, colour, value);

@@ -22,7 +22,7 @@ use tokio_tungstenite::{
         protocol::CloseFrame,
     },
 };
-use trunkline_domain::{Command, Event, JoinFrom, Limits, Message, Position, Refusal, Room, UserName};
+use trunkline_domain::{Command, Event, JoinFrom, Message, Position, Refusal, Room, UserName, WelcomeLimits};
 
 /// A defect. Most of them show at every seventh opportunity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ struct Socket {
 impl Socket {
     async fn serve(&mut self) {
         let mut changes = self.shared.changes.subscribe();
-        let (user, limits) = (self.user.clone(), Limits { text_bytes: 4096, rooms: 128 });
+        let (user, limits) = (self.user.clone(), WelcomeLimits { text_bytes: 4096, rooms: 128 });
         self.send(Event::Welcome { user, instance: "fake-gateway".to_owned(), ping_interval_ms: 25_000, limits }).await;
         loop {
             tokio::select! {

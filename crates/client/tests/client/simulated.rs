@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 use trunkline_client::{ClientCore, ClientEffect, ClientEvent, ClientInput, JitterSource, SessionProbe, SocketId};
-use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Limits, Message, Position, Refusal, Room};
+use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Message, Position, Refusal, Room, WelcomeLimits};
 
 /// One step of a simulation.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl Simulation {
                 ClientEffect::Open { socket } => {
                     self.disconnect();
                     self.socket = Some((socket, 0, false));
-                    let limits = Limits { text_bytes: 4096, rooms: 128 };
+                    let limits = WelcomeLimits { text_bytes: 4096, rooms: 128 };
                     let (user, instance) = ("ann".parse().unwrap(), "gw".to_owned());
                     self.queue(Event::Welcome { user, instance, ping_interval_ms: 25_000, limits });
                 }

@@ -2,7 +2,8 @@
 
 use proptest::{collection::vec, option, prelude::*};
 use trunkline_domain::{
-    Command, ErrorCode, Event, JoinFrom, Limits, Message, MessageId, MessageText, Position, Refusal, Room, UserName,
+    Command, ErrorCode, Event, JoinFrom, Message, MessageId, MessageText, Position, Refusal, Room, UserName,
+    WelcomeLimits,
 };
 
 fn room() -> impl Strategy<Value = Room> {
@@ -59,7 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
             user,
             instance,
             ping_interval_ms,
-            limits: Limits { text_bytes: 4096, rooms: 128 },
+            limits: WelcomeLimits { text_bytes: 4096, rooms: 128 },
         }),
         (room(), any::<bool>(), position()).prop_map(|(room, resumed, head)| Event::Joined { room, resumed, head }),
         (room(), message()).prop_map(|(room, message)| Event::Message { room, message }),

@@ -102,7 +102,7 @@ impl World {
             Step::Receive { count, lost } => {
                 for change in self.published.drain(..count.min(self.published.len())).collect::<Vec<_>>() {
                     if !lost {
-                        let diff = self.roster.hear(change);
+                        let diff = self.roster.apply(change);
                         self.check_diff(&diff);
                     }
                 }
@@ -114,20 +114,20 @@ impl World {
             }
             Step::ApplySnapshot => {
                 if let Some(snapshot) = self.snapshot.take()
-                    && self.roster.must_read()
+                    && self.roster.needs_snapshot()
                 {
                     let diff = self.roster.replace(snapshot);
                     self.check_diff(&diff);
                 }
             }
-            Step::Resubscribe => self.roster.doubt(),
+            Step::Resubscribe => self.roster.mark_stale(),
             Step::LoseData => {
                 self.instances.clear();
                 self.published.clear();
                 self.snapshot = None;
                 // The store starts again with larger versions.
                 self.version += 1000;
-                self.roster.doubt();
+                self.roster.mark_stale();
             }
         }
     }
@@ -148,7 +148,7 @@ impl World {
     fn settle(&mut self) {
         self.run(Step::Receive { count: usize::MAX, lost: false });
         for _ in 0..3 {
-            if self.roster.must_read() {
+            if self.roster.needs_snapshot() {
                 self.run(Step::ReadSnapshot);
                 self.run(Step::ApplySnapshot);
             }
@@ -189,25 +189,25 @@ fn user_is_in_the_room_while_any_instance_has_them() {
     let instances = vec![(one, vec![user(1)]), (other, vec![user(1), user(2)])];
     assert_eq!(roster.replace(PresenceSnapshot { version: 7, instances }), joined([user(1), user(2)]));
     assert_eq!(
-        roster.hear(PresenceChange { version: 8, instance: one, kind: ChangeKind::Left }),
+        roster.apply(PresenceChange { version: 8, instance: one, kind: ChangeKind::Left }),
         PresenceDiff::default()
     );
     assert_eq!(
-        roster.hear(PresenceChange { version: 8, instance: other, kind: ChangeKind::Left }),
+        roster.apply(PresenceChange { version: 8, instance: other, kind: ChangeKind::Left }),
         PresenceDiff::default(),
         "an old change"
     );
     assert_eq!(
-        roster.hear(PresenceChange { version: 10, instance: other, kind: ChangeKind::Left }),
+        roster.apply(PresenceChange { version: 10, instance: other, kind: ChangeKind::Left }),
         PresenceDiff::default(),
         "a gap"
     );
-    assert!(roster.must_read());
+    assert!(roster.needs_snapshot());
     assert_eq!(
         roster.replace(PresenceSnapshot { version: 9, instances: vec![(other, vec![user(1)])] }),
         left([user(1), user(2)])
     );
-    assert!(!roster.must_read());
+    assert!(!roster.needs_snapshot());
     assert_eq!((roster.count(), roster.version()), (0, 10));
 }
 

@@ -10,6 +10,7 @@ fn ordinary_names_are_valid() {
     for name in ["ann", "Bob", "O'Neil", "zoë", "Анна", "李雷", "さくら子", "user-7", "a.b_c", "7"] {
         assert_eq!(name.parse::<UserName>().map(|n| n.to_string()), Ok(name.to_owned()));
     }
+    assert_eq!("zoe\u{308}".parse::<UserName>(), "zoë".parse());
 }
 
 #[test]
@@ -25,6 +26,8 @@ fn misleading_and_malformed_names_are_invalid() {
         ("a\u{0}b", InvalidName::Characters),
         ("a\u{202e}b", InvalidName::Characters),
         ("<b>", InvalidName::Characters),
+        // Normalisation composes the first two characters to U+226F, which is not allowed.
+        (">\u{338}0", InvalidName::Characters),
         ("ann@home", InvalidName::Characters),
         ("...", InvalidName::NoLetter),
         ("pаypal", InvalidName::MixedScripts),

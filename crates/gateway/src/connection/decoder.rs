@@ -6,7 +6,7 @@ use trunkline_domain::CloseCode;
 // The decoder trait that actix-http's codec implements.
 use tokio_util::codec::Decoder as _;
 
-use super::frame_check::{MAX_MESSAGE_BYTES, ProtocolViolation, check_frame_header};
+use super::frame_check::{MessageRules, ProtocolViolation, check_frame_header};
 
 /// The receiving half of a WebSocket. It buffers at most one message of 16 KiB and the rest of one read; between messages it
 /// holds no memory.
@@ -21,6 +21,8 @@ struct PartialMessage {
     codec: Codec,
     /// The payload of the frames of that message so far, which may be empty.
     fragments: Option<BytesMut>,
+    /// Whether that message is binary.
+    is_binary: bool,
 }
 
 /// A message of a client.
@@ -28,6 +30,8 @@ struct PartialMessage {
 pub(crate) enum ClientMessage {
     /// A text message.
     Text(String),
+    /// A binary message.
+    Binary(Bytes),
     /// A WebSocket ping, to be answered with its payload.
     Ping(Bytes),
     /// A WebSocket pong.
@@ -57,8 +61,16 @@ impl MessageDecoder {
     /// # Errors
     /// [`ProtocolViolation`] if the client broke the protocol. The bytes that follow cannot be decoded: close the connection.
     pub(crate) fn next(&mut self) -> Result<Option<ClientMessage>, ProtocolViolation> {
+        self.next_under(MessageRules::CHAT)
+    }
+
+    /// As [`Self::next`], with other rules for messages. All calls of a connection use the same rules.
+    ///
+    /// # Errors
+    /// See [`Self::next`].
+    pub(super) fn next_under(&mut self, rules: MessageRules) -> Result<Option<ClientMessage>, ProtocolViolation> {
         let Some(partial) = &mut self.0 else { return Ok(None) };
-        let message = partial.next()?;
+        let message = partial.next(rules)?;
         if message.is_none() && partial.buffer.is_empty() && partial.fragments.is_none() {
             self.0 = None;
         }
@@ -68,14 +80,16 @@ impl MessageDecoder {
 
 impl Default for PartialMessage {
     fn default() -> Self {
-        Self { buffer: BytesMut::new(), codec: Codec::new().max_size(MAX_MESSAGE_BYTES), fragments: None }
+        // The frame check has limited the size before the codec reads the frame.
+        let codec = Codec::new().max_size(usize::MAX);
+        Self { buffer: BytesMut::new(), codec, fragments: None, is_binary: false }
     }
 }
 
 impl PartialMessage {
-    fn next(&mut self) -> Result<Option<ClientMessage>, ProtocolViolation> {
+    fn next(&mut self, rules: MessageRules) -> Result<Option<ClientMessage>, ProtocolViolation> {
         loop {
-            check_frame_header(&self.buffer, self.fragments.as_ref().map_or(0, BytesMut::len))?;
+            check_frame_header(&self.buffer, self.fragments.as_ref().map_or(0, BytesMut::len), rules)?;
             let frame = self.codec.decode(&mut self.buffer).map_err(|_| ProtocolViolation {
                 code: CloseCode::Protocol,
                 reason: "this is not a valid WebSocket frame",
@@ -89,33 +103,40 @@ impl PartialMessage {
                 }
                 Some(Frame::Text(bytes)) => ClientMessage::Text(utf8(bytes.into())?),
                 Some(Frame::Continuation(item)) => match self.assemble(item)? {
-                    Some(text) => ClientMessage::Text(text),
+                    Some(message) => message,
                     None => continue,
                 },
                 Some(Frame::Ping(payload)) => ClientMessage::Ping(payload),
                 Some(Frame::Pong(_)) => ClientMessage::Pong,
                 Some(Frame::Close(reason)) => ClientMessage::Close(reason.map(|reason| reason.code.into())),
-                Some(Frame::Binary(_)) => {
-                    return Err(ProtocolViolation { code: CloseCode::Unsupported, reason: "text only" });
-                }
+                Some(Frame::Binary(bytes)) => ClientMessage::Binary(bytes),
             };
             return Ok(Some(message));
         }
     }
 
-    /// Adds a fragment (RFC 6455 section 5.4). Returns the whole text with the last one.
-    fn assemble(&mut self, item: Item) -> Result<Option<String>, ProtocolViolation> {
+    /// Adds a fragment (RFC 6455 section 5.4). Returns the whole message with the last one.
+    fn assemble(&mut self, item: Item) -> Result<Option<ClientMessage>, ProtocolViolation> {
+        let is_first_binary = matches!(item, Item::FirstBinary(_));
         match item {
-            Item::FirstText(bytes) | Item::Continue(bytes) => {
+            Item::FirstText(bytes) | Item::FirstBinary(bytes) => {
+                self.is_binary = is_first_binary;
+                self.fragments = Some(bytes.into());
+                Ok(None)
+            }
+            Item::Continue(bytes) => {
                 self.fragments.get_or_insert_default().extend_from_slice(&bytes);
                 Ok(None)
             }
             Item::Last(bytes) => {
                 let mut whole = self.fragments.take().unwrap_or_default();
                 whole.extend_from_slice(&bytes);
-                utf8(whole.into()).map(Some)
+                Ok(Some(if self.is_binary {
+                    ClientMessage::Binary(whole.freeze())
+                } else {
+                    ClientMessage::Text(utf8(whole.into())?)
+                }))
             }
-            Item::FirstBinary(_) => Err(ProtocolViolation { code: CloseCode::Unsupported, reason: "text frames only" }),
         }
     }
 }
@@ -130,7 +151,7 @@ fn utf8(bytes: Vec<u8>) -> Result<String, ProtocolViolation> {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::*;
+    use super::{super::frame_check::MAX_MESSAGE_BYTES, *};
 
     /// Returns a masked frame, as a client sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -171,13 +192,14 @@ mod tests {
     #[test]
     fn breaches_of_rfc_6455_are_answered_with_the_close_code_of_the_rfc() {
         let unmasked = [0x81, 2, b'h', b'i'];
-        let table: [(&str, Vec<u8>, CloseCode); 11] = [
+        let table: [(&str, Vec<u8>, CloseCode); 12] = [
             ("unmasked (5.1)", unmasked.to_vec(), CloseCode::Protocol),
             ("reserved bit (5.2)", frame(0xC1, b"hi"), CloseCode::Protocol),
             ("opcode 3 (5.2)", frame(0x83, b""), CloseCode::Protocol),
             ("opcode 11 (5.2)", frame(0x8B, b""), CloseCode::Protocol),
             ("fragmented ping (5.5)", frame(0x09, b""), CloseCode::Protocol),
             ("long ping (5.5)", frame(0x89, &[0; 126]), CloseCode::Protocol),
+            ("short ping with an extended length (5.5)", vec![0x89, 0xFE, 0, 0, 0, 0, 0, 0], CloseCode::Protocol),
             ("continuation without a start (5.4)", frame(0x80, b"x"), CloseCode::Protocol),
             ("binary (ours)", frame(0x82, b"x"), CloseCode::Unsupported),
             ("fragmented binary (ours)", frame(0x02, b"x"), CloseCode::Unsupported),

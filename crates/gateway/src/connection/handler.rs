@@ -17,7 +17,7 @@ use trunkline_domain::{CloseCode, Command, ErrorCode, Event, Refusal, Room};
 use super::{
     commands::{Operation, OperationResult, execute},
     decoder::{ClientMessage, MessageDecoder},
-    frame_check::ProtocolViolation,
+    frame_check::{BINARY_REFUSED, ProtocolViolation},
     guard::ConnectionGuard,
     in_flight::InFlight,
 };
@@ -155,6 +155,11 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
         match message {
             ClientMessage::Ping(payload) => self.connection.worker.hub().send_pong(self.connection.key, &payload),
             ClientMessage::Pong => {}
+            // The frame check has refused it by its header, before any of its payload was buffered.
+            ClientMessage::Binary(_) => {
+                self.close_for(BINARY_REFUSED);
+                return Next::End;
+            }
             ClientMessage::Close(code) => {
                 self.connection.worker.hub().echo_close(self.connection.key, code);
                 return Next::End;

@@ -5,6 +5,8 @@
 
 mod commands;
 mod decoder;
+#[cfg(feature = "echo")]
+mod echo;
 mod frame_check;
 mod guard;
 mod handler;
@@ -12,7 +14,9 @@ mod in_flight;
 mod transport;
 mod upgrade;
 
-#[cfg(any(test, feature = "bench"))]
+#[cfg(any(test, feature = "bench", feature = "fuzzing"))]
 pub(crate) use decoder::{ClientMessage, MessageDecoder};
+#[cfg(feature = "echo")]
+pub(crate) use echo::echo;
 pub(crate) use transport::take_over;
 pub(crate) use upgrade::upgrade;

@@ -8,7 +8,7 @@ use actix_web::{
     rt, web,
 };
 use trunkline_bus::Bus;
-use trunkline_domain::{Event, Limits, MessageText, millis};
+use trunkline_domain::{Event, MessageText, WelcomeLimits, millis};
 use trunkline_session::{Principal, principal};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     drain::DrainPhase,
-    fanout::{Identity, LocalWorker},
+    fanout::{ConnectionHandle, Identity, LocalWorker},
     http::{cross_site::may_open_socket, error::HttpError, forwarded::RequestSource},
     policy::Policy,
     state::GatewayState,
@@ -60,13 +60,11 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
         user: user.clone(),
         instance: state.config.instance.clone(),
         ping_interval_ms: millis(state.config.ping_interval),
-        limits: Limits { text_bytes: MessageText::MAX_BYTES, rooms: state.config.limits.rooms_per_socket },
+        limits: WelcomeLimits { text_bytes: MessageText::MAX_BYTES, rooms: state.config.limits.rooms_per_socket },
     };
     let identity = Identity { user, sid };
     let (connection, surplus) = ConnectionGuard::open(worker.0.clone(), identity, &welcome, permit);
-    for oldest in surplus {
-        oldest.evict().await;
-    }
+    surplus.iter().for_each(ConnectionHandle::evict);
     let handler = ConnectionHandler::new(state.into_inner(), connection.clone());
     if request.extensions().contains::<CanBeTakenOver>() {
         let mut response = response.map_body(|_, _| BoxBody::new(()));

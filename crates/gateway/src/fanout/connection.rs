@@ -10,7 +10,7 @@ use super::{cursor::Cursor, heartbeat::Heartbeat};
 use crate::{
     frame::{put_header, put_text_frame},
     presence::{PresenceCursor, PresenceTail},
-    ticks::Tick,
+    ticks::{Tick, Timer},
 };
 
 /// Control bytes (answers, errors and history pages) above which no further commands are read until the client takes some.
@@ -50,7 +50,7 @@ pub(crate) enum Outgoing {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) identity: Identity,
-    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Vec<RoomSubscription>,
     /// Index of the subscription that is served first. It advances, so that a busy room does not starve a quiet one.
     pub(super) next_subscription: usize,
     pub(super) heartbeat: Heartbeat,
@@ -58,11 +58,13 @@ pub(super) struct Connection {
     pub(super) session_check: Tick,
     /// When the draining gateway closes this connection.
     pub(super) drain_deadline: Option<Tick>,
+    /// When the hub examines this connection next.
+    pub(super) timer: Timer,
     /// The end of a chunk that the hub could write only in part. Boxed, because few connections have one.
     remainder: Option<Box<Bytes>>,
     /// Frames for this connection alone. Boxed, because it exists only while frames wait.
     control: Option<Box<BytesMut>>,
-    stage: Stage,
+    stage: ConnectionStage,
     /// The code of the close frame.
     close_code: Option<u16>,
     writer: WriterState,
@@ -72,7 +74,7 @@ pub(super) struct Connection {
 
 /// A room to which a connection is subscribed.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct RoomSubscription {
     /// The room's index in the hub.
     pub(super) room: usize,
     pub(super) cursor: Cursor,
@@ -80,7 +82,7 @@ pub(super) struct Subscription {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ConnectionStage {
     Open,
     /// The close frame is the last of the control bytes, and no message is sent after it.
     Closing,
@@ -117,9 +119,10 @@ impl Connection {
             heartbeat,
             session_check,
             drain_deadline: None,
+            timer: Timer::NONE,
             remainder: None,
             control: None,
-            stage: Stage::Open,
+            stage: ConnectionStage::Open,
             close_code: None,
             writer: WriterState::Busy,
             reader: None,
@@ -128,13 +131,13 @@ impl Connection {
     }
 
     /// Returns the subscription to the room at index `room`.
-    pub(super) fn subscription(&mut self, room: usize) -> Option<&mut Subscription> {
+    pub(super) fn subscription(&mut self, room: usize) -> Option<&mut RoomSubscription> {
         self.subscriptions.iter_mut().find(|subscription| subscription.room == room)
     }
 
     /// Queues a frame for this connection alone. Nothing is queued after a close frame.
     pub(super) fn send(&mut self, event: &Event, now: Tick) {
-        if self.stage == Stage::Open {
+        if self.stage == ConnectionStage::Open {
             put_text_frame(self.control(), event);
             self.wake_writer(now);
         }
@@ -142,7 +145,7 @@ impl Connection {
 
     /// Queues an encoded frame that may be dropped, if less than half of the control bytes are used.
     pub(super) fn send_ephemeral(&mut self, frame: &[u8], now: Tick) {
-        if self.stage == Stage::Open && self.control_len() + frame.len() <= MAX_CONTROL_BYTES / 2 {
+        if self.stage == ConnectionStage::Open && self.control_len() + frame.len() <= MAX_CONTROL_BYTES / 2 {
             self.control().extend_from_slice(frame);
             self.wake_writer(now);
         }
@@ -161,6 +164,12 @@ impl Connection {
         presence.frame_after(&mut self.subscriptions[index].presence, &self.identity.user, now)
     }
 
+    /// Returns the time at which the hub must examine the connection next, if nothing else schedules it earlier.
+    pub(super) fn next_examination(&self, now: Tick) -> Tick {
+        let next = self.heartbeat.next_poll(now).min(self.session_check);
+        self.drain_deadline.map_or(next, |deadline| next.min(deadline))
+    }
+
     /// Returns whether a subscription has waited long enough for a presence state with the user's own name.
     pub(super) fn has_overdue_presence(&self, now: Tick) -> bool {
         self.subscriptions.iter().any(|subscription| subscription.presence.is_overdue(now))
@@ -168,8 +177,18 @@ impl Connection {
 
     /// Answers a WebSocket ping (RFC 6455 section 5.5.3).
     pub(super) fn send_pong(&mut self, payload: &[u8], now: Tick) {
-        if self.stage == Stage::Open && self.control_len() <= MAX_CONTROL_BYTES {
+        if self.stage == ConnectionStage::Open && self.control_len() <= MAX_CONTROL_BYTES {
             put_header(self.control(), 0xA, payload.len());
+            self.control().extend_from_slice(payload);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Queues a message of the echo server.
+    #[cfg(feature = "echo")]
+    pub(super) fn send_message(&mut self, opcode: u8, payload: &[u8], now: Tick) {
+        if self.stage == Stage::Open {
+            put_header(self.control(), opcode, payload.len());
             self.control().extend_from_slice(payload);
             self.wake_writer(now);
         }
@@ -177,7 +196,7 @@ impl Connection {
 
     /// Queues a close frame (RFC 6455 section 5.5.1). A reason that is too long is cut.
     pub(super) fn close(&mut self, code: Option<u16>, reason: &str, now: Tick) {
-        if self.stage != Stage::Open {
+        if self.stage != ConnectionStage::Open {
             return;
         }
         let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_CLOSE_REASON_BYTES)];
@@ -189,7 +208,7 @@ impl Connection {
             }
             None => put_header(self.control(), 0x8, 0),
         }
-        self.stage = Stage::Closing;
+        self.stage = ConnectionStage::Closing;
         self.close_code = code;
         self.wake_writer(now);
         self.wake_reader();
@@ -197,7 +216,7 @@ impl Connection {
 
     /// The connection broke: its tasks are woken and end.
     pub(super) fn abort(&mut self, now: Tick) {
-        self.stage = Stage::Aborted;
+        self.stage = ConnectionStage::Aborted;
         self.wake_writer(now);
         if let WriterState::Blocked(waker) = &self.writer {
             waker.wake_by_ref();
@@ -214,16 +233,11 @@ impl Connection {
             return Some(*remainder);
         }
         let control = self.control.take()?;
-        if self.stage == Stage::Closing {
-            self.stage = Stage::Ended;
+        if self.stage == ConnectionStage::Closing {
+            self.stage = ConnectionStage::Ended;
         }
         self.wake_reader();
         Some(control.freeze())
-    }
-
-    /// Stores the end of a chunk, which must be written before anything else.
-    pub(super) fn put_back(&mut self, remainder: Bytes) {
-        self.remainder = Some(Box::new(remainder));
     }
 
     /// Sets the transport to which the hub itself may write.
@@ -231,9 +245,29 @@ impl Connection {
         self.transport = Some(transport);
     }
 
-    /// Returns the transport if the connection's own task has nothing to write.
-    pub(super) fn idle_transport(&self) -> Option<Rc<dyn Transport>> {
-        matches!(self.writer, WriterState::Idle(_)).then(|| self.transport.clone()).flatten()
+    /// Returns whether the hub may write to the connection: its own task has written everything and waits.
+    pub(super) fn takes_writes(&self) -> bool {
+        matches!(self.writer, WriterState::Idle(_)) && self.transport.is_some()
+    }
+
+    /// Writes as many of `bytes` as the connection takes at once and keeps the rest for its own task. Returns whether all
+    /// were written. Must only be called if the connection [takes writes](Self::takes_writes).
+    pub(super) fn write(&mut self, bytes: &Bytes, now: Tick) -> bool {
+        let Some(transport) = &self.transport else { return false };
+        let count = match transport.try_write(bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.abort(now);
+                return false;
+            }
+        };
+        let is_complete = count == bytes.len();
+        if !is_complete {
+            self.remainder = Some(Box::new(bytes.slice(count..)));
+            self.wake_writer(now);
+        }
+        is_complete
     }
 
     /// Returns the code of the close frame, if one was queued with a code.
@@ -242,16 +276,16 @@ impl Connection {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.stage == Stage::Open
+        self.stage == ConnectionStage::Open
     }
 
     /// Returns whether nothing is left to hand out.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.stage, Stage::Ended | Stage::Aborted)
+        matches!(self.stage, ConnectionStage::Ended | ConnectionStage::Aborted)
     }
 
     pub(super) fn is_aborted(&self) -> bool {
-        self.stage == Stage::Aborted
+        self.stage == ConnectionStage::Aborted
     }
 
     /// Returns whether so many control bytes wait that no further command is read.

@@ -126,16 +126,18 @@ impl Cursor {
         if matches!(self.state, CursorState::Pending { .. }) {
             return None;
         }
+        if let CursorState::Live(at) = self.state
+            && let Some(chunk) = shared
+            && (chunk.from, chunk.to) == (at, tail.head())
+            && chunk.bytes.len() <= budget
+        {
+            self.state = CursorState::Live(chunk.to);
+            return Some(chunk.clone());
+        }
         self.settle(tail);
         let CursorState::Live(at) = self.state else { return None };
-        let chunk = match shared {
-            Some(chunk) if chunk.from == at && chunk.to == tail.head() && chunk.bytes.len() <= budget => chunk.clone(),
-            _ => {
-                let chunk = tail.chunk_after(at, budget)?;
-                *shared = Some(chunk.clone());
-                chunk
-            }
-        };
+        let chunk = tail.chunk_after(at, budget)?;
+        *shared = Some(chunk.clone());
         self.state = CursorState::Live(chunk.to);
         Some(chunk)
     }

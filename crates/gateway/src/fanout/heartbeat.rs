@@ -54,6 +54,14 @@ impl Heartbeat {
         self.blocked_since = None;
     }
 
+    /// Returns the time at which [`poll`](Self::poll) is to be called next. It lies at most [`WRITE_TIMEOUT`] ahead, so that
+    /// bytes that begin to wait in between are noticed in time.
+    pub(crate) fn next_poll(&self, now: Tick) -> Tick {
+        let unanswered = self.pinged_at.map(|pinged_at| pinged_at + PONG_TIMEOUT);
+        let blocked = self.blocked_since.map(|since| since + WRITE_TIMEOUT);
+        [unanswered, blocked].into_iter().flatten().fold(self.next_ping.min(now + WRITE_TIMEOUT), Tick::min)
+    }
+
     /// Returns what is due. A ping counts as sent, and `next_ping` is evaluated for the time of the one after it.
     pub(crate) fn poll(&mut self, now: Tick, next_ping: impl FnOnce() -> Tick) -> HeartbeatAction {
         let is_unanswered = self.pinged_at.is_some_and(|pinged_at| now >= pinged_at + PONG_TIMEOUT);

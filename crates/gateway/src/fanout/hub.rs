@@ -4,7 +4,6 @@ mod rooms;
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -20,7 +19,11 @@ use super::{
     heartbeat::{Heartbeat, HeartbeatAction},
     messages::HubRequest,
 };
-use crate::{ids::ConnectionKey, random::Random, ticks::Tick};
+use crate::{
+    ids::ConnectionKey,
+    random::Random,
+    ticks::{Tick, TimerWheel},
+};
 
 /// Maximum number of bytes that are handed to a connection at once, beyond the first frame. A larger value needs fewer
 /// writes to catch up and holds more memory per slow connection.
@@ -30,6 +33,9 @@ pub(crate) const MAX_CHUNKS_PER_TURN: usize = 16;
 /// Maximum time between two look-ups of an open connection's session. A look-up also counts as use of the session, so that
 /// it does not expire; a larger value closes connections of deleted sessions later if the notification was lost.
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Granularity of heartbeats and drain deadlines. The worker's ticks have the same.
+pub(super) const TIMER_GRANULARITY: Duration = Duration::from_millis(250);
 
 /// The state of one worker thread.
 #[derive(Debug)]
@@ -44,6 +50,10 @@ pub(crate) struct Hub {
     requests: VecDeque<HubRequest>,
     /// Rooms with news that their members were not handed yet.
     pending_rooms: Vec<usize>,
+    /// Rooms that keep the chunk that a member took last.
+    rooms_with_chunk: Vec<usize>,
+    /// Connections, by the times at which they are examined.
+    timers: TimerWheel<u32>,
     ping_interval: Duration,
     /// Messages handed to connections since they were last counted.
     delivered: u64,
@@ -61,6 +71,8 @@ impl Hub {
             random,
             requests: VecDeque::new(),
             pending_rooms: Vec::new(),
+            rooms_with_chunk: Vec::new(),
+            timers: TimerWheel::new(TIMER_GRANULARITY),
             ping_interval,
             delivered: 0,
         }
@@ -83,7 +95,10 @@ impl Hub {
         let session_check = self.now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
         let mut connection = Connection::new(identity, heartbeat, session_check);
         connection.send(welcome, self.now);
-        ConnectionKey { serial: self.opened, slot: self.connections.insert((self.opened, connection)) as u32 }
+        let first = connection.next_examination(self.now);
+        let slot = self.connections.insert((self.opened, connection)) as u32;
+        self.schedule(slot, first);
+        ConnectionKey { serial: self.opened, slot }
     }
 
     /// Removes a connection. Returns the code of its close frame, if it was sent one.
@@ -116,6 +131,15 @@ impl Hub {
         let now = self.now;
         if let Some(connection) = self.connection(key) {
             connection.send_pong(payload, now);
+        }
+    }
+
+    /// Sends a message to this connection alone. `opcode` is 1 for text and 2 for binary (RFC 6455 section 5.2).
+    #[cfg(feature = "echo")]
+    pub(crate) fn send_message(&mut self, key: ConnectionKey, opcode: u8, payload: &[u8]) {
+        let now = self.now;
+        if let Some(connection) = self.connection(key) {
+            connection.send_message(opcode, payload, now);
         }
     }
 
@@ -230,14 +254,19 @@ impl Hub {
         }
         for step in 0..connection.subscriptions.len() {
             let index = (connection.next_subscription + step) % connection.subscriptions.len();
-            let room = &mut self.rooms[connection.subscriptions[index].room];
+            let room_index = connection.subscriptions[index].room;
+            let room = &mut self.rooms[room_index];
             let presence = room.presence.as_ref();
             if let Some(bytes) = presence.and_then(|presence| connection.take_presence(index, presence, self.now)) {
                 return Some(Outgoing::Bytes(bytes));
             }
             let cursor = &mut connection.subscriptions[index].cursor;
             let Some(tail) = &room.tail else { continue };
+            let had_chunk = room.shared_chunk.is_some();
             let chunk = cursor.take(tail, &mut room.shared_chunk, MAX_CHUNK_BYTES);
+            if !had_chunk && room.shared_chunk.is_some() {
+                self.rooms_with_chunk.push(room_index);
+            }
             self.requests.extend(room.request_page(cursor));
             if let Some(chunk) = chunk {
                 connection.next_subscription = index + 1;
@@ -248,35 +277,42 @@ impl Hub {
         None
     }
 
-    /// Writes what waits for the connection if its own task is idle and the connection takes bytes at once. Otherwise wakes
-    /// the task, which then writes. Returns whether everything was written.
-    fn write(&mut self, key: ConnectionKey) -> bool {
-        let Some(transport) = self.connection(key).and_then(|connection| connection.idle_transport()) else {
-            self.wake_writer(key);
+    /// Writes what is new in the room at `index` to the connection at `slot`, if its own task is idle and it takes bytes at
+    /// once. Otherwise wakes the task, which then writes. Returns whether everything was written.
+    ///
+    /// An idle task has written everything else: only rooms that wait for [`flush`](Self::flush) have news for it. So nothing
+    /// else of the connection is looked at.
+    fn write_room(&mut self, index: usize, slot: u32) -> bool {
+        let Some((_, connection)) = self.connections.get_mut(slot as usize) else { return true };
+        if !connection.takes_writes() {
+            connection.wake_writer(self.now);
             return false;
+        }
+        let room = &mut self.rooms[index];
+        let Some(at) = connection.subscriptions.iter().position(|subscription| subscription.room == index) else {
+            return true;
         };
+        let frame = room.presence.as_ref().and_then(|presence| connection.take_presence(at, presence, self.now));
+        if frame.is_some_and(|frame| !connection.write(&frame, self.now)) {
+            return false;
+        }
+        let Some(tail) = &room.tail else { return true };
         for _ in 0..MAX_CHUNKS_PER_TURN {
-            let bytes = match self.take_outgoing(key) {
-                None => return true,
-                Some(Outgoing::End) => break,
-                Some(Outgoing::Bytes(bytes)) => bytes,
+            let cursor = &mut connection.subscriptions[at].cursor;
+            let chunk = cursor.take(tail, &mut room.shared_chunk, MAX_CHUNK_BYTES);
+            let Some(chunk) = chunk else {
+                self.requests.extend(room.request_page(cursor));
+                return true;
             };
-            let count = match transport.try_write(&bytes) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => {
-                    self.abort(key);
-                    return false;
-                }
-            };
-            if count < bytes.len() {
-                if let Some(connection) = self.connection(key) {
-                    connection.put_back(bytes.slice(count..));
-                }
-                break;
+            self.delivered += chunk.frames as u64;
+            if !connection.write(&chunk.bytes, self.now) {
+                return false;
+            }
+            if chunk.to == tail.head() {
+                return true;
             }
         }
-        self.wake_writer(key);
+        connection.wake_writer(self.now);
         false
     }
 
@@ -285,8 +321,12 @@ impl Hub {
     pub(crate) fn tick(&mut self, elapsed: Duration) -> Vec<Sid> {
         let now = Tick::at(elapsed);
         self.now = now;
-        let mut due = Vec::new();
-        for (_, (_, connection)) in &mut self.connections {
+        let mut sessions = Vec::new();
+        for slot in self.timers.poll(elapsed) {
+            let Some((_, connection)) = self.connections.get_mut(slot as usize) else { continue };
+            if !self.timers.has_fired(&mut connection.timer) {
+                continue;
+            }
             let next_ping = || now + self.random.jitter(self.ping_interval, 0.9);
             match connection.heartbeat.poll(now, next_ping) {
                 HeartbeatAction::None => {}
@@ -304,32 +344,38 @@ impl Hub {
             }
             if now >= connection.session_check {
                 connection.session_check = now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
-                due.push(connection.identity.sid);
+                sessions.push(connection.identity.sid);
+            }
+            let next = connection.next_examination(now);
+            self.timers.schedule(&mut connection.timer, next.elapsed(), || slot);
+        }
+        for index in self.rooms_with_chunk.drain(..) {
+            if let Some(room) = self.rooms.get_mut(index) {
+                room.shared_chunk = None;
             }
         }
-        for (_, room) in &mut self.rooms {
-            room.shared_chunk = None;
-        }
-        due.sort_unstable();
-        due.dedup();
-        due
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
     }
 
     /// Asks every client to reconnect elsewhere, at a random time within `window`, and closes connections that are still
     /// open `grace` after their time.
     pub(crate) fn drain(&mut self, window: Duration, grace: Duration) {
-        for (_, (_, connection)) in &mut self.connections {
+        for (slot, (_, connection)) in &mut self.connections {
             let after = window.mul_f64(self.random.fraction());
             let closing = Event::Closing { reason: "drain".to_owned(), reconnect_after_ms: millis(after) };
             connection.send(&closing, self.now);
-            connection.drain_deadline = Some(self.now + after + grace);
+            let deadline = self.now + after + grace;
+            connection.drain_deadline = Some(deadline);
+            self.timers.schedule(&mut connection.timer, deadline.elapsed(), || slot as u32);
         }
     }
 
-    fn wake_writer(&mut self, key: ConnectionKey) {
-        let now = self.now;
-        if let Some(connection) = self.connection(key) {
-            connection.wake_writer(now);
+    /// Has the connection examined at `at`, unless it is examined earlier anyway.
+    fn schedule(&mut self, slot: u32, at: Tick) {
+        if let Some((_, connection)) = self.connections.get_mut(slot as usize) {
+            self.timers.schedule(&mut connection.timer, at.elapsed(), || slot);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Every message between the reader's task and the tasks of the workers.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+    Arc, Weak,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -72,51 +72,128 @@ pub(crate) enum ReaderCommand {
     NotifyWhenPresenceSettled(oneshot::Sender<()>),
 }
 
-/// The reader's end of a worker's bounded mailbox.
+/// The sending end of a worker's mailbox. The number of events in it is bounded; a batch of them is one message, so that it
+/// wakes the worker once.
 #[derive(Clone, Debug)]
-pub(crate) struct Mailbox {
-    sender: mpsc::Sender<HubEvent>,
-    overflowed: Arc<AtomicBool>,
-}
+pub(crate) struct Mailbox(Arc<MailboxState>);
+
+/// A reference to a mailbox that does not keep it open.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakMailbox(Weak<MailboxState>);
 
 /// The worker's end of its mailbox.
 #[derive(Debug)]
 pub(crate) struct MailboxReceiver {
-    receiver: mpsc::Receiver<HubEvent>,
-    overflowed: Arc<AtomicBool>,
+    receiver: mpsc::UnboundedReceiver<Vec<HubEvent>>,
+    fill: Arc<MailboxFill>,
+}
+
+#[derive(Debug)]
+struct MailboxState {
+    sender: mpsc::UnboundedSender<Vec<HubEvent>>,
+    capacity: usize,
+    fill: Arc<MailboxFill>,
+}
+
+#[derive(Debug, Default)]
+struct MailboxFill {
+    /// Number of events that wait.
+    events: AtomicUsize,
+    /// Whether events were dropped.
+    has_overflowed: AtomicBool,
 }
 
 /// Creates a mailbox for `capacity` events.
 pub(crate) fn mailbox(capacity: usize) -> (Mailbox, MailboxReceiver) {
-    let (sender, receiver) = mpsc::channel(capacity);
-    let overflowed = Arc::new(AtomicBool::new(false));
-    (Mailbox { sender, overflowed: overflowed.clone() }, MailboxReceiver { receiver, overflowed })
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let fill = Arc::new(MailboxFill::default());
+    (Mailbox(Arc::new(MailboxState { sender, capacity, fill: fill.clone() })), MailboxReceiver { receiver, fill })
 }
 
 impl Mailbox {
-    /// Sends without waiting. Returns whether the event was taken; if not, the worker reads all its rooms again.
-    pub(crate) fn send(&self, event: HubEvent) -> bool {
-        let is_sent = self.sender.try_send(event).is_ok();
-        if !is_sent {
-            self.overflowed.store(true, Ordering::Release);
+    /// Sends as many events of the batch as fit, without waiting. Returns how many were dropped; the worker then requests
+    /// everything again that may have been among them.
+    pub(crate) fn send(&self, mut batch: Vec<HubEvent>) -> usize {
+        let space = self.0.capacity.saturating_sub(self.0.fill.events.load(Ordering::Acquire));
+        let dropped = batch.len().saturating_sub(space);
+        if dropped > 0 {
+            batch.truncate(space);
+            self.0.fill.has_overflowed.store(true, Ordering::Release);
         }
-        is_sent
+        if !batch.is_empty() {
+            self.0.send(batch);
+        }
+        dropped
     }
 
-    /// Returns a sender that does not keep the mailbox open.
-    pub(crate) fn downgrade(&self) -> mpsc::WeakSender<HubEvent> {
-        self.sender.downgrade()
+    /// Returns a reference that does not keep the mailbox open.
+    pub(crate) fn downgrade(&self) -> WeakMailbox {
+        WeakMailbox(Arc::downgrade(&self.0))
+    }
+}
+
+impl WeakMailbox {
+    /// Sends an event even if the mailbox is full. If the worker has ended, the event is dropped.
+    pub(crate) fn send(&self, event: HubEvent) {
+        if let Some(state) = self.0.upgrade() {
+            state.send(vec![event]);
+        }
+    }
+}
+
+impl MailboxState {
+    fn send(&self, batch: Vec<HubEvent>) {
+        self.fill.events.fetch_add(batch.len(), Ordering::AcqRel);
+        // Fails only if the worker has ended.
+        let _ = self.sender.send(batch);
     }
 }
 
 impl MailboxReceiver {
-    /// Waits for events and appends at most `limit` of them. Returns how many; 0 once the mailbox is closed.
-    pub(crate) async fn receive(&mut self, events: &mut Vec<HubEvent>, limit: usize) -> usize {
-        self.receiver.recv_many(events, limit).await
+    /// Waits for the next batch; `None` once the mailbox is closed.
+    pub(crate) async fn receive(&mut self) -> Option<Vec<HubEvent>> {
+        let batch = self.receiver.recv().await;
+        self.taken(batch)
     }
 
-    /// Returns whether events were lost since the last call. Always `false` while events wait: these come first.
+    /// Returns the next batch if one waits.
+    pub(crate) fn try_receive(&mut self) -> Option<Vec<HubEvent>> {
+        let batch = self.receiver.try_recv().ok();
+        self.taken(batch)
+    }
+
+    /// Returns whether events were dropped since the last call. Always `false` while events wait, because these come first.
     pub(crate) fn take_overflow(&mut self) -> bool {
-        self.receiver.is_empty() && self.overflowed.swap(false, Ordering::Acquire)
+        self.receiver.is_empty() && self.fill.has_overflowed.swap(false, Ordering::AcqRel)
+    }
+
+    fn taken(&self, batch: Option<Vec<HubEvent>>) -> Option<Vec<HubEvent>> {
+        if let Some(batch) = &batch {
+            self.fill.events.fetch_sub(batch.len(), Ordering::AcqRel);
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(length: usize) -> Vec<HubEvent> {
+        vec![HubEvent::Evict(ConnectionKey { slot: 0, serial: 1 }); length]
+    }
+
+    #[test]
+    fn events_that_do_not_fit_are_dropped_and_reported_after_the_others() {
+        let (mailbox, mut events) = mailbox(10);
+        assert_eq!(mailbox.send(batch(7)), 0);
+        assert_eq!(mailbox.send(batch(4)), 1);
+        assert!(!events.take_overflow(), "events wait");
+        assert_eq!(events.try_receive().unwrap().len() + events.try_receive().unwrap().len(), 10);
+        assert!(events.take_overflow());
+        assert!(!events.take_overflow());
+        assert_eq!(mailbox.send(batch(10)), 0, "what was taken makes space");
+        mailbox.downgrade().send(HubEvent::Evict(ConnectionKey { slot: 0, serial: 1 }));
+        assert_eq!(events.try_receive().unwrap().len() + events.try_receive().unwrap().len(), 11);
     }
 }

@@ -5,9 +5,11 @@
 //! entries may be missing (a `prev` that is not the head, a new subscription, a head that differs from the log's) the log is
 //! read after the head.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-use indexmap::IndexMap;
 use trunkline_bus::{Delivery, Page, Range};
 use trunkline_domain::{InstanceId, Position, Room};
 
@@ -22,8 +24,11 @@ use crate::{
     ids::WorkerId,
     presence::{PresenceEffect, PresenceInput, PresenceReply, PresenceTracker},
     random::Random,
-    ticks::TickSlicer,
+    ticks::TimerWheel,
 };
+
+/// Granularity of timers. Every tick fires the ones that are due.
+pub(super) const TIMER_GRANULARITY: Duration = Duration::from_millis(100);
 
 /// What happened.
 #[derive(Debug)]
@@ -47,8 +52,9 @@ pub(crate) enum ReaderInput {
 /// Every room that this process subscribes to.
 #[derive(Debug)]
 pub(crate) struct RoomReader {
-    rooms: IndexMap<Room, RoomFeed>,
-    slicer: TickSlicer,
+    rooms: HashMap<Room, RoomFeed>,
+    /// All rooms, by the times at which they are examined.
+    timers: TimerWheel<Room>,
     presence: PresenceTracker,
     /// Rooms with frames that were not sent yet.
     unsent: Vec<Room>,
@@ -62,8 +68,8 @@ impl RoomReader {
     /// disappear within one `lease`.
     pub(crate) fn new(instance: InstanceId, lease: Duration, mut random: Random) -> Self {
         Self {
-            rooms: IndexMap::new(),
-            slicer: TickSlicer::default(),
+            rooms: HashMap::new(),
+            timers: TimerWheel::new(TIMER_GRANULARITY),
             presence: PresenceTracker::new(instance, lease, random.fork()),
             unsent: Vec::new(),
             effects: VecDeque::new(),
@@ -84,13 +90,14 @@ impl RoomReader {
                     feed.remove_worker(worker, now);
                 }
             }
-            ReaderInput::Read(room, range, page) => {
-                if let Some(mut room) = self.room(&room) {
+            ReaderInput::Read(name, range, page) => {
+                if let Some(mut room) = self.room(&name) {
                     match page {
                         Some(page) => room.read_finished(range, page),
                         None => room.read_failed(range),
                     }
                 }
+                self.schedule(&name);
             }
             ReaderInput::Heads(heads) => {
                 for (room, head) in heads {
@@ -127,6 +134,13 @@ impl RoomReader {
     /// Returns the presence of these rooms.
     pub(crate) fn presence(&self) -> &PresenceTracker {
         &self.presence
+    }
+
+    /// Has the room examined when something is due.
+    fn schedule(&mut self, name: &Room) {
+        let Some(feed) = self.rooms.get_mut(name) else { return };
+        let next = feed.next_examination(self.now);
+        self.timers.schedule(&mut feed.timer, next, || name.clone());
     }
 
     fn room<'a>(&'a mut self, name: &'a Room) -> Option<RoomInput<'a>> {
@@ -173,6 +187,7 @@ impl RoomReader {
                 if let Some(mut room) = self.room(&name) {
                     room.follow(worker);
                 }
+                self.schedule(&name);
             }
             HubRequest::Unfollow(name) => {
                 if let Some(feed) = self.rooms.get_mut(&name) {
@@ -190,24 +205,28 @@ impl RoomReader {
         }
     }
 
-    /// Examines a slice of the rooms: repeats failed reads, compares quiet rooms with the log, ends the subscriptions of
+    /// Examines the rooms for which something is due: repeats failed reads, compares quiet rooms with the log, ends the subscriptions of
     /// abandoned rooms.
     fn tick(&mut self) {
         let now = self.now;
         let (mut compared, mut abandoned) = (Vec::new(), Vec::new());
-        for index in self.slicer.next(self.rooms.len()) {
-            let Some((name, feed)) = self.rooms.get_index_mut(index) else { break };
+        for name in self.timers.poll(now) {
+            let Some(feed) = self.rooms.get_mut(&name) else { continue };
+            if !self.timers.has_fired(&mut feed.timer) {
+                continue;
+            }
             if feed.is_abandoned(now) {
-                abandoned.push(name.clone());
+                abandoned.push(name);
                 continue;
             }
             if feed.poll_comparison(now, || self.random.jitter(COMPARE_INTERVAL, 0.8)) {
                 compared.push(name.clone());
             }
-            RoomInput { name, feed, effects: &mut self.effects, now }.retry_reads();
+            RoomInput { name: &name, feed, effects: &mut self.effects, now }.retry_reads();
+            self.schedule(&name);
         }
         for name in abandoned {
-            self.rooms.swap_remove(&name);
+            self.rooms.remove(&name);
             self.presence.handle(PresenceInput::Unsubscribed(name.clone()), now);
             self.effects.push_back(ReaderEffect::Unsubscribe(name));
         }

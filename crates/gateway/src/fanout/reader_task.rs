@@ -1,6 +1,6 @@
 //! The reader's task: it connects the bus, the presence store and the workers with the [`RoomReader`].
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -8,9 +8,9 @@ use trunkline_bus::{Bus, Delivery, InstanceRegistry, Lease, PresenceStore, Range
 use trunkline_domain::{InstanceId, Room};
 
 use super::{
-    messages::{Mailbox, ReaderCommand},
+    messages::{HubEvent, Mailbox, ReaderCommand},
     mutants::{GapHider, replace_page, replace_range},
-    reader::{ReaderEffect, ReaderInput, RoomReader},
+    reader::{ReaderEffect, ReaderInput, RoomReader, TIMER_GRANULARITY},
 };
 use crate::{
     ids::WorkerId,
@@ -22,14 +22,13 @@ use crate::{
 /// Maximum number of deliveries that are taken before other inputs are examined. A larger value makes batches larger under
 /// load and lets requests of workers wait longer.
 const MAX_BATCH_DELIVERIES: usize = 256;
+/// Maximum number of workers' commands that are taken before other inputs are examined.
+const MAX_BATCH_COMMANDS: usize = 64;
 /// Maximum number of log reads in flight. Further ones wait; a larger value puts more load on Redis when many rooms are
 /// opened at once.
 const MAX_READS_IN_FLIGHT: usize = 32;
 /// Maximum number of presence commands in flight. They have their own limit, so that no read of a log waits for them.
 const MAX_PRESENCE_COMMANDS_IN_FLIGHT: usize = 16;
-/// Time between two ticks. Timers are examined once per tick or, for quiet rooms, once per 10 ticks.
-const TICK_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Runs the reader of this process until the bus ends, or all workers and the gateway are gone. Users of this process are
 /// those of `instance`.
 pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
@@ -41,15 +40,16 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
     let (subscriptions, mut deliveries) = bus.open();
     let mut reader = RoomReader::new(instance, bus.lease(), Random::new(rand::random()));
     let mut gaps = GapHider::default();
-    let mut mailboxes = HashMap::<WorkerId, Mailbox>::new();
+    let mut workers: Vec<WorkerMailbox> = Vec::new();
     let (mut reads, mut presence_calls) = (FuturesUnordered::new(), FuturesUnordered::new());
     let read_permits = Arc::new(Semaphore::new(MAX_READS_IN_FLIGHT));
     let presence_permits = Arc::new(Semaphore::new(MAX_PRESENCE_COMMANDS_IN_FLIGHT));
     let mut waiting_for_presence: Vec<oneshot::Sender<()>> = Vec::new();
     let started = tokio::time::Instant::now();
-    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut ticks = tokio::time::interval(TIMER_GRANULARITY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut batch: Vec<Delivery> = Vec::with_capacity(MAX_BATCH_DELIVERIES);
+    let mut command_batch = Vec::with_capacity(MAX_BATCH_COMMANDS);
     loop {
         tokio::select! {
             count = deliveries.recv_many(&mut batch, MAX_BATCH_DELIVERIES) => {
@@ -61,20 +61,27 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                     reader.handle(ReaderInput::Delivery(gaps.pass(delivery)), now);
                 }
             }
-            command = commands.recv() => match command {
-                Some(ReaderCommand::Attach(worker, mailbox)) => {
-                    mailboxes.insert(worker, mailbox);
+            count = commands.recv_many(&mut command_batch, MAX_BATCH_COMMANDS) => {
+                if count == 0 {
+                    return;
                 }
-                Some(ReaderCommand::Request(worker, request)) => {
-                    reader.handle(ReaderInput::Request(worker, request), started.elapsed());
+                let now = started.elapsed();
+                for command in command_batch.drain(..) {
+                    match command {
+                        ReaderCommand::Attach(worker, mailbox) => {
+                            workers.push(WorkerMailbox { worker, mailbox, batch: Vec::new() });
+                        }
+                        ReaderCommand::Request(worker, request) => {
+                            reader.handle(ReaderInput::Request(worker, request), now);
+                        }
+                        ReaderCommand::Detach(worker) => {
+                            workers.retain(|one| one.worker != worker);
+                            reader.handle(ReaderInput::WorkerEnded(worker), now);
+                        }
+                        ReaderCommand::NotifyWhenPresenceSettled(reply) => waiting_for_presence.push(reply),
+                    }
                 }
-                Some(ReaderCommand::Detach(worker)) => {
-                    mailboxes.remove(&worker);
-                    reader.handle(ReaderInput::WorkerEnded(worker), started.elapsed());
-                }
-                Some(ReaderCommand::NotifyWhenPresenceSettled(reply)) => waiting_for_presence.push(reply),
-                None => return,
-            },
+            }
             Some(input) = reads.next() => reader.handle(input, started.elapsed()),
             Some(reply) = presence_calls.next() => reader.handle(ReaderInput::Presence(reply), started.elapsed()),
             _ = ticks.tick() => {
@@ -89,10 +96,9 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                 ReaderEffect::Subscribe(room) => subscriptions.subscribe(&room),
                 ReaderEffect::Unsubscribe(room) => subscriptions.unsubscribe(&room),
                 ReaderEffect::Send(worker, event) => {
-                    if let Some(mailbox) = mailboxes.get(&worker)
-                        && !mailbox.send(event)
-                    {
-                        metrics.mailbox_overflows.inc();
+                    // There are as many workers as cores, so a search is faster than a hash.
+                    if let Some(worker) = workers.iter_mut().find(|one| one.worker == worker) {
+                        worker.batch.push(event);
                     }
                 }
                 ReaderEffect::Read(room, range) => {
@@ -110,6 +116,10 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                 }
             }
         }
+        for worker in workers.iter_mut().filter(|worker| !worker.batch.is_empty()) {
+            let dropped = worker.mailbox.send(std::mem::take(&mut worker.batch));
+            metrics.mailbox_overflows.inc_by(dropped as u64);
+        }
         if !waiting_for_presence.is_empty() && reader.presence().is_settled() {
             for reply in waiting_for_presence.drain(..) {
                 // The caller may have stopped waiting.
@@ -117,6 +127,13 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
             }
         }
     }
+}
+
+/// A worker's mailbox, and the events that it is sent once all effects are executed.
+struct WorkerMailbox {
+    worker: WorkerId,
+    mailbox: Mailbox,
+    batch: Vec<HubEvent>,
 }
 
 enum ReadRequest {

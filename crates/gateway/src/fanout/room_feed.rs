@@ -9,7 +9,7 @@ use super::{
     messages::HubEvent,
     tail::{Append, FramePage, Tail},
 };
-use crate::{frame::Frame, ids::WorkerId, presence::PresenceCommand};
+use crate::{frame::Frame, ids::WorkerId, presence::PresenceCommand, ticks::Timer};
 
 /// Number of entries that are read when a room is opened. Clients that resume within them need no further read.
 const OPENING_ENTRIES: usize = 512;
@@ -58,6 +58,8 @@ pub(super) struct RoomFeed {
     /// When the last worker left.
     idle_since: Option<Duration>,
     compare_at: Duration,
+    /// When the reader examines this room next.
+    pub(super) timer: Timer,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,24 @@ impl RoomFeed {
             pages: Vec::new(),
             idle_since: None,
             compare_at: now + COMPARE_INTERVAL,
+            timer: Timer::NONE,
         }
+    }
+
+    /// Returns when the room is to be examined next: when its head is to be compared, a read repeated, or its subscription
+    /// ended. At most [`COMPARE_INTERVAL`] ahead.
+    pub(super) fn next_examination(&self, now: Duration) -> Duration {
+        let compare = match self.phase {
+            FeedPhase::Live => self.compare_at,
+            _ => now + COMPARE_INTERVAL,
+        };
+        let read = match self.phase {
+            FeedPhase::Reading { retry_at, .. } => retry_at,
+            _ => None,
+        };
+        let pages = self.pages.iter().filter_map(|page| page.retry_at);
+        let unsubscribe = self.idle_since.map(|since| since + UNSUBSCRIBE_DELAY);
+        read.into_iter().chain(pages).chain(unsubscribe).fold(compare, Duration::min)
     }
 
     /// The worker has no members in the room any more.

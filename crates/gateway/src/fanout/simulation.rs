@@ -34,7 +34,7 @@ enum Step {
     Resubscribe,
     /// The oldest read in flight is answered, or fails.
     Read { fails: bool },
-    /// A hub receives its events, or loses them and is told so. Each connection takes this many bytes meanwhile.
+    /// A hub receives its events, or loses them and learns that. Each connection takes this many bytes meanwhile.
     Deliver { hub: usize, lost: bool, capacity: usize },
     /// A client takes what it can, as often as `times`.
     Take { client: usize, times: usize },
@@ -197,7 +197,7 @@ impl World {
                 if std::mem::take(&mut self.events_lost[hub]) {
                     self.hubs[hub].events_lost();
                 }
-                self.hubs[hub].flush();
+                self.hubs[hub].flush(self.now);
             }
             Step::Take { client, times } => {
                 for _ in 0..times {

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use trunkline_session::Sid;
 
 use super::{
-    hub::Hub,
-    messages::{HubEvent, Mailbox, MailboxReceiver, ReaderCommand, mailbox},
+    hub::{Hub, TIMER_GRANULARITY},
+    messages::{HubEvent, Mailbox, MailboxReceiver, ReaderCommand, WeakMailbox, mailbox},
 };
 use crate::{
     Config,
@@ -28,16 +28,10 @@ use crate::{
 
 /// Maximum number of events that wait for a worker. If more arrive, the worker requests the tails of its rooms again; a
 /// larger value survives longer stalls of the thread and holds more memory meanwhile.
-const MAILBOX_EVENTS: usize = 1024;
-/// Maximum number of events that are taken before they are handed to connections. A larger value makes fewer and larger
+const MAILBOX_EVENTS: usize = 4096;
+/// Maximum number of batches that are taken before they are handed to connections. A larger value makes fewer and larger
 /// writes under load.
-const MAX_BATCH_EVENTS: usize = 256;
-/// A fan-out that takes less time is followed by the next one at once.
-const MIN_PACED_FANOUT: Duration = Duration::from_millis(1);
-/// Maximum pause between two fan-outs. Under load, messages wait up to this long and then share a write.
-const MAX_FANOUT_PAUSE: Duration = Duration::from_millis(10);
-/// Time between two ticks of a worker's clock; heartbeats and drain deadlines are this exact.
-const TICK_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_BATCHES: usize = 16;
 /// Maximum advance of a worker's clock per tick. After the process was stopped, connections are read before their heartbeats
 /// are judged.
 const MAX_CLOCK_STEP: Duration = Duration::from_secs(1);
@@ -58,17 +52,14 @@ pub(crate) struct LocalWorker(pub(crate) Rc<Worker>);
 /// A connection as other threads of the process refer to it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionHandle {
-    mailbox: mpsc::WeakSender<HubEvent>,
+    mailbox: WeakMailbox,
     key: ConnectionKey,
 }
 
 impl ConnectionHandle {
     /// Closes the connection, because its user has too many.
-    pub(crate) async fn evict(self) {
-        if let Some(mailbox) = self.mailbox.upgrade() {
-            // A worker that has ended has closed its connections.
-            let _ = mailbox.send(HubEvent::Evict(self.key)).await;
-        }
+    pub(crate) fn evict(&self) {
+        self.mailbox.send(HubEvent::Evict(self.key));
     }
 }
 
@@ -151,8 +142,7 @@ impl Drop for HubGuard<'_> {
 
 /// Passes events and time to the hub until the worker is dropped.
 ///
-/// Fan-outs adapt to the load. After a quiet time a message is handed out at once; the next fan-out begins no sooner than
-/// the last one took, at most 10 ms. Messages that arrive meanwhile share one write per connection.
+/// Events are handed out at once. Only large rooms pause between two fan-outs: see [`Hub::flush`].
 async fn run(
     worker: Weak<Worker>,
     mut events: MailboxReceiver,
@@ -160,48 +150,33 @@ async fn run(
     drain_window: Duration,
     check_sessions: impl Fn(&Rc<Worker>, Vec<Sid>),
 ) {
-    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let started = tokio::time::Instant::now();
+    let mut ticks = tokio::time::interval(TIMER_GRANULARITY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut clock, mut last_tick) = (Duration::ZERO, tokio::time::Instant::now());
-    let mut batch = Vec::with_capacity(MAX_BATCH_EVENTS);
+    let (mut clock, mut last_tick) = (Duration::ZERO, started);
     let mut is_draining = false;
-    let mut next_fanout = None;
+    let mut next_fanout: Option<Duration> = None;
     loop {
-        let next_events = async {
-            if let Some(at) = next_fanout {
-                tokio::time::sleep_until(at).await;
-            }
-            events.receive(&mut batch, MAX_BATCH_EVENTS).await
-        };
-        tokio::select! {
-            count = next_events => {
-                let Some(worker) = worker.upgrade() else { return };
-                if count == 0 {
-                    return;
-                }
-                let begun = tokio::time::Instant::now();
+        let must_flush = tokio::select! {
+            batch = events.receive() => {
+                let (Some(worker), Some(batch)) = (worker.upgrade(), batch) else { return };
                 let mut hub = worker.hub();
-                for event in batch.drain(..) {
+                let more = std::iter::from_fn(|| events.try_receive()).take(MAX_BATCHES - 1);
+                for event in std::iter::once(batch).chain(more).flatten() {
                     hub.receive(event);
                 }
-                let has_woken = hub.flush();
                 if events.take_overflow() {
                     hub.events_lost();
                 }
-                drop(hub);
-                drop(worker);
-                if has_woken {
-                    // The tasks that were woken run before this one continues, so their writes count as fan-out.
-                    tokio::task::yield_now().await;
-                }
-                let took = begun.elapsed();
-                next_fanout = (took >= MIN_PACED_FANOUT).then(|| begun + took + took.min(MAX_FANOUT_PAUSE));
+                true
             }
+            () = tokio::time::sleep_until(started + next_fanout.unwrap_or_default()), if next_fanout.is_some() => true,
             Ok(phase) = drain.wait_for(|phase| *phase == DrainPhase::Closing), if !is_draining => {
                 drop(phase);
                 is_draining = true;
                 let Some(worker) = worker.upgrade() else { return };
                 worker.hub().drain(drain_window, DRAIN_GRACE);
+                false
             }
             _ = ticks.tick() => {
                 let Some(worker) = worker.upgrade() else { return };
@@ -214,6 +189,17 @@ async fn run(
                 if !due.is_empty() {
                     check_sessions(&worker, due);
                 }
+                false
+            }
+        };
+        if must_flush {
+            let Some(worker) = worker.upgrade() else { return };
+            let flushed = worker.hub().flush(started.elapsed());
+            next_fanout = flushed.next;
+            drop(worker);
+            if flushed.has_woken {
+                // The tasks that were woken write before this one takes further events, which then share a write.
+                tokio::task::yield_now().await;
             }
         }
     }

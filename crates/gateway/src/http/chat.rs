@@ -58,7 +58,9 @@ fn chat_or_login<S: Sessions>(
             rotate(session);
             pages::chat(strings, room, &principal.user, &principal.sid.login_id(), &state.config.instance)
         }
-        None => pages::login(strings, &explain(request, pages::LoginPage { next, ..pages::LoginPage::default() })),
+        None => {
+            pages::login(strings, &explain(state, request, pages::LoginPage { next, ..pages::LoginPage::default() }))
+        }
     };
     HttpResponse::Ok().content_type(HTML).body(page.into_string())
 }

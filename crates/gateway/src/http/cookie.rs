@@ -4,18 +4,23 @@
 //! can plant a cookie (from a sibling domain, or over plain HTTP) could therefore put a session of their own in front
 //! of a person's session. If it is ambiguous which cookie is meant, the request has no session.
 
+use actix_session::storage::{SessionKey, SessionStore};
 use actix_web::{
     Error,
     body::MessageBody,
+    cookie::Cookie,
     dev::{ServiceRequest, ServiceResponse},
     http::header::{COOKIE, HeaderMap, HeaderValue},
     middleware::Next,
     web,
 };
 use percent_encoding::percent_decode;
-use trunkline_session::Sessions;
+use trunkline_session::{Sessions, Sid};
 
 use super::HttpState;
+
+/// Length of the signature in front of the value of a signed cookie: 32 bytes in Base64.
+const SIGNATURE_LENGTH: usize = 44;
 
 /// Middleware outside of the session middleware. Removes every cookie but the session cookie, because one malformed
 /// cookie of another application would make actix-web reject all. A cookie signed with an earlier key is signed again
@@ -26,67 +31,119 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let name = &state.config.cookie.name;
-    reduce(request.headers_mut(), name);
+    let found = find(request.headers(), name);
+    if found.foreign && state.shared_cookie_name.occurred() {
+        tracing::warn!(
+            cookie = name,
+            "a browser sent a cookie of this name that another service has set; the services log each other's users out: \
+             give this one another --cookie-name"
+        );
+    }
+    request.headers_mut().remove(COOKIE);
+    if let Some(cookie) = found.select(&state.sessions).await {
+        request.headers_mut().insert(COOKIE, cookie);
+    }
     state.config.keys.sign_again(request.headers_mut(), name);
     next.call(request).await
 }
 
-/// Leaves the one cookie of this name, or none.
-fn reduce(headers: &mut HeaderMap, name: &str) {
-    let found = headers.remove(COOKIE).map(|line| find(&line, name)).fold(CookieMatch::None, CookieMatch::and);
-    if let CookieMatch::One(line) = found {
-        headers.insert(COOKIE, line);
+/// The cookies of the session cookie's name in one request.
+#[derive(Default)]
+pub(crate) struct FoundCookies {
+    /// Each with its session key if its value has the form of a session cookie.
+    pub(crate) named: Vec<(HeaderValue, Option<SessionKey>)>,
+    /// A value does not have the form of a session cookie.
+    foreign: bool,
+    /// A percent-encoded name decodes to the session cookie's, which only an attack produces.
+    pub(crate) forged_name: bool,
+}
+
+/// Finds the cookies of a name. The headers are read cookie by cookie and as bytes, because cookies of other services
+/// on the host can have any encoding.
+pub(crate) fn find(headers: &HeaderMap, name: &str) -> FoundCookies {
+    let mut found = FoundCookies::default();
+    for pair in headers.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|&b| b == b';')) {
+        let pair = pair.trim_ascii();
+        let key = pair.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii();
+        if key == name.as_bytes() {
+            let session_key = session_key(pair);
+            found.foreign |= session_key.is_none() && pair.len() > name.len() + 1;
+            found.named.extend(HeaderValue::from_bytes(pair).ok().map(|cookie| (cookie, session_key)));
+        } else if key.contains(&b'%') && percent_decode(key).eq(name.bytes()) {
+            found.forged_name = true;
+        }
     }
+    found
 }
 
-/// The cookies of a name.
-enum CookieMatch {
-    None,
-    One(HeaderValue),
-    Ambiguous,
-}
-
-impl CookieMatch {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::None, found) | (found, Self::None) => found,
-            _ => Self::Ambiguous,
+impl FoundCookies {
+    /// Returns the cookie that identifies the session. Of several, it is the only one that belongs to a live session;
+    /// if there are several such, one was planted, and none is used.
+    async fn select(self, sessions: &impl SessionStore) -> Option<HeaderValue> {
+        if self.forged_name {
+            return None;
+        }
+        let mut named = self.named;
+        if named.len() > 1 {
+            named.retain(|(_, key)| key.is_some());
+        }
+        if named.len() > 1 {
+            let mut live = Vec::new();
+            for (cookie, key) in named {
+                match sessions.load(key.as_ref()?).await {
+                    Ok(None) => {}
+                    Ok(Some(_)) => live.push((cookie, key)),
+                    // The session middleware meets the same failure and answers 503.
+                    Err(_) => return Some(cookie),
+                }
+            }
+            named = live;
+        }
+        match <[_; 1]>::try_from(named) {
+            Ok([(cookie, _)]) => Some(cookie),
+            Err(_) => None,
         }
     }
 }
 
-/// Finds the cookies of a name in one `Cookie` header.
-fn find(line: &HeaderValue, name: &str) -> CookieMatch {
-    // The header is judged cookie by cookie and as bytes, so that odd bytes in the cookie of another application do no
-    // harm.
-    line.as_bytes().split(|&b| b == b';').fold(CookieMatch::None, |found, pair| {
-        let pair = pair.trim_ascii();
-        let key = pair.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii();
-        let this = if key == name.as_bytes() {
-            HeaderValue::from_bytes(pair).map_or(CookieMatch::Ambiguous, CookieMatch::One)
-        } else if key.contains(&b'%') && percent_decode(key).eq(name.bytes()) {
-            CookieMatch::Ambiguous
-        } else {
-            CookieMatch::None
-        };
-        found.and(this)
-    })
+/// Returns the session key in a cookie, `<sid>.<secret>` after the signature, if the cookie has this form.
+fn session_key(pair: &[u8]) -> Option<SessionKey> {
+    let cookie = Cookie::parse_encoded(str::from_utf8(pair).ok()?).ok()?;
+    let key = cookie.value().get(SIGNATURE_LENGTH..)?;
+    let (sid, secret) = key.split_once('.')?;
+    sid.parse::<Sid>().ok()?;
+    let is_secret = secret.len() == 32 && secret.bytes().all(|b| b.is_ascii_hexdigit());
+    is_secret.then(|| key.to_owned().try_into().ok())?
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::rt::System;
     use proptest::prelude::*;
+    use trunkline_session::{Lifetimes, MemorySessions};
 
     use super::*;
 
-    fn selected(lines: &[&str]) -> Option<String> {
+    fn found(lines: &[&[u8]]) -> FoundCookies {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
+            headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
         }
-        reduce(&mut headers, "jsessionid");
-        assert!(headers.get_all(COOKIE).count() <= 1);
-        headers.get(COOKIE).map(|line| line.to_str().unwrap().to_owned())
+        find(&headers, "jsessionid")
+    }
+
+    fn selected_bytes(lines: &[&[u8]]) -> Option<HeaderValue> {
+        let sessions = MemorySessions::in_memory(Lifetimes::default());
+        System::new().block_on(found(lines).select(&sessions))
+    }
+
+    fn selected(lines: &[&str]) -> Option<String> {
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        selected_bytes(&lines).map(|line| line.to_str().unwrap().to_owned())
+    }
+
+    fn session_cookie() -> String {
+        format!("jsessionid={}{}.{}", "A".repeat(44), "0f".repeat(32), "e1".repeat(16))
     }
 
     #[test]
@@ -108,6 +165,27 @@ mod tests {
         assert_eq!(selected(&["%6asessionid=a"]), None);
         assert_eq!(selected(&["jsession%69d=a; jsessionid=b"]), None);
         assert_eq!(selected(&["jsessionid=b; %6A%73%65%73%73%69%6F%6E%69%64=a"]), None);
+    }
+
+    #[test]
+    fn bytes_of_other_cookies_do_not_matter() {
+        for line in [
+            &b"x=\xe9; jsessionid=a"[..],
+            b"jsessionid=a; x=\xff\xfe",
+            b"\xc3\x28=1; jsessionid=a",
+            b"x=\t; jsessionid=a",
+        ] {
+            assert_eq!(selected_bytes(&[line]).unwrap(), "jsessionid=a");
+        }
+    }
+
+    #[test]
+    fn cookie_of_another_service_with_the_same_name_is_passed_over_and_noticed() {
+        let ours = session_cookie();
+        assert_eq!(selected(&[&format!("jsessionid=0123456789ABCDEF; {ours}")]), Some(ours.clone()));
+        assert_eq!(selected(&[&ours, "jsessionid=x"]), Some(ours.clone()));
+        assert!(found(&[b"jsessionid=0123456789ABCDEF"]).foreign);
+        assert!(!found(&[ours.as_bytes(), b"other=x", b"jsessionid="]).foreign);
     }
 
     proptest! {

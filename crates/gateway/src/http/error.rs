@@ -36,6 +36,9 @@ pub(crate) enum HttpError {
     /// This instance is shutting down; other instances serve the client.
     #[error("this instance is shutting down; connect again to reach another one")]
     Draining,
+    /// The process has no descriptors left for sockets.
+    #[error("this instance has no room for more sockets; connect again to reach another one")]
+    OutOfDescriptors,
     /// The path names nothing.
     #[error("there is no such page")]
     NotFound,
@@ -80,7 +83,7 @@ impl HttpError {
         match self {
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
             Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::Unavailable | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Draining | Self::OutOfDescriptors => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadName(_) | Self::BadBody | Self::Subprotocol => StatusCode::BAD_REQUEST,
@@ -100,6 +103,7 @@ impl HttpError {
             Self::Forbidden(_) => "forbidden",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
+            Self::OutOfDescriptors => "overloaded",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BadName(InvalidName::Reserved) => "reserved_name",
@@ -119,7 +123,9 @@ impl HttpError {
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::LoginRateExceeded(wait) => Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
-            Self::Unavailable | Self::Draining | Self::TooManySockets => Some(RETRY_AFTER_SECONDS),
+            Self::Unavailable | Self::Draining | Self::OutOfDescriptors | Self::TooManySockets => {
+                Some(RETRY_AFTER_SECONDS)
+            }
             _ => None,
         }
     }
@@ -147,7 +153,10 @@ impl HttpError {
                 // The browser would repeat a POST as a GET.
                 _ => pages::unavailable(strings, Some("/")),
             }),
-            StatusCode::UNAUTHORIZED => self.page(pages::login(strings, &pages::LoginPage::default())),
+            StatusCode::UNAUTHORIZED => {
+                let next = (request.method() == Method::GET).then(|| request.path());
+                self.page(pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::default() }))
+            }
             StatusCode::FORBIDDEN if *self == Self::CrossSite => self.page(pages::cross_site(strings)),
             StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),
             _ => self.page(pages::not_found(strings)),

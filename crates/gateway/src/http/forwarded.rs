@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::http::header::{HeaderMap, X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use actix_web::http::header::{HeaderMap, HeaderValue, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use ipnet::IpNet;
 
 /// The client that sent a request.
@@ -25,8 +25,8 @@ impl RequestSource {
         if !is_trusted(&address) {
             return Self { address, https: false };
         }
-        let lines: Vec<&str> = headers.get_all(X_FORWARDED_FOR).filter_map(|line| line.to_str().ok()).collect();
-        for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let lines: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).map(HeaderValue::as_bytes).collect();
+        for entry in lines.iter().rev().flat_map(|line| line.rsplit(|&b| b == b',')) {
             // No trusted proxy writes an entry that is not an address, so the walk ends there.
             let Some(hop) = parse_hop(entry) else { break };
             address = hop;
@@ -43,8 +43,8 @@ impl RequestSource {
 }
 
 /// Parses an address, which some proxies write with a port.
-fn parse_hop(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim();
+fn parse_hop(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry).ok()?.trim();
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
     let address = bare.parse().or_else(|_| entry.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?;
     Some(IpAddr::to_canonical(&address))
@@ -52,7 +52,6 @@ fn parse_hop(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -60,10 +59,10 @@ mod tests {
     fn source(peer: &str, forwarded_for: &[&str], proto: &[&str]) -> (String, bool) {
         let mut headers = HeaderMap::new();
         for line in forwarded_for {
-            headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         for line in proto {
-            headers.append(X_FORWARDED_PROTO, HeaderValue::from_str(line).unwrap());
+            headers.append(X_FORWARDED_PROTO, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let source = RequestSource::of(peer.parse().unwrap(), &headers, &trusted);
@@ -83,6 +82,8 @@ mod tests {
         assert_eq!(source("10.0.0.1", &["198.51.100.1, 10.9.9.9"], &[]), is("198.51.100.1", false));
         // Every hop is trusted: the outermost counts.
         assert_eq!(source("10.0.0.1", &["10.0.0.3, 10.0.0.2"], &[]), is("10.0.0.3", false));
+        // Bytes that the client sent do not hide what the proxy appended.
+        assert_eq!(source("10.0.0.1", &["é, 198.51.100.1"], &[]), is("198.51.100.1", false));
         // An entry that is not an address ends the walk.
         assert_eq!(source("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], &[]), is("10.0.0.2", false));
         assert_eq!(source("10.0.0.1", &["198.51.100.1:4711"], &[]), is("198.51.100.1", false));

@@ -7,20 +7,36 @@ use trunkline_session::Sessions;
 
 use super::HttpState;
 
+/// Checks whose failure leaves logins and messages working. They do not make an instance unready: all instances share
+/// Redis, so the balancer would be left without any.
+const DEGRADING_CHECKS: [&str; 1] = ["eviction"];
+
 /// Always answers 200. Redis is not checked, because restarting the process would not repair it.
 #[allow(clippy::unused_async, reason = "handlers are async")]
 pub(super) async fn alive() -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("ok\n")
 }
 
-/// Answers 200 if every check passes, otherwise 503. The body names each check and its failure:
-/// `{"ready":false,"instance":"gw-1","checks":{"drain":{"ok":true},"redis":{"ok":false,"detail":"…"}}}`.
+/// Answers 200 if every check passes, otherwise 503: a balancer must not send traffic. The body names each check and
+/// its failure, and what is wrong although logins and messages work:
+/// `{"ready":false,"instance":"gw-1","checks":{"drain":{"ok":true},"redis":{"ok":false,"detail":"…"}},"degraded":["…"]}`.
 pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpResponse {
     let sessions = state.sessions.health().await.map_err(|error| error.to_string());
     let mut checks = state.gateway.health();
     checks.push(Health { check: "sessions", state: sessions });
 
-    let ready = checks.iter().all(|check| check.state.is_ok());
+    let mut degraded = Vec::new();
+    let mut ready = true;
+    for Health { check, state } in &checks {
+        match state {
+            Ok(()) => {}
+            Err(detail) if DEGRADING_CHECKS.contains(check) => degraded.push(format!("{check}: {detail}")),
+            Err(_) => ready = false,
+        }
+    }
+    if state.out_of_descriptors.is_present() {
+        degraded.push("new sockets are refused: no file descriptors are left for them".to_owned());
+    }
     let checks: Map<String, Value> = checks
         .into_iter()
         .map(|Health { check, state }| match state {
@@ -31,5 +47,5 @@ pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpRe
     let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(json!({ "ready": ready, "instance": state.config.instance, "checks": checks }))
+        .json(json!({ "ready": ready, "instance": state.config.instance, "checks": checks, "degraded": degraded }))
 }

@@ -24,16 +24,16 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The fields of a login.
 #[derive(Debug, Default, Deserialize)]
-struct LoginRequest {
+pub(crate) struct LoginRequest {
     #[serde(default)]
-    name: String,
-    next: Option<String>,
+    pub(crate) name: String,
+    pub(crate) next: Option<String>,
     attempt: Option<String>,
 }
 
 impl LoginRequest {
     /// Returns the attempt if it is valid.
-    fn attempt(&self) -> Option<LoginAttempt> {
+    pub(crate) fn attempt(&self) -> Option<LoginAttempt> {
         self.attempt.as_deref()?.parse().ok()
     }
 }
@@ -56,7 +56,7 @@ pub(super) async fn login<S: Sessions>(
         Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
         Err(error) => {
             tracing::info!(code = error.code(), address = %state.source(&request).address, "login refused");
-            refusal(&request, &fields, &error)
+            refusal(&state, &request, &fields, &error)
         }
     }
 }
@@ -119,19 +119,24 @@ async fn read_body(request: &HttpRequest, payload: web::Payload) -> Result<Login
         .map_err(|_| HttpError::BodyTimeout)?
         .map_err(|_| HttpError::BodyTooLarge)?
         .map_err(|_| HttpError::BadBody)?;
-    if has_json_body(request) {
+    decode_body(&body, has_json_body(request))
+}
+
+/// Decodes a body as JSON or as a form.
+pub(crate) fn decode_body(body: &[u8], is_json: bool) -> Result<LoginRequest, HttpError> {
+    if is_json {
         // From an array, serde would take the elements as the fields; an intermediate map excludes that.
-        let object: serde_json::Map<_, _> = serde_json::from_slice(&body).map_err(|_| HttpError::BadBody)?;
+        let object: serde_json::Map<_, _> = serde_json::from_slice(body).map_err(|_| HttpError::BadBody)?;
         serde_json::from_value(object.into()).map_err(|_| HttpError::BadBody)
     } else {
-        let text = std::str::from_utf8(&body).map_err(|_| HttpError::BadBody)?;
+        let text = std::str::from_utf8(body).map_err(|_| HttpError::BadBody)?;
         let fields = web::Query::<LoginRequest>::from_query(text).map_err(|_| HttpError::BadBody)?;
         Ok(fields.into_inner())
     }
 }
 
 /// Returns the answer to a refused login. Browsers get the login page with the name as it was typed.
-fn refusal(request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
+fn refusal<S>(state: &HttpState<S>, request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
     if answers_json(request) {
         return error.json();
     }
@@ -139,7 +144,9 @@ fn refusal(request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> H
         HttpError::BadName(InvalidName::Reserved) => LoginFailure::ReservedName,
         HttpError::NameTaken => LoginFailure::NameTaken,
         HttpError::LoginRateExceeded(_) => LoginFailure::RateExceeded(error.retry_after().unwrap_or_default()),
-        HttpError::CrossSite => LoginFailure::CrossSite,
+        HttpError::CrossSite => {
+            state.origin_instead(request).map_or(LoginFailure::CrossSite, LoginFailure::WrongAddress)
+        }
         HttpError::BadName(_) | HttpError::BadBody | HttpError::BodyTooLarge => LoginFailure::BadName,
         _ => LoginFailure::Unavailable,
     };
@@ -170,7 +177,7 @@ const MAX_NEXT_BYTES: usize = 512;
 
 /// Returns `next` if it is a path on this host. Browsers read `//host`, `/\host` and `/<tab>/host` as another host
 /// (WHATWG URL section 4.4).
-fn local_path(next: &str) -> Option<&str> {
+pub(crate) fn local_path(next: &str) -> Option<&str> {
     let is_local = next.len() <= MAX_NEXT_BYTES
         && next.starts_with('/')
         && !next.starts_with("//")

@@ -25,7 +25,7 @@ pub(super) async fn list<S: Sessions>(
             return HttpError::NotLoggedIn.json();
         }
         let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::default() };
-        return HttpError::NotLoggedIn.page(pages::login(strings, &explain(&request, login)));
+        return HttpError::NotLoggedIn.page(pages::login(strings, &explain(&state, &request, login)));
     };
     if let Some(redirect) = without_marker(&request) {
         return redirect;

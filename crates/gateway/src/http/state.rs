@@ -8,14 +8,23 @@ use trunkline_bus::{BusError, Health};
 use trunkline_domain::{Room, UserName};
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
-use super::forwarded::RequestSource;
-use crate::{config::Config, limits::login::LoginLimiter, origin::Origin, policy::Denied};
+use super::{cross_site::own_origin, forwarded::RequestSource};
+use crate::{
+    config::Config,
+    limits::{condition::RecentCondition, login::LoginLimiter},
+    metrics::Metrics,
+    origin::Origin,
+    policy::Denied,
+};
 
 /// What pages and probes ask the gateway.
 pub(crate) trait GatewayView: Send + Sync + 'static {
     /// Returns whether new sockets are accepted. A draining instance accepts none once it has asked clients to
     /// reconnect elsewhere.
     fn accepts_sockets(&self) -> bool;
+
+    /// Returns the metrics of this instance.
+    fn metrics(&self) -> &Metrics;
 
     /// Returns the readiness checks of the drain and of the bus.
     fn health(&self) -> Vec<Health>;
@@ -47,6 +56,10 @@ pub(crate) struct HttpState<S> {
     pub(crate) sessions: S,
     pub(crate) gateway: Arc<dyn GatewayView>,
     pub(super) login_limiter: LoginLimiter,
+    /// Sockets are refused, because no descriptors are left for them.
+    pub(super) out_of_descriptors: RecentCondition,
+    /// Browsers send cookies of the session cookie's name that another service has set.
+    pub(super) shared_cookie_name: RecentCondition,
 }
 
 impl<S: Sessions> HttpState<S> {
@@ -58,7 +71,14 @@ impl<S: Sessions> HttpState<S> {
         gateway: Arc<dyn GatewayView>,
         login_limiter: LoginLimiter,
     ) -> Result<Self, InvalidSettings> {
-        let state = Self { login_limiter, config, sessions, gateway };
+        let state = Self {
+            login_limiter,
+            out_of_descriptors: RecentCondition::new(),
+            shared_cookie_name: RecentCondition::new(),
+            config,
+            sessions,
+            gateway,
+        };
         state.try_middleware()?;
         Ok(state)
     }
@@ -78,6 +98,14 @@ impl<S> HttpState<S> {
     /// Returns the client that sent a request.
     pub(crate) fn source(&self, request: &HttpRequest) -> RequestSource {
         source(request.head(), &self.config.trusted_proxies)
+    }
+
+    /// Returns a public origin if the request was sent to an address that is none of them, where logins cannot work.
+    pub(super) fn origin_instead(&self, request: &HttpRequest) -> Option<Origin> {
+        let public = &self.config.public_origins;
+        // TLS may end at a proxy, so the scheme is not compared.
+        let is_public = |https| own_origin(request.headers(), https).is_some_and(|origin| public.contains(&origin));
+        if is_public(true) || is_public(false) { None } else { public.first().cloned() }
     }
 
     /// Returns whether the browser uses TLS, to this process or to a proxy.

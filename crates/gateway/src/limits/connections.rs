@@ -27,13 +27,13 @@ pub(crate) struct ConnectionLimits {
     limits: Limits,
     started: Instant,
     total: AtomicUsize,
-    counts: Mutex<Counts>,
+    counts: Mutex<ConnectionCounts>,
     /// `None` if no other instance shares the limit per user.
     trigger: Option<ExchangeTrigger>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ConnectionCounts {
     by_address: HashMap<IpAddr, u32>,
     /// The connections of each user with their numbers, oldest first. Most users have one.
     by_user: HashMap<UserName, SmallVec<[(u64, ConnectionHandle); 1]>>,
@@ -80,7 +80,7 @@ impl ConnectionLimits {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +131,7 @@ impl ConnectionLimits {
     }
 
     /// Notes a change for the report to the other instances.
-    fn note_change(&self, counts: &mut Counts, change: SocketChange) {
+    fn note_change(&self, counts: &mut ConnectionCounts, change: SocketChange) {
         let Some(trigger) = &self.trigger else { return };
         if counts.changes.len() < MAX_CHANGES {
             counts.changes.push(change);
@@ -169,7 +169,7 @@ impl ConnectionLimits {
     }
 }
 
-impl Counts {
+impl ConnectionCounts {
     fn remove(&mut self, user: &UserName, number: u64) -> Option<ConnectionHandle> {
         let connections = self.by_user.get_mut(user)?;
         let index = connections.iter().position(|(one, _)| *one == number)?;

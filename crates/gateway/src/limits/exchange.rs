@@ -141,7 +141,7 @@ async fn exchange_sockets(
                 for (user, number) in exchange.evict {
                     let evicted = limits.take(&user, number);
                     if let Some(connection) = evicted {
-                        connection.evict().await;
+                        connection.evict();
                     }
                 }
             }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use trunkline_session::LoginAttempt;
 
 use super::{PageStrings, layout};
+use crate::origin::Origin;
 
 /// The values that the login page shows.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) struct LoginPage<'a> {
 }
 
 /// Why a login was refused, as the page says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LoginFailure {
     /// The name breaks the rules for names.
     BadName,
@@ -31,10 +32,12 @@ pub(crate) enum LoginFailure {
     RateExceeded(u64),
     /// The form was sent by a page of another site.
     CrossSite,
+    /// The browser uses an address that is not a public origin. Holds one that is.
+    WrongAddress(Origin),
     /// The session store does not answer.
     Unavailable,
-    /// The browser did not send the session cookie after a successful login.
-    CookieRefused,
+    /// The browser did not send the session cookie after a successful login. Holds the public origin, if one is set.
+    CookieRefused(Option<Origin>),
 }
 
 impl Default for LoginPage<'_> {
@@ -44,7 +47,7 @@ impl Default for LoginPage<'_> {
 }
 
 impl LoginFailure {
-    fn text(self, strings: &PageStrings) -> String {
+    fn text(&self, strings: &PageStrings) -> String {
         match self {
             Self::BadName => strings.get("login.bad_name").to_owned(),
             Self::ReservedName => strings.get("login.reserved_name").to_owned(),
@@ -52,7 +55,9 @@ impl LoginFailure {
             Self::RateExceeded(seconds) => strings.with("login.throttled", "seconds", &seconds.to_string()),
             Self::CrossSite => strings.get("login.cross_site").to_owned(),
             Self::Unavailable => strings.get("login.unavailable").to_owned(),
-            Self::CookieRefused => strings.get("login.cookie_refused").to_owned(),
+            Self::WrongAddress(origin) => strings.with("login.wrong_address", "origin", &origin.to_string()),
+            Self::CookieRefused(None) => strings.get("login.cookie_refused").to_owned(),
+            Self::CookieRefused(Some(origin)) => strings.with("login.cookie_refused_at", "origin", &origin.to_string()),
         }
     }
 }
@@ -65,8 +70,8 @@ pub(crate) fn login(strings: &PageStrings, page: &LoginPage<'_>) -> Markup {
             label for="name" { (strings.get("login.name")) }
             input id="name" name="name" value=(page.name) maxlength="64" required autofocus autocomplete="username"
                 autocapitalize="none" spellcheck="false" aria-describedby=(described_by)
-                aria-invalid=[page.failure.map(|_| "true")];
-            @if let Some(failure) = page.failure {
+                aria-invalid=[page.failure.as_ref().map(|_| "true")];
+            @if let Some(failure) = &page.failure {
                 p id="name-error" class="error" role="alert" { (failure.text(strings)) }
             }
             p id="name-rules" class="quiet" { (strings.get("login.rules")) }

@@ -8,10 +8,6 @@ use trunkline_domain::UserName;
 use super::PresenceState;
 use crate::ticks::Tick;
 
-/// Maximum time for which the first state is held back because it does not contain the subscriber's own name yet. The own
-/// join passes through the store first, which usually takes less than 1 s; a smaller value sends states without it.
-const OWN_NAME_WAIT: Duration = Duration::from_secs(3);
-
 /// The current presence of a room on one worker, and the difference from the state before it.
 ///
 /// A subscription that was sent the state before is sent the difference; one that is further behind is sent the whole
@@ -46,7 +42,9 @@ impl PresenceTail {
     pub(crate) fn frame_after(&self, cursor: &mut PresenceCursor, user: &UserName, now: Tick) -> Option<Bytes> {
         let frame = match *cursor {
             PresenceCursor::BeforeJoined => return None,
-            PresenceCursor::Due(since) if !self.state.includes(user) && now < since + OWN_NAME_WAIT => return None,
+            PresenceCursor::Due(since) if !self.state.includes(user) && now < since + PresenceCursor::OWN_NAME_WAIT => {
+                return None;
+            }
             PresenceCursor::Sent(number) if number == self.number => return None,
             PresenceCursor::Sent(number) if number + 1 == self.number => {
                 self.diff.as_ref().unwrap_or(&self.state.bytes)
@@ -59,8 +57,12 @@ impl PresenceTail {
 }
 
 impl PresenceCursor {
+    /// Maximum time for which the first state is held back because it does not contain the subscriber's own name yet. The own
+    /// join passes through the store first, which usually takes less than 1 s; a smaller value sends states without it.
+    pub(crate) const OWN_NAME_WAIT: Duration = Duration::from_secs(3);
+
     /// Returns whether the wait for a state with the subscriber's own name is over.
     pub(crate) fn is_overdue(self, now: Tick) -> bool {
-        matches!(self, Self::Due(since) if now >= since + OWN_NAME_WAIT)
+        matches!(self, Self::Due(since) if now >= since + Self::OWN_NAME_WAIT)
     }
 }

@@ -74,6 +74,11 @@ impl InstanceLiveness {
         }
     }
 
+    /// Returns whether an instance that has users in a room is missing, so that rooms must be searched for it.
+    pub(super) fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Returns whether `instance`, which has users in a room, is dead.
     pub(super) fn is_dead(&mut self, instance: InstanceId, now: Duration) -> bool {
         let (listed, answered_at) = &self.listed;

@@ -13,7 +13,12 @@ use super::{
     debouncer::{PresenceDebouncer, PresenceUpdate},
     local_users::LocalUsers,
 };
-use crate::{frame::text_frame, ids::WorkerId, random::Random};
+use crate::{
+    frame::text_frame,
+    ids::WorkerId,
+    random::Random,
+    ticks::{Timer, TimerWheel},
+};
 
 /// Minimum time between two writes about one room. Joins and leaves within it are written together; a larger value saves
 /// calls and shows changes later.
@@ -42,6 +47,10 @@ pub(super) struct RoomPresence {
     pub(super) awaited_version: Option<(u64, Duration)>,
     /// The number of users that was written to the list of rooms, and when to write it again.
     listed: Option<(usize, Duration)>,
+    /// Earliest time of the next write to the list of rooms.
+    next_listing: Duration,
+    /// When the tracker examines this room next.
+    pub(super) timer: Timer,
     /// Whether the room is among those that every tick examines.
     pub(super) is_active: bool,
 }
@@ -74,12 +83,17 @@ pub(super) enum SnapshotRead {
     RetryAt(Duration),
 }
 
+/// Minimum time between two writes of a room to the list of rooms. A larger value shows changed numbers later.
+const MIN_LISTING_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the rooms of one tracker share: the queue of effects, the active rooms, and time.
 #[derive(Debug)]
 pub(super) struct RoomContext {
     pub(super) effects: VecDeque<PresenceEffect>,
     /// Rooms that every tick examines.
     pub(super) active: Vec<Room>,
+    /// All rooms for which something is due later.
+    pub(super) timers: TimerWheel<Room>,
     pub(super) random: Random,
     pub(super) now: Duration,
 }
@@ -171,6 +185,24 @@ impl RoomPresence {
             self.is_active = true;
             context.active.push(room.clone());
         }
+        if let Some(next) = self.next_examination(context.now) {
+            context.timers.schedule(&mut self.timer, next, || room.clone());
+        }
+    }
+
+    /// Returns when the lease is to be checked, a change counts as lost, or the list of rooms is to be written.
+    fn next_examination(&self, now: Duration) -> Option<Duration> {
+        let lease = &self.lease;
+        let check = lease.is_held.then_some(lease.next_check);
+        let awaited = self.awaited_version.map(|(_, until)| until);
+        let count = self.roster.count();
+        let listing = match self.listed {
+            Some((listed, until)) if listed == count && !self.local.is_empty() => Some(until),
+            _ if !self.local.is_empty() => (count > 0).then_some(self.next_listing.max(now)),
+            Some(_) => (!lease.is_held && !lease.write_in_flight).then_some(lease.next_write + MIN_WRITE_INTERVAL),
+            None => None,
+        };
+        [check, awaited, listing].into_iter().flatten().min()
     }
 
     fn poll_write(&mut self, room: &Room, context: &mut RoomContext) -> Option<PresenceCommand> {
@@ -204,7 +236,7 @@ impl RoomPresence {
             SnapshotRead::InFlight { .. } => false,
             SnapshotRead::RetryAt(at) => context.now >= at,
         };
-        if is_free && self.roster.must_read() {
+        if is_free && self.roster.needs_snapshot() {
             self.snapshot_read = SnapshotRead::InFlight { is_stale: false };
             context.effects.push_back(PresenceEffect::Command(PresenceCommand::ReadSnapshot(room.clone())));
         }
@@ -241,9 +273,10 @@ impl RoomPresence {
             return self.listed.take_if(|_| is_settled).map(|_| count);
         }
         let is_current = self.listed.is_some_and(|(listed, until)| listed == count && now < until);
-        if is_current || count == 0 {
+        if is_current || count == 0 || now < self.next_listing {
             return None;
         }
+        self.next_listing = now + MIN_LISTING_INTERVAL;
         self.listed = Some((count, now + context.random.jitter(refresh, 0.8)));
         Some(count)
     }

@@ -16,11 +16,18 @@ use super::{
     liveness::InstanceLiveness,
     room::{RoomContext, RoomPresence, SnapshotRead},
 };
-use crate::{ids::WorkerId, random::Random, ticks::TickSlicer};
+use crate::{
+    ids::WorkerId,
+    random::Random,
+    ticks::{TickSlicer, TimerWheel},
+};
 
 /// Maximum time from the check that returned a newer version to the arrival of that change. After it the change counts as
 /// lost and the snapshot is read; a smaller value reads snapshots that were not needed.
 const MAX_CHANGE_DELAY: Duration = Duration::from_secs(1);
+
+/// Granularity of timers. Every tick of the reader fires the ones that are due.
+const TIMER_GRANULARITY: Duration = Duration::from_millis(100);
 
 /// What happened.
 #[derive(Debug)]
@@ -131,7 +138,13 @@ impl PresenceTracker {
     /// disappear within one `lease`.
     pub(crate) fn new(instance: InstanceId, lease: Duration, mut random: Random) -> Self {
         let liveness = InstanceLiveness::new(lease, random.fork());
-        let context = RoomContext { effects: VecDeque::new(), active: Vec::new(), random, now: Duration::ZERO };
+        let context = RoomContext {
+            effects: VecDeque::new(),
+            active: Vec::new(),
+            timers: TimerWheel::new(TIMER_GRANULARITY),
+            random,
+            now: Duration::ZERO,
+        };
         Self {
             rooms: IndexMap::new(),
             context,
@@ -232,7 +245,7 @@ impl PresenceTracker {
     /// Reads the snapshot, and checks the lease: the store may have been replaced by an empty one.
     fn subscribed(&mut self, room: &Room) {
         let presence = self.rooms.entry(room.clone()).or_default();
-        presence.roster.doubt();
+        presence.roster.mark_stale();
         presence.lease.next_check = self.context.now;
         if let SnapshotRead::InFlight { is_stale } = &mut presence.snapshot_read {
             *is_stale = true;
@@ -263,7 +276,9 @@ impl PresenceTracker {
             }
             ChangeKind::Left | ChangeKind::Expired => {}
         }
-        let diff = presence.roster.hear(change);
+        // An instance that is not alive is noticed, and its rooms are searched.
+        self.liveness.is_dead(change.instance, now);
+        let diff = presence.roster.apply(change);
         presence.debouncer.apply(diff, left_at);
         presence.advance(room, &mut self.context);
     }
@@ -285,6 +300,9 @@ impl PresenceTracker {
             PresenceReply::Expired => {}
             PresenceReply::Snapshot(room, snapshot) => {
                 let Some(presence) = self.rooms.get_mut(&room) else { return };
+                for (instance, _) in snapshot.iter().flat_map(|snapshot| &snapshot.instances) {
+                    self.liveness.is_dead(*instance, now);
+                }
                 presence.snapshot_answered(snapshot, now);
                 presence.advance(&room, &mut self.context);
             }
@@ -298,19 +316,26 @@ impl PresenceTracker {
         match status {
             Some(LeaseStatus::Held(version)) if *version > presence.roster.version() => {
                 presence.awaited_version.get_or_insert((*version, now + MAX_CHANGE_DELAY));
+                presence.advance(room, &mut self.context);
             }
             Some(LeaseStatus::Held(_)) => {}
             // The write in flight may have found that out, or may have been applied before the loss.
-            Some(LeaseStatus::Lost) if presence.lease.write_in_flight => presence.lease.next_check = now,
+            Some(LeaseStatus::Lost) if presence.lease.write_in_flight => {
+                presence.lease.next_check = now;
+                presence.advance(room, &mut self.context);
+            }
             Some(LeaseStatus::Lost) => {
                 presence.lease.lost(now);
                 presence.advance(room, &mut self.context);
             }
-            None => presence.lease.check_failed(now),
+            None => {
+                presence.lease.check_failed(now);
+                presence.advance(room, &mut self.context);
+            }
         }
     }
 
-    /// Examines the active rooms, and a slice of all rooms.
+    /// Examines the active rooms, and those for which something is due.
     fn tick(&mut self) {
         let now = self.context.now;
         if self.liveness.poll_heartbeat(now) {
@@ -323,31 +348,30 @@ impl PresenceTracker {
             }
         }
         let (mut checks, mut counts) = (Vec::new(), Vec::new());
-        let mut dead = BTreeMap::<InstanceId, Vec<Room>>::new();
-        for index in self.slicer.next(self.rooms.len()) {
-            let Some((room, presence)) = self.rooms.get_index_mut(index) else { break };
+        for room in self.context.timers.poll(now) {
+            let Some(presence) = self.rooms.get_mut(&room) else { continue };
+            if !self.context.timers.has_fired(&mut presence.timer) {
+                continue;
+            }
             if let Some((version, until)) = presence.awaited_version {
                 if presence.roster.version() >= version {
                     presence.awaited_version = None;
                 } else if now >= until {
-                    presence.roster.doubt();
+                    presence.roster.mark_stale();
+                    presence.awaited_version = None;
                 }
             }
-            presence.advance(room, &mut self.context);
             if presence.lease.is_held && now >= presence.lease.next_check {
                 presence.lease.schedule_check(&mut self.context);
                 checks.push(room.clone());
-            }
-            for instance in presence.roster.instances().filter(|instance| self.liveness.is_dead(*instance, now)) {
-                dead.entry(instance).or_default().push(room.clone());
             }
             if !self.room_counts_in_flight {
                 let count = presence.poll_list_entry(self.lease / 3, &mut self.context);
                 counts.extend(count.map(|count| (room.clone(), count)));
             }
+            presence.advance(&room, &mut self.context);
         }
-        let expire = dead.into_iter().map(|(instance, rooms)| PresenceCommand::Expire(instance, rooms));
-        self.context.effects.extend(expire.map(PresenceEffect::Command));
+        self.expire_dead_instances();
         if !checks.is_empty() {
             self.context.effects.push_back(PresenceEffect::Command(PresenceCommand::Check(checks)));
         }
@@ -355,5 +379,22 @@ impl PresenceTracker {
             self.room_counts_in_flight = true;
             self.context.effects.push_back(PresenceEffect::Command(PresenceCommand::SetRoomCounts(counts)));
         }
+    }
+
+    /// Ends the leases of dead instances. Rooms are searched, a slice per tick, only while an instance is missing.
+    fn expire_dead_instances(&mut self) {
+        if !self.liveness.has_missing() {
+            return;
+        }
+        let now = self.context.now;
+        let mut dead = BTreeMap::<InstanceId, Vec<Room>>::new();
+        for index in self.slicer.next(self.rooms.len()) {
+            let Some((room, presence)) = self.rooms.get_index(index) else { break };
+            for instance in presence.roster.instances().filter(|instance| self.liveness.is_dead(*instance, now)) {
+                dead.entry(instance).or_default().push(room.clone());
+            }
+        }
+        let expire = dead.into_iter().map(|(instance, rooms)| PresenceCommand::Expire(instance, rooms));
+        self.context.effects.extend(expire.map(PresenceEffect::Command));
     }
 }

@@ -39,6 +39,10 @@ fn every_flag_reaches_the_configuration() {
         "[::1]:9000",
         "--redis",
         "redis://u:hunter2@h:1/2",
+        "--redis-prefix",
+        "chat-2",
+        "--batch-delay-max",
+        "0ms",
         "--instance",
         "gw-1",
         "--workers",
@@ -83,6 +87,7 @@ fn every_flag_reaches_the_configuration() {
         "::1",
     ]);
     let config = settings.config("unused".into(), SecretKeys::random());
+    assert_eq!((settings.redis_prefix.as_str(), settings.batch_delay_max), ("chat-2", Duration::ZERO));
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
     assert!(config.cookie.secure);
@@ -108,6 +113,11 @@ fn invalid_settings_are_explained() {
         (&["--public-origin", "https://chat.example/"], "without a path"),
         (&["--trust-proxy", "10.0.0.0/33"], "an address or a network"),
         (&["--instance", ""], "printable"),
+        (&["--batch-delay-max", "5ms"], "at most 4ms"),
+        (&["--batch-delay-max", "fast"], "a duration such as"),
+        (&["--redis-prefix", "a:b"], "1 to 32 characters"),
+        (&["--redis-prefix", "{a}"], "1 to 32 characters"),
+        (&["--redis-prefix", ""], "1 to 32 characters"),
         (&["--workers", "0"], "workers"),
         (&["--retain", "0"], "retain"),
         (&["--log", "xml"], "possible values: text, json"),
@@ -141,11 +151,43 @@ fn each_key_is_a_line_of_at_least_64_bytes() {
     };
     let long = "a".repeat(64);
     assert_eq!(from_file(&format!("\n {long} \n\n{long}b\r\n")), Ok(true));
-    for (text, says) in [(" \n", "needed"), ("hunter2", "at least 64 bytes"), (&format!("{long}\nhunter2"), "64 bytes")]
+    for (text, says) in
+        [(" \n", "required"), ("hunter2", "at least 64 bytes"), (&format!("{long}\nhunter2"), "64 bytes")]
     {
         let error = from_file(text).unwrap_err();
         assert!(error.contains(says) && error.contains("openssl") && !error.contains("hunter2"), "{error}");
     }
+}
+
+#[test]
+fn unusable_secret_files_are_explained() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let refusal = |path: &std::path::Path| {
+        let error = settings(&["--secret-file", path.to_str().unwrap()]).keys().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let message = error.to_string();
+        assert!(message.contains(path.to_str().unwrap()), "{message}");
+        message
+    };
+    assert!(refusal(&path).contains("must be able to read it"));
+    assert!(refusal(folder.path()).contains("directory"));
+    for (bytes, says) in [
+        (&[0xff, 0xfe, b'a', 0][..], "UTF-8"),
+        (&[&b"\xef\xbb\xbf"[..], &[b'a'; 64]].concat(), "UTF-8"),
+        (&[0; 100], "UTF-8"),
+        (&[b'a'; 70_000], "larger than"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        assert!(refusal(&path).contains(says), "{says}");
+    }
+    std::fs::write(&path, "a".repeat(64)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(refusal(&path).contains("chmod o-w"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    assert!(settings(&["--secret-file", path.to_str().unwrap()]).keys().unwrap().is_some());
 }
 
 #[test]

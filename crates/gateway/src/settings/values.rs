@@ -28,10 +28,27 @@ pub(super) fn period(text: &str) -> Result<Duration, String> {
     if period < Duration::from_millis(100) { Err("must be at least 100ms".to_owned()) } else { Ok(period) }
 }
 
+/// Parses a duration of at most 4 ms.
+pub(super) fn batch_delay(text: &str) -> Result<Duration, String> {
+    let delay = duration(text)?;
+    if delay > Duration::from_millis(4) { Err("must be at most 4ms".to_owned()) } else { Ok(delay) }
+}
+
 /// Returns whether a URL has a scheme of Redis; the Redis client validates the rest. Not a value parser of clap,
 /// because its error message would repeat the text, which may contain a password.
 pub(super) fn is_redis_url(url: &str) -> bool {
     ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
+}
+
+/// Parses the prefix of keys and channels in Redis. Braces would be a hash tag of Redis Cluster, and the characters of
+/// glob patterns would need escaping in ACL rules.
+pub(super) fn redis_prefix(prefix: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    if (1..=32).contains(&prefix.len()) && prefix.bytes().all(allowed) {
+        Ok(prefix.to_owned())
+    } else {
+        Err("1 to 32 characters of a-z, 0-9, '.', '_' and '-'".to_owned())
+    }
 }
 
 /// Parses an instance name.

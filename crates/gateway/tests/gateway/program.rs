@@ -1,5 +1,11 @@
 //! The program `trunkline`: settings, environment, address line, drain and exit codes.
 
+mod client;
+mod cookies;
+mod descriptors;
+mod log;
+mod redis;
+
 use std::{
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -129,19 +135,23 @@ fn starts_without_redis_alive_but_not_ready() {
     assert!(!gateway.last_lines().contains("hunter2"), "{}", gateway.last_lines());
 }
 
-#[test]
-fn becomes_ready_with_redis() {
-    let redis = Redis::start().unwrap();
-    let mut gateway = gateway().redis(redis.url()).env("TRUNKLINE_SECRET", SECRET).spawn().unwrap();
-    gateway.wait_listening().unwrap();
-    let port = gateway.port().unwrap();
+/// Waits until `/readyz` answers 200, for at most 10 s.
+fn wait_ready(gateway: &mut Gateway) {
     let deadline = Instant::now() + 10 * SECOND;
     loop {
-        let ready = http_get(port, "/readyz", 5 * SECOND).unwrap();
+        let ready = http_get(gateway.port().unwrap(), "/readyz", 5 * SECOND).unwrap();
         if ready.status == 200 {
             break;
         }
         assert!(Instant::now() < deadline, "{ready:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn becomes_ready_with_redis() {
+    let redis = Redis::start().unwrap();
+    let mut gateway = gateway().redis(redis.url()).env("TRUNKLINE_SECRET", SECRET).spawn().unwrap();
+    gateway.wait_listening().unwrap();
+    wait_ready(&mut gateway);
 }

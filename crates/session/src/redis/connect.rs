@@ -25,8 +25,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::COMMAND_TIMEOUT;
-
+/// Time limit of one Redis command.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit of one name look-up. glibc asks the next name server after 5 s of silence (resolv.conf(5)), so this is
 /// enough for an answer from the third one. A look-up runs in the background and outlives the operation that started it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(12);

@@ -17,10 +17,7 @@ use redis::{
 };
 use tokio::{sync::Mutex, time::timeout};
 
-use super::{
-    COMMAND_TIMEOUT,
-    connect::{CommandConnection, ConnectError, Connector},
-};
+use super::connect::{COMMAND_TIMEOUT, CommandConnection, ConnectError, Connector};
 use crate::{InvalidSettings, SessionError};
 
 /// Time limit of one operation: waiting for a connection, connecting, and up to two commands.

@@ -1,10 +1,8 @@
 //! One connection to one run of one Redis, for commands.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{sync::Mutex, time::Duration};
 
-use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Script, Value, aio::MultiplexedConnection,
-};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -12,18 +10,19 @@ use tokio::{
 
 use super::{
     batcher::CommandBatcher,
-    generation::{Generation, info_field},
+    connector::within,
+    generation::Generation,
+    probe::{Probe, ProbeResult, ServerInfo, info},
 };
 use crate::{
     BusError, ErrorKind,
-    redis::{
-        config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
-        error::ends_link,
-        scripts,
-    },
+    redis::{config::RESPONSE_TIMEOUT, error::ends_link, keys::Keys, scripts},
+    sync::lock,
 };
 
 const NO_REPLY: &str = "Redis did not reply within 2 s";
+/// Presence is exercised by the first probe of a link, and by one of this many.
+const PRESENCE_PROBE_EVERY: u64 = 5;
 
 /// A connection that does not reconnect by itself, with the publish script compiled for the Redis at its other end.
 pub(in super::super) struct Link {
@@ -35,50 +34,44 @@ pub(in super::super) struct Link {
     batcher: CommandBatcher,
     /// Why the connection must be replaced, once there is a reason.
     suspicion: watch::Sender<Option<String>>,
-    write_refusal: Mutex<Option<String>>,
+    probed: Mutex<Probed>,
 }
 
 impl Link {
-    /// Connects, reads the generation of Redis on that same connection, and loads the scripts.
+    /// Reads the generation of Redis on `connection`, checks that this Redis can be used, and loads the scripts.
     ///
     /// # Errors
     /// What is wrong, for people and without secrets.
-    pub(super) async fn connect(
-        client: &Client,
+    pub(super) async fn set_up(
+        mut connection: MultiplexedConnection,
+        address: &str,
         read_generation: fn(&str, &str) -> Option<Generation>,
+        batch_delay_max: Duration,
     ) -> Result<Self, String> {
-        let connecting = async {
-            let config = redis::AsyncConnectionConfig::new()
-                // `RESPONSE_TIMEOUT` bounds both, over queueing and reply together.
-                .set_connection_timeout(None)
-                .set_response_timeout(None);
-            let mut connection =
-                client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| e.to_string())?;
-            let (server, replication, memory): (String, String, String) = info(&["server", "replication", "memory"])
-                .query_async(&mut connection)
-                .await
-                .map_err(|e| e.to_string())?;
-            let generation = read_generation(&server, &replication)
-                .ok_or("INFO of this Redis lacks run_id or master_replid, so positions cannot be assigned")?;
-            if info_field(&replication, "role") != Some("master") {
-                return Err("this Redis is a replica; writes need the master".to_owned());
-            }
-            warn_about_eviction(&memory);
-            let publish_script = generation.publish_script();
-            publish_script.load_async(&mut connection).await.map_err(|e| e.to_string())?;
-            scripts::load(&mut connection).await.map_err(|e| e.to_string())?;
-            Ok(Self {
-                batcher: CommandBatcher::new(connection.clone()),
-                connection,
-                publish_script,
-                generation,
-                read_generation,
-                connected_at: Instant::now(),
-                suspicion: watch::channel(None).0,
-                write_refusal: Mutex::new(None),
-            })
+        let info = info();
+        let (server, replication, memory): (String, String, String) =
+            within(RESPONSE_TIMEOUT, "INFO", address, info.query_async(&mut connection)).await?;
+        let ServerInfo { generation, eviction } = ServerInfo::read([&server, &replication, &memory], read_generation)?;
+        if let Err(reason) = &eviction {
+            tracing::warn!(reason, "Redis may delete data");
+        }
+        let publish_script = generation.publish_script();
+        let loading = async {
+            publish_script.load_async(&mut connection).await?;
+            scripts::load(&mut connection).await
         };
-        timeout(RESPONSE_TIMEOUT, connecting).await.unwrap_or_else(|_| Err("no answer while connecting".to_owned()))
+        within(RESPONSE_TIMEOUT, "SCRIPT LOAD", address, loading).await?;
+        let result = ProbeResult { writes: Err("not checked yet".to_owned()), presence: None, eviction };
+        Ok(Self {
+            batcher: CommandBatcher::new(connection.clone(), batch_delay_max),
+            connection,
+            publish_script,
+            generation,
+            read_generation,
+            connected_at: Instant::now(),
+            suspicion: watch::channel(None).0,
+            probed: Mutex::new(Probed { count: 0, result }),
+        })
     }
 
     /// The publish script for the Redis at the other end.
@@ -156,45 +149,27 @@ impl Link {
         reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
     }
 
-    /// Checks the generation, publishes to the channel `name`, and writes to a key of that name to see whether Redis
-    /// accepts writes.
+    /// Checks the generation, publishes to the channel in `keys`, and exercises what sends and presence need.
     ///
     /// # Errors
-    /// Why the connection must be replaced. A refused write is no such reason: see
-    /// [`write_refusal`](Self::write_refusal).
-    pub(super) async fn probe(&self, name: &str) -> Result<(), String> {
-        let mut commands = info(&["server", "replication"]);
-        commands.cmd("PUBLISH").arg(name).arg("");
-        commands.cmd("HSET").arg(name).arg("alive").arg(1);
-        let expiry = 3 * PROBE_INTERVAL.as_millis() as u64;
-        commands.cmd("PEXPIRE").arg(name).arg(expiry).ignore().ignore_errors();
+    /// Why the connection must be replaced. What Redis refuses is no such reason: see [`probed`](Self::probed).
+    pub(super) async fn probe(&self, keys: &Keys) -> Result<(), String> {
+        let number = lock(&self.probed).count;
+        let probe = Probe::new(keys, &self.publish_script, number, number.is_multiple_of(PRESENCE_PROBE_EVERY));
         let mut connection = self.connection.clone();
-        let replies = timeout(RESPONSE_TIMEOUT, commands.query_async::<Vec<RedisResult<Value>>>(&mut connection)).await;
+        let replies = probe.commands().query_async::<Vec<RedisResult<Value>>>(&mut connection);
+        let replies = timeout(RESPONSE_TIMEOUT, replies).await;
         let replies = replies.map_err(|_| NO_REPLY)?.map_err(|error| error.to_string())?;
-        let Ok([server, replication, published, written]) = <[_; 4]>::try_from(replies) else {
-            return Err("Redis sent fewer replies than there were commands".to_owned());
-        };
-        published.map_err(|error| error.to_string())?;
-        let text = |info: RedisResult<Value>| -> Result<String, String> {
-            redis::from_redis_value(info.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
-        };
-        if (self.read_generation)(&text(server)?, &text(replication)?).as_ref() != Some(&self.generation) {
-            return Err("Redis was restarted or failed over".to_owned());
-        }
-        match written {
-            Err(error) if ends_link(&error) => return Err(error.to_string()),
-            written => *self.lock_refusal() = written.err().map(|error| error.to_string()),
-        }
+        let result = probe.evaluate(replies, &self.generation, self.read_generation)?;
+        let mut probed = lock(&self.probed);
+        let presence = result.presence.clone().or_else(|| probed.result.presence.clone());
+        *probed = Probed { count: number + 1, result: ProbeResult { presence, ..result } };
         Ok(())
     }
 
-    /// Why Redis refused the write of the last probe, if it did.
-    pub(in super::super) fn write_refusal(&self) -> Option<String> {
-        self.lock_refusal().clone()
-    }
-
-    fn lock_refusal(&self) -> MutexGuard<'_, Option<String>> {
-        self.write_refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the last probe found.
+    pub(in super::super) fn probed(&self) -> ProbeResult {
+        lock(&self.probed).result.clone()
     }
 
     /// Fails all calls that wait for a reply, and all calls from now on.
@@ -203,23 +178,9 @@ impl Link {
     }
 }
 
-/// One INFO command per section: several sections in one command need Redis 7, and proxies in front of Redis know one.
-fn info(sections: &[&str]) -> Pipeline {
-    let mut commands = redis::pipe();
-    for section in sections {
-        commands.cmd("INFO").arg(*section);
-    }
-    commands
-}
-
-/// Logs a warning if Redis would delete logs and sessions when its memory is full.
-fn warn_about_eviction(memory: &str) {
-    match info_field(memory, "maxmemory_policy") {
-        Some("noeviction") => {}
-        Some(policy) => tracing::warn!(
-            policy,
-            "Redis deletes room logs and sessions when its memory is full; set maxmemory-policy noeviction"
-        ),
-        None => tracing::info!("INFO of this Redis lacks maxmemory_policy; it should be noeviction"),
-    }
+/// The probes of a link.
+struct Probed {
+    /// Number of probes that succeeded.
+    count: u64,
+    result: ProbeResult,
 }

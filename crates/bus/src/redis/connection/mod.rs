@@ -6,12 +6,16 @@
 
 mod backoff;
 mod batcher;
+mod connector;
 mod generation;
 mod link;
+mod policy;
+mod probe;
 mod supervisor;
 
 pub(super) use self::{
     backoff::Backoff,
+    connector::{Connector, within},
     generation::Generation,
     link::Link,
     supervisor::{LinkState, Supervisor},

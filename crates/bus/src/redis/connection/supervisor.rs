@@ -1,15 +1,14 @@
 //! The task that connects to Redis, and replaces the link when it fails or when Redis changed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use redis::Client;
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{backoff::Backoff, generation::Generation, link::Link};
-use crate::redis::config::PROBE_INTERVAL;
+use super::{backoff::Backoff, connector::Connector, generation::Generation, link::Link};
+use crate::redis::{config::PROBE_INTERVAL, keys::Keys};
 
 /// Whether commands can be sent.
 #[derive(Clone)]
@@ -22,13 +21,14 @@ pub(in super::super) enum LinkState {
 
 /// What the task needs.
 pub(in super::super) struct Supervisor {
-    pub(in super::super) client: Client,
+    pub(in super::super) connector: Arc<Connector>,
     /// Reads the generation from the replies to `INFO server` and `INFO replication`.
     pub(in super::super) read_generation: fn(&str, &str) -> Option<Generation>,
+    pub(in super::super) batch_delay_max: Duration,
     /// Publishes the state. The task ends when all receivers are dropped.
     pub(in super::super) states: watch::Sender<LinkState>,
-    /// The channel to which each probe publishes; this process subscribes to it.
-    pub(in super::super) probe_channel: String,
+    /// The keys that each probe writes, and the channel to which it publishes. This process subscribes to the channel.
+    pub(in super::super) probe_keys: Keys,
     /// Requests a probe now: a subscription was made.
     pub(in super::super) probe_now: Arc<Notify>,
 }
@@ -45,7 +45,7 @@ impl Supervisor {
     async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         loop {
-            let reason = match Link::connect(&self.client, self.read_generation).await {
+            let reason = match self.connect().await {
                 Ok(link) => {
                     backoff.reset();
                     self.hold(Arc::new(link)).await
@@ -55,6 +55,11 @@ impl Supervisor {
             self.set_down(&reason);
             sleep(backoff.next_wait(rand::random())).await;
         }
+    }
+
+    async fn connect(&self) -> Result<Link, String> {
+        let (connection, address) = self.connector.open(|slow| self.set_down(slow)).await?;
+        Link::set_up(connection, &address, self.read_generation, self.batch_delay_max).await
     }
 
     /// Publishes the link until there is a reason to replace it, and returns the reason.
@@ -78,7 +83,7 @@ impl Supervisor {
                 _ = ticks.tick() => {}
                 () = self.probe_now.notified() => {}
             }
-            if let Err(reason) = link.probe(&self.probe_channel).await {
+            if let Err(reason) = link.probe(&self.probe_keys).await {
                 return reason;
             }
         }

@@ -1,10 +1,10 @@
 //! Whether the process receives its own probes through Redis.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tokio::time::Instant;
 
-use crate::redis::config::PROBE_INTERVAL;
+use crate::{redis::config::PROBE_INTERVAL, sync::lock};
 
 /// When the last probe of this process was received, and why the subscription does not work if it does not.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl SubscriptionHealth {
     }
 
     fn with<T>(&self, access: impl FnOnce(&mut State) -> T) -> T {
-        access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        access(&mut lock(&self.0))
     }
 
     /// Records that a probe was received. `true` if it is the first one after a loss.

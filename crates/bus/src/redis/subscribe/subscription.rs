@@ -4,11 +4,14 @@ use std::{
     fmt,
     future::{Future, pending},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use futures_util::StreamExt as _;
-use redis::{Client, Msg, RedisResult, aio::PubSubSink};
+use redis::{
+    Msg, RedisResult,
+    aio::{PubSubSink, PubSubStream},
+};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, interval, sleep, timeout},
@@ -25,9 +28,10 @@ use crate::{
     redis::{
         codec::{Payload, UserNameCache},
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
-        connection::{Backoff, LinkState},
-        keys::{Keys, room_of_channel},
+        connection::{Backoff, Connector, LinkState, within},
+        keys::Keyspace,
     },
+    sync::lock,
 };
 
 /// Capacity of the channel to the consumer, in deliveries.
@@ -56,11 +60,6 @@ struct Shared {
     filled: Notify,
 }
 
-/// The types behind these locks have no invalid intermediate states that a panic could leave, so a poisoned lock is sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Subscriptions for RedisSubscriptions {
     fn subscribe(&self, room: &Room) {
         lock(&self.shared.channels).subscribe(room);
@@ -81,8 +80,8 @@ impl fmt::Debug for RedisSubscriptions {
 
 /// What the task needs of its bus.
 pub(in super::super) struct Subscription {
-    pub(in super::super) client: Client,
-    pub(in super::super) prefix: String,
+    pub(in super::super) connector: Arc<Connector>,
+    pub(in super::super) names: Arc<Keyspace>,
     /// The channel to which the link publishes the probes.
     pub(in super::super) probe_channel: String,
     /// Requests a probe.
@@ -147,15 +146,9 @@ impl Subscription {
             LinkState::Up(link) => Some(link.generation().clone()),
             LinkState::Down(_) => None,
         };
-        let connecting = async {
-            let (mut sink, stream) = self.client.get_async_pubsub().await?.split();
-            sink.subscribe(&self.probe_channel).await?;
-            RedisResult::Ok((sink, stream))
-        };
-        let (sink, stream) = match timeout(RESPONSE_TIMEOUT, connecting).await {
-            Ok(Ok(parts)) => parts,
-            Ok(Err(error)) => return Disconnected::Failed(error.to_string()),
-            Err(_) => return Disconnected::Failed("no answer while subscribing".to_owned()),
+        let (sink, stream) = match self.connect().await {
+            Ok(parts) => parts,
+            Err(reason) => return Disconnected::Failed(reason),
         };
         let mut stream = stream.ready_chunks(MESSAGES_PER_TURN);
         let subscribed_at = Instant::now();
@@ -167,7 +160,7 @@ impl Subscription {
             if pending.is_none()
                 && let Some(request) = lock(&shared.channels).next_request()
             {
-                pending = PendingRequest::send(&self.prefix, &sink, request);
+                pending = PendingRequest::send(&self.names, &sink, request);
             }
             announce(shared);
             tokio::select! {
@@ -177,7 +170,7 @@ impl Subscription {
                     };
                     for message in messages {
                         if message.get_channel_name() != self.probe_channel {
-                            deliver(shared, &self.prefix, &message, &mut names);
+                            deliver(shared, &self.names, &message, &mut names);
                             continue;
                         }
                         backoff.reset();
@@ -213,6 +206,22 @@ impl Subscription {
         }
     }
 
+    /// Connects and subscribes to the probe channel.
+    async fn connect(&self) -> Result<(PubSubSink, PubSubStream), String> {
+        let slow = |reason: &str| {
+            self.health.lost(reason);
+        };
+        let (pubsub, address) = self.connector.open_pubsub(slow).await?;
+        let (mut sink, stream) = pubsub.split();
+        let subscribing = async {
+            sink.subscribe(&self.probe_channel).await?;
+            // Needed later for rooms: the permission is checked now.
+            sink.unsubscribe(format!("{}:unused", self.probe_channel)).await
+        };
+        within(RESPONSE_TIMEOUT, "SUBSCRIBE and UNSUBSCRIBE", &address, subscribing).await?;
+        Ok((sink, stream))
+    }
+
     /// Whether two probe intervals (and 0.5 s) have passed in which the link was up and no probe arrived.
     fn missed_probes(&self, subscribed_at: Instant) -> bool {
         let LinkState::Up(link) = &*self.link.borrow() else { return false };
@@ -236,10 +245,10 @@ impl PendingRequest {
         self.0.is_none()
     }
 
-    fn send(prefix: &str, sink: &PubSubSink, request: ChannelRequest) -> Self {
+    fn send(names: &Keyspace, sink: &PubSubSink, request: ChannelRequest) -> Self {
         let mut sink = sink.clone();
         let (ChannelRequest::Subscribe(rooms) | ChannelRequest::Unsubscribe(rooms)) = &request;
-        let channels: Vec<String> = rooms.iter().map(|room| Keys::of(prefix, room).channel().to_owned()).collect();
+        let channels: Vec<String> = rooms.iter().map(|room| names.room(room).channel().to_owned()).collect();
         let subscribe = matches!(request, ChannelRequest::Subscribe(_));
         let confirmation = async move {
             let reply =
@@ -270,8 +279,8 @@ fn announce(shared: &Shared) {
     }
 }
 
-fn deliver(shared: &Shared, prefix: &str, message: &Msg, names: &mut UserNameCache) {
-    let Some(name) = room_of_channel(prefix, message.get_channel_name()) else { return };
+fn deliver(shared: &Shared, keyspace: &Keyspace, message: &Msg, names: &mut UserNameCache) {
+    let Some(name) = keyspace.room_of_channel(message.get_channel_name()) else { return };
     let Some(room) = lock(&shared.channels).delivering_room(name) else { return };
     match Payload::decode(message.get_payload_bytes(), names) {
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),

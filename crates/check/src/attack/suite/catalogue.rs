@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use super::{
     cookies, floods, frames, logins, messages, requests, slow,
-    target::{AttackOutcome, Target},
+    target::{AttackOutcome, AttackTarget},
 };
 
 type AttackFuture<'a> = Pin<Box<dyn Future<Output = AttackOutcome> + Send + 'a>>;
@@ -18,7 +18,7 @@ pub(super) struct Attack {
     pub(super) sends: &'static str,
     /// The reaction that `SECURITY.md` or `docs/PROTOCOL.md` promises.
     pub(super) expected: &'static str,
-    pub(super) run: for<'a> fn(&'a Target) -> AttackFuture<'a>,
+    pub(super) run: for<'a> fn(&'a AttackTarget) -> AttackFuture<'a>,
 }
 
 macro_rules! attack {
@@ -51,7 +51,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     attack!(
         "open-redirect",
-        "logins with `next` on another host",
+        "logins with next on another host",
         "a redirect to a path on this host",
         logins::open_redirect
     ),
@@ -70,7 +70,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     attack!(
         "path-traversal",
-        "paths with `..`, encoded slashes and null bytes",
+        "paths with dot segments, encoded slashes and null bytes",
         "400 or 404",
         requests::path_traversal
     ),
@@ -84,7 +84,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack!(
         "oversized-body",
         "login bodies of 9 KiB and 1 MiB, declared lengths up to 2^63",
-        "413 or 400",
+        "413 or 400; 408 if a declared body does not arrive",
         requests::oversized_body
     ),
     attack!(
@@ -190,7 +190,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack!(
         "never-reading-client",
         "a socket that never reads, in a busy room",
-        "the connection ends within 90 s",
+        "the connection ends within 60 s",
         slow::never_reading_client
     ),
     // Logins.

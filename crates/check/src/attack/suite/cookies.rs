@@ -8,7 +8,7 @@ use trunkline_client::ClientSession;
 
 use super::{
     logins::{login, random_name},
-    target::{AttackOutcome, Observation, Target, close_name, status_name},
+    target::{AttackOutcome, AttackTarget, Observation, close_name, status_name},
 };
 use crate::{attack::raw_socket::RawSocket, load::log_in};
 
@@ -18,20 +18,20 @@ const OLD_KEY_LIFETIME: Duration = Duration::from_secs(12);
 const LOGOUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Returns a probe and a handshake with these header lines.
-fn probe_and_handshake(target: &Target, headers: &str) -> [Vec<u8>; 2] {
+fn probe_and_handshake(target: &AttackTarget, headers: &str) -> [Vec<u8>; 2] {
     [
         target.request("GET", "/session", &format!("Accept: application/json\r\n{headers}"), ""),
         target.handshake(headers),
     ]
 }
 
-pub(super) async fn missing_cookie(target: &Target) -> AttackOutcome {
+pub(super) async fn missing_cookie(target: &AttackTarget) -> AttackOutcome {
     let [probe, handshake] = probe_and_handshake(target, "");
     let rooms = target.request("GET", "/rooms", "Accept: application/json\r\n", "");
     target.expect_statuses(vec![("probe", probe), ("handshake", handshake), ("rooms", rooms)], &[401]).await
 }
 
-pub(super) async fn forged_cookie(target: &Target) -> AttackOutcome {
+pub(super) async fn forged_cookie(target: &AttackTarget) -> AttackOutcome {
     let cookie = target.cookie();
     let (name, value) = cookie.split_once('=').unwrap_or((&cookie, ""));
     let middle = value.len() / 2;
@@ -55,7 +55,7 @@ pub(super) async fn forged_cookie(target: &Target) -> AttackOutcome {
     target.expect_statuses(requests, &[401]).await
 }
 
-pub(super) async fn duplicate_cookie(target: &Target) -> AttackOutcome {
+pub(super) async fn duplicate_cookie(target: &AttackTarget) -> AttackOutcome {
     let cookie = target.cookie();
     let (name, value) = cookie.split_once('=').unwrap_or((&cookie, ""));
     let encoded = format!(
@@ -78,7 +78,7 @@ pub(super) async fn duplicate_cookie(target: &Target) -> AttackOutcome {
     target.expect_statuses(requests, &[401]).await
 }
 
-pub(super) async fn cookie_attributes(target: &Target) -> AttackOutcome {
+pub(super) async fn cookie_attributes(target: &AttackTarget) -> AttackOutcome {
     let answer = login(target, "", &json!({"name": random_name()}).to_string()).await?;
     let Some(cookie) = answer.headers("set-cookie").find(|cookie| cookie.contains("HttpOnly")) else {
         return Ok(Observation::new(false, format!("{}: no HttpOnly cookie", status_name(answer.status))));
@@ -91,7 +91,7 @@ pub(super) async fn cookie_attributes(target: &Target) -> AttackOutcome {
 }
 
 /// The attacker knows a valid key, plants it, and the victim logs in with it.
-pub(super) async fn session_fixation(target: &Target) -> AttackOutcome {
+pub(super) async fn session_fixation(target: &AttackTarget) -> AttackOutcome {
     let first = login(target, "", &json!({"name": random_name()}).to_string()).await?;
     let Some(planted) = first.cookie() else {
         return Ok(Observation::new(false, format!("{}: no cookie", status_name(first.status))));
@@ -107,7 +107,7 @@ pub(super) async fn session_fixation(target: &Target) -> AttackOutcome {
 }
 
 /// A page load rotates the key; the old key is used after its grace.
-pub(super) async fn stolen_old_key(target: &Target) -> AttackOutcome {
+pub(super) async fn stolen_old_key(target: &AttackTarget) -> AttackOutcome {
     let first = login(target, "", &json!({"name": random_name()}).to_string()).await?;
     let old = first.cookie().unwrap_or_default().to_owned();
     let page = target.exchange(&target.request("GET", "/", &format!("Cookie: {old}\r\n"), "")).await?;
@@ -124,7 +124,7 @@ pub(super) async fn stolen_old_key(target: &Target) -> AttackOutcome {
     Ok(Observation::new(ok, format!("old key: {}; new key: {}", status_name(old), status_name(new))))
 }
 
-pub(super) async fn use_after_logout(target: &Target) -> AttackOutcome {
+pub(super) async fn use_after_logout(target: &AttackTarget) -> AttackOutcome {
     let name = random_name();
     let session: ClientSession = match log_in(&target.site, &name, target.bounds.attack_limit).await {
         Ok((session, _)) => session,

@@ -19,7 +19,7 @@ use trunkline_client::GatewayUrl;
 
 use super::{
     http::exchange,
-    target::{ANSWER_LIMIT, AttackOutcome, Observation, Target, answer_to, close_name, handshake},
+    target::{ANSWER_LIMIT, AttackOutcome, AttackTarget, Observation, answer_to, close_name, handshake},
 };
 use crate::attack::{
     message_flood::{BURST_INTERVAL, BURSTS_PER_SECOND, MessageFlood},
@@ -33,7 +33,7 @@ const SOCKETS_MAX: usize = 40;
 /// Longest time to wait for the last answers of a flood.
 const LAST_ANSWERS_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) async fn message_flood(target: &Target) -> AttackOutcome {
+pub(super) async fn message_flood(target: &AttackTarget) -> AttackOutcome {
     let flood = MessageFlood { rate: target.bounds.flood_rate.into(), duration: target.bounds.flood_for };
     let result = flood.execute(&target.session, &target.room).await?;
     let close = result["ending"]["close"].as_u64().and_then(|code| u16::try_from(code).ok());
@@ -45,7 +45,7 @@ pub(super) async fn message_flood(target: &Target) -> AttackOutcome {
     Ok(Observation::new(close == Some(1008), format!("{counts}, {}", close_name(close))))
 }
 
-pub(super) async fn join_flood(target: &Target) -> AttackOutcome {
+pub(super) async fn join_flood(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let frame = |number: usize| {
         let join = json!({"type": "join", "room": format!("{}-{number}", target.room), "recent": 0});
@@ -74,7 +74,7 @@ pub(super) async fn join_flood(target: &Target) -> AttackOutcome {
 /// would collect 100 refusals in 10 s, after which the gateway closes the socket.
 const JOIN_INTERVAL: Duration = Duration::from_millis(110);
 
-pub(super) async fn too_many_rooms(target: &Target) -> AttackOutcome {
+pub(super) async fn too_many_rooms(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let welcome = answer_to(&mut socket, "welcome").await?;
     let rooms_max = welcome["limits"]["rooms"].as_u64().unwrap_or_default();
@@ -103,7 +103,7 @@ pub(super) async fn too_many_rooms(target: &Target) -> AttackOutcome {
 /// Writes a burst every 10 ms until the duration has passed or the socket ends, and counts frames that are not text (pongs).
 /// Returns the written and received numbers and the close code.
 async fn control_flood(
-    target: &Target,
+    target: &AttackTarget,
     socket: &mut RawSocket,
     frame: &[u8],
     count_answers: bool,
@@ -155,7 +155,7 @@ async fn last_close(socket: &mut RawSocket) -> u16 {
     socket.receive_until_end(Duration::from_secs(1), |_| {}).await.unwrap_or(CONNECTION_BROKEN)
 }
 
-pub(super) async fn ping_flood(target: &Target) -> AttackOutcome {
+pub(super) async fn ping_flood(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let Flood { sent, answers, close } =
         control_flood(target, &mut socket, &frame_bytes(FIN | PING, &[b'x'; 125]), true).await?;
@@ -163,7 +163,7 @@ pub(super) async fn ping_flood(target: &Target) -> AttackOutcome {
     Ok(Observation::new(ok, format!("{sent} pings, {answers} pongs, {}", close_name(close))))
 }
 
-pub(super) async fn fragment_flood(target: &Target) -> AttackOutcome {
+pub(super) async fn fragment_flood(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let command = json!({"type": "join", "room": target.room, "recent": 0}).to_string();
     socket.stream.write_all(&frame_bytes(TEXT, command.as_bytes())).await?;
@@ -180,7 +180,7 @@ pub(super) async fn fragment_flood(target: &Target) -> AttackOutcome {
     Ok(Observation::new(true, format!("{} after {sent} fragments", close_name(Some(code)))))
 }
 
-pub(super) async fn too_many_sockets(target: &Target) -> AttackOutcome {
+pub(super) async fn too_many_sockets(target: &AttackTarget) -> AttackOutcome {
     let mut oldest = target.open_socket().await?;
     let mut others = Vec::new();
     while others.len() + 1 < SOCKETS_MAX {
@@ -201,7 +201,7 @@ pub(super) async fn too_many_sockets(target: &Target) -> AttackOutcome {
     Ok(Observation::not_applicable(format!("no limit up to {SOCKETS_MAX} sockets")))
 }
 
-pub(super) async fn connection_churn(target: &Target) -> AttackOutcome {
+pub(super) async fn connection_churn(target: &AttackTarget) -> AttackOutcome {
     let per_burst = u64::from(target.bounds.churn_rate).div_ceil(BURSTS_PER_SECOND);
     let failures = Arc::new(AtomicU32::new(0));
     let since = Instant::now();

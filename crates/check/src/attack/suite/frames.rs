@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::target::{AttackOutcome, Observation, Target, answer_to, close_name};
+use super::target::{AttackOutcome, AttackTarget, Observation, answer_to, close_name};
 use crate::attack::{
     invalid_frames::send_giant_frame,
     raw_socket::{BINARY, FIN, PING, TEXT, frame_bytes, header_bytes},
@@ -19,7 +19,11 @@ const GIANT_BYTES_MAX: u64 = 200 << 20;
 const BUFFERED_BYTES_MAX: u64 = 16 << 20;
 
 /// Sends each sequence of bytes on its own socket and checks the close code.
-async fn expect_close<const N: usize>(target: &Target, cases: [(&str, Vec<u8>); N], expected: u16) -> AttackOutcome {
+async fn expect_close<const N: usize>(
+    target: &AttackTarget,
+    cases: [(&str, Vec<u8>); N],
+    expected: u16,
+) -> AttackOutcome {
     let mut unexpected = Vec::new();
     for (name, bytes) in cases {
         let mut socket = target.open_socket().await?;
@@ -35,7 +39,7 @@ async fn expect_close<const N: usize>(target: &Target, cases: [(&str, Vec<u8>); 
     })
 }
 
-pub(super) async fn giant_frame(target: &Target) -> AttackOutcome {
+pub(super) async fn giant_frame(target: &AttackTarget) -> AttackOutcome {
     let result = send_giant_frame(&target.session, GIANT_BYTES_MAX).await?;
     let close = result["ending"]["close"].as_u64().and_then(|code| u16::try_from(code).ok());
     let taken = result["bytes_taken"].as_u64().unwrap_or(u64::MAX);
@@ -43,21 +47,21 @@ pub(super) async fn giant_frame(target: &Target) -> AttackOutcome {
     Ok(Observation::new(ok, format!("{} after {} KiB", close_name(close), taken >> 10)))
 }
 
-pub(super) async fn oversized_text(target: &Target) -> AttackOutcome {
+pub(super) async fn oversized_text(target: &AttackTarget) -> AttackOutcome {
     expect_close(target, [("20 KiB", frame_bytes(FIN | TEXT, &[b'x'; 20 * 1024]))], 1009).await
 }
 
-pub(super) async fn oversized_message(target: &Target) -> AttackOutcome {
+pub(super) async fn oversized_message(target: &AttackTarget) -> AttackOutcome {
     let part = [b'x'; 8 * 1024];
     let bytes = [frame_bytes(TEXT, &part), frame_bytes(0, &part).repeat(3), frame_bytes(FIN, &part)].concat();
     expect_close(target, [("fragments", bytes)], 1009).await
 }
 
-pub(super) async fn binary_frame(target: &Target) -> AttackOutcome {
+pub(super) async fn binary_frame(target: &AttackTarget) -> AttackOutcome {
     expect_close(target, [("binary", frame_bytes(FIN | BINARY, b"\x00\x01\x02"))], 1003).await
 }
 
-pub(super) async fn bad_utf8(target: &Target) -> AttackOutcome {
+pub(super) async fn bad_utf8(target: &AttackTarget) -> AttackOutcome {
     let cases = [
         ("one frame", frame_bytes(FIN | TEXT, b"\xc3\x28")),
         ("two fragments", [frame_bytes(TEXT, b"\xc3"), frame_bytes(FIN, b"\x28")].concat()),
@@ -67,12 +71,12 @@ pub(super) async fn bad_utf8(target: &Target) -> AttackOutcome {
     expect_close(target, cases, 1007).await
 }
 
-pub(super) async fn unmasked_frame(target: &Target) -> AttackOutcome {
+pub(super) async fn unmasked_frame(target: &AttackTarget) -> AttackOutcome {
     let unmasked = [header_bytes(FIN | TEXT, 2, false), b"{}".to_vec()].concat();
     expect_close(target, [("unmasked", unmasked)], 1002).await
 }
 
-pub(super) async fn reserved_bits(target: &Target) -> AttackOutcome {
+pub(super) async fn reserved_bits(target: &AttackTarget) -> AttackOutcome {
     let cases = [
         ("RSV1", frame_bytes(FIN | 0x40 | TEXT, b"{}")),
         ("RSV3", frame_bytes(FIN | 0x10 | TEXT, b"{}")),
@@ -82,7 +86,7 @@ pub(super) async fn reserved_bits(target: &Target) -> AttackOutcome {
     expect_close(target, cases, 1002).await
 }
 
-pub(super) async fn invalid_control_frames(target: &Target) -> AttackOutcome {
+pub(super) async fn invalid_control_frames(target: &AttackTarget) -> AttackOutcome {
     let cases = [
         ("fragmented ping", frame_bytes(PING, b"")),
         ("ping of 126 bytes", frame_bytes(FIN | PING, &[b'x'; 126])),
@@ -94,14 +98,14 @@ pub(super) async fn invalid_control_frames(target: &Target) -> AttackOutcome {
     expect_close(target, cases, 1002).await
 }
 
-pub(super) async fn invalid_json(target: &Target) -> AttackOutcome {
+pub(super) async fn invalid_json(target: &AttackTarget) -> AttackOutcome {
     let nested = frame_bytes(FIN | TEXT, &[b'['; 8 * 1024]);
     let cases = [("text", frame_bytes(FIN | TEXT, b"hello").repeat(3)), ("nested arrays", nested.repeat(3))];
     expect_close(target, cases, 1008).await
 }
 
 /// Sends invalid values between valid commands, because three invalid frames in a row close the socket.
-pub(super) async fn invalid_values(target: &Target) -> AttackOutcome {
+pub(super) async fn invalid_values(target: &AttackTarget) -> AttackOutcome {
     let room = &target.room;
     let send = |id: &str, text: &str| json!({"type": "send", "room": room, "id": id, "text": text});
     let join = |room: &str| json!({"type": "join", "room": room});

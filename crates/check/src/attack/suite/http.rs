@@ -13,16 +13,21 @@ use crate::attack::raw_socket::connect;
 /// Largest accepted answer in bytes: 1 MiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
+/// Stands for the status of a connection that the server closed without an answer.
+pub(super) const CLOSED: u16 = 0;
+/// Stands for the status of a connection on which the server did not answer in time.
+pub(super) const NO_ANSWER: u16 = 1;
+
 /// Everything that a server sent in answer to a request.
 #[derive(Debug, Default)]
-pub(super) struct HttpAnswer {
-    /// Status of the first response; 0 if the connection was closed without one.
+pub(super) struct RawAnswer {
+    /// Status of the first response; [`CLOSED`] or [`NO_ANSWER`] if there is none.
     pub(super) status: u16,
     /// All bytes as text.
     pub(super) text: String,
 }
 
-impl HttpAnswer {
+impl RawAnswer {
     /// Returns the values of all header fields with this name in the first response.
     pub(super) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.text.split("\r\n").skip(1).take_while(|line| !line.is_empty());
@@ -45,10 +50,10 @@ impl HttpAnswer {
         self.headers("set-cookie").filter_map(|cookie| cookie.split(';').next()).find(|pair| !pair.ends_with('='))
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    fn parse(bytes: &[u8], closed: bool) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0);
-        Self { status, text }
+        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        Self { status: status.unwrap_or(if closed { CLOSED } else { NO_ANSWER }), text }
     }
 }
 
@@ -56,7 +61,7 @@ impl HttpAnswer {
 ///
 /// # Errors
 /// Only if the connection cannot be made. A reset connection is an answer with what was read before.
-pub(super) async fn exchange(site: &GatewayUrl, request: &[u8], limit: Duration) -> io::Result<HttpAnswer> {
+pub(super) async fn exchange(site: &GatewayUrl, request: &[u8], limit: Duration) -> io::Result<RawAnswer> {
     let mut stream = connect(site, None).await?;
     // A server may refuse a request before it is complete, so a failed write is not an error.
     let end = Instant::now() + limit;
@@ -69,17 +74,18 @@ pub(super) async fn exchange(site: &GatewayUrl, request: &[u8], limit: Duration)
     let receive = async {
         loop {
             match timeout_at(end, read.read_buf(&mut bytes)).await {
-                Ok(Ok(0) | Err(_)) | Err(_) => return,
-                Ok(Ok(_)) if bytes.starts_with(b"HTTP/1.1 101") || bytes.len() > ANSWER_BYTES_MAX => return,
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(_)) if bytes.starts_with(b"HTTP/1.1 101") || bytes.len() > ANSWER_BYTES_MAX => return false,
                 Ok(Ok(_)) => {}
+                Err(_) => return false,
             }
         }
     };
-    tokio::select! {
-        () = send => {}
-        () = receive => {}
-    }
-    Ok(HttpAnswer::parse(&bytes))
+    let closed = tokio::select! {
+        () = send => false,
+        closed = receive => closed,
+    };
+    Ok(RawAnswer::parse(&bytes, closed))
 }
 
 #[cfg(test)]
@@ -89,9 +95,9 @@ mod tests {
     #[test]
     fn answers_are_parsed() {
         let bytes = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=; Max-Age=0\r\nset-cookie: b=1; Path=/\r\n\r\nset-cookie: c=2";
-        let answer = HttpAnswer::parse(bytes);
+        let answer = RawAnswer::parse(bytes, true);
         assert_eq!((answer.status, answer.cookie(), answer.responses()), (200, Some("b=1"), 1));
         assert_eq!((answer.headers("set-cookie").count(), answer.header("location")), (2, ""));
-        assert_eq!(HttpAnswer::parse(b"").status, 0);
+        assert_eq!([true, false].map(|closed| RawAnswer::parse(b"", closed).status), [CLOSED, NO_ANSWER]);
     }
 }

@@ -20,8 +20,8 @@ use tokio::{
 use trunkline_client::GatewayUrl;
 
 use super::{
-    http::HttpAnswer,
-    target::{ANSWER_LIMIT, AttackOutcome, Observation, Target, status_name},
+    http::{CLOSED, RawAnswer},
+    target::{ANSWER_LIMIT, AttackOutcome, AttackTarget, Observation, status_name},
 };
 use crate::attack::raw_socket::{connect, invalid};
 
@@ -38,14 +38,14 @@ pub(super) fn random_name() -> String {
 }
 
 /// Sends a login as JSON with additional header lines. Repeats it after `Retry-After` while the answer is 429.
-pub(super) async fn login(target: &Target, headers: &str, body: &str) -> io::Result<HttpAnswer> {
+pub(super) async fn login(target: &AttackTarget, headers: &str, body: &str) -> io::Result<RawAnswer> {
     let headers = format!("Content-Type: application/json\r\nAccept: application/json\r\n{headers}");
-    repeat_while_limited(target, &target.request("POST", "/login", &headers, body)).await
+    exchange_login(target, &target.request("POST", "/login", &headers, body)).await
 }
 
 /// Sends a login. The first 429 makes all later logins wait [`LOGIN_INTERVAL`], because each refused login makes a gateway
 /// demand a longer wait.
-async fn repeat_while_limited(target: &Target, request: &[u8]) -> io::Result<HttpAnswer> {
+pub(super) async fn exchange_login(target: &AttackTarget, request: &[u8]) -> io::Result<RawAnswer> {
     let end = Instant::now() + target.bounds.attack_limit;
     loop {
         if target.logins_limited.load(Ordering::Relaxed) {
@@ -61,7 +61,7 @@ async fn repeat_while_limited(target: &Target, request: &[u8]) -> io::Result<Htt
     }
 }
 
-pub(super) async fn invalid_names(target: &Target) -> AttackOutcome {
+pub(super) async fn invalid_names(target: &AttackTarget) -> AttackOutcome {
     let own = target.user.as_str();
     let names = [
         "admin".to_owned(),
@@ -77,20 +77,14 @@ pub(super) async fn invalid_names(target: &Target) -> AttackOutcome {
         own.to_uppercase(),
         own.to_owned(),
     ];
-    let (count, mut unexpected) = (names.len(), Vec::new());
-    for name in names {
-        let status = login(target, "", &json!({"name": name}).to_string()).await?.status;
-        if !matches!(status, 400 | 409) {
-            unexpected.push(format!("{name:?}: {}", status_name(status)));
-        }
+    let mut statuses = Vec::new();
+    for name in &names {
+        statuses.push((&**name, login(target, "", &json!({"name": name}).to_string()).await?.status));
     }
-    Ok(match unexpected.is_empty() {
-        true => Observation::new(true, format!("{count} names refused")),
-        false => Observation::new(false, unexpected.join("; ")),
-    })
+    Ok(Observation::of_statuses(&statuses, &[400, 409]))
 }
 
-pub(super) async fn open_redirect(target: &Target) -> AttackOutcome {
+pub(super) async fn open_redirect(target: &AttackTarget) -> AttackOutcome {
     const NEXTS: [&str; 6] = [
         "https%3A%2F%2Fevil.example",
         "%2F%2Fevil.example",
@@ -103,7 +97,7 @@ pub(super) async fn open_redirect(target: &Target) -> AttackOutcome {
     for next in NEXTS {
         let headers = "Content-Type: application/x-www-form-urlencoded\r\nAccept: text/html\r\n";
         let body = format!("name={}&next={next}", random_name());
-        let answer = repeat_while_limited(target, &target.request("POST", "/login", headers, &body)).await?;
+        let answer = exchange_login(target, &target.request("POST", "/login", headers, &body)).await?;
         let location = answer.header("location").to_owned();
         let is_local = location.starts_with('/') && !location.starts_with("//") && !location.contains(['\\', '\t']);
         // Without a redirect the answer is the login page again.
@@ -117,7 +111,7 @@ pub(super) async fn open_redirect(target: &Target) -> AttackOutcome {
     Ok(Observation::new(true, locations.join(", ")))
 }
 
-pub(super) async fn failed_logins(target: &Target) -> AttackOutcome {
+pub(super) async fn failed_logins(target: &AttackTarget) -> AttackOutcome {
     let left = Arc::new(AtomicU32::new(target.bounds.logins));
     let statuses = Arc::new(Mutex::new(BTreeMap::<u16, u32>::new()));
     let without_retry_after = Arc::new(AtomicU32::new(0));
@@ -163,7 +157,7 @@ pub(super) async fn failed_logins(target: &Target) -> AttackOutcome {
     })
 }
 
-/// Sends a request on a connection that is kept open, and reads its response. Returns the status (0 if the connection
+/// Sends a request on a connection that is kept open, and reads its response. Returns the status ([`CLOSED`] if the connection
 /// broke) and whether the response has a `Retry-After`.
 async fn keep_alive_exchange(site: &GatewayUrl, stream: &mut Option<TcpStream>, request: &str) -> (u16, bool) {
     // A server may close an idle connection at any time, so a request on an old connection is sent once more.
@@ -173,21 +167,21 @@ async fn keep_alive_exchange(site: &GatewayUrl, stream: &mut Option<TcpStream>, 
             Some(open) => Some(open),
             None => connect(site, None).await.ok(),
         }) else {
-            return (0, false);
+            return (CLOSED, false);
         };
         let mut open = open;
         if let Ok(Ok((head, closes))) = timeout(ANSWER_LIMIT, one_response(&mut open, request)).await {
             if !closes {
                 *stream = Some(open);
             }
-            let status = head.strip_prefix("http/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0);
+            let status = head.strip_prefix("http/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(CLOSED);
             return (status, head.contains("\r\nretry-after:"));
         }
         if !is_old {
             break;
         }
     }
-    (0, false)
+    (CLOSED, false)
 }
 
 /// Returns the head of the response in lower case, and whether the server closes the connection after it.
@@ -214,7 +208,7 @@ async fn one_response(stream: &mut TcpStream, request: &str) -> io::Result<(Stri
     Ok((head, closes))
 }
 
-pub(super) async fn forged_address(target: &Target) -> AttackOutcome {
+pub(super) async fn forged_address(target: &AttackTarget) -> AttackOutcome {
     let attempt = |headers: String| {
         let headers = format!("Content-Type: application/json\r\nAccept: application/json\r\n{headers}");
         target.request("POST", "/login", &headers, "{\"name\":\"admin\"}")

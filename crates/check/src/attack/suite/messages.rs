@@ -4,23 +4,23 @@ use serde_json::json;
 
 use super::{
     logins::login,
-    target::{AttackOutcome, Observation, Target, answer_to, status_name},
+    target::{AttackOutcome, AttackTarget, Observation, answer_to, status_name},
 };
 
 /// Sends a message that claims another author and another time.
-pub(super) async fn impersonation(target: &Target) -> AttackOutcome {
+pub(super) async fn impersonation(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;
     answer_to(&mut socket, "joined").await?;
     let send =
-        json!({"type": "send", "room": target.room, "id": "impersonation", "text": "hello", "user": "admin", "at": 1});
+        json!({"type": "send", "room": target.room, "id": "impersonation", "text": "hello", "user": "admin", "at": 7});
     socket.send(&send).await?;
     let message = answer_to(&mut socket, "message").await?;
-    let ok = message["user"] == target.user.as_str() && message["at"] != 1;
+    let ok = message["user"] == target.user.as_str() && message["at"] != 7;
     Ok(Observation::new(ok, format!("the message is from {}, at {}", message["user"], message["at"])))
 }
 
-pub(super) async fn script_injection(target: &Target) -> AttackOutcome {
+pub(super) async fn script_injection(target: &AttackTarget) -> AttackOutcome {
     const MARKUP: &str = "<script>alert(1)</script>";
     let mut socket = target.open_socket().await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;

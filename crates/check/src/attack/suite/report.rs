@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use maud::html;
 
 use super::runner::{AttackResult, HonestResult, SuiteResult};
-use crate::report::{Cell, format_millis, page, table};
+use crate::report::{TableCell, format_millis, page, table};
 
 /// Returns the results as a text table.
 #[must_use]
@@ -50,24 +50,24 @@ pub fn suite_page(result: &SuiteResult, title: &str) -> String {
         let name = html! { (attack.name) br; small { (attack.sends) } };
         let p99 = attack.honest_delivery.map_or_else(|| "–".to_owned(), |delivery| format_millis(delivery.p99));
         vec![
-            Cell::markup(name),
-            Cell::text(attack.expected),
-            Cell::text(&attack.seen),
-            Cell::result(attack.ok, mark(attack.ok)),
-            Cell::number(p99),
-            Cell::number(attack.honest_errors),
-            Cell::number(format!("{} ms", attack.ms)),
+            TableCell::markup(name),
+            TableCell::text(attack.expected),
+            TableCell::text(&attack.seen),
+            TableCell::result(attack.ok, mark(attack.ok)),
+            TableCell::number(p99),
+            TableCell::number(attack.honest_errors),
+            TableCell::number(format!("{} ms", attack.ms)),
         ]
     });
     let header = ["attack", "expected", "seen", "result", "honest p99", "honest errors", "duration"];
     let processes = result.processes.iter().map(|process| {
         let [before, largest, after] = [process.before, process.largest, process.after].map(mebibytes);
         vec![
-            Cell::number(process.pid),
-            Cell::number(before),
-            Cell::number(largest),
-            Cell::number(after),
-            Cell::result(Some(process.ok), mark(Some(process.ok))),
+            TableCell::number(process.pid),
+            TableCell::number(before),
+            TableCell::number(largest),
+            TableCell::number(after),
+            TableCell::result(Some(process.ok), mark(Some(process.ok))),
         ]
     });
     let body = html! {

@@ -1,11 +1,20 @@
 //! Requests that a foreign page, a careless proxy or a scanner could make.
 
-use super::target::{AttackOutcome, Observation, Target, handshake, status_name};
+use std::time::Duration;
+
+use super::{
+    http::{CLOSED, exchange},
+    logins::exchange_login,
+    target::{AttackOutcome, AttackTarget, Observation, handshake, status_name},
+};
+
+/// Longest time for the answer to a request that a server may leave unanswered.
+const SHORT_LIMIT: Duration = Duration::from_secs(2);
 
 const FOREIGN_ORIGINS: [&str; 4] =
     ["https://evil.example", "null", "http://localhost.evil.example", "file:///etc/passwd"];
 
-pub(super) async fn foreign_origin(target: &Target) -> AttackOutcome {
+pub(super) async fn foreign_origin(target: &AttackTarget) -> AttackOutcome {
     let cookie = target.cookie_line();
     let mut requests: Vec<_> = FOREIGN_ORIGINS
         .iter()
@@ -19,7 +28,7 @@ pub(super) async fn foreign_origin(target: &Target) -> AttackOutcome {
     target.expect_statuses(requests, &[403]).await
 }
 
-pub(super) async fn cross_site_post(target: &Target) -> AttackOutcome {
+pub(super) async fn cross_site_post(target: &AttackTarget) -> AttackOutcome {
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     let fields = FOREIGN_ORIGINS.map(|origin| format!("Origin: {origin}")).into_iter();
     let fields = fields.chain(["cross-site", "same-site"].map(|site| format!("Sec-Fetch-GatewayUrl: {site}")));
@@ -32,7 +41,7 @@ pub(super) async fn cross_site_post(target: &Target) -> AttackOutcome {
     target.expect_statuses(requests, &[403]).await
 }
 
-pub(super) async fn forged_host(target: &Target) -> AttackOutcome {
+pub(super) async fn forged_host(target: &AttackTarget) -> AttackOutcome {
     let forged = |headers: &str| {
         format!("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{headers}\r\n").into_bytes()
     };
@@ -62,7 +71,7 @@ pub(super) async fn forged_host(target: &Target) -> AttackOutcome {
     Ok(outcome)
 }
 
-pub(super) async fn request_smuggling(target: &Target) -> AttackOutcome {
+pub(super) async fn request_smuggling(target: &AttackTarget) -> AttackOutcome {
     let host = target.site.authority();
     let inner = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nX-Smuggled: 1\r\n\r\n");
     let head = |lines: &str| format!("POST /logout HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
@@ -87,8 +96,7 @@ pub(super) async fn request_smuggling(target: &Target) -> AttackOutcome {
     ];
     let (count, mut split, mut statuses) = (cases.len(), Vec::new(), Vec::new());
     for (name, request) in cases {
-        let limit = std::time::Duration::from_secs(2);
-        let answer = super::http::exchange(&target.site, request.as_bytes(), limit).await?;
+        let answer = exchange(&target.site, request.as_bytes(), SHORT_LIMIT).await?;
         // Two responses are correct only where the lengths are unambiguous, which is nowhere here.
         if answer.responses() > 1 {
             split.push(name);
@@ -103,10 +111,10 @@ pub(super) async fn request_smuggling(target: &Target) -> AttackOutcome {
     })
 }
 
-pub(super) async fn protocol_upgrade(target: &Target) -> AttackOutcome {
+pub(super) async fn protocol_upgrade(target: &AttackTarget) -> AttackOutcome {
     let h2c = "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
     let h2c = format!("GET / HTTP/1.1\r\nHost: {}\r\n{h2c}\r\n", target.site.authority()).into_bytes();
-    let h2c = super::http::exchange(&target.site, &h2c, std::time::Duration::from_secs(2)).await?;
+    let h2c = exchange(&target.site, &h2c, SHORT_LIMIT).await?;
     let preface = target.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
     let connect = target.exchange(b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n").await?;
     let statuses = [h2c.status, preface.status, connect.status];
@@ -115,7 +123,7 @@ pub(super) async fn protocol_upgrade(target: &Target) -> AttackOutcome {
     Ok(Observation::new(ok, format!("h2c: {h2c}; HTTP/2 preface: {preface}; CONNECT: {connect}")))
 }
 
-pub(super) async fn invalid_handshake(target: &Target) -> AttackOutcome {
+pub(super) async fn invalid_handshake(target: &AttackTarget) -> AttackOutcome {
     let (host, cookie) = (target.site.authority(), target.cookie_line());
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -134,7 +142,7 @@ pub(super) async fn invalid_handshake(target: &Target) -> AttackOutcome {
     target.expect_statuses(requests, &[400, 404, 405, 426]).await
 }
 
-pub(super) async fn path_traversal(target: &Target) -> AttackOutcome {
+pub(super) async fn path_traversal(target: &AttackTarget) -> AttackOutcome {
     let paths = [
         "/assets/../../../../etc/passwd",
         "/assets/..%2f..%2f..%2fetc%2fpasswd",
@@ -148,13 +156,13 @@ pub(super) async fn path_traversal(target: &Target) -> AttackOutcome {
     target.expect_statuses(requests, &[400, 404]).await
 }
 
-pub(super) async fn admin_routes(target: &Target) -> AttackOutcome {
+pub(super) async fn admin_routes(target: &AttackTarget) -> AttackOutcome {
     let paths = ["/metrics", "/status", "/debug", "/admin", "/.env", "/.git/config"];
     let requests = paths.map(|path| (path, target.request("GET", path, "", ""))).to_vec();
     target.expect_statuses(requests, &[404]).await
 }
 
-pub(super) async fn oversized_head(target: &Target) -> AttackOutcome {
+pub(super) async fn oversized_head(target: &AttackTarget) -> AttackOutcome {
     let long_field = format!("X-Padding: {}\r\n", "x".repeat(4080));
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(1 << 20));
     let requests = vec![
@@ -164,10 +172,10 @@ pub(super) async fn oversized_head(target: &Target) -> AttackOutcome {
         ("path of 1 MiB", long.into_bytes()),
     ];
     // The server may close before it has read everything, and the reset may overtake its answer.
-    target.expect_statuses(requests, &[0, 400, 414, 431]).await
+    target.expect_statuses(requests, &[CLOSED, 400, 414, 431]).await
 }
 
-pub(super) async fn oversized_body(target: &Target) -> AttackOutcome {
+pub(super) async fn oversized_body(target: &AttackTarget) -> AttackOutcome {
     let json = "Content-Type: application/json\r\n";
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     let name = |bytes: usize| format!("name={}", "x".repeat(bytes));
@@ -190,10 +198,14 @@ pub(super) async fn oversized_body(target: &Target) -> AttackOutcome {
         ("declared 2^70", declared("1180591620717411303424")),
         ("1 MiB in chunks", [head.as_bytes(), chunk.repeat(128).as_bytes()].concat()),
     ];
-    target.expect_statuses(requests, &[0, 400, 413]).await
+    let mut statuses = Vec::new();
+    for (name, request) in requests {
+        statuses.push((name, exchange_login(target, &request).await?.status));
+    }
+    Ok(Observation::of_statuses(&statuses, &[CLOSED, 400, 408, 413]))
 }
 
-pub(super) async fn security_headers(target: &Target) -> AttackOutcome {
+pub(super) async fn security_headers(target: &AttackTarget) -> AttackOutcome {
     let login_page = target.exchange(&target.request("GET", "/", "", "")).await?;
     let chat_page = target.exchange(&target.request("GET", "/", &target.cookie_line(), "")).await?;
     let mut missing = Vec::new();

@@ -15,7 +15,7 @@ use trunkline_domain::millis;
 use super::{
     catalogue::{ATTACKS, Attack},
     logins::random_name,
-    target::{Bounds, Observation, Target},
+    target::{AttackTarget, Bounds, Observation},
 };
 use crate::{
     CheckError,
@@ -160,7 +160,7 @@ pub async fn run(
     let (session, user) = log_in(&site, &user, arguments.bounds.attack_limit).await.map_err(refused)?;
     let room = crate::attack::random_room();
     let logins_limited = AtomicBool::new(false);
-    let target = Target { site, session, user, room, bounds: arguments.bounds, logins_limited };
+    let target = AttackTarget { site, session, user, room, bounds: arguments.bounds, logins_limited };
     let honest = match arguments.honest {
         0 => None,
         clients => Some(HonestClients::start(url, arguments, clients).await?),
@@ -217,7 +217,7 @@ fn select_attacks(arguments: &SuiteArguments) -> Result<Vec<&'static Attack>, Ch
 }
 
 /// Executes one attack within its time limit.
-async fn execute(attack: &Attack, target: &Target) -> AttackResult {
+async fn execute(attack: &Attack, target: &AttackTarget) -> AttackResult {
     let since = Instant::now();
     let outcome = timeout(target.bounds.attack_limit, (attack.run)(target)).await;
     let Observation { seen, ok } = match outcome {

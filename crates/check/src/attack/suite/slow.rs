@@ -10,17 +10,17 @@ use tokio::{
 };
 use trunkline_client::GatewayUrl;
 
-use super::target::{AttackOutcome, Observation, Target, answer_to, close_name};
+use super::target::{AttackOutcome, AttackTarget, Observation, answer_to, close_name};
 use crate::attack::raw_socket::{RawSocket, connect};
 
 /// Time after which a slow request must have ended: the limit of 10 s, and 5 s.
 const REQUEST_END_LIMIT: Duration = Duration::from_secs(15);
 /// Time after which a socket that answers no ping must have ended: ping interval (25 s) and 10 s, with a margin.
 const SILENT_END_LIMIT: Duration = Duration::from_secs(60);
-/// Time after which a socket that takes no byte must have ended.
+/// Time after which a socket that takes no byte and answers no ping must have ended: 30 s or 35 s, with a margin.
 const STALLED_END_LIMIT: Duration = Duration::from_secs(60);
-/// Time after which a socket that never reads must have ended, also if little is sent to it.
-const NEVER_READING_END_LIMIT: Duration = Duration::from_secs(90);
+/// Longest time to read what the server sent before it ended the connection. A socket that is still open then is not ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Size of the receive buffer of clients that do not read, in bytes.
 const RECEIVE_BUFFER_BYTES: usize = 4096;
 /// Messages of 4 KiB that fill the room for the history flood.
@@ -32,7 +32,7 @@ const HISTORY_REQUESTS: usize = 200;
 const HISTORY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Opens many connections that each send `head` and then one byte of `tail` per second. Every connection must end in time.
-async fn slow_requests(target: &Target, head: String, tail: &'static [u8]) -> AttackOutcome {
+async fn slow_requests(target: &AttackTarget, head: String, tail: &'static [u8]) -> AttackOutcome {
     let mut tasks = JoinSet::new();
     for _ in 0..target.bounds.slow_connections {
         let (site, head) = (target.site.clone(), head.clone());
@@ -82,12 +82,12 @@ async fn slow_request(site: &GatewayUrl, head: &str, tail: &[u8]) -> io::Result<
     Ok((ended.then(|| since.elapsed()), status))
 }
 
-pub(super) async fn slow_request_heads(target: &Target) -> AttackOutcome {
+pub(super) async fn slow_request_heads(target: &AttackTarget) -> AttackOutcome {
     let head = format!("GET / HTTP/1.1\r\nHost: {}\r\nX-Slow: ", target.site.authority());
     slow_requests(target, head, b"x").await
 }
 
-pub(super) async fn slow_request_bodies(target: &Target) -> AttackOutcome {
+pub(super) async fn slow_request_bodies(target: &AttackTarget) -> AttackOutcome {
     let head = format!(
         "POST /login HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
         target.site.authority()
@@ -95,7 +95,7 @@ pub(super) async fn slow_request_bodies(target: &Target) -> AttackOutcome {
     slow_requests(target, head, b"").await
 }
 
-pub(super) async fn silent_socket(target: &Target) -> AttackOutcome {
+pub(super) async fn silent_socket(target: &AttackTarget) -> AttackOutcome {
     let mut socket = target.open_socket().await?;
     let since = Instant::now();
     let close = socket.receive_until_end(SILENT_END_LIMIT, |_| {}).await;
@@ -121,22 +121,24 @@ async fn wait_for_end(socket: &RawSocket, limit: Duration) -> Option<Duration> {
     None
 }
 
-fn end_observation(ended: Option<Duration>, limit: Duration) -> Observation {
-    match ended {
-        Some(elapsed) => Observation::new(true, format!("the connection ended after {:.1} s", elapsed.as_secs_f64())),
-        None => Observation::new(false, format!("still open after {} s", limit.as_secs())),
+/// Waits for the end of a connection that the client does not read. If nothing is seen of it, reads what the server has
+/// sent: while the client's receive buffer is full, the end of the stream cannot arrive.
+async fn observe_end(mut socket: RawSocket, limit: Duration) -> Observation {
+    if let Some(elapsed) = wait_for_end(&socket, limit).await {
+        return Observation::new(true, format!("the connection ended after {:.1} s", elapsed.as_secs_f64()));
     }
+    let close = socket.receive_until_end(DRAIN_LIMIT, |_| {}).await;
+    Observation::new(close.is_some(), format!("{}, read after {} s", close_name(close), limit.as_secs()))
 }
 
-pub(super) async fn never_reading_client(target: &Target) -> AttackOutcome {
+pub(super) async fn never_reading_client(target: &AttackTarget) -> AttackOutcome {
     let mut socket = RawSocket::open(&target.session, Some(RECEIVE_BUFFER_BYTES)).await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 200})).await?;
-    let ended = wait_for_end(&socket, NEVER_READING_END_LIMIT).await;
-    Ok(end_observation(ended, NEVER_READING_END_LIMIT))
+    Ok(observe_end(socket, STALLED_END_LIMIT).await)
 }
 
 /// Fills the room with large messages, requests its history again and again, and never reads the answers.
-pub(super) async fn history_flood(target: &Target) -> AttackOutcome {
+pub(super) async fn history_flood(target: &AttackTarget) -> AttackOutcome {
     fill_room(target).await?;
     let mut socket = RawSocket::open(&target.session, Some(RECEIVE_BUFFER_BYTES)).await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;
@@ -147,12 +149,11 @@ pub(super) async fn history_flood(target: &Target) -> AttackOutcome {
             break;
         }
     }
-    let ended = wait_for_end(&socket, STALLED_END_LIMIT).await;
-    Ok(end_observation(ended, STALLED_END_LIMIT))
+    Ok(observe_end(socket, STALLED_END_LIMIT).await)
 }
 
 /// Sends large messages at the allowed rate.
-async fn fill_room(target: &Target) -> io::Result<()> {
+async fn fill_room(target: &AttackTarget) -> io::Result<()> {
     let mut socket = target.open_socket().await?;
     socket.send(&json!({"type": "join", "room": target.room, "recent": 0})).await?;
     answer_to(&mut socket, "joined").await?;

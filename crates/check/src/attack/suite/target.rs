@@ -1,21 +1,21 @@
 //! The deployment under attack, as every attack sees it.
 
-use std::{io, sync::atomic::AtomicBool, time::Duration};
+use std::{collections::BTreeSet, io, sync::atomic::AtomicBool, time::Duration};
 
 use serde_json::Value;
 use trunkline_client::{ClientSession, GatewayUrl};
 use trunkline_domain::{Room, UserName};
 
-use super::http::{HttpAnswer, exchange};
+use super::http::{CLOSED, NO_ANSWER, RawAnswer, exchange};
 use crate::attack::raw_socket::{RawSocket, ReceivedFrame};
 
-/// Longest time for one answer.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time for one answer: longer than the 10 s after which a gateway ends an incomplete request.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The deployment under attack.
-pub(super) struct Target {
+pub(super) struct AttackTarget {
     pub(super) site: GatewayUrl,
-    /// ClientSession of the attacker.
+    /// Session of the attacker.
     pub(super) session: ClientSession,
     pub(super) user: UserName,
     pub(super) room: Room,
@@ -60,6 +60,18 @@ impl Observation {
         Self { seen: seen.into(), ok: Some(ok) }
     }
 
+    /// Checks that the status of every named request is one of `allowed`.
+    pub(super) fn of_statuses(statuses: &[(&str, u16)], allowed: &[u16]) -> Self {
+        let unexpected = statuses.iter().filter(|(_, status)| !allowed.contains(status));
+        let unexpected: Vec<_> = unexpected.map(|(name, status)| format!("{name}: {}", status_name(*status))).collect();
+        if !unexpected.is_empty() {
+            return Self::new(false, unexpected.join("; "));
+        }
+        let distinct: BTreeSet<_> = statuses.iter().map(|(_, status)| *status).collect();
+        let distinct: Vec<_> = distinct.into_iter().map(status_name).collect();
+        Self::new(true, format!("{} for {} requests", distinct.join(", "), statuses.len()))
+    }
+
     pub(super) fn not_applicable(why: impl Into<String>) -> Self {
         Self { seen: why.into(), ok: None }
     }
@@ -68,7 +80,7 @@ impl Observation {
 /// Result of an attack. An I/O error outside the attacked connection ends the attack and is not the expected reaction.
 pub(super) type AttackOutcome = io::Result<Observation>;
 
-impl Target {
+impl AttackTarget {
     /// Returns the `Cookie` header line of the attacker, with its line break.
     pub(super) fn cookie_line(&self) -> String {
         format!("Cookie: {}\r\n", self.session.cookie_header().unwrap_or_default())
@@ -92,28 +104,17 @@ impl Target {
         handshake(&self.site.authority(), headers)
     }
 
-    pub(super) async fn exchange(&self, request: &[u8]) -> io::Result<HttpAnswer> {
+    pub(super) async fn exchange(&self, request: &[u8]) -> io::Result<RawAnswer> {
         exchange(&self.site, request, ANSWER_LIMIT).await
     }
 
-    /// Sends each request on its own connection and checks that every status is one of `allowed`. The status 0 stands for a
-    /// connection that was closed without an answer.
+    /// Sends each request on its own connection and checks that every status is one of `allowed`.
     pub(super) async fn expect_statuses(&self, requests: Vec<(&str, Vec<u8>)>, allowed: &[u16]) -> AttackOutcome {
-        let (count, mut unexpected, mut statuses) = (requests.len(), Vec::new(), Vec::new());
+        let mut statuses = Vec::new();
         for (name, request) in requests {
-            let status = self.exchange(&request).await?.status;
-            if !statuses.contains(&status) {
-                statuses.push(status);
-            }
-            if !allowed.contains(&status) {
-                unexpected.push(format!("{name}: {}", status_name(status)));
-            }
+            statuses.push((name, self.exchange(&request).await?.status));
         }
-        let statuses: Vec<_> = statuses.into_iter().map(status_name).collect();
-        Ok(match unexpected.is_empty() {
-            true => Observation::new(true, format!("{} for {count} requests", statuses.join(", "))),
-            false => Observation::new(false, unexpected.join("; ")),
-        })
+        Ok(Observation::of_statuses(&statuses, allowed))
     }
 
     /// Opens a WebSocket with the attacker's session.
@@ -132,7 +133,11 @@ pub(super) fn handshake(host: &str, headers: &str) -> Vec<u8> {
 }
 
 pub(super) fn status_name(status: u16) -> String {
-    if status == 0 { "closed without an answer".to_owned() } else { status.to_string() }
+    match status {
+        CLOSED => "closed without an answer".to_owned(),
+        NO_ANSWER => "no answer in time".to_owned(),
+        status => status.to_string(),
+    }
 }
 
 pub(super) fn close_name(close: Option<u16>) -> String {

@@ -22,7 +22,7 @@ pub(crate) struct ContiguityInvariant {
 
 /// Relation of a position to the positions that were shown before it.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum PositionStep {
     Next,
     Duplicate,
     Reordered,
@@ -51,18 +51,20 @@ impl Invariant for ContiguityInvariant {
             EventKind::Message { room, pos, .. } => {
                 let Some(view) = state.view(event.client, room).filter(|view| view.joined) else { return };
                 let finding = match step(view, pos) {
-                    Step::Next => return,
-                    Step::NewEpoch if state.redis_failed() => return,
-                    Step::NewEpoch => "it begins a new epoch, but no fault was injected in which Redis may lose data",
-                    Step::Duplicate => {
+                    PositionStep::Next => return,
+                    PositionStep::NewEpoch if state.redis_failed() => return,
+                    PositionStep::NewEpoch => {
+                        "it begins a new epoch, but no fault was injected in which Redis may lose data"
+                    }
+                    PositionStep::Duplicate => {
                         self.duplicated += 1;
                         "it had been received before"
                     }
-                    Step::Reordered => {
+                    PositionStep::Reordered => {
                         self.reordered += 1;
                         "it arrived after a later message"
                     }
-                    Step::Skipped => {
+                    PositionStep::Skipped => {
                         self.skipped += 1;
                         "messages between the two are missing, and no gap was reported"
                     }
@@ -91,34 +93,34 @@ impl Invariant for ContiguityInvariant {
     }
 }
 
-fn step(view: &RoomView, pos: Position) -> Step {
+fn step(view: &RoomView, pos: Position) -> PositionStep {
     let Some(last) = view.last else { return first_step(view, pos) };
     if pos == last.next_in_epoch() {
-        Step::Next
+        PositionStep::Next
     } else if pos <= last {
         let was_shown = view.spans.last().is_some_and(|span| span.contains(pos));
-        if was_shown { Step::Duplicate } else { Step::Reordered }
+        if was_shown { PositionStep::Duplicate } else { PositionStep::Reordered }
     } else if pos.epoch > last.epoch && pos.offset == 1 {
-        Step::NewEpoch
+        PositionStep::NewEpoch
     } else {
-        Step::Skipped
+        PositionStep::Skipped
     }
 }
 
 /// The first message of a span is one of the requested latest messages, or the first message after the start of the span.
-fn first_step(view: &RoomView, pos: Position) -> Step {
+fn first_step(view: &RoomView, pos: Position) -> PositionStep {
     let start = view.span_start();
     let log_was_empty = start == Position::ORIGIN;
     if view.begins_with_recent() {
-        if pos <= start { Step::Next } else { Step::Skipped }
+        if pos <= start { PositionStep::Next } else { PositionStep::Skipped }
     } else if pos == start.next_in_epoch() || (log_was_empty && pos.offset == 1) {
-        Step::Next
+        PositionStep::Next
     } else if pos.epoch > start.epoch && pos.offset == 1 {
-        Step::NewEpoch
+        PositionStep::NewEpoch
     } else if pos <= start {
-        Step::Reordered
+        PositionStep::Reordered
     } else {
-        Step::Skipped
+        PositionStep::Skipped
     }
 }
 
@@ -140,19 +142,19 @@ mod tests {
     fn positions_are_classified_relative_to_the_last_shown_position() {
         let at = |view: &RoomView, epoch, offset| step(view, Position::new(epoch, offset));
         let live = view(Some((7, 5)), (7, 2), 50);
-        assert_eq!(at(&live, 7, 6), Step::Next);
-        assert_eq!(at(&live, 7, 5), Step::Duplicate);
-        assert_eq!(at(&live, 7, 1), Step::Reordered);
-        assert_eq!(at(&live, 7, 7), Step::Skipped);
-        assert_eq!(at(&live, 8, 1), Step::NewEpoch);
-        assert_eq!(at(&live, 8, 2), Step::Skipped);
-        assert_eq!(at(&live, 6, 9), Step::Reordered);
+        assert_eq!(at(&live, 7, 6), PositionStep::Next);
+        assert_eq!(at(&live, 7, 5), PositionStep::Duplicate);
+        assert_eq!(at(&live, 7, 1), PositionStep::Reordered);
+        assert_eq!(at(&live, 7, 7), PositionStep::Skipped);
+        assert_eq!(at(&live, 8, 1), PositionStep::NewEpoch);
+        assert_eq!(at(&live, 8, 2), PositionStep::Skipped);
+        assert_eq!(at(&live, 6, 9), PositionStep::Reordered);
         let with_recent = view(None, (7, 5), 50);
-        assert_eq!((at(&with_recent, 7, 3), at(&with_recent, 7, 6)), (Step::Next, Step::Skipped));
+        assert_eq!((at(&with_recent, 7, 3), at(&with_recent, 7, 6)), (PositionStep::Next, PositionStep::Skipped));
         let without_recent = view(None, (7, 5), 0);
         let steps = (at(&without_recent, 7, 6), at(&without_recent, 7, 5), at(&without_recent, 8, 1));
-        assert_eq!(steps, (Step::Next, Step::Reordered, Step::NewEpoch));
+        assert_eq!(steps, (PositionStep::Next, PositionStep::Reordered, PositionStep::NewEpoch));
         let empty_log = view(None, (0, 0), 50);
-        assert_eq!((at(&empty_log, 7, 1), at(&empty_log, 7, 2)), (Step::Next, Step::Skipped));
+        assert_eq!((at(&empty_log, 7, 1), at(&empty_log, 7, 2)), (PositionStep::Next, PositionStep::Skipped));
     }
 }

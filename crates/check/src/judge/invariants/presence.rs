@@ -164,11 +164,11 @@ fn inconsistency(
         };
         if let Some(user) = joined.iter().find(|user| users.contains(user)) {
             let name = state.names.user_name(*user);
-            return Some(format!("was told that {name} joined, but {name} was already present"));
+            return Some(format!("was informed that {name} joined, but {name} was already present"));
         }
         if let Some(user) = left.iter().find(|user| !users.contains(user)) {
             let name = state.names.user_name(*user);
-            return Some(format!("was told that {name} left, but {name} was not present"));
+            return Some(format!("was informed that {name} left, but {name} was not present"));
         }
     }
     let named = KnownPresence::after(before.cloned(), count, content).users?.len();

@@ -109,7 +109,7 @@ impl SimulatedDeployment {
         self.clients[c as usize].last = Some(self.head());
     }
 
-    /// Redis restarts without the last `count` entries, and every client is told of the gap.
+    /// Redis restarts without the last `count` entries, and every client is informed of the gap.
     pub(super) fn lose_entries(&mut self, count: usize) {
         self.fault("redis restarted with a shorter log", true);
         self.epoch += 2;

@@ -34,7 +34,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Includes data loss of which the clients are told.
+/// Includes data loss that is reported to the clients.
 fn any_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![12 => operation(), 1 => (0..4usize).prop_map(Operation::Lose)]
 }

@@ -1,11 +1,13 @@
 //! The rooms of a hub: their members, and the events that the reader sends about them.
 
+use std::time::Duration;
+
 use trunkline_bus::Range;
 use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
 
 use super::{
     super::{
-        connection::Subscription,
+        connection::RoomSubscription,
         cursor::{Cursor, Joined},
         messages::{HubEvent, HubRequest},
         tail::{Append, Chunk, FramePage, Tail},
@@ -16,6 +18,23 @@ use crate::{
     ids::ConnectionKey,
     presence::{PresenceCursor, PresenceTail},
 };
+
+/// Estimated time of a write to one member: a `send` over loopback (docs/BENCHMARKS.md).
+const FANOUT_TIME_PER_MEMBER: Duration = Duration::from_micros(5);
+/// A fan-out that is estimated to take less is followed by the next one at once: rooms below 200 members never wait.
+const MIN_PACED_FANOUT: Duration = Duration::from_millis(1);
+/// Maximum pause between two fan-outs of a room. The pause is as long as the fan-out, so that at most half of the thread is
+/// spent on one room; messages wait up to this long and then share a write. A larger value saves writes in large, busy rooms.
+const MAX_FANOUT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The result of [`Hub::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// Whether some connections' own tasks were woken to write.
+    pub(crate) has_woken: bool,
+    /// When to flush again, as time since the worker started; `None` if no room waits.
+    pub(crate) next: Option<Duration>,
+}
 
 /// A room with members on this worker.
 #[derive(Debug)]
@@ -36,6 +55,8 @@ pub(super) struct HubRoom {
     awaits_tail: bool,
     /// Whether the room is in [`Hub::pending_rooms`].
     is_pending: bool,
+    /// Earliest time of the next fan-out, as time since the worker started.
+    next_fanout: Duration,
 }
 
 impl Hub {
@@ -66,7 +87,7 @@ impl Hub {
                 // Most connections stay in one room. From there on the vector doubles.
                 connection.subscriptions.reserve_exact(1);
                 let presence = PresenceCursor::BeforeJoined;
-                connection.subscriptions.push(Subscription { room: index, cursor, presence });
+                connection.subscriptions.push(RoomSubscription { room: index, cursor, presence });
                 let user = connection.identity.user.clone();
                 self.rooms[index].members.push(key.slot);
                 self.requests.push_back(HubRequest::Joined(room.clone(), user));
@@ -149,6 +170,7 @@ impl Hub {
         room.requested_pages.retain(|range| *range != page.range);
         let Some(tail) = &room.tail else { return };
         let mut answered = Vec::new();
+        let presence_due = self.now + PresenceCursor::OWN_NAME_WAIT;
         for &slot in &room.members {
             let Some((_, connection)) = self.connections.get_mut(slot as usize) else { continue };
             let Some(subscription) = connection.subscription(index) else { continue };
@@ -161,26 +183,42 @@ impl Hub {
             }
         }
         for slot in answered {
+            self.schedule(slot, presence_due);
             self.settle(index, slot);
         }
     }
 
-    /// Hands members what the events since the last call brought, as one write per connection. Returns whether some of it is
-    /// left to the connections' own tasks.
-    pub(crate) fn flush(&mut self) -> bool {
-        let mut has_woken = false;
-        for index in std::mem::take(&mut self.pending_rooms) {
-            let Some(room) = self.rooms.get_mut(index) else { continue };
+    /// Hands members what the events since the last call brought, as one write per connection. A large room is handed out
+    /// again only after a pause; what arrives meanwhile then shares a write. `now` is the time since the worker started.
+    pub(crate) fn flush(&mut self, now: Duration) -> Flushed {
+        let mut flushed = Flushed { has_woken: false, next: None };
+        let mut pending = std::mem::take(&mut self.pending_rooms);
+        pending.retain(|&index| {
+            let Some(room) = self.rooms.get_mut(index) else { return false };
+            if now < room.next_fanout {
+                flushed.next = Some(flushed.next.map_or(room.next_fanout, |next: Duration| next.min(room.next_fanout)));
+                return true;
+            }
             room.is_pending = false;
+            let duration = FANOUT_TIME_PER_MEMBER.saturating_mul(u32::try_from(room.members.len()).unwrap_or(u32::MAX));
+            if duration >= MIN_PACED_FANOUT {
+                room.next_fanout = now + duration + duration.min(MAX_FANOUT_PAUSE);
+            }
+            let had_chunk = room.shared_chunk.is_some();
             // Writing adds and removes no members.
             let members = std::mem::take(&mut room.members);
             for &slot in &members {
-                let Some(&(serial, _)) = self.connections.get(slot as usize) else { continue };
-                has_woken |= !self.write(ConnectionKey { slot, serial });
+                flushed.has_woken |= !self.write_room(index, slot);
             }
-            self.rooms[index].members = members;
-        }
-        has_woken
+            let room = &mut self.rooms[index];
+            room.members = members;
+            if !had_chunk && room.shared_chunk.is_some() {
+                self.rooms_with_chunk.push(index);
+            }
+            false
+        });
+        self.pending_rooms = pending;
+        flushed
     }
 
     /// Events were lost: requests again everything that they may have contained.
@@ -213,6 +251,7 @@ impl Hub {
             requested_pages: Vec::new(),
             awaits_tail: true,
             is_pending: false,
+            next_fanout: Duration::ZERO,
         });
         self.rooms_by_name.insert(room.clone(), index);
         self.requests.push_back(HubRequest::Follow(room.clone()));
@@ -242,6 +281,9 @@ impl Hub {
             connection.send_joined(&joined_event(&room.room, joined), index, self.now);
         }
         connection.wake_writer(self.now);
+        if joined.is_some() {
+            self.schedule(slot, self.now + PresenceCursor::OWN_NAME_WAIT);
+        }
     }
 }
 

@@ -120,7 +120,7 @@ impl World {
             Step::Receive { count, lost } => {
                 for change in self.published.drain(..count.min(self.published.len())).collect::<Vec<_>>() {
                     if !lost {
-                        let diff = self.roster.hear(change);
+                        let diff = self.roster.apply(change);
                         self.apply(diff);
                     }
                 }
@@ -132,20 +132,20 @@ impl World {
             }
             Step::ReceiveSnapshot => {
                 if let Some(snapshot) = self.reading.take()
-                    && self.roster.must_read()
+                    && self.roster.needs_snapshot()
                 {
                     let diff = self.roster.replace(snapshot);
                     self.apply(diff);
                 }
             }
-            Step::Resubscribe => self.roster.doubt(),
+            Step::Resubscribe => self.roster.mark_stale(),
             Step::Wipe => {
                 self.instances.clear();
                 self.published.clear();
                 self.reading = None;
                 // After a loss versions restart at the store's clock, above all earlier ones.
                 self.version += 1000;
-                self.roster.doubt();
+                self.roster.mark_stale();
             }
             Step::Advance { millis } => {
                 self.now += Duration::from_millis(millis);
@@ -199,7 +199,7 @@ impl World {
     fn settle(&mut self) {
         self.run(Step::Receive { count: usize::MAX, lost: false });
         for _ in 0..3 {
-            if self.roster.must_read() {
+            if self.roster.needs_snapshot() {
                 self.run(Step::ReadSnapshot);
                 self.run(Step::ReceiveSnapshot);
             }

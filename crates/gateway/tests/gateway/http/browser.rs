@@ -72,7 +72,7 @@ impl Answer {
 }
 
 /// A request that is being built.
-pub(crate) struct Ask<'a> {
+pub(crate) struct PendingRequest<'a> {
     browser: &'a mut Browser,
     request: TestRequest,
 }
@@ -87,17 +87,17 @@ const PAGES: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q
 
 impl Browser {
     /// Loads a page.
-    pub(crate) fn get(&mut self, path: &str) -> Ask<'_> {
+    pub(crate) fn get(&mut self, path: &str) -> PendingRequest<'_> {
         self.ask(Method::GET, path).header("accept", PAGES)
     }
 
     /// Sends a request like `fetch` in a script.
-    pub(crate) fn fetch(&mut self, path: &str) -> Ask<'_> {
+    pub(crate) fn fetch(&mut self, path: &str) -> PendingRequest<'_> {
         self.ask(Method::GET, path).header("accept", "*/*")
     }
 
     /// Submits a form.
-    pub(crate) fn submit(&mut self, path: &str, form: &str) -> Ask<'_> {
+    pub(crate) fn submit(&mut self, path: &str, form: &str) -> PendingRequest<'_> {
         self.ask(Method::POST, path)
             .header("accept", PAGES)
             .header("content-type", "application/x-www-form-urlencoded")
@@ -105,11 +105,11 @@ impl Browser {
     }
 
     /// Posts JSON like a program.
-    pub(crate) fn post_json(&mut self, path: &str, json: &str) -> Ask<'_> {
+    pub(crate) fn post_json(&mut self, path: &str, json: &str) -> PendingRequest<'_> {
         self.ask(Method::POST, path).header("content-type", "application/json").body(json)
     }
 
-    pub(crate) fn ask(&mut self, method: Method, path: &str) -> Ask<'_> {
+    pub(crate) fn ask(&mut self, method: Method, path: &str) -> PendingRequest<'_> {
         let request = TestRequest::with_uri(path)
             .method(method)
             .peer_addr("192.0.2.1:4711".parse().unwrap())
@@ -118,7 +118,7 @@ impl Browser {
             Some(cookie) => request.insert_header(("cookie", cookie.as_str())),
             None => request,
         };
-        Ask { browser: self, request }
+        PendingRequest { browser: self, request }
     }
 
     /// Logs in; the login must succeed.
@@ -132,7 +132,7 @@ impl Browser {
     }
 }
 
-impl Ask<'_> {
+impl PendingRequest<'_> {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.insert_header((name, value));
         self

@@ -136,7 +136,7 @@ async fn login_under_the_same_name_gets_a_new_key(sessions: impl Sessions) {
     let before = ann.clone();
     ann.log_in(&site, "ann").await;
     assert_ne!(ann.cookie, before.cookie);
-    assert!(before.clone().get("/").send(&site).await.is_login_page(), "whoever knew the old key is out");
+    assert!(before.clone().get("/").send(&site).await.is_login_page(), "the old key is void");
     assert!(ann.get("/").send(&site).await.is_chat_of("ann"));
 }
 

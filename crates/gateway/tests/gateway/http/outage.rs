@@ -89,7 +89,7 @@ where
     }
 }
 
-fn upgrade(browser: &mut Browser) -> super::browser::Ask<'_> {
+fn upgrade(browser: &mut Browser) -> super::browser::PendingRequest<'_> {
     browser
         .ask(Method::GET, "/ws")
         .header("connection", "Upgrade")

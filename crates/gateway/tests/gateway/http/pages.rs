@@ -201,6 +201,7 @@ async fn readiness_fails_while_draining_and_health_does_not() {
     let json = ready.json();
     assert_eq!((json["ready"].as_bool(), json["instance"].as_str()), (Some(true), Some("trunkline")));
     assert_eq!(json["checks"]["sessions"]["ok"], true);
+    assert_eq!(json["degraded"], serde_json::json!([]));
 
     let draining = tokio::spawn({
         let gateway = gateway.clone();

@@ -5,11 +5,11 @@ use trunkline_bus::{LocalBus, LocalConfig};
 use trunkline_gateway::{Config, Gateway};
 
 use super::{
-    browser::{Answer, Ask, Browser, mounted, site},
+    browser::{Answer, Browser, PendingRequest, mounted, site},
     in_memory,
 };
 
-fn upgrade(browser: &mut Browser) -> Ask<'_> {
+fn upgrade(browser: &mut Browser) -> PendingRequest<'_> {
     browser
         .ask(Method::GET, "/ws")
         .header("connection", "keep-alive, Upgrade")

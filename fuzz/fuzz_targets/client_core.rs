@@ -1,0 +1,72 @@
+//! The client's state machine, driven by a server that sends arbitrary frames.
+//!
+//! Each line is a frame, or one of the words below. Invariants: the machine settles after every input; between two
+//! `joined` events, the messages of a room arrive in the order of their positions and each once.
+#![no_main]
+
+use std::collections::HashMap;
+
+use libfuzzer_sys::fuzz_target;
+use trunkline_client::{ClientCore, ClientEffect, ClientEvent, ClientInput, JitterSource, SessionProbe};
+use trunkline_domain::{Event, Position, Room};
+
+/// Maximum number of effects of one input.
+const MAX_EFFECTS: usize = 1000;
+
+fuzz_target!(|text: &str| {
+    let ann = || "ann".parse().unwrap();
+    let room = || -> Room { "lobby".parse().unwrap() };
+    let (mut core, mut now, mut latest) = (ClientCore::new(Some(ann()), JitterSource::constant(0.5)), 1_000_000, 0);
+    let mut last: HashMap<Room, Position> = HashMap::new();
+    let mut sent = 0;
+    let start = [ClientInput::Join { room: room(), recent: 50 }, ClientInput::Connect];
+    let rest = text.lines().take(200).filter_map(|line| {
+        Some(match line {
+            "online" => ClientInput::Online,
+            "offline" => ClientInput::Offline,
+            "disconnect" => ClientInput::Disconnect,
+            "connect" => ClientInput::Connect,
+            "tick" => ClientInput::Tick,
+            "send" => {
+                sent += 1;
+                ClientInput::Send { room: room(), id: format!("m{sent}").parse().unwrap(), text: "hi".parse().unwrap() }
+            }
+            "history" => ClientInput::History { room: room(), before: None, limit: 50 },
+            "typing" => ClientInput::Typing { room: room() },
+            "leave" => ClientInput::Leave { room: room() },
+            "join" => ClientInput::Join { room: room(), recent: 50 },
+            "probed" => ClientInput::Probed { socket: 0, result: SessionProbe::LoggedIn(ann()) },
+            "rejected" => ClientInput::Probed { socket: 0, result: SessionProbe::NotLoggedIn },
+            frame => match frame.strip_prefix("closed ") {
+                Some(code) => ClientInput::Closed { socket: 0, code: code.parse().ok()? },
+                None => ClientInput::Frame { socket: 0, event: Event::decode(frame).ok()? },
+            },
+        })
+    });
+    for mut input in start.into_iter().chain(rest) {
+        match &mut input {
+            // The deadlines that a server can set are unbounded; the clock is not.
+            ClientInput::Tick => now = core.next_tick().unwrap_or(now).clamp(now, now + 600_000),
+            ClientInput::Probed { socket, .. }
+            | ClientInput::Frame { socket, .. }
+            | ClientInput::Closed { socket, .. } => {
+                *socket = latest;
+            }
+            _ => now += 10,
+        }
+        core.handle(now, input);
+        for count in 0.. {
+            assert!(count < MAX_EFFECTS, "one input has more than {MAX_EFFECTS} effects");
+            match core.poll_effect() {
+                None => break,
+                Some(ClientEffect::Probe { socket } | ClientEffect::Open { socket }) => latest = socket,
+                Some(ClientEffect::Emit(ClientEvent::Joined { room, .. })) => _ = last.remove(&room),
+                Some(ClientEffect::Emit(ClientEvent::Message { room, message, .. })) => {
+                    let before = last.insert(room, message.pos);
+                    assert!(before.is_none_or(|before| before < message.pos), "{before:?}, then {:?}", message.pos);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+});
