@@ -2,7 +2,7 @@
 //!
 //! A room is a log. [`Bus`] appends to it, reads it, and delivers what was appended to every subscribed process. Delivery
 //! is a hint and may be lost; the log is the truth. [`PresenceStore`] says which users are in a room, [`InstanceRegistry`]
-//! which instances are alive. [`LocalBus`] keeps all of it in this process, [`RedisBus`] in Redis.
+//! which instances are alive; [`SharedLimits`] lets limits hold over all instances. [`LocalBus`] keeps all of it in this process, [`RedisBus`] in Redis.
 //!
 //! # A consumer in four lines
 //! Keep one head per room. On [`Delivery::Subscribed`], read [`Range::After`] the head until there is no more; if the page
@@ -33,6 +33,7 @@ pub mod mutant;
 mod presence;
 #[cfg(feature = "redis")]
 mod redis;
+mod shared_limits;
 mod sync;
 
 #[cfg(feature = "fuzzing")]
@@ -46,3 +47,4 @@ pub use idempotency::IdempotencyCache;
 pub use local::{LocalBus, LocalConfig, LocalSubscriptions};
 pub use log::{Log, NotContiguous};
 pub use presence::{InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
+pub use shared_limits::{Charge, Charged, REPORT_GRACE, SharedLimits, SocketChange, SocketExchange};

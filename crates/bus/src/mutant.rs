@@ -63,8 +63,8 @@ mod faulty {
 
     use super::Mutant;
     use crate::{
-        Bus, BusError, Delivery, Health, InstanceRegistry, InstanceReport, Lease, LeaseStatus, Page, PresenceStore,
-        Range, Receipt,
+        Bus, BusError, Charge, Charged, Delivery, Health, InstanceRegistry, InstanceReport, Lease, LeaseStatus, Page,
+        PresenceStore, Range, Receipt, SharedLimits, SocketChange, SocketExchange,
     };
 
     /// Whether the mutant is active.
@@ -231,6 +231,24 @@ mod faulty {
 
         async fn reports(&self) -> Result<Vec<InstanceReport>, BusError> {
             self.0.reports().await
+        }
+    }
+    impl<B: SharedLimits> SharedLimits for FaultyBus<B> {
+        fn is_shared(&self) -> bool {
+            self.0.is_shared()
+        }
+
+        async fn charge(&self, charges: &[Charge]) -> Result<Vec<Charged>, BusError> {
+            self.0.charge(charges).await
+        }
+
+        async fn exchange_sockets(
+            &self,
+            instance: InstanceId,
+            max: u32,
+            changes: &[SocketChange],
+        ) -> Result<SocketExchange, BusError> {
+            self.0.exchange_sockets(instance, max, changes).await
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The gateway that embedders create. This file wires routes and starts tasks; it decides nothing.
 //!
-//! Long-lived tasks: the reader and the status report, one each per gateway; per worker thread one task for the hub and one
+//! Long-lived tasks: the reader, the status report and two exchanges of limits, one each per gateway; per worker thread one task for the hub and one
 //! for ended sessions; and per connection one command handler.
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 use actix_web::{dev::Extensions, rt, web};
 use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
-use trunkline_bus::{Bus, Health, InstanceRegistry, PresenceStore};
+use trunkline_bus::{Bus, Health, InstanceRegistry, PresenceStore, SharedLimits};
 use trunkline_domain::{InstanceId, UserName};
 use trunkline_session::{InvalidSettings, Sessions};
 
@@ -25,7 +25,7 @@ use crate::{
     drain::{DRAIN_TIMEOUT, DrainPhase},
     fanout::{self, LocalWorker, ReaderCommand, Worker},
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
-    limits::descriptors::ConnectionDescriptor,
+    limits::{descriptors::ConnectionDescriptor, login::LoginLimiter},
     metrics::Metrics,
     policy::{Action, AllowAll, Policy},
     sessions,
@@ -62,7 +62,7 @@ pub struct Gateway<B, S, P = AllowAll> {
     site: web::Data<HttpState<S>>,
 }
 
-impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
+impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions> Gateway<B, S> {
     /// Creates a gateway in which every user who is logged in may do everything, and starts its tasks. Must be called inside
     /// a Tokio runtime.
     ///
@@ -73,7 +73,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions> Gateway<B, S> {
     }
 }
 
-impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy> Gateway<B, S, P> {
+impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// Creates a gateway with a [`Policy`] of the embedder, and starts its tasks. Must be called inside a Tokio runtime.
     ///
     /// # Errors
@@ -83,9 +83,10 @@ impl<B: Bus + PresenceStore + InstanceRegistry, S: Sessions, P: Policy> Gateway<
         let (reader, commands) = mpsc::unbounded_channel();
         let instance = InstanceId(rand::random());
         tokio::spawn(fanout::run(bus.clone(), instance, commands, metrics.clone()));
+        let login_limiter = LoginLimiter::new(config.limits.login_rate, &bus);
         let state = Arc::new(GatewayState::new(bus, config.clone(), policy, instance, metrics, reader));
         tokio::spawn(status::report(Arc::downgrade(&state)));
-        let site = web::Data::new(HttpState::new(config, sessions, state.clone())?);
+        let site = web::Data::new(HttpState::new(config, sessions, state.clone(), login_limiter)?);
         Ok(Self { state, site })
     }
 

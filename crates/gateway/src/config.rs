@@ -55,14 +55,15 @@ pub struct Config {
 /// Limits per client. `None` removes a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages per second per user, over all sockets of the user on this instance. After a pause, three times as many may
-    /// come at once.
+    /// Messages per second per user, over all sockets of the user on all instances. After a pause, three times as many may
+    /// come at once, at each instance until it learns of the others (250 ms).
     pub send_rate: Option<NonZeroU32>,
     /// Joins per second per socket.
     pub join_rate: Option<NonZeroU32>,
-    /// Login attempts per minute per client address. `None` also removes the limit per name.
+    /// Login attempts per minute per client address, at all instances together. `None` also removes the limit per name.
     pub login_rate: Option<NonZeroU32>,
-    /// Sockets per user on this instance. The oldest is closed for a new one, with code 4409.
+    /// Sockets per user on all instances. The oldest is closed for a new one, with code 4409: at once if it is on the same
+    /// instance, otherwise within about 1.5 s.
     pub sockets_per_user: Option<NonZeroU32>,
     /// Sockets per client address on this instance. Further ones are refused with status 429.
     pub sockets_per_address: Option<NonZeroU32>,

@@ -17,7 +17,7 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, mutant,
+    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
 };
 use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
@@ -93,7 +93,7 @@ async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(),
     }
 }
 
-async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
+async fn serve<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions>(
     bus: B,
     sessions: S,
     config: Config,
@@ -131,7 +131,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
     Ok(())
 }
 
-fn admin_server<B: Bus + PresenceStore + InstanceRegistry, S: Sessions>(
+fn admin_server<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions>(
     gateway: Gateway<B, S>,
     listener: TcpListener,
 ) -> io::Result<Server> {

@@ -164,7 +164,7 @@ pub(crate) struct GatewaySettings {
           help_heading = "Logs")]
     pub(crate) retain_for: Duration,
 
-    /// Messages per second and user on one instance, with bursts of three times as many. 0 disables the limit.
+    /// Messages per second and user on all instances, with bursts of three times as many. 0 disables the limit.
     #[arg(long, env = "TRUNKLINE_SEND_RATE", value_name = "N", default_value = "10", help_heading = "Limits")]
     send_rate: u32,
 
@@ -172,12 +172,12 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_JOIN_RATE", value_name = "N", default_value = "10", help_heading = "Limits")]
     join_rate: u32,
 
-    /// Login attempts per minute and client address. Each name is limited to five attempts per minute as well. 0
+    /// Login attempts per minute and client address on all instances. Each name is limited to five attempts per minute as well. 0
     /// disables both limits.
     #[arg(long, env = "TRUNKLINE_LOGIN_RATE", value_name = "N", default_value = "20", help_heading = "Limits")]
     login_rate: u32,
 
-    /// Sockets per user on one instance. A new socket above the limit closes the oldest one. 0 disables the limit.
+    /// Sockets per user on all instances. A new socket above the limit closes the oldest one. 0 disables the limit.
     #[arg(
         long,
         env = "TRUNKLINE_MAX_SOCKETS_PER_USER",

@@ -1,24 +1,21 @@
 //! What all handlers and threads of a gateway share.
 
 use std::{
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
+use trunkline_bus::SharedLimits;
 use trunkline_domain::{InstanceId, UserName};
 
 use crate::{
     Config,
     drain::Drain,
     fanout::ReaderCommand,
-    limits::{ConnectionLimits, Rate, RateTable},
+    limits::{ConnectionLimits, Rate, SendLimits},
     metrics::Metrics,
 };
-
-/// Messages that a user may send at once after a pause, as a multiple of the messages per second.
-const SEND_BURST_FACTOR: u32 = 3;
 
 /// The state of one gateway.
 pub(crate) struct GatewayState<B, P> {
@@ -29,7 +26,7 @@ pub(crate) struct GatewayState<B, P> {
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) drain: Drain,
     pub(crate) join_rate: Option<Rate>,
-    send_rates: Option<Mutex<RateTable<UserName>>>,
+    send_limits: Option<Arc<SendLimits>>,
     started: Instant,
     /// Identifies this run of this gateway to the other instances.
     pub(crate) instance: InstanceId,
@@ -37,8 +34,8 @@ pub(crate) struct GatewayState<B, P> {
     pub(crate) reader: mpsc::UnboundedSender<ReaderCommand>,
 }
 
-impl<B, P> GatewayState<B, P> {
-    /// Creates the state of a gateway that starts now.
+impl<B: SharedLimits, P> GatewayState<B, P> {
+    /// Creates the state of a gateway that starts now, and starts the exchange of its limits with other instances.
     pub(crate) fn new(
         bus: B,
         config: Config,
@@ -49,15 +46,11 @@ impl<B, P> GatewayState<B, P> {
     ) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
         let limits = &config.limits;
-        let send_rates = |per_second: NonZeroU32| {
-            let rate = Rate::new(per_second, SECOND, per_second.get().saturating_mul(SEND_BURST_FACTOR));
-            Mutex::new(RateTable::new(rate, per_second))
-        };
         Self {
-            connection_limits: Arc::new(ConnectionLimits::new(limits.clone())),
+            connection_limits: ConnectionLimits::start(limits.clone(), &bus, instance),
             drain: Drain::new(),
             join_rate: limits.join_rate.map(|per_second| Rate::new(per_second, SECOND, per_second.get())),
-            send_rates: limits.send_rate.map(send_rates),
+            send_limits: limits.send_rate.map(|per_second| SendLimits::start(per_second, &bus)),
             started: Instant::now(),
             instance,
             config,
@@ -67,18 +60,19 @@ impl<B, P> GatewayState<B, P> {
             reader,
         }
     }
+}
 
+impl<B, P> GatewayState<B, P> {
     /// Returns the time since the gateway was created.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Counts a message of `user`, over all connections of this instance.
+    /// Counts a message of `user`, over all connections of all instances.
     ///
     /// # Errors
     /// The time to wait, if the user sends too fast. After it, a second's worth of messages may come at once.
     pub(crate) fn admit_send(&self, user: &UserName) -> Result<(), Duration> {
-        let Some(rates) = &self.send_rates else { return Ok(()) };
-        rates.lock().unwrap_or_else(PoisonError::into_inner).admit(user, self.started.elapsed())
+        self.send_limits.as_ref().map_or(Ok(()), |limits| limits.admit(user))
     }
 }

@@ -5,5 +5,6 @@ mod config;
 mod listeners;
 mod presence;
 mod rooms;
+mod shared_limits;
 
 pub use self::{bus::LocalBus, config::LocalConfig, listeners::LocalSubscriptions};

@@ -19,6 +19,8 @@
 //! | `tl:{lobby}` | channel | entries, ephemeral events, presence changes; `tl:<n>:{lobby}` in database n, unless n is 0 |
 //! | `tl:{:alive}` | sorted set | instances, scored by the time until which each counts as alive |
 //! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | names in a registry, scored by expiry; `:notes` is a hash of their texts |
+//! | `tl:{:usage}:<key>` | string | how far the uses of a key by all instances are ahead of its rate; expires by itself |
+//! | `tl:{:sockets}` | sorted set | instances that have sockets; `:of:<user>` is a sorted set of a user's sockets by age, `:evict:<instance>` a set of sockets to evict |
 //! | `tl:{:probe:<random id>}` | channel | messages of one process to itself, which prove that its subscription works |
 //! | `tl:{:probe:<random id>}:*` | as of a room | written by each probe to exercise what sends and presence need; expire after 6 s |
 //!
@@ -41,6 +43,7 @@ mod presence;
 mod publish;
 mod read;
 mod scripts;
+mod shared_limits;
 mod subscribe;
 
 pub use self::{

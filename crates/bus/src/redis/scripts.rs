@@ -1,4 +1,4 @@
-//! The Lua scripts of presence and their calls. The publish script is compiled per run of Redis: see
+//! The Lua scripts of presence and of shared limits, and their calls. The publish script is compiled per run of Redis: see
 //! [`Generation`](super::connection::Generation).
 
 use std::{sync::LazyLock, time::Duration};
@@ -11,10 +11,12 @@ use super::keys::Keys;
 static PRESENCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence.lua")));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heartbeat.lua")));
 static REGISTRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("registry.lua")));
+pub(super) static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
+pub(super) static SOCKETS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sockets.lua")));
 
 /// Loads the scripts into the Redis at the other end of `connection`.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PRESENCE, &HEARTBEAT, &REGISTRY] {
+    for script in [&PRESENCE, &HEARTBEAT, &REGISTRY, &CHARGE, &SOCKETS] {
         script.load_async(connection).await?;
     }
     Ok(())

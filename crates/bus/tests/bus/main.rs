@@ -7,3 +7,4 @@ mod network;
 mod preconditions;
 mod presence;
 mod redis;
+mod shared_limits;

@@ -78,10 +78,10 @@ async fn try_login<S: Sessions>(
     if !may_post(request.headers(), &state.config.public_origins) {
         return Err(HttpError::CrossSite);
     }
-    state.login_limiter.admit_address(state.source(request).address).map_err(HttpError::LoginRateExceeded)?;
+    state.login_limiter.admit_address(state.source(request).address).await.map_err(HttpError::LoginRateExceeded)?;
     *fields = read_body(request, payload).await?;
     let user: UserName = fields.name.parse()?;
-    state.login_limiter.admit_name(&user.skeleton()).map_err(HttpError::LoginRateExceeded)?;
+    state.login_limiter.admit_name(&user.skeleton()).await.map_err(HttpError::LoginRateExceeded)?;
     match trunkline_session::login(session, &state.sessions, &user, fields.attempt()).await {
         Ok(principal) => {
             tracing::info!(user = %principal.user, session = %principal.sid, "logged in");

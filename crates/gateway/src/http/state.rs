@@ -65,9 +65,14 @@ pub(crate) struct HttpState<S> {
 impl<S: Sessions> HttpState<S> {
     /// # Errors
     /// Returns [`InvalidSettings`] if the cookie name is invalid.
-    pub(crate) fn new(config: Config, sessions: S, gateway: Arc<dyn GatewayView>) -> Result<Self, InvalidSettings> {
+    pub(crate) fn new(
+        config: Config,
+        sessions: S,
+        gateway: Arc<dyn GatewayView>,
+        login_limiter: LoginLimiter,
+    ) -> Result<Self, InvalidSettings> {
         let state = Self {
-            login_limiter: LoginLimiter::new(config.limits.login_rate),
+            login_limiter,
             out_of_descriptors: RecentCondition::new(),
             shared_cookie_name: RecentCondition::new(),
             config,

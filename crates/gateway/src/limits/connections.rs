@@ -4,22 +4,32 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use smallvec::SmallVec;
-use trunkline_domain::UserName;
+use trunkline_bus::{SharedLimits, SocketChange};
+use trunkline_domain::{InstanceId, UserName};
 
+use super::exchange::{ExchangeTrigger, start_socket_exchange};
 use crate::{Limits, fanout::ConnectionHandle};
 
-/// ConnectionCounts the open connections of this instance. Its lock is taken when a connection opens and when it closes.
+/// Maximum number of opened and closed connections that wait to be reported to other instances. Above it, all connections
+/// are reported instead.
+const MAX_CHANGES: usize = 8192;
+
+/// Counts the open connections of this instance. Its lock is taken when a connection opens and when it closes.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     limits: Limits,
+    started: Instant,
     total: AtomicUsize,
     counts: Mutex<ConnectionCounts>,
+    /// `None` if no other instance shares the limit per user.
+    trigger: Option<ExchangeTrigger>,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +37,13 @@ struct ConnectionCounts {
     by_address: HashMap<IpAddr, u32>,
     /// The connections of each user with their numbers, oldest first. Most users have one.
     by_user: HashMap<UserName, SmallVec<[(u64, ConnectionHandle); 1]>>,
-    next_number: u64,
+    /// The number of the newest connection. A connection's number is the time when it opened, in µs since the limits were
+    /// created, made unique.
+    last_number: u64,
+    /// Connections that opened or closed since the last report.
+    changes: Vec<SocketChange>,
+    /// Whether the next report contains all connections instead.
+    reports_all: bool,
 }
 
 /// The instance or the client address has as many connections as it may.
@@ -51,9 +67,78 @@ pub(crate) struct UserPermit {
 }
 
 impl ConnectionLimits {
-    /// Creates limits without connections.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, total: AtomicUsize::new(0), counts: Mutex::default() }
+    /// Creates limits without connections. Starts the exchange with other instances, which ends when the limits are dropped.
+    pub(crate) fn start(limits: Limits, bus: &impl SharedLimits, instance: InstanceId) -> Arc<Self> {
+        let per_user = limits.sockets_per_user.filter(|_| bus.is_shared());
+        let new = |trigger| {
+            let started = Instant::now();
+            Arc::new(Self { limits, started, total: AtomicUsize::new(0), counts: Mutex::default(), trigger })
+        };
+        match per_user {
+            Some(max) => start_socket_exchange(bus, |trigger| new(Some(trigger)), instance, max),
+            None => new(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ConnectionCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the connections that opened or closed since the last call; after [`report_all`](Self::report_all), all open
+    /// connections and those that closed.
+    pub(super) fn take_changes(&self) -> Vec<SocketChange> {
+        let now = self.started.elapsed();
+        let age = |number| Some(now.saturating_sub(Duration::from_micros(number)));
+        let mut counts = self.lock();
+        let mut changes = std::mem::take(&mut counts.changes);
+        if std::mem::take(&mut counts.reports_all) {
+            changes.retain(|change| change.age.is_none());
+            for (user, connections) in &counts.by_user {
+                let open = |&(number, _): &_| SocketChange { user: user.clone(), number, age: age(number) };
+                changes.extend(connections.iter().map(open));
+            }
+        }
+        drop(counts);
+        // The order of sockets over all instances depends on their ages now, not when the changes were noted.
+        for change in changes.iter_mut().filter(|change| change.age.is_some()) {
+            change.age = age(change.number);
+        }
+        changes
+    }
+
+    /// Puts back changes that could not be reported, before later ones.
+    pub(super) fn restore_changes(&self, mut changes: Vec<SocketChange>) {
+        let mut counts = self.lock();
+        changes.append(&mut counts.changes);
+        if changes.len() > MAX_CHANGES {
+            // Of what does not fit, connections that closed are lost: they count until the instance ends, and are the
+            // first to be evicted.
+            changes.truncate(MAX_CHANGES);
+            counts.reports_all = true;
+        }
+        counts.changes = changes;
+    }
+
+    /// Reports all open connections soon.
+    pub(super) fn report_all(&self) {
+        self.lock().reports_all = true;
+        self.trigger.iter().for_each(ExchangeTrigger::wake);
+    }
+
+    /// Removes a connection from the list of its user, for the caller to evict. `None` if it has closed.
+    pub(super) fn take(&self, user: &UserName, number: u64) -> Option<ConnectionHandle> {
+        self.lock().remove(user, number)
+    }
+
+    /// Notes a change for the report to the other instances.
+    fn note_change(&self, counts: &mut ConnectionCounts, change: SocketChange) {
+        let Some(trigger) = &self.trigger else { return };
+        if counts.changes.len() < MAX_CHANGES {
+            counts.changes.push(change);
+        } else {
+            counts.reports_all = true;
+        }
+        trigger.wake();
     }
 
     /// Returns the number of open connections.
@@ -72,7 +157,7 @@ impl ConnectionLimits {
         }
         let counted = address.zip(self.limits.sockets_per_address);
         if let Some((address, max)) = counted {
-            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = self.lock();
             let count = counts.by_address.entry(address).or_default();
             if *count >= max.get() {
                 return Err(LimitExceeded);
@@ -84,19 +169,38 @@ impl ConnectionLimits {
     }
 }
 
+impl ConnectionCounts {
+    fn remove(&mut self, user: &UserName, number: u64) -> Option<ConnectionHandle> {
+        let connections = self.by_user.get_mut(user)?;
+        let index = connections.iter().position(|(one, _)| *one == number)?;
+        let (_, connection) = connections.remove(index);
+        if connections.is_empty() {
+            self.by_user.remove(user);
+        }
+        Some(connection)
+    }
+}
+
 impl Permit {
     /// Adds the connection to the list of `user`. Also returns the user's oldest connections that are over the limit now,
     /// for the caller to evict.
     pub(crate) fn register(self, user: UserName, connection: ConnectionHandle) -> (UserPermit, Vec<ConnectionHandle>) {
-        let mut counts = self.limits.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.next_number += 1;
-        let number = counts.next_number;
+        let uptime = self.limits.started.elapsed().as_micros() as u64;
+        let mut counts = self.limits.lock();
+        let number = uptime.max(counts.last_number + 1);
+        counts.last_number = number;
         let connections = counts.by_user.entry(user.clone()).or_default();
         connections.push((number, connection));
         let max = self.limits.limits.sockets_per_user.map_or(usize::MAX, |max| max.get() as usize);
         let surplus = connections.len().saturating_sub(max);
-        let oldest = connections.drain(..surplus).map(|(_, connection)| connection).collect();
+        let oldest: Vec<_> = connections.drain(..surplus).collect();
+        let change = |number, age| SocketChange { user: user.clone(), number, age };
+        self.limits.note_change(&mut counts, change(number, Some(Duration::ZERO)));
+        for (oldest, _) in &oldest {
+            self.limits.note_change(&mut counts, change(*oldest, None));
+        }
         drop(counts);
+        let oldest = oldest.into_iter().map(|(_, connection)| connection).collect();
         (UserPermit { permit: self, user, number }, oldest)
     }
 }
@@ -112,7 +216,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.limits.total.fetch_sub(1, Ordering::AcqRel);
         let Some(address) = self.address.as_deref() else { return };
-        let mut counts = self.limits.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.limits.lock();
         if let Some(count) = counts.by_address.get_mut(address) {
             *count -= 1;
             if *count == 0 {
@@ -124,12 +228,11 @@ impl Drop for Permit {
 
 impl Drop for UserPermit {
     fn drop(&mut self) {
-        let mut counts = self.permit.limits.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connections) = counts.by_user.get_mut(&self.user) {
-            connections.retain(|(number, _)| *number != self.number);
-            if connections.is_empty() {
-                counts.by_user.remove(&self.user);
-            }
+        let limits = &self.permit.limits;
+        let mut counts = limits.lock();
+        if counts.remove(&self.user, self.number).is_some() {
+            let change = SocketChange { user: self.user.clone(), number: self.number, age: None };
+            limits.note_change(&mut counts, change);
         }
     }
 }

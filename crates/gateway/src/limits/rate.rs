@@ -47,6 +47,11 @@ impl Rate {
         Self { interval, tolerance: interval * burst.saturating_sub(1) }
     }
 
+    /// Returns the time between two arrivals at the rate.
+    pub(crate) fn interval(self) -> Duration {
+        self.interval
+    }
+
     /// Returns how far ahead of the rate an arrival may be.
     pub(crate) fn tolerance(self) -> Duration {
         self.tolerance
@@ -97,6 +102,17 @@ impl<K: Hash + Eq + Clone> RateTable<K> {
     /// Returns the time to wait. A caller that comes back earlier is admitted as soon as the rate allows one arrival.
     pub(crate) fn admit(&mut self, key: &K, now: Duration) -> Result<(), Duration> {
         self.count(key, now).map_err(|wait| wait + self.extra_wait)
+    }
+
+    /// Sets the theoretical arrival time of `key` to `time` if it is earlier.
+    pub(crate) fn raise(&mut self, key: &K, time: Duration) {
+        if let Some(state) = self.states.get_mut(key) {
+            state.set(state.time().max(time));
+        } else {
+            let mut state = RateState::default();
+            state.set(time);
+            self.states.insert(key.clone(), state);
+        }
     }
 
     fn count(&mut self, key: &K, now: Duration) -> Result<(), Duration> {

@@ -1,6 +1,7 @@
 //! Integration tests of the gateway, one module per subject.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod cluster_limits;
 mod http;
 mod presence;
 mod program;
