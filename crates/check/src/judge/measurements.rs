@@ -1,4 +1,4 @@
-//! RunCounts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
+//! Counts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
 
 use trunkline_client::SocketId;
 

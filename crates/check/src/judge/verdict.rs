@@ -10,7 +10,7 @@ use crate::history::Micros;
 pub struct Verdict {
     /// Whether no invariant is broken. The run was not vacuous, because invariant 11 demands that.
     pub passed: bool,
-    /// RunCounts of messages, deliveries and sockets.
+    /// Counts of messages, deliveries and sockets.
     pub counts: RunCounts,
     /// Results of the invariants in `docs/GUARANTEES.md`, in the order of their numbers.
     pub invariants: Vec<InvariantResult>,
@@ -29,11 +29,11 @@ pub struct Verdict {
     pub phases: Vec<PhaseReport>,
     /// Users that are not clients of the run and that `presence` frames named; at most 100.
     pub strangers: Vec<UnknownUser>,
-    /// RunCounts and latencies per second of the run.
+    /// Counts and latencies per second of the run.
     pub timeline: Vec<TimelineSecond>,
 }
 
-/// RunCounts of messages, deliveries and sockets.
+/// Counts of messages, deliveries and sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RunCounts {
     /// Clients.
@@ -64,7 +64,7 @@ pub struct RunCounts {
     pub resumed: u64,
     /// Sockets that the server closed or that broke.
     pub closed: u64,
-    /// ClientSession probes and handshakes that were refused or failed.
+    /// Session probes and handshakes that were refused or failed.
     pub rejected: u64,
     /// `presence` frames that reported a user as gone while a socket of that user was subscribed.
     pub flickers: u64,
@@ -120,7 +120,7 @@ pub struct FaultReport {
     pub healed: Option<Micros>,
     /// Sockets lost.
     pub closed: u64,
-    /// ClientSession probes and handshakes that failed.
+    /// Session probes and handshakes that failed.
     pub rejected: u64,
     /// Sends that were refused as `unavailable`.
     pub unavailable: u64,
@@ -151,7 +151,7 @@ pub struct PhaseReport {
     pub acknowledgement: Quantiles,
     /// Sockets that the server closed or that broke.
     pub closed: u64,
-    /// ClientSession probes and handshakes that were refused or failed.
+    /// Session probes and handshakes that were refused or failed.
     pub rejected: u64,
     /// `error` frames.
     pub refused: u64,
@@ -165,7 +165,7 @@ impl PhaseReport {
     }
 }
 
-/// RunCounts and latencies of one second of a run.
+/// Counts and latencies of one second of a run.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct TimelineSecond {
     /// Messages sent for the first time.
