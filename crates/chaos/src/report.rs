@@ -1,16 +1,17 @@
 //! Results of scenarios as a table, as JSON and as HTML.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde::Serialize;
+use trunkline_testbed::IoContext;
 
 use super::{
-    page,
+    page::chaos_page,
     run::{Expectation, ScenarioRun},
     scenarios::Scenario,
     verdict::CheckerVerdict,
 };
-use crate::{error::Result, html};
+use crate::error::{ChaosError, Result};
 
 /// How a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -164,8 +165,22 @@ impl ChaosReport {
 
     /// Writes `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        html::write(folder, self, &page::page(self))
+        write_report(folder, self, &chaos_page(self))
     }
+}
+
+/// Writes a report to a folder: `report` to `report.json` and the HTML document `page` to `report.html`.
+///
+/// # Errors
+/// Returns [`ChaosError::Testbed`] if a file cannot be written, and [`ChaosError::Scenario`] if the report cannot be
+/// serialized.
+pub fn write_report(folder: &Path, report: &impl Serialize, page: &str) -> Result<()> {
+    let json = serde_json::to_string_pretty(report).map_err(|e| ChaosError::Scenario(e.to_string()))?;
+    for (name, text) in [("report.json", &*json), ("report.html", page)] {
+        let path = folder.join(name);
+        fs::write(&path, text).on_path("cannot write", &path)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -228,7 +243,7 @@ mod tests {
         assert_eq!((report.passed_and_failed(), report.deliveries), ((1, 1), 180));
         let table = report.table();
         assert!(table.contains("1.5/2.0 s") && table.contains("FAILED: target/chaos/"), "{table}");
-        let page = page::page(&report);
+        let page = chaos_page(&report);
         assert!(page.contains("<svg") && page.contains("a &lt; b") && !page.contains("a < b"));
     }
 }
