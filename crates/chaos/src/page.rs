@@ -43,7 +43,8 @@ fn row(scenario: &ScenarioResult) -> Vec<TableCell> {
         TableCell::text(if scenario.evidence.is_empty() { "no" } else { "yes" }),
     ];
     row.extend(
-        [counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_told].map(TableCell::number),
+        [counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_reported]
+            .map(TableCell::number),
     );
     row.extend([time(recovery.map(|recovery| recovery.p50)), time(recovery.map(|recovery| recovery.p99))]);
     let (passed, result) = result(scenario);

@@ -121,7 +121,7 @@ impl Measurements {
                 if resumed {
                     self.counts.resumed += 1;
                 } else if state.view(client, room).is_some_and(|view| view.asked_to_resume || view.joined) {
-                    self.counts.gaps_told += 1;
+                    self.counts.gaps_reported += 1;
                 }
             }
             EventKind::Leave { room } => self.silence.left((client, room)),

@@ -28,7 +28,7 @@ pub struct Verdict {
     /// Phases of the run, in the order of their beginning. Empty unless the run marks phases.
     pub phases: Vec<PhaseReport>,
     /// Users that are not clients of the run and that `presence` frames named; at most 100.
-    pub strangers: Vec<UnknownUser>,
+    pub unknown_users: Vec<UnknownUser>,
     /// Counts and latencies per second of the run.
     pub timeline: Vec<TimelineSecond>,
 }
@@ -59,7 +59,7 @@ pub struct RunCounts {
     /// Deliveries that skipped positions without a reported gap.
     pub skipped: u64,
     /// Gaps that gateways reported to clients (`joined` with `resumed: false`).
-    pub gaps_told: u64,
+    pub gaps_reported: u64,
     /// Joins that continued at the position of the client.
     pub resumed: u64,
     /// Sockets that the server closed or that broke.
@@ -100,13 +100,13 @@ pub struct UnknownUser {
     /// Name of the user.
     pub user: String,
     /// Views (a client in a room) that named the user.
-    pub told: u64,
+    pub views: u64,
     /// Views that reported the user as gone.
-    pub went: u64,
+    pub views_left: u64,
     /// Views that reported the user as gone more than once.
-    pub went_again: u64,
+    pub views_left_again: u64,
     /// Time of the last report that the user was gone.
-    pub last_went: Option<Micros>,
+    pub last_left: Option<Micros>,
 }
 
 /// Effects of a fault on the clients.

@@ -44,7 +44,7 @@ fn counts(verdict: &Verdict) -> Markup {
         ("duplicates", counts.duplicated),
         ("deliveries out of order", counts.reordered),
         ("deliveries that skip positions", counts.skipped),
-        ("reported gaps", counts.gaps_told),
+        ("reported gaps", counts.gaps_reported),
         ("resumed joins", counts.resumed),
         ("sockets lost", counts.closed),
         ("failed connection attempts", counts.rejected),
