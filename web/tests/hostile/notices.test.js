@@ -1,4 +1,4 @@
-// How loud the page is.
+// Notifications and announcements of missed messages: how many there are, and when they appear.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

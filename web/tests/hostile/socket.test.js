@@ -1,4 +1,4 @@
-// Sockets that die without a sign.
+// Sockets that stop working without a close.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStore } from "../../store.js";

@@ -1,4 +1,4 @@
-//! The network goes and comes back; messages are missed and counted; what is said about them.
+//! Lost networks: reconnects, missed messages and their number, and the notices about them.
 
 use std::time::{Duration, Instant};
 
