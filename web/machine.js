@@ -60,9 +60,9 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   /** The attempt to connect that is under way. @type {{socket: number, open: boolean, deadline: number} | null} */
   let trial = null;
   /**
-   * The socket that said `welcome`. `heard`: time of the last frame. `doubted`: since when the browser has said that there is no network, null if it
+   * The socket that said `welcome`. `lastFrame`: time of the last frame. `doubted`: since when the browser has said that there is no network, null if it
    * has not. `checkEnd`: when the answer to a check is due.
-   * @type {{socket: number, instance: string, since: number, heard: number, silence: number, handoverAt: number | null,
+   * @type {{socket: number, instance: string, since: number, lastFrame: number, silence: number, handoverAt: number | null,
    *   doubted: number | null, checkEnd: number | null} | null}
    */
   let active = null;
@@ -109,7 +109,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     unanswered({ socket }) {
       if (active?.socket === socket && active.checkEnd === null && !trial) check(active);
     },
-    visible: () => nudge(active !== null && now - active.heard >= active.silence * QUIET),
+    visible: () => nudge(active !== null && now - active.lastFrame >= active.silence * QUIET),
     discard: ({ room, id }) => outbox.settle(room, id, { state: "discarded" }),
     tick, probed, frame: received, closed, join: addRoom, leave: removeRoom, outbox: outbox.loaded, send: outbox.send, retry: outbox.again, history, typing,
   };
@@ -167,7 +167,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       socket,
       instance: frame.instance,
       since: now,
-      heard: now,
+      lastFrame: now,
       silence: Math.round((frame.ping_interval_ms || PING_INTERVAL) * SILENCE),
       handoverAt: null,
       doubted: null,
@@ -238,7 +238,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   }
 
   function silent() {
-    return active !== null && now - active.heard >= active.silence;
+    return active !== null && now - active.lastFrame >= active.silence;
   }
 
   function hangUp() {
@@ -313,7 +313,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       return;
     }
     if (active?.socket !== socket) return;
-    active.heard = now;
+    active.lastFrame = now;
     if (active.doubted !== null && (active.checkEnd !== null || now - active.doubted >= IN_FLIGHT)) {
       active.doubted = null;
       emitConnected(active);
@@ -526,7 +526,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       /** @type {(number | null | undefined)[]} */
       const times = [trial?.deadline, retry?.at];
       if (active) {
-        times.push(active.heard + active.silence, active.handoverAt, active.checkEnd);
+        times.push(active.lastFrame + active.silence, active.handoverAt, active.checkEnd);
         for (const room of rooms.values()) {
           times.push(room.rejoinAt);
           if (outbox.next(room)) times.push(room.sendAt);

@@ -26,7 +26,7 @@ function connected(...rooms) {
 
 const joined = (room, head = "0-0") => ({ type: "frame", socket: 1, frame: { type: "joined", room, resumed: false, head } });
 
-test("what the client sends has the form of the document's examples", () => {
+test("frames that the client sends have the form of the document's examples", () => {
   const { handle, take } = connected("lobby");
   handle(2, joined("lobby"));
   handle(2, { type: "outbox", room: "lobby", entries: [] });

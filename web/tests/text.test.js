@@ -66,7 +66,7 @@ test("words in a sentence keep its direction", () => {
   assert.equal(isolated("a\u202eb"), "\u2068a\u202eb\u2069");
 });
 
-test("what was typed before the script started is kept", () => {
+test("text typed before the script started is kept", () => {
   for (const [draft, typed, kept] of [["", "", ""], ["", "hi", "hi"], ["hi", "", "hi"], ["hi", "hi", "hi"], ["hi", "hi there", "hi there"], ["a draft", "typed", "a draft\ntyped"]]) {
     assert.equal(startText(draft, typed), kept);
   }

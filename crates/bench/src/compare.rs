@@ -11,7 +11,6 @@ mod machine;
 mod measure;
 mod page;
 mod plan;
-mod plot;
 mod programs;
 mod recovery;
 mod report;

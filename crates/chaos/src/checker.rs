@@ -50,8 +50,8 @@ impl ClientLoad {
     }
 }
 
-/// A mark in the checker's history that tells what is broken and what it explains. Serialized as the checker's
-/// `history::Fault`.
+/// A mark in the checker's history that names the broken part and the effects on clients that it explains. Serialized as
+/// the checker's `history::Fault`.
 #[derive(Debug, Serialize)]
 pub(crate) struct FaultMark {
     mark: &'static str,

@@ -8,7 +8,6 @@
 mod checker;
 mod deployment;
 mod error;
-pub mod html;
 mod mutants;
 mod page;
 mod recovery;
@@ -22,5 +21,6 @@ pub use self::{
     checker::ClientLoad,
     error::{ChaosError, Result},
     recovery::{RecoveryResult, RecoverySettings, measure_recovery},
+    report::write_report,
     runner::{ChaosArguments, run},
 };

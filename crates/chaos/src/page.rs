@@ -1,113 +1,105 @@
-//! The report as one self-contained HTML file: a table, and one plot per scenario.
+//! The report as one HTML file: a table of all scenarios, and one section with plots per scenario.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
+use trunkline_check::report::{Colour, LinePlot, Marker, PlotSeries, TableCell, XAxis, YScale, page, table};
 
 use super::{
     report::{ChaosReport, ScenarioResult, ScenarioStatus},
     verdict::{CheckerVerdict, FaultOutcome, TimelineSecond},
 };
-use crate::html::{escape, head};
 
-pub(super) fn page(report: &ChaosReport) -> String {
-    let mut html = head("Trunkline under faults") + &format!("<p>{}</p>", escape(&report.summary()));
-    html += "<table><tr><th>FaultMark<th>Fired<th>Delivered<th>Lost<th>Duplicated<th>Reordered<th>Gaps reported<th>Recovery p50<th>p99\
-             <th>CheckerVerdict</tr>";
-    report.scenarios.iter().for_each(|scenario| html += &table_row(scenario));
-    html += "</table>";
-    report.scenarios.iter().for_each(|scenario| html += &section(scenario));
-    html + "</html>\n"
+/// Columns of the table of all scenarios.
+const COLUMNS: [&str; 10] = [
+    "fault",
+    "injected",
+    "delivered",
+    "lost",
+    "duplicated",
+    "out of order",
+    "gaps reported",
+    "recovery p50",
+    "p99",
+    "result",
+];
+
+/// Returns the report as an HTML document.
+pub(super) fn chaos_page(report: &ChaosReport) -> String {
+    let body = html! {
+        p { (report.summary()) }
+        (table("Scenarios", &COLUMNS, report.scenarios.iter().map(row)))
+        @for scenario in &report.scenarios { (section(scenario)) }
+    };
+    page("Trunkline under faults", &body)
 }
 
-fn table_row(scenario: &ScenarioResult) -> String {
+fn row(scenario: &ScenarioResult) -> Vec<TableCell> {
     let counts = scenario.verdict.as_ref().map(|verdict| verdict.counts).unwrap_or_default();
     let recovery = scenario.verdict.as_ref().map(CheckerVerdict::recovery).filter(|recovery| recovery.count > 0);
-    let seconds = |time: Option<u64>| time.map_or("–".to_owned(), |time| format!("{:.2} s", time as f64 / 1e6));
-    format!(
-        "<tr><td><a href=\"#{}\">{}</a><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"{}\">{}</tr>",
-        scenario.name,
-        escape(scenario.fault),
-        if scenario.evidence.is_empty() { "no" } else { "yes" },
-        counts.delivered,
-        counts.lost,
-        counts.duplicated,
-        counts.reordered,
-        counts.gaps_told,
-        seconds(recovery.map(|recovery| recovery.p50)),
-        seconds(recovery.map(|recovery| recovery.p99)),
-        class(scenario),
-        class(scenario)
-    )
-}
-
-fn class(scenario: &ScenarioResult) -> &'static str {
-    match scenario.status {
-        ScenarioStatus::Passed => "ok",
-        ScenarioStatus::Failed => "failed",
-    }
-}
-
-fn section(scenario: &ScenarioResult) -> String {
-    let mut html = format!(
-        "<h2 id=\"{}\">{}</h2><p>Required besides the invariants: {}. <span class=\"{}\">{}</span>, {} s.</p><ul>",
-        scenario.name,
-        escape(scenario.fault),
-        escape(scenario.required),
-        class(scenario),
-        class(scenario),
-        scenario.seconds
-    );
-    for evidence in &scenario.evidence {
-        _ = write!(html, "<li>evidence: {}", escape(evidence));
-    }
-    for note in &scenario.notes {
-        _ = write!(html, "<li>{}", escape(note));
-    }
-    for expectation in scenario.expectations.iter().filter(|expectation| expectation.held) {
-        _ = write!(html, "<li>{}", escape(&expectation.what));
-    }
-    for complaint in scenario.complaints() {
-        _ = write!(html, "<li class=\"failed\">{}", escape(&complaint));
-    }
-    html += "</ul>";
-    if let Some(verdict) = &scenario.verdict {
-        html += &plot(verdict);
-    }
-    html
-}
-
-/// Acknowledged messages, deliveries and connected clients per second. Faults are grey bands.
-fn plot(verdict: &CheckerVerdict) -> String {
-    const WIDTH: f64 = 1000.0;
-    const HEIGHT: f64 = 150.0;
-    let seconds = verdict.timeline.len().max(2);
-    let x = |second: f64| second / (seconds - 1) as f64 * WIDTH;
-    let mut svg = format!("<svg viewBox=\"0 -4 {WIDTH} {}\" role=\"img\">", HEIGHT + 8.0);
-    for FaultOutcome { t, healed, name, .. } in &verdict.faults {
-        let from = x(*t as f64 / 1e6).min(WIDTH);
-        let to = healed.map_or(WIDTH, |healed| x(healed as f64 / 1e6).min(WIDTH));
-        let width = (to - from).max(2.0);
-        _ = write!(
-            svg,
-            "<rect x=\"{from:.1}\" y=\"-4\" width=\"{width:.1}\" height=\"{}\" fill=\"#888\" opacity=\".25\"><title>{}</title></rect>",
-            HEIGHT + 8.0,
-            escape(name)
-        );
-    }
-    let mut line = |colour: &str, value: fn(&TimelineSecond) -> u64| {
-        let most = verdict.timeline.iter().map(value).max().unwrap_or(1).max(1);
-        let mut points = String::new();
-        for (second, one) in verdict.timeline.iter().enumerate() {
-            let y = HEIGHT - value(one) as f64 / most as f64 * HEIGHT;
-            _ = write!(points, "{:.1},{y:.1} ", x(second as f64));
-        }
-        _ = write!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
-        most
+    let time = |time: Option<u64>| {
+        TableCell::number(time.map_or("–".to_owned(), |micros| format!("{:.2} s", seconds(micros))))
     };
-    let acknowledged = line("#2b6cb0", |second| second.acknowledged);
-    let delivered = line("#2f855a", |second| second.delivered);
-    let connected = line("#b7791f", |second| second.connected);
-    format!(
-        "{svg}</svg><p class=\"key\">{seconds} s. Blue: acknowledged, up to {acknowledged} per second; green: delivered, up to \
-         {delivered}; yellow: clients connected, up to {connected}. Grey: the fault.</p>"
-    )
+    let mut row = vec![
+        TableCell::markup(html! { a href={ "#" (scenario.name) } { (scenario.fault) } }),
+        TableCell::text(if scenario.evidence.is_empty() { "no" } else { "yes" }),
+    ];
+    row.extend(
+        [counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_reported]
+            .map(TableCell::number),
+    );
+    row.extend([time(recovery.map(|recovery| recovery.p50)), time(recovery.map(|recovery| recovery.p99))]);
+    let (passed, result) = result(scenario);
+    row.push(TableCell::result(Some(passed), result));
+    row
+}
+
+/// Whether the scenario passed, and the word for it, which is also the name of a style.
+fn result(scenario: &ScenarioResult) -> (bool, &'static str) {
+    match scenario.status {
+        ScenarioStatus::Passed => (true, "ok"),
+        ScenarioStatus::Failed => (false, "failed"),
+    }
+}
+
+fn section(scenario: &ScenarioResult) -> Markup {
+    let (_, result) = result(scenario);
+    let met = scenario.expectations.iter().filter(|expectation| expectation.held);
+    html! {
+        h2 id=(scenario.name) { (scenario.fault) }
+        p {
+            "Required besides the invariants: " (scenario.required) ". "
+            span class=(result) { (result) } ", " (scenario.seconds) " s."
+        }
+        ul {
+            @for evidence in &scenario.evidence { li { "evidence: " (evidence) } }
+            @for note in &scenario.notes { li { (note) } }
+            @for expectation in met { li { (expectation.what) } }
+            @for complaint in scenario.complaints() { li.failed { (complaint) } }
+        }
+        @if let Some(verdict) = &scenario.verdict { @for plot in plots(verdict) { (plot) } }
+    }
+}
+
+/// Deliveries, acknowledged messages and connected clients over the time of the run. Faults are shaded.
+fn plots(verdict: &CheckerVerdict) -> [Markup; 3] {
+    let plot = |title, unit, colour, value: fn(&TimelineSecond) -> u64| {
+        let values = verdict.timeline.iter().enumerate().map(|(second, one)| (second as f64, value(one) as f64));
+        let marker = |fault: &FaultOutcome| fault.healed.map_or(verdict.timeline.len() as f64, seconds);
+        let markers = verdict.faults.iter().map(|fault| Marker {
+            x: seconds(fault.t),
+            end: Some(marker(fault)),
+            name: &fault.name,
+        });
+        let (x, y, series) = (XAxis::Seconds, YScale::Linear, vec![PlotSeries::new(title, colour, values)]);
+        LinePlot { title, unit, x, y, series, markers: markers.collect() }.draw()
+    };
+    [
+        plot("Deliveries", "per second", Colour::GREEN, |second| second.delivered),
+        plot("Acknowledged messages", "per second", Colour::BLUE, |second| second.acknowledged),
+        plot("Connected clients", "", Colour::YELLOW, |second| second.connected),
+    ]
+}
+
+/// A time in µs as seconds.
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }

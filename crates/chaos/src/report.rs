@@ -1,16 +1,17 @@
 //! Results of scenarios as a table, as JSON and as HTML.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde::Serialize;
+use trunkline_testbed::IoContext;
 
 use super::{
-    page,
+    page::chaos_page,
     run::{Expectation, ScenarioRun},
     scenarios::Scenario,
     verdict::CheckerVerdict,
 };
-use crate::{error::Result, html};
+use crate::error::{ChaosError, Result};
 
 /// How a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -156,7 +157,7 @@ impl ChaosReport {
             };
             lines.push(format!(
                 "{:<24}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}  {verdict}",
-                scenario.name, counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_told
+                scenario.name, counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_reported
             ));
         }
         lines.join("\n")
@@ -164,8 +165,22 @@ impl ChaosReport {
 
     /// Writes `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        html::write(folder, self, &page::page(self))
+        write_report(folder, self, &chaos_page(self))
     }
+}
+
+/// Writes a report to a folder: `report` to `report.json` and the HTML document `page` to `report.html`.
+///
+/// # Errors
+/// Returns [`ChaosError::Testbed`] if a file cannot be written, and [`ChaosError::Scenario`] if the report cannot be
+/// serialized.
+pub fn write_report(folder: &Path, report: &impl Serialize, page: &str) -> Result<()> {
+    let json = serde_json::to_string_pretty(report).map_err(|e| ChaosError::Scenario(e.to_string()))?;
+    for (name, text) in [("report.json", &*json), ("report.html", page)] {
+        let path = folder.join(name);
+        fs::write(&path, text).on_path("cannot write", &path)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,12 +197,12 @@ mod tests {
         serde_json::from_value(json!({
             "passed": passed,
             "counts": {"sent": 9, "acknowledged": 9, "delivered": 90, "lost": 0, "duplicated": 0, "reordered": 0,
-                "skipped": 0, "gaps_told": 0, "closed": 3, "rejected": 0, "flickers": 0},
+                "skipped": 0, "gaps_reported": 0, "closed": 3, "rejected": 0, "flickers": 0},
             "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
             "delivery": times, "recovery": times, "silence": times,
             "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0, "silence": 0, "last_lost": 9_000, "written_again": null,
                 "closing": 0, "recovery": times, "never_back": 0}],
-            "strangers": [], "timeline": timeline,
+            "unknown_users": [], "timeline": timeline,
         }))
         .unwrap()
     }
@@ -228,7 +243,7 @@ mod tests {
         assert_eq!((report.passed_and_failed(), report.deliveries), ((1, 1), 180));
         let table = report.table();
         assert!(table.contains("1.5/2.0 s") && table.contains("FAILED: target/chaos/"), "{table}");
-        let page = page::page(&report);
+        let page = chaos_page(&report);
         assert!(page.contains("<svg") && page.contains("a &lt; b") && !page.contains("a < b"));
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct CheckerVerdict {
     pub(crate) recovery: Quantiles,
     pub(crate) silence: Quantiles,
     pub(crate) faults: Vec<FaultOutcome>,
-    pub(crate) strangers: Vec<UnknownUser>,
+    pub(crate) unknown_users: Vec<UnknownUser>,
     pub(crate) timeline: Vec<TimelineSecond>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct VerdictCounts {
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
     pub(crate) skipped: u64,
-    pub(crate) gaps_told: u64,
+    pub(crate) gaps_reported: u64,
     pub(crate) closed: u64,
     pub(crate) rejected: u64,
     pub(crate) flickers: u64,
@@ -36,10 +36,10 @@ pub(crate) struct VerdictCounts {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub(crate) struct UnknownUser {
     pub(crate) user: String,
-    pub(crate) told: u64,
-    pub(crate) went: u64,
-    pub(crate) went_again: u64,
-    pub(crate) last_went: Option<u64>,
+    pub(crate) views: u64,
+    pub(crate) views_left: u64,
+    pub(crate) views_left_again: u64,
+    pub(crate) last_left: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

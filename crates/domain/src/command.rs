@@ -91,14 +91,6 @@ pub enum ErrorCode {
     Unavailable,
 }
 
-impl ErrorCode {
-    /// Whether it is certain that nothing was appended.
-    #[must_use]
-    pub const fn is_definite(self) -> bool {
-        !matches!(self, Self::Unavailable)
-    }
-}
-
 /// Why a command was refused: the content of an `error` frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

@@ -16,7 +16,7 @@ pub enum Event {
         instance: String,
         /// Time between pings, in milliseconds.
         ping_interval_ms: u64,
-        /// WelcomeLimits for the client.
+        /// Limits for the client.
         limits: WelcomeLimits,
     },
     /// The response to a join, before the room's first message. Also sent, with `resumed` false, when the gateway cannot prove
@@ -102,7 +102,7 @@ pub enum Event {
     Unknown,
 }
 
-/// WelcomeLimits for the client, as the `welcome` frame states them.
+/// Limits for the client, as the `welcome` frame states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WelcomeLimits {
     /// Maximum length of a text, in bytes of UTF-8.

@@ -91,7 +91,7 @@ test("ids are random without crypto", (context) => {
   }
 });
 
-test("what cannot be known about the surroundings has a value that the page can use", (context) => {
+test("properties of the browser that cannot be read have default values", (context) => {
   withGlobal(context, "document", { get: fails });
   withGlobal(context, "matchMedia", fails);
   withGlobal(context, "navigator", { get: fails });

@@ -1,4 +1,4 @@
-// How loud the page is.
+// Notifications and announcements of missed messages: how many there are, and when they appear.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -33,7 +33,7 @@ test("forty mentions that were missed in sleep are one notification", () => {
   assert.deepEqual(shown.map(({ count, title, body }) => [count, title, body]), [[40, "40 messages mention you", "ops, lobby"]]);
 });
 
-test("forty old mentions are none", () => {
+test("forty old mentions cause no notification", () => {
   assert.deepEqual(run(Array.from({ length: 40 }, (_, index) => ({ at: NOW + index, what: mention(NOW - 3 * 3_600_000), missed: true }))), []);
 });
 
@@ -58,7 +58,7 @@ test("a long burst is shown every two seconds, always as one summary", () => {
   assert.equal(shown.at(-1).count, 50);
 });
 
-test("what the reader has seen meanwhile is not shown", () => {
+test("mentions that the reader has seen meanwhile cause no notification", () => {
   assert.deepEqual(run([{ at: NOW, what: mention() }], { isUnread: () => false }), []);
   const collector = mentionCollector();
   collector.add(NOW, mention(), false);

@@ -1,4 +1,4 @@
-// Sockets that die without a sign.
+// Sockets that stop working without a close.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStore } from "../../store.js";
@@ -57,7 +57,7 @@ test("a socket that answers nothing to a message is checked after 10 s and repla
   assert.deepEqual(sockets[1].sent.at(-1), { type: "send", room: "lobby", id, text: "hi" }, "the message is repeated under its id");
 });
 
-test("a socket that says anything is kept", async (context) => {
+test("a socket on which any frame arrives is kept", async (context) => {
   const { client, sockets, receive, tick } = await connected(context);
   client.send("lobby", "hi");
   await tick(5_000);
@@ -67,7 +67,7 @@ test("a socket that says anything is kept", async (context) => {
   assert.deepEqual(types(sockets[0]), ["join", "send", "pong"]);
 });
 
-test("without messages nothing is asked", async (context) => {
+test("without unanswered messages no socket is checked", async (context) => {
   const { sockets, tick } = await connected(context);
   await tick(20_000);
   assert.deepEqual(types(sockets[0]), ["join"]);

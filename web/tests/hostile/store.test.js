@@ -90,7 +90,7 @@ test("a database that the browser closes is opened again", async (context) => {
   assert.deepEqual(ids(await store.list("a1", "lobby")), ["b"]);
 });
 
-test("a damaged database is made anew", async (context) => {
+test("a damaged database is replaced by a new one", async (context) => {
   const { indexedDB, IDBKeyRange, state } = fakeIndexedDb();
   withGlobal(context, "indexedDB", indexedDB);
   withGlobal(context, "IDBKeyRange", IDBKeyRange);
@@ -100,7 +100,7 @@ test("a damaged database is made anew", async (context) => {
   assert.deepEqual(ids(await store.list("a1", "lobby")), ["a"]);
 });
 
-test("what is written after the database has failed for good survives a reload in other storage", async (context) => {
+test("messages written after the database has failed permanently survive a reload in other storage", async (context) => {
   const { indexedDB, IDBKeyRange, state } = fakeIndexedDb();
   const storage = memoryStorage();
   withGlobal(context, "indexedDB", indexedDB);
@@ -129,7 +129,7 @@ for (const [how, indexedDB, localStorage] of [
   ["forbidden", { get: fails }, { get: fails }],
   ["full", { open: fails }, { ...memoryStorage(), setItem: isFull, length: 0 }],
 ]) {
-  test(`where all storage is ${how}, messages are kept in memory and the page is told`, async (context) => {
+  test(`where all storage is ${how}, messages are kept in memory and the page is notified`, async (context) => {
     withGlobal(context, "indexedDB", indexedDB);
     withGlobal(context, "localStorage", localStorage);
     const said = [];
@@ -140,7 +140,7 @@ for (const [how, indexedDB, localStorage] of [
   });
 }
 
-test("a store that holds what this page did not write yields only entries", async () => {
+test("a store with foreign content yields only valid entries", async () => {
   for (const wrong of [null, 7, {}, entry("x", { text: null }), entry("x", { at: "now" }), entry("x", { at: 1e300 }), entry("x", { tried: undefined }), entry("x", { state: "gone" }), entry(7)]) {
     assert.ok(!isStored(wrong));
   }

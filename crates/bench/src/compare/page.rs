@@ -1,145 +1,161 @@
 //! The report as one HTML file: goals, plots and all tables.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
+use trunkline_check::report::{Bar, Colour, LinePlot, PlotSeries, TableCell, XAxis, YScale, bar_plot, page, table};
 
 use super::{
     figures::Figure,
     plan::{BenchCell, Peer, Workload},
-    plot::{Axis, PlotSeries, bars, lines},
-    report::{
-        ComparisonReport, RECOVERY_HEADINGS, RECOVERY_TITLE, columns, maybe, recovery_columns, shown, spread, title,
-    },
+    report::{ComparisonReport, RECOVERY_HEADINGS, RECOVERY_TITLE, columns, maybe, recovery_columns, spread, title},
+    table::TableRow,
 };
-use trunkline_chaos::html::{escape, head};
 
-pub(super) fn page(report: &ComparisonReport) -> String {
+/// Returns the report as an HTML document.
+pub(super) fn comparison_page(report: &ComparisonReport) -> String {
     let machine = &report.machine;
-    let mut html = head("Trunkline and its peers");
-    _ = write!(
-        html,
-        "<p>{}</p><p class=\"key\"><code>{}</code>, {} cores of {}, {} MiB, Linux {}. Servers, Redis and load generator share \
-         the machine, so what counts is CPU time of the servers; docs/BENCHMARKS.md explains how to read the figures.</p>",
-        escape(&report.summary()),
-        escape(&report.command),
-        machine.cores,
-        escape(&machine.processor),
-        machine.memory_mib,
-        escape(&machine.kernel)
-    );
-    html += &goals(report);
-    html += &plots(report);
-    for cell in report.rows.cells() {
-        html += &table(report, &cell);
-    }
-    html += &recovery(report);
-    html += "<h2>Versions</h2><table>";
-    for (name, version) in &report.versions {
-        _ = write!(html, "<tr><td>{}<td>{}</tr>", escape(name), escape(version));
-    }
-    for (peer, why) in &report.missing {
-        _ = write!(html, "<tr><td>{peer}<td>not available: {}</tr>", escape(why));
-    }
-    html += "</table><p>Not compared, because no package registry has them: ";
-    html += &report.unavailable_systems.join(", ");
-    html + ".</p></html>\n"
-}
-
-fn goals(report: &ComparisonReport) -> String {
-    let mut html = "<h2>Goals</h2><table><tr><th>Goal<th>Measured<th>Against<th>Verdict</tr>".to_owned();
-    for goal in &report.goals {
-        let class = if goal.reached == Some(true) { "ok" } else { "" };
-        let (value, limit) = (maybe(goal.value), maybe(goal.limit));
-        _ = write!(
-            html,
-            "<tr><td>{}<td>{value}<td>{limit}<td class=\"{class}\">{}</tr>",
-            escape(&goal.what),
-            goal.word()
-        );
-    }
-    html + "</table>"
-}
-
-fn plots(report: &ComparisonReport) -> String {
-    use Figure::{Deliveries, Memory, P99, ServerCpu};
-    use Workload::{Flat, Idle, Paced};
-    let mut html = "<h2>Growth</h2>".to_owned();
-    for instances in [1, 3] {
-        let of = if instances == 1 { "1 instance" } else { "3 instances" };
-        let plot = |title: &str, axis, workload, figure| {
-            over_sockets(report, &format!("{title}, {of}"), axis, workload, instances, figure)
-        };
-        html += &plot("CPU time of the servers per delivery, paced, µs", Axis::FromZero, Paced, ServerCpu);
-        html += &plot("Deliveries per second, flat out (logarithmic)", Axis::Logarithmic, Flat, Deliveries);
-        html += &plot("p99 latency, paced, ms (logarithmic)", Axis::Logarithmic, Paced, P99);
-    }
-    for (title, workload, figure) in [
-        ("Memory per idle socket, KiB", Idle, Memory),
-        ("CPU time per handshake, µs", Workload::Connect, Figure::ConnectCpu),
-    ] {
-        let value = |peer: &Peer| Some((*peer, report.rows.get(workload, 0, 1, *peer, figure)?));
-        let values: Vec<_> = Peer::all().iter().filter_map(value).collect();
-        if !values.is_empty() {
-            html += &bars(title, &values);
+    let body = html! {
+        p { (report.summary()) }
+        p {
+            small {
+                code { (report.command) } ", " (machine.cores) " cores of " (machine.processor) ", " (machine.memory_mib)
+                " MiB, Linux " (machine.kernel) ". Servers, Redis and load generator share the machine, so what counts is CPU \
+                time of the servers; docs/BENCHMARKS.md explains how to read the figures."
+            }
         }
+        (goals(report))
+        (plots(report))
+        @for cell in report.rows.cells() { (cell_table(report, &cell)) }
+        @if !report.recovery.is_empty() { (recovery(report)) }
+        (versions(report))
+        p { "Not compared, because no package registry has them: " (report.unavailable_systems.join(", ")) "." }
+    };
+    page("Trunkline and its peers", &body)
+}
+
+fn goals(report: &ComparisonReport) -> Markup {
+    let rows = report.goals.iter().map(|goal| {
+        vec![
+            TableCell::text(&goal.what),
+            TableCell::number(maybe(goal.value)),
+            TableCell::number(maybe(goal.limit)),
+            TableCell::result(goal.reached, goal.word()),
+        ]
+    });
+    table("Goals", &["goal", "measured", "against", "result"], rows)
+}
+
+fn plots(report: &ComparisonReport) -> Markup {
+    use Figure::{ConnectCpu, Deliveries, Memory, P99, ServerCpu};
+    use Workload::{Connect, Flat, Idle, Paced};
+    let over_sockets = [
+        ("CPU time of the servers per delivery, paced", "µs", YScale::Linear, Paced, ServerCpu),
+        ("Deliveries, flat out", "per second, logarithmic", YScale::Logarithmic, Flat, Deliveries),
+        ("p99 latency, paced", "ms, logarithmic", YScale::Logarithmic, Paced, P99),
+    ];
+    let per_peer =
+        [("Memory per idle socket", "KiB", Idle, Memory), ("CPU time per handshake", "µs", Connect, ConnectCpu)];
+    html! {
+        h2 { "Growth" }
+        @for (instances, count) in [(1, "1 instance"), (3, "3 instances")] {
+            @for (title, unit, y, workload, figure) in over_sockets {
+                (plot_over_sockets(report, (&format!("{title}, {count}"), unit), y, (workload, instances), figure))
+            }
+        }
+        @for (title, unit, workload, figure) in per_peer { (plot_per_peer(report, title, unit, workload, figure)) }
     }
-    html
 }
 
 /// A plot of a figure over the number of sockets. Empty if fewer than two numbers were measured.
-fn over_sockets(
+fn plot_over_sockets(
     report: &ComparisonReport,
-    title: &str,
-    axis: Axis,
-    workload: Workload,
-    instances: u32,
+    (title, unit): (&str, &str),
+    y: YScale,
+    (workload, instances): (Workload, u32),
     figure: Figure,
-) -> String {
+) -> Markup {
     let is_it = |cell: &BenchCell| (cell.workload, cell.instances) == (workload, instances);
     let mut sockets: Vec<u32> =
         report.rows.cells().iter().filter(|cell| is_it(cell)).map(|cell| cell.sockets).collect();
     sockets.sort_unstable();
     if sockets.len() < 2 {
-        return String::new();
+        return html! {};
     }
-    let values =
-        |peer| sockets.iter().map(|&sockets| report.rows.get(workload, sockets, instances, peer, figure)).collect();
-    let series = Peer::all().iter().map(|&peer| PlotSeries { peer, values: values(peer) });
-    let series: Vec<_> = series.filter(|one| one.values.iter().any(Option::is_some)).collect();
+    let names: Vec<_> = Peer::all().iter().map(|peer| (*peer, peer.to_string())).collect();
+    let series = names.iter().map(|(peer, name)| {
+        let value =
+            |(column, &sockets)| Some((column as f64, report.rows.get(workload, sockets, instances, *peer, figure)?));
+        let points = sockets.iter().enumerate().filter_map(value).collect();
+        PlotSeries { name, colour: colour(*peer), width: if peer.is_ours() { 3 } else { 2 }, points }
+    });
+    let series = series.filter(|series| !series.points.is_empty()).collect();
     let columns: Vec<_> = sockets.iter().map(|sockets| format!("{sockets} sockets")).collect();
-    lines(title, axis, &columns, &series)
+    LinePlot { title, unit, x: XAxis::Columns(&columns), y, series, markers: Vec::new() }.draw()
 }
 
-fn table(report: &ComparisonReport, cell: &BenchCell) -> String {
-    let mut html = format!("<h2>{}</h2><table><tr><th>", title(cell));
-    let columns = columns(cell.workload);
-    columns.iter().for_each(|figure| _ = write!(html, "<th>{}", figure.heading()));
-    html += "<th>× floor<th>× best peer<th>least … most</tr>";
-    for row in report.rows.0.iter().filter(|row| row.cell == *cell) {
-        _ = write!(html, "<tr><td>{}", row.peer);
-        for figure in columns {
-            _ = write!(html, "<td>{}", row.figures.get(figure).map_or("–".to_owned(), |spread| shown(spread.median)));
-        }
-        _ = write!(html, "<td>{}<td>{}<td>{}</tr>", maybe(row.to_floor), maybe(row.to_best), spread(row));
-        if let Some(error) = &row.error {
-            _ = write!(html, "<tr><td class=\"failed\" colspan={}>{}</tr>", columns.len() + 4, escape(error));
-        }
+/// A plot of a figure with one bar per peer. Empty if no peer was measured.
+fn plot_per_peer(report: &ComparisonReport, title: &str, unit: &str, workload: Workload, figure: Figure) -> Markup {
+    let value = |peer: &Peer| Some((*peer, peer.to_string(), report.rows.get(workload, 0, 1, *peer, figure)?));
+    let values: Vec<_> = Peer::all().iter().filter_map(value).collect();
+    let bars: Vec<_> =
+        values.iter().map(|(peer, name, value)| Bar { name, colour: colour(*peer), value: *value }).collect();
+    if bars.is_empty() {
+        html! {}
+    } else {
+        bar_plot(title, unit, &bars)
     }
-    html + "</table>"
 }
 
-fn recovery(report: &ComparisonReport) -> String {
-    if report.recovery.is_empty() {
-        return String::new();
+fn colour(peer: Peer) -> Colour {
+    match peer {
+        Peer::Floor => Colour(0x88, 0x88, 0x88),
+        Peer::FloorBatched => Colour(0xb0, 0xb0, 0xb0),
+        Peer::SocketioRedis => Colour::YELLOW,
+        Peer::SocketioStreams => Colour(0xdd, 0x6b, 0x20),
+        Peer::Socketioxide => Colour::RED,
+        Peer::Nchan => Colour::GREEN,
+        Peer::Nats => Colour(0x80, 0x5a, 0xd5),
+        Peer::Trunkline => Colour::BLUE,
+        Peer::TrunklineMounted => Colour(0x63, 0xb3, 0xed),
     }
-    let mut html = format!("<h2>{RECOVERY_TITLE}</h2><table><tr><th>");
-    RECOVERY_HEADINGS.iter().for_each(|heading| _ = write!(html, "<th>{heading}"));
-    html += "</tr>";
-    for (peer, recovery) in &report.recovery {
-        _ = write!(html, "<tr><td>{peer}");
-        recovery_columns(recovery).iter().for_each(|cell| _ = write!(html, "<td>{cell}"));
-        html += "</tr>";
-    }
-    html + "</table>"
+}
+
+fn cell_table(report: &ComparisonReport, cell: &BenchCell) -> Markup {
+    let figures = columns(cell.workload);
+    let mut header = vec![""];
+    header.extend(figures.iter().map(|figure| figure.heading()));
+    header.extend(["× floor", "× best peer", "least … most"]);
+    let rows = report.rows.0.iter().filter(|row| row.cell == *cell);
+    let rows = rows.flat_map(|row| {
+        let error = row.error.as_ref().map(|error| vec![TableCell::result(Some(false), error).spanning(header.len())]);
+        [Some(peer_cells(row, figures)), error].into_iter().flatten()
+    });
+    table(&title(cell), &header, rows)
+}
+
+fn peer_cells(row: &TableRow, figures: &[Figure]) -> Vec<TableCell> {
+    let mut cells = vec![TableCell::text(row.peer)];
+    let medians = figures.iter().map(|figure| row.figures.get(figure).map(|spread| spread.median));
+    cells.extend(medians.chain([row.to_floor, row.to_best]).map(|value| TableCell::number(maybe(value))));
+    cells.push(TableCell::number(spread(row)));
+    cells
+}
+
+fn recovery(report: &ComparisonReport) -> Markup {
+    let rows = report.recovery.iter().map(|(peer, recovery)| {
+        let mut row = vec![TableCell::text(peer)];
+        row.extend(recovery_columns(recovery).map(TableCell::number));
+        row
+    });
+    table(RECOVERY_TITLE, &[&[""][..], &RECOVERY_HEADINGS].concat(), rows)
+}
+
+fn versions(report: &ComparisonReport) -> Markup {
+    let versions = report.versions.iter().map(|(name, version)| vec![TableCell::text(name), TableCell::text(version)]);
+    let missing = report
+        .missing
+        .iter()
+        .map(|(peer, why)| vec![TableCell::text(peer), TableCell::text(format!("not available: {why}"))]);
+    table("Versions", &[], versions.chain(missing))
 }
 
 #[cfg(test)]
@@ -149,9 +165,9 @@ mod tests {
 
     #[test]
     fn page_contains_all_results_escaped() {
-        let page = page(&report());
+        let page = comparison_page(&report());
         for expected in
-            ["1 &amp; 2", "ended: &lt;killed>", "<svg", "not measured", "cargo xtask bench --quick", "20000"]
+            ["1 &amp; 2", "ended: &lt;killed&gt;", "<svg", "not measured", "cargo xtask bench --quick", "20000"]
         {
             assert!(page.contains(expected), "{expected}");
         }

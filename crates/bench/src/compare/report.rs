@@ -8,11 +8,11 @@ use super::{
     figures::Figure,
     goals::Goal,
     machine::MachineInfo,
-    page,
+    page::comparison_page,
     plan::{BenchCell, Peer, RoomSizes, Workload},
     table::{ResultTable, TableRow},
 };
-use trunkline_chaos::{RecoveryResult, html};
+use trunkline_chaos::{RecoveryResult, write_report};
 
 use crate::error::Result;
 
@@ -171,7 +171,7 @@ impl ComparisonReport {
 
     /// Writes `report.json` and `report.html`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        Ok(html::write(folder, self, &page::page(self))?)
+        Ok(write_report(folder, self, &comparison_page(self))?)
     }
 }
 

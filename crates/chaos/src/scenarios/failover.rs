@@ -43,7 +43,7 @@ fn loses_writes(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(2, run.scale.load())?;
     promote(run, true)?;
     let verdict = run.judge()?;
-    let gaps = verdict.counts.gaps_told;
+    let gaps = verdict.counts.gaps_reported;
     run.expect(format!("clients got a gap ({gaps} gaps)"), gaps > 0);
     Ok(())
 }
@@ -90,7 +90,7 @@ fn demoted_promoted(run: &mut ScenarioRun<'_>) -> Result<()> {
     let after = run_id(run, third);
     run.expect("the promoted node is the first process", third == first && before == after);
     let verdict = run.judge()?;
-    let gaps = verdict.counts.gaps_told;
+    let gaps = verdict.counts.gaps_reported;
     run.expect(format!("clients got a gap ({gaps} gaps)"), gaps > 0);
     Ok(())
 }

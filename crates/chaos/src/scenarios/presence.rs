@@ -45,17 +45,17 @@ fn ghosts(run: &mut ScenarioRun<'_>) -> Result<()> {
     let verdict = run.judge()?;
     let fault = verdict.faults.first().map_or(0, |fault| fault.t);
     for name in DEPARTED_USERS {
-        let Some(user) = verdict.strangers.iter().find(|unknown| unknown.user == name) else {
+        let Some(user) = verdict.unknown_users.iter().find(|unknown| unknown.user == name) else {
             run.expect(format!("{name} was reported as present"), false);
             continue;
         };
-        let after = user.last_went.map(|went| went.saturating_sub(fault));
+        let after = user.last_left.map(|left| left.saturating_sub(fault));
         run.expect(
             format!(
                 "{name}: {} clients saw it join, {} saw it leave, {} saw it leave twice",
-                user.told, user.went, user.went_again
+                user.views, user.views_left, user.views_left_again
             ),
-            user.went > 0 && user.went_again == 0,
+            user.views_left > 0 && user.views_left_again == 0,
         );
         run.expect(
             format!("{name} was reported as gone within a lease ({:.1} s)", after.unwrap_or_default() as f64 / 1e6),

@@ -49,8 +49,8 @@ fn end_sessions(run: &mut ScenarioRun<'_>, notify: bool, limit: u64) -> Result<(
         let deleted = run.deployment.redis()?.cli(&["DEL", session, name])?;
         run.record_evidence(format!("{deleted} keys of a session deleted"));
         if notify {
-            let heard = run.deployment.redis()?.cli(&["PUBLISH", channel, sid])?;
-            run.record_evidence(format!("{heard} instances notified"));
+            let receivers = run.deployment.redis()?.cli(&["PUBLISH", channel, sid])?;
+            run.record_evidence(format!("{receivers} instances notified"));
         }
     }
     run.wait_until("their sockets are closed", STEP_TIMEOUT * 2, |deployment| {

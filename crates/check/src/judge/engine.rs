@@ -97,7 +97,7 @@ impl Judge {
             silence: self.measurements.silence(),
             faults: self.measurements.faults(&self.state),
             phases: self.measurements.phases(),
-            strangers: self.invariants.presence.unknown_users(&self.state),
+            unknown_users: self.invariants.presence.unknown_users(&self.state),
             timeline: self.measurements.timeline(),
             invariants: results,
         }

@@ -1,4 +1,4 @@
-//! RunCounts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
+//! Counts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
 
 use trunkline_client::SocketId;
 
@@ -121,7 +121,7 @@ impl Measurements {
                 if resumed {
                     self.counts.resumed += 1;
                 } else if state.view(client, room).is_some_and(|view| view.asked_to_resume || view.joined) {
-                    self.counts.gaps_told += 1;
+                    self.counts.gaps_reported += 1;
                 }
             }
             EventKind::Leave { room } => self.silence.left((client, room)),

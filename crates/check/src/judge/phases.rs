@@ -42,7 +42,7 @@ impl PhaseTracker {
         self.current.iter().for_each(|index| self.phases[*index].acknowledgement.record(latency));
     }
 
-    /// RunCounts an error.
+    /// Updates the reports of the current phases, for example to count an error.
     pub(crate) fn count(&mut self, update: impl Fn(&mut PhaseReport)) {
         self.current.iter().for_each(|index| update(&mut self.phases[*index].report));
     }

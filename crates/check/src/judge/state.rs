@@ -19,7 +19,7 @@ pub(crate) struct HistoryState {
     pub(crate) names: Interner,
     /// Fate of each message, indexed by [`MessageNumber`].
     pub(crate) messages: Vec<MessageFate>,
-    pub(crate) clients: Vec<ClientState>,
+    pub(crate) clients: Vec<JudgedClient>,
     /// Acknowledged positions of each room with the time of the acknowledgement, in the order of the acknowledgements.
     pub(crate) acked: HashMap<RoomNumber, Vec<(Position, Micros)>>,
     /// Highest position of each room that any client received.
@@ -50,7 +50,7 @@ pub(crate) struct MessageFate {
 
 /// A client: its socket and its rooms.
 #[derive(Debug, Default)]
-pub(crate) struct ClientState {
+pub(crate) struct JudgedClient {
     pub(crate) socket: Option<SocketId>,
     /// Time from which on no frame may arrive, because the session has ended.
     pub(crate) silent_from: Option<Micros>,
@@ -151,10 +151,10 @@ impl HistoryState {
         format!("client {client} ({})", self.names.client_name(client))
     }
 
-    fn client(&mut self, client: ClientNumber) -> &mut ClientState {
+    fn client(&mut self, client: ClientNumber) -> &mut JudgedClient {
         let index = client as usize;
         if index >= self.clients.len() {
-            self.clients.resize_with(index + 1, ClientState::default);
+            self.clients.resize_with(index + 1, JudgedClient::default);
         }
         &mut self.clients[index]
     }
@@ -256,7 +256,7 @@ impl HistoryState {
     }
 }
 
-impl ClientState {
+impl JudgedClient {
     /// From here on the client is entitled only to what it has seen.
     fn end(&mut self) {
         for (_, view) in &mut self.views {

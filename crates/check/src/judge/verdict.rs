@@ -10,7 +10,7 @@ use crate::history::Micros;
 pub struct Verdict {
     /// Whether no invariant is broken. The run was not vacuous, because invariant 11 demands that.
     pub passed: bool,
-    /// RunCounts of messages, deliveries and sockets.
+    /// Counts of messages, deliveries and sockets.
     pub counts: RunCounts,
     /// Results of the invariants in `docs/GUARANTEES.md`, in the order of their numbers.
     pub invariants: Vec<InvariantResult>,
@@ -28,12 +28,12 @@ pub struct Verdict {
     /// Phases of the run, in the order of their beginning. Empty unless the run marks phases.
     pub phases: Vec<PhaseReport>,
     /// Users that are not clients of the run and that `presence` frames named; at most 100.
-    pub strangers: Vec<UnknownUser>,
-    /// RunCounts and latencies per second of the run.
+    pub unknown_users: Vec<UnknownUser>,
+    /// Counts and latencies per second of the run.
     pub timeline: Vec<TimelineSecond>,
 }
 
-/// RunCounts of messages, deliveries and sockets.
+/// Counts of messages, deliveries and sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RunCounts {
     /// Clients.
@@ -59,12 +59,12 @@ pub struct RunCounts {
     /// Deliveries that skipped positions without a reported gap.
     pub skipped: u64,
     /// Gaps that gateways reported to clients (`joined` with `resumed: false`).
-    pub gaps_told: u64,
+    pub gaps_reported: u64,
     /// Joins that continued at the position of the client.
     pub resumed: u64,
     /// Sockets that the server closed or that broke.
     pub closed: u64,
-    /// ClientSession probes and handshakes that were refused or failed.
+    /// Session probes and handshakes that were refused or failed.
     pub rejected: u64,
     /// `presence` frames that reported a user as gone while a socket of that user was subscribed.
     pub flickers: u64,
@@ -100,13 +100,13 @@ pub struct UnknownUser {
     /// Name of the user.
     pub user: String,
     /// Views (a client in a room) that named the user.
-    pub told: u64,
+    pub views: u64,
     /// Views that reported the user as gone.
-    pub went: u64,
+    pub views_left: u64,
     /// Views that reported the user as gone more than once.
-    pub went_again: u64,
+    pub views_left_again: u64,
     /// Time of the last report that the user was gone.
-    pub last_went: Option<Micros>,
+    pub last_left: Option<Micros>,
 }
 
 /// Effects of a fault on the clients.
@@ -120,7 +120,7 @@ pub struct FaultReport {
     pub healed: Option<Micros>,
     /// Sockets lost.
     pub closed: u64,
-    /// ClientSession probes and handshakes that failed.
+    /// Session probes and handshakes that failed.
     pub rejected: u64,
     /// Sends that were refused as `unavailable`.
     pub unavailable: u64,
@@ -151,7 +151,7 @@ pub struct PhaseReport {
     pub acknowledgement: Quantiles,
     /// Sockets that the server closed or that broke.
     pub closed: u64,
-    /// ClientSession probes and handshakes that were refused or failed.
+    /// Session probes and handshakes that were refused or failed.
     pub rejected: u64,
     /// `error` frames.
     pub refused: u64,
@@ -165,7 +165,7 @@ impl PhaseReport {
     }
 }
 
-/// RunCounts and latencies of one second of a run.
+/// Counts and latencies of one second of a run.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct TimelineSecond {
     /// Messages sent for the first time.

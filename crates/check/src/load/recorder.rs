@@ -42,10 +42,10 @@ struct RecorderState {
     metrics: Mutex<LiveMetrics>,
 }
 
-/// RunCounts and latencies of a run so far.
+/// Counts and latencies of a run so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LiveMetrics {
-    /// RunCounts so far.
+    /// Counts so far.
     pub counts: RunCounts,
     /// Delivery latencies so far.
     pub delivery: Quantiles,

@@ -47,7 +47,7 @@ pub struct RunProgress {
     pub clients: usize,
     /// Messages without a final answer.
     pub unsettled: usize,
-    /// RunCounts and latencies so far.
+    /// Counts and latencies so far.
     pub metrics: LiveMetrics,
 }
 

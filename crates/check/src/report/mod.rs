@@ -16,7 +16,7 @@
 //!     markers: Vec::new(),
 //! };
 //! let rows = [vec![TableCell::text("delivered"), TableCell::number(2000)]];
-//! let html = page("Example", &maud::html! { (table("RunCounts", &[], rows)) (throughput.draw()) });
+//! let html = page("Example", &maud::html! { (table("Counts", &[], rows)) (throughput.draw()) });
 //! assert!(html.contains("<svg") && html.contains("2000"));
 //! ```
 

@@ -41,6 +41,8 @@ pub fn page(title: &str, body: &Markup) -> String {
 pub struct TableCell {
     content: Markup,
     class: Option<&'static str>,
+    /// Number of columns that the cell spans.
+    columns: usize,
 }
 
 impl TableCell {
@@ -52,12 +54,12 @@ impl TableCell {
     /// A left-aligned piece of HTML.
     #[must_use]
     pub fn markup(content: Markup) -> Self {
-        Self { content, class: None }
+        Self { content, class: None, columns: 1 }
     }
 
     /// A right-aligned number, with its unit if it has one.
     pub fn number(number: impl Display) -> Self {
-        Self { content: html! { (number) }, class: Some("number") }
+        Self { class: Some("number"), ..Self::text(number) }
     }
 
     /// A result: green if `ok` is true, red if it is false, grey if it is unknown.
@@ -67,7 +69,13 @@ impl TableCell {
             Some(false) => "failed",
             None => "muted",
         };
-        Self { content: html! { (text) }, class: Some(class) }
+        Self { class: Some(class), ..Self::text(text) }
+    }
+
+    /// Makes the cell span `columns` columns of the table.
+    #[must_use]
+    pub fn spanning(self, columns: usize) -> Self {
+        Self { columns, ..self }
     }
 }
 
@@ -92,7 +100,13 @@ pub fn table(title: &str, header: &[&str], rows: impl IntoIterator<Item = Vec<Ta
                 }
                 tbody {
                     @for row in &rows {
-                        tr { @for cell in row { td class=[cell.class] { (cell.content) } } }
+                        tr {
+                            @for cell in row {
+                                td class=[cell.class] colspan=[(cell.columns > 1).then_some(cell.columns)] {
+                                    (cell.content)
+                                }
+                            }
+                        }
                     }
                 }
             }
@@ -106,11 +120,16 @@ mod tests {
 
     #[test]
     fn page_and_table_escape_text() {
-        let rows =
-            [vec![TableCell::text("<b>"), TableCell::number("1 ms"), TableCell::result(Some(false), "no & yes")]];
+        let rows = [
+            vec![TableCell::text("<b>"), TableCell::number("1 ms"), TableCell::result(Some(false), "no & yes")],
+            vec![TableCell::text("all").spanning(3)],
+        ];
         let html = page("a < b", &table("t", &["<i>", "time", "result"], rows));
         assert!(html.contains("<title>a &lt; b</title>") && html.contains("<td>&lt;b&gt;</td>"), "{html}");
         assert!(html.contains("<th class=\"number\">time</th>") && html.contains("<th>&lt;i&gt;</th>"), "{html}");
-        assert!(html.contains("<td class=\"failed\">no &amp; yes</td>"), "{html}");
+        assert!(
+            html.contains("<td class=\"failed\">no &amp; yes</td>") && html.contains("<td colspan=\"3\">all</td>"),
+            "{html}"
+        );
     }
 }

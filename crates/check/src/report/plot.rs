@@ -41,6 +41,8 @@ impl Colour {
     pub const GREEN: Self = Self(0x2f, 0x9e, 0x5b);
     /// Red, for failures and faults.
     pub const RED: Self = Self(0xdb, 0x4c, 0x40);
+    /// Yellow, for a series beside the others.
+    pub const YELLOW: Self = Self(0xb7, 0x86, 0x1f);
 
     fn rgb(self) -> RGBColor {
         RGBColor(self.0, self.1, self.2)
@@ -54,7 +56,7 @@ impl Colour {
 /// One line of a [`LinePlot`].
 #[derive(Debug)]
 pub struct PlotSeries<'a> {
-    /// Name in the legend.
+    /// Name in the legend, which a plot of one line does not have.
     pub name: &'a str,
     /// Colour of the line.
     pub colour: Colour,
@@ -71,11 +73,13 @@ impl<'a> PlotSeries<'a> {
     }
 }
 
-/// A named vertical line.
+/// A named vertical line, and the range that begins there.
 #[derive(Debug)]
 pub struct Marker<'a> {
     /// Place on the horizontal axis.
     pub x: f64,
+    /// End of the range, which is shaded. `None` draws only the line.
+    pub end: Option<f64>,
     /// Label.
     pub name: &'a str,
 }
@@ -111,7 +115,7 @@ pub struct LinePlot<'a> {
     pub y: YScale,
     /// The lines.
     pub series: Vec<PlotSeries<'a>>,
-    /// Vertical lines, for example the times of faults.
+    /// Vertical lines and ranges, for example the times of faults.
     pub markers: Vec<Marker<'a>>,
 }
 
@@ -119,7 +123,7 @@ impl LinePlot<'_> {
     /// Returns the plot as a `figure` element.
     #[must_use]
     pub fn draw(&self) -> Markup {
-        let legend = self.series.iter().map(|series| (series.name, series.colour));
+        let legend = self.series.iter().map(|series| (series.name, series.colour)).filter(|_| self.series.len() > 1);
         figure(self.title, self.unit, legend, |area| {
             let values = || self.series.iter().flat_map(|series| &series.points).map(|(_, y)| *y);
             let largest = values().fold(f64::MIN_POSITIVE, f64::max);
@@ -157,7 +161,12 @@ impl LinePlot<'_> {
             let (x, _) = chart.backend_coord(&(count(place), bottom));
             draw_column_name(area, x, name)?;
         }
+        let last = chart.x_range().end;
         for marker in &self.markers {
+            if let Some(end) = marker.end {
+                let corners = [(marker.x, bottom), (end.min(last), top)];
+                chart.draw_series([Rectangle::new(corners, Colour::RED.rgb().mix(0.12).filled())])?;
+            }
             let style = Colour::RED.rgb().mix(0.8).stroke_width(1);
             chart.draw_series([PathElement::new([(marker.x, bottom), (marker.x, top)], style)])?;
             let (x, y) = chart.backend_coord(&(marker.x, top));
@@ -286,7 +295,9 @@ fn count(number: usize) -> f64 {
 
 /// Formats a value with about three significant digits.
 fn format_value(value: f64) -> String {
-    if value >= 10_000.0 {
+    if value >= 1_000_000.0 {
+        format!("{:.1}M", value / 1e6)
+    } else if value >= 10_000.0 {
         format!("{:.0}k", value / 1000.0)
     } else if value >= 10.0 || value == 0.0 {
         format!("{value:.0}")
@@ -325,6 +336,17 @@ mod tests {
                 points.split_whitespace().map(|point| point.split(',').nth(1).unwrap().parse().unwrap()).collect();
             assert!(heights.len() == 2 && heights[0] > heights[1] && heights[1] > 0.0, "{points}");
         }
+    }
+
+    #[test]
+    fn marked_range_is_shaded_up_to_the_end_of_the_axis() {
+        let draw = |end| {
+            let series = vec![PlotSeries::new("clients", Colour::BLUE, [(0.0, 1.0), (10.0, 1.0)])];
+            let markers = vec![Marker { x: 5.0, end, name: "fault" }];
+            LinePlot { title: "", unit: "", x: XAxis::Seconds, y: YScale::Linear, series, markers }.draw().into_string()
+        };
+        assert!(!draw(None).contains("<rect") && draw(Some(7.0)).contains("<rect"));
+        assert_eq!(draw(Some(10.0)), draw(Some(99.0)));
     }
 
     #[test]

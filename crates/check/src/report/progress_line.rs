@@ -84,7 +84,7 @@ fn describe(progress: &RunProgress) -> String {
         ("duplicated", counts.duplicated),
         ("reordered", counts.reordered),
         ("skipped", counts.skipped),
-        ("reported gaps", counts.gaps_told),
+        ("reported gaps", counts.gaps_reported),
         ("sockets lost", counts.closed),
     ];
     for (name, count) in findings.into_iter().filter(|(_, count)| *count > 0) {

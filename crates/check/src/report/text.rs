@@ -47,7 +47,7 @@ impl Display for TextReport<'_> {
         writeln!(
             f,
             "sockets lost {}, failed connection attempts {}, resumed joins {}, reported gaps {}, users reported as gone while connected {}",
-            counts.closed, counts.rejected, counts.resumed, counts.gaps_told, counts.flickers
+            counts.closed, counts.rejected, counts.resumed, counts.gaps_reported, counts.flickers
         )?;
         writeln!(f, "delivery latency         {}", quantiles(&verdict.delivery))?;
         writeln!(f, "acknowledgement latency  {}", quantiles(&verdict.acknowledgement))?;

@@ -44,13 +44,13 @@ fn counts(verdict: &Verdict) -> Markup {
         ("duplicates", counts.duplicated),
         ("deliveries out of order", counts.reordered),
         ("deliveries that skip positions", counts.skipped),
-        ("reported gaps", counts.gaps_told),
+        ("reported gaps", counts.gaps_reported),
         ("resumed joins", counts.resumed),
         ("sockets lost", counts.closed),
         ("failed connection attempts", counts.rejected),
         ("users reported as gone while connected", counts.flickers),
     ];
-    table("RunCounts", &[], rows.map(|(name, count)| vec![TableCell::text(name), TableCell::number(count)]))
+    table("Counts", &[], rows.map(|(name, count)| vec![TableCell::text(name), TableCell::number(count)]))
 }
 
 fn invariants(verdict: &Verdict) -> Markup {
@@ -111,7 +111,11 @@ fn plots(verdict: &Verdict) -> [Markup; 4] {
         series
     };
     let plot = |title, unit, series| {
-        let markers = verdict.faults.iter().map(|fault| Marker { x: fault.t as f64 / 1e6, name: &fault.name });
+        let markers = verdict.faults.iter().map(|fault| Marker {
+            x: fault.t as f64 / 1e6,
+            end: fault.healed.map(|healed| healed as f64 / 1e6),
+            name: &fault.name,
+        });
         LinePlot { title, unit, x: XAxis::Seconds, y: YScale::Linear, series, markers: markers.collect() }.draw()
     };
     [

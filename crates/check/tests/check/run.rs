@@ -113,7 +113,7 @@ async fn gateway_that_closes_sockets_without_reason_fails() {
 async fn gateway_that_reports_absent_users_fails() {
     let verdict = check(Defect::ReportsAbsentUser).await;
     assert_eq!(broken(&verdict), [9], "{:#?}", verdict.invariants);
-    assert_eq!(verdict.strangers[0].user, "ghost");
+    assert_eq!(verdict.unknown_users[0].user, "ghost");
 }
 
 #[tokio::test]

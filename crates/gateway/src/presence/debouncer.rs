@@ -96,7 +96,7 @@ impl PresenceDebouncer {
         self.visible
     }
 
-    /// Returns the users whom members see, given the users who are `present`: the result of all applied changes.
+    /// Returns the users that members see. `present` are the users in the room after all applied changes.
     pub(crate) fn visible_users<'a>(&'a self, present: impl IntoIterator<Item = &'a UserName>) -> BTreeSet<UserName> {
         let visible = present.into_iter().filter(|user| !self.joining.contains(*user));
         visible.chain(self.leaving.keys()).cloned().collect()

@@ -97,7 +97,7 @@ struct Instance {
     commands: VecDeque<PresenceCommand>,
     /// The number of connections of each user on each worker.
     connections: BTreeMap<(usize, UserName), usize>,
-    /// The users whom the members on each worker see.
+    /// The users that the members on each worker see.
     seen: [Option<BTreeSet<UserName>>; 2],
 }
 

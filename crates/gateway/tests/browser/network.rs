@@ -1,4 +1,4 @@
-//! The network goes and comes back; messages are missed and counted; what is said about them.
+//! Lost networks: reconnects, missed messages and their number, and the notices about them.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{hostile::person_with, person::Person, rooms, site::Site};
 
-/// Sockets that are there when `window.silence()` is called hear and say nothing from then on, and do not close.
+/// `window.silence()` disconnects the sockets that are open: they send and receive nothing more, and report no close.
 const SILENCE: &str = "const sockets = []; const Plain = WebSocket; \
     window.WebSocket = class extends Plain { \
       constructor(...all) { super(...all); sockets.push(this); \
@@ -17,17 +17,17 @@ const SILENCE: &str = "const sockets = []; const Plain = WebSocket; \
     window.opened = () => sockets.length; \
     window.silence = () => { for (const socket of sockets) socket.silent = true; };";
 
-/// A browser with notifications, which are written down, and without focus.
+/// A browser without focus. Its notifications are recorded in `window.shown`.
 const UNFOCUSED: &str = "window.shown = []; \
     window.Notification = class { static permission = 'granted'; static requestPermission = async () => 'granted'; \
       constructor(title, options) { shown.push(`${title}: ${options?.body}`); } close() {} }; \
     document.hasFocus = () => false;";
 
-/// Writes down all text that is added to a live region.
-const LISTEN: &str = "window.heard = []; new MutationObserver((changes) => { for (const { target, addedNodes } of changes) { \
+/// Records all text that is added to a live region, which a screen reader would speak, in `window.spoken`.
+const LISTEN: &str = "window.spoken = []; new MutationObserver((changes) => { for (const { target, addedNodes } of changes) { \
     const region = (target.nodeType === 1 ? target : target.parentElement)?.closest('[aria-live], [role=log], [role=status], [role=alert]'); \
     if (!region || region.ariaLive === 'off') continue; \
-    for (const node of addedNodes) if (node.textContent) heard.push(node.textContent); } \
+    for (const node of addedNodes) if (node.textContent) spoken.push(node.textContent); } \
   }).observe(document, { childList: true, characterData: true, subtree: true });";
 
 /// A slow line: each frame comes 700 ms late.
@@ -135,7 +135,7 @@ async fn only_new_messages_are_read_aloud() {
     rooms::open(&ann, "kitchen").await;
     ann.until_sees("the history", async |ann| ann.messages().await.len() == 40).await;
     bob.say("something new").await;
-    ann.until("it is read aloud", "heard.some((text) => text.includes('bob: something new'))").await;
-    let heard: Vec<String> = ann.ask("return heard").await;
-    assert!(heard.iter().all(|text| !text.contains("old")), "{heard:?}");
+    ann.until("it is read aloud", "spoken.some((text) => text.includes('bob: something new'))").await;
+    let spoken: Vec<String> = ann.ask("return spoken").await;
+    assert!(spoken.iter().all(|text| !text.contains("old")), "{spoken:?}");
 }

@@ -130,7 +130,7 @@ async fn interrupted_subscription_reports_missed_events() {
 }
 
 #[tokio::test]
-async fn sessions_ended_in_another_database_are_not_heard() {
+async fn sessions_ended_in_another_database_cause_no_event() {
     let redis = Redis::builder().start().unwrap();
     let in_database = |number: u8| lasting(&format!("{}/{number}", redis.url()));
     let (zero, one, one_again) = (in_database(0), in_database(1), in_database(1));

@@ -12,7 +12,8 @@ pub(in super::super) struct Backoff {
 impl Backoff {
     /// Bound of the first wait.
     const FIRST: Duration = Duration::from_millis(50);
-    /// Largest bound. Small, because one attempt per second costs Redis nothing, and the gateway serves nobody meanwhile.
+    /// Largest bound. One second is short: one attempt per second costs Redis nothing, and the gateway delivers nothing until
+    /// it is connected.
     const MAX: Duration = Duration::from_secs(1);
 
     /// The wait after one more failure. `random` is a uniform random number from 0 to 1.

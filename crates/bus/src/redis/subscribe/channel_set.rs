@@ -212,7 +212,7 @@ mod tests {
         format!("room{number}").parse().unwrap()
     }
 
-    /// A set of channels, the Redis behind it, and what the consumer was told.
+    /// A set of channels, the subscriptions that Redis has, and the announcements to the consumer.
     #[derive(Default)]
     struct World {
         channels: ChannelSet,

@@ -100,10 +100,10 @@ impl PresenceInvariant {
             let views_with = |least| reports.views.values().filter(|left| **left >= least).count() as u64;
             UnknownUser {
                 user: state.names.user_name(*user).to_owned(),
-                told: views_with(0),
-                went: views_with(1),
-                went_again: views_with(2),
-                last_went: reports.last_left,
+                views: views_with(0),
+                views_left: views_with(1),
+                views_left_again: views_with(2),
+                last_left: reports.last_left,
             }
         };
         self.unknown_users.iter().map(describe).collect()

@@ -48,7 +48,7 @@ fn correct_deployment_passes() {
     assert!(verdict.passed, "{:#?}", verdict.invariants);
     let counts = verdict.counts;
     assert_eq!((counts.sent, counts.acknowledged, counts.delivered, counts.resumed), (4, 4, 12, 1));
-    assert_eq!((counts.lost, counts.indeterminate, counts.gaps_told, counts.closed), (0, 0, 0, 1));
+    assert_eq!((counts.lost, counts.indeterminate, counts.gaps_reported, counts.closed), (0, 0, 0, 1));
     assert_eq!((verdict.recovery.count, verdict.faults[0].recovery.count, verdict.faults[0].never_back), (1, 1, 0));
 }
 
@@ -308,8 +308,9 @@ fn unknown_users_and_flickers_are_counted() {
     }
     deployment.lines.push(presence(t + 9, 1, 3, None, Some(vec!["user2".into()]), None));
     let verdict = judge(&deployment.finish().lines);
-    let ghost = UnknownUser { user: "ghost".to_owned(), told: 2, went: 2, went_again: 0, last_went: Some(t + 5) };
-    assert_eq!((verdict.strangers, verdict.counts.flickers), (vec![ghost], 2));
+    let ghost =
+        UnknownUser { user: "ghost".to_owned(), views: 2, views_left: 2, views_left_again: 0, last_left: Some(t + 5) };
+    assert_eq!((verdict.unknown_users, verdict.counts.flickers), (vec![ghost], 2));
 }
 
 #[test]

@@ -30,7 +30,7 @@ struct World {
     balance: Users,
     debouncer: PresenceDebouncer,
     now: Duration,
-    /// The users whom the client sees.
+    /// The users that the client sees.
     seen: Option<Users>,
     count: usize,
     last_update: Option<Duration>,

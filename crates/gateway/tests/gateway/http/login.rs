@@ -125,7 +125,7 @@ async fn login_under_another_name_ends_the_old_session(sessions: impl Sessions) 
     browser.log_in(&site, "bob").await;
     assert!(browser.get("/").send(&site).await.is_chat_of("bob"));
     assert!(before.clone().get("/").send(&site).await.is_login_page(), "the old session is gone");
-    assert!(endings.next().await.is_some(), "and every instance hears of it");
+    assert!(endings.next().await.is_some(), "the end of the session is published to every instance");
     Browser::default().log_in(&site, "ann").await;
 }
 

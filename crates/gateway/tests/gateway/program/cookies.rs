@@ -52,7 +52,7 @@ fn field<'a>(page: &'a Response, name: &str) -> &'a str {
 }
 
 #[test]
-fn browser_that_keeps_no_cookie_is_told_so_and_can_log_in_once_it_does() {
+fn browser_without_cookies_gets_a_notice_and_can_log_in_after_allowing_them() {
     let (_gateway, port) = start();
     let form = load(port, "/rooms/den", &[]);
     let answer = submit(port, "/login", &format!("name=ann&attempt={}&next=/rooms/den", field(&form, "attempt")));
@@ -96,7 +96,7 @@ fn login_under_an_address_that_is_not_public_names_the_public_one() {
 }
 
 #[test]
-fn every_refusal_shown_to_a_person_names_a_way_on() {
+fn every_refusal_page_says_what_to_do_next() {
     let (_gateway, port) = start();
     log_in(port, "ann");
     let taken = submit(port, "/login", "name=ann");

@@ -85,7 +85,7 @@ fn service_continues_when_the_readers_of_its_output_are_gone() {
 }
 
 #[test]
-fn service_continues_when_nobody_reads_standard_error_and_reports_the_dropped_lines() {
+fn service_continues_while_its_standard_error_is_not_read_and_reports_the_dropped_lines() {
     let mut program = Program::start(&[], "trace");
     program.wait_ready();
     let dropped = |admin| -> u64 {
@@ -138,7 +138,7 @@ fn refused_logins_do_not_flood_the_log() {
 }
 
 #[test]
-fn process_ends_when_nobody_reads_standard_error() {
+fn process_ends_while_its_standard_error_is_not_read() {
     let mut program = Program::start(&[], "trace");
     program.wait_ready();
     for _ in 0..200 {

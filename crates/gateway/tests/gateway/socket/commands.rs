@@ -27,9 +27,9 @@ async fn two_members_exchange_messages(transport: Transport) {
     assert_eq!(ann.join("lobby").await["head"], "0-0");
     bob.join("lobby").await;
     ann.send(json!({"type": "send", "room": "lobby", "id": "a1", "text": "hi"})).await;
-    let heard = bob.next_of("message").await;
-    assert_eq!((&heard["user"], &heard["text"], &heard["id"]), (&json!("ann"), &json!("hi"), &json!("a1")));
-    assert_eq!(ann.next_of("message").await["pos"], heard["pos"], "the sender gets its own");
+    let received = bob.next_of("message").await;
+    assert_eq!((&received["user"], &received["text"], &received["id"]), (&json!("ann"), &json!("hi"), &json!("a1")));
+    assert_eq!(ann.next_of("message").await["pos"], received["pos"], "the sender gets its own");
     bob.send(json!({"type": "typing", "room": "lobby"})).await;
     assert_eq!(ann.next_of("typing").await["user"], "bob");
     bob.send(json!({"type": "leave", "room": "lobby"})).await;
@@ -97,8 +97,8 @@ async fn paused_reader_misses_no_message(transport: Transport) {
         ann.next_of("sent").await;
     }
     for number in 0..128 {
-        let heard = bob.next_of("message").await;
-        assert_eq!((&heard["id"], &heard["text"]), (&json!(format!("a{number}")), &json!(text)));
+        let received = bob.next_of("message").await;
+        assert_eq!((&received["id"], &received["text"]), (&json!(format!("a{number}")), &json!(text)));
     }
 }
 
