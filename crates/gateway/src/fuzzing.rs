@@ -49,7 +49,7 @@ pub fn decode_messages<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<W
 /// Returns the session cookie that the gateway selects from these `Cookie` lines, as `name=value`.
 #[must_use]
 pub fn select_cookie(lines: &[&[u8]], name: &str) -> Option<Vec<u8>> {
-    let mut headers = headers(COOKIE, lines);
+    let mut headers = headers(&COOKIE, lines);
     cookie::reduce(&mut headers, name);
     headers.get(COOKIE).map(|line| line.as_bytes().to_vec())
 }
@@ -58,8 +58,8 @@ pub fn select_cookie(lines: &[&[u8]], name: &str) -> Option<Vec<u8>> {
 /// `X-Forwarded-Proto` lines.
 #[must_use]
 pub fn request_source(peer: IpAddr, forwarded_for: &[&[u8]], proto: &[&[u8]], trusted: &[IpNet]) -> (IpAddr, bool) {
-    let mut all = headers(X_FORWARDED_FOR, forwarded_for);
-    for (name, value) in headers(X_FORWARDED_PROTO, proto) {
+    let mut all = headers(&X_FORWARDED_FOR, forwarded_for);
+    for (name, value) in headers(&X_FORWARDED_PROTO, proto) {
         all.append(name, value);
     }
     let RequestSource { address, https } = RequestSource::of(peer, &all, trusted);
@@ -69,8 +69,8 @@ pub fn request_source(peer: IpAddr, forwarded_for: &[&[u8]], proto: &[&[u8]], tr
 /// Returns whether a page of this origin may open a socket to this host.
 #[must_use]
 pub fn may_open_socket(host: &[u8], origin: &[u8], public: &[Origin]) -> bool {
-    let mut all = headers(HOST, &[host]);
-    for (name, value) in headers(ORIGIN, &[origin]) {
+    let mut all = headers(&HOST, &[host]);
+    for (name, value) in headers(&ORIGIN, &[origin]) {
         all.append(name, value);
     }
     // An origin that no header can contain cannot be sent.
@@ -109,7 +109,7 @@ pub fn login_location(next: &str, attempt: Option<LoginAttempt>) -> Option<Strin
 }
 
 /// Returns headers with those of the values that a header can have.
-fn headers(name: HeaderName, values: &[&[u8]]) -> HeaderMap {
+fn headers(name: &HeaderName, values: &[&[u8]]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()) {
         headers.append(name.clone(), value);
