@@ -132,7 +132,10 @@ fn fuzz(
     let sink: LineSink = {
         let (console, report) = (console.clone(), Arc::clone(&report));
         Arc::new(move |line| {
-            console.raw(line.text);
+            // One line per new input would hide the rest.
+            if !["\tNEW ", "\tREDUCE "].iter().any(|kind| line.text.contains(kind)) {
+                console.raw(line.text);
+            }
             report.lock().unwrap_or_else(PoisonError::into_inner).read(line.text);
         })
     };

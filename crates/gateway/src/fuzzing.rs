@@ -52,7 +52,7 @@ pub fn decode_messages<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<W
 /// a percent-encoded name that decodes to that name.
 #[must_use]
 pub fn session_cookies(lines: &[&[u8]], name: &str) -> Option<Vec<Vec<u8>>> {
-    let found = cookie::find(&headers(COOKIE, lines), name);
+    let found = cookie::find(&headers(&COOKIE, lines), name);
     let named = found.named.iter().map(|(cookie, _)| cookie.as_bytes().to_vec());
     (!found.forged_name).then(|| named.collect())
 }
@@ -61,8 +61,8 @@ pub fn session_cookies(lines: &[&[u8]], name: &str) -> Option<Vec<Vec<u8>>> {
 /// `X-Forwarded-Proto` lines.
 #[must_use]
 pub fn request_source(peer: IpAddr, forwarded_for: &[&[u8]], proto: &[&[u8]], trusted: &[IpNet]) -> (IpAddr, bool) {
-    let mut all = headers(X_FORWARDED_FOR, forwarded_for);
-    for (name, value) in headers(X_FORWARDED_PROTO, proto) {
+    let mut all = headers(&X_FORWARDED_FOR, forwarded_for);
+    for (name, value) in headers(&X_FORWARDED_PROTO, proto) {
         all.append(name, value);
     }
     let RequestSource { address, https } = RequestSource::of(peer, &all, trusted);
@@ -72,8 +72,8 @@ pub fn request_source(peer: IpAddr, forwarded_for: &[&[u8]], proto: &[&[u8]], tr
 /// Returns whether a page of this origin may open a socket to this host.
 #[must_use]
 pub fn may_open_socket(host: &[u8], origin: &[u8], public: &[Origin]) -> bool {
-    let mut all = headers(HOST, &[host]);
-    for (name, value) in headers(ORIGIN, &[origin]) {
+    let mut all = headers(&HOST, &[host]);
+    for (name, value) in headers(&ORIGIN, &[origin]) {
         all.append(name, value);
     }
     // An origin that no header can contain cannot be sent.
@@ -112,7 +112,7 @@ pub fn login_location(next: &str, attempt: Option<LoginAttempt>) -> Option<Strin
 }
 
 /// Returns headers with those of the values that a header can have.
-fn headers(name: HeaderName, values: &[&[u8]]) -> HeaderMap {
+fn headers(name: &HeaderName, values: &[&[u8]]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()) {
         headers.append(name.clone(), value);
