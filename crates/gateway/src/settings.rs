@@ -76,10 +76,10 @@ pub(crate) struct GatewaySettings {
           value_parser = values::redis_prefix, help_heading = "Server")]
     pub(crate) redis_prefix: String,
 
-    /// Maximum time for which commands to Redis wait for others so that they are sent together, from 0ms to 4ms. While
-    /// there is little load, commands do not wait. Larger values save CPU time of Redis and the gateway at the cost of
-    /// latency.
-    #[arg(long, env = "TRUNKLINE_BATCH_DELAY_MAX", value_name = "DURATION", default_value = "2ms",
+    /// Maximum time for which commands to Redis wait for others so that they are sent together, from 0ms to 4ms. With 0ms
+    /// they wait only while earlier commands are on their way. Larger values save CPU time of Redis and the gateway under
+    /// load at the cost of latency; at little load commands never wait.
+    #[arg(long, env = "TRUNKLINE_BATCH_DELAY_MAX", value_name = "DURATION", default_value = "0ms",
           value_parser = values::batch_delay, help_heading = "Server")]
     pub(crate) batch_delay_max: Duration,
 
