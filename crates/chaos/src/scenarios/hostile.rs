@@ -230,6 +230,7 @@ fn same_id_twice(run: &mut ScenarioRun<'_>) -> Result<()> {
 
 /// Attacks that wait for limits of 10 s or more. A quick run leaves them out.
 const SLOW_ATTACKS: &[&str] = &[
+    "oversized-body",
     "stolen-old-key",
     "history-flood",
     "connection-churn",
