@@ -228,10 +228,13 @@ fn same_id_twice(run: &mut ScenarioRun<'_>) -> Result<()> {
     expect_others_unaffected(run)
 }
 
-/// Attacks that wait for limits of 10 s or more. A quick run leaves them out.
+/// Attacks that take 4 s or more, most of them because they wait for limits of 10 s. A quick run leaves them out.
 const SLOW_ATTACKS: &[&str] = &[
+    "oversized-body",
     "stolen-old-key",
     "history-flood",
+    "too-many-rooms",
+    "too-many-sockets",
     "connection-churn",
     "slow-request-heads",
     "slow-request-bodies",

@@ -39,7 +39,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     attack!(
         "cross-site-post",
-        "logins and logouts with a foreign Origin or Sec-Fetch-GatewayUrl",
+        "logins and logouts with a foreign Origin or Sec-Fetch-Site",
         "403",
         requests::cross_site_post
     ),

@@ -66,7 +66,6 @@ pub(super) async fn duplicate_cookie(target: &AttackTarget) -> AttackOutcome {
     let headers = [
         ("two in one line", format!("Cookie: {cookie}; {cookie}\r\n")),
         ("two lines", format!("Cookie: {cookie}\r\nCookie: {cookie}\r\n")),
-        ("a forged one first", format!("Cookie: {name}=x; {cookie}\r\n")),
         ("an encoded name", format!("Cookie: {encoded}\r\n")),
         ("an encoded name first", format!("Cookie: {encoded}; {cookie}\r\n")),
     ];

@@ -31,7 +31,7 @@ pub(super) async fn foreign_origin(target: &AttackTarget) -> AttackOutcome {
 pub(super) async fn cross_site_post(target: &AttackTarget) -> AttackOutcome {
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     let fields = FOREIGN_ORIGINS.map(|origin| format!("Origin: {origin}")).into_iter();
-    let fields = fields.chain(["cross-site", "same-site"].map(|site| format!("Sec-Fetch-GatewayUrl: {site}")));
+    let fields = fields.chain(["cross-site", "same-site"].map(|site| format!("Sec-Fetch-Site: {site}")));
     let mut requests = Vec::new();
     for field in fields {
         let headers = format!("{form}{}{field}\r\n", target.cookie_line());
