@@ -97,11 +97,12 @@ pub(crate) struct GatewaySettings {
     pub(crate) log: LogFormat,
 
     /// Log lines to write: a level, optionally with levels for single modules, such as info,trunkline_gateway=debug.
+    // The middleware of actix-session warns about every forged cookie, so clients could fill the log.
     #[arg(
         long,
         env = "RUST_LOG",
         value_name = "FILTER",
-        default_value = "info,actix_server=warn",
+        default_value = "info,actix_server=warn,actix_session::middleware=error",
         help_heading = "Server"
     )]
     log_filter: String,
