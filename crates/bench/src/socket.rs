@@ -27,7 +27,7 @@ pub(crate) fn write(mut stream: &TcpStream, unsent: &mut Vec<u8>, mut bytes: &[u
 /// Writes `unsent`. Bytes that the kernel does not accept remain.
 ///
 /// # Errors
-/// See [`write`].
+/// See [`write()`].
 pub(crate) fn flush(mut stream: &TcpStream, unsent: &mut Vec<u8>) -> io::Result<()> {
     if !unsent.is_empty() {
         let taken = written(stream.write(unsent))?;

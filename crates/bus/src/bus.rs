@@ -83,7 +83,7 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// Some expiries were not postponed. Call it again before the retention time has passed.
     fn refresh_expiry(&self, rooms: &[Room]) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// Starts a subscription. A process calls it once.
+    /// Starts the deliveries to this process. A process calls it once.
     ///
     /// It never fails and does not wait for the log to be reachable: while the log is unreachable nothing is delivered,
     /// [`health`](Self::health) says so, and the bus keeps trying. The channel is bounded, and loss is reported in it: each

@@ -1,4 +1,4 @@
-//! Frames from client to server, and refusals. See "Frames" in `docs/PROTOCOL.md`.
+//! Frames from client to gateway, and refusals. See "From the client" and "Error codes" in `docs/PROTOCOL.md`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

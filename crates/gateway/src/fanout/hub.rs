@@ -48,7 +48,7 @@ pub(crate) struct Hub {
     now: Tick,
     random: Random,
     requests: VecDeque<HubRequest>,
-    /// Rooms with news that their members were not handed yet.
+    /// Rooms with frames or presence that their members were not handed yet.
     pending_rooms: Vec<usize>,
     /// Rooms that keep the chunk that a member took last.
     rooms_with_chunk: Vec<usize>,

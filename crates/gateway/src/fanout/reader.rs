@@ -205,8 +205,8 @@ impl RoomReader {
         }
     }
 
-    /// Examines the rooms for which something is due: repeats failed reads, compares quiet rooms with the log, ends the subscriptions of
-    /// abandoned rooms.
+    /// Examines the rooms for which something is due: repeats failed reads, compares the heads of quiet rooms with the
+    /// log, and unsubscribes from rooms without members.
     fn tick(&mut self) {
         let now = self.now;
         let (mut compared, mut abandoned) = (Vec::new(), Vec::new());
