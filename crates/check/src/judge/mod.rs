@@ -3,8 +3,8 @@
 //! The judge processes one event at a time and keeps no history. Its memory grows with the number of messages, clients and
 //! reported gaps, plus four bytes per delivery (the message number), which the comparison of orders needs.
 //!
-//! Each invariant of `docs/GUARANTEES.md` is one file of [`invariants`]. An invariant sees each event together with the
-//! [`state`] that follows from all events before it.
+//! Each invariant of `docs/GUARANTEES.md` is one file of `invariants`. An invariant sees each event together with the
+//! `state` that follows from all events before it.
 
 mod engine;
 mod event;
