@@ -9,7 +9,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use trunkline_testbed::{Process, Silent, Tool, Toolbox, free_port, project_root};
+use trunkline_testbed::{NoProgress, Process, Tool, Toolbox, free_port, project_root};
 
 use crate::{
     http::{Socket, TIMEOUT, get, login},
@@ -33,7 +33,7 @@ impl Restricted {
         users += "user tester on >of-no-worth ~* &* +@all\n";
         let file = folder.path().join("users.acl");
         fs::write(&file, users).unwrap();
-        let mut command = Toolbox::project().get(Tool::Redis, &Silent).unwrap().command();
+        let mut command = Toolbox::project().get(Tool::Redis, &NoProgress).unwrap().command();
         command.arg(project_root().join("deploy/redis/redis.conf")).arg("--port").arg(port.to_string());
         command.arg("--aclfile").arg(file).arg("--dir").arg(folder.path());
         let mut process = Process::spawn("Redis", command, None).unwrap();

@@ -3,7 +3,7 @@
 use std::{fs, thread, time::Duration};
 
 use rustix::process::Signal;
-use trunkline_testbed::{HaProxy, Process, Silent, Slot, Tool, Toolbox, free_port};
+use trunkline_testbed::{HaProxy, NoProgress, Process, SlotState, Tool, Toolbox, free_port};
 
 use crate::{
     http::{Socket, get, login},
@@ -14,7 +14,7 @@ use crate::{
 fn with_master_process(config: &str, folder: &tempfile::TempDir, gateway: u16) -> (Process, u16) {
     let (file, port) = (folder.path().join("haproxy.cfg"), free_port().unwrap());
     fs::write(&file, config).unwrap();
-    let mut command = Toolbox::project().get(Tool::HaProxy, &Silent).unwrap().command();
+    let mut command = Toolbox::project().get(Tool::HaProxy, &NoProgress).unwrap().command();
     command.arg("-W").arg("-f").arg(file);
     command.env("TRUNKLINE_LB_BIND", format!("127.0.0.1:{port}"));
     command.env("TRUNKLINE_LB_GATEWAYS", format!("127.0.0.1:{gateway}")).env("TRUNKLINE_LB_SLOTS", "1");
@@ -46,7 +46,7 @@ fn every_page_load_gets_the_gateways_503_while_redis_is_stopped() {
     }
     let cookie = login(balancer.port(), "ann");
     site.redis.kill().unwrap();
-    wait_for("no instance is ready", || (1..=3).all(|slot| balancer.slot(slot).unwrap() == Slot::Out));
+    wait_for("no instance is ready", || (1..=3).all(|slot| balancer.slot(slot).unwrap() == SlotState::OutOfService));
     for _ in 0..9 {
         let (status, answer) = get(balancer.port(), "/", &cookie).unwrap();
         assert!(status == 503 && answer.contains("Trunkline"), "{answer}");

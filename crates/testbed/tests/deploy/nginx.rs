@@ -4,7 +4,7 @@ use std::{fs, thread, time::Duration};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use trunkline_testbed::{Process, Silent, Tool, Toolbox, free_port};
+use trunkline_testbed::{NoProgress, Process, Tool, Toolbox, free_port};
 
 use crate::{
     http::{Socket, get, login},
@@ -37,7 +37,7 @@ impl Nginx {
         }
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config).unwrap();
-        let mut command = Toolbox::project().get(Tool::Nginx, &Silent).unwrap().command();
+        let mut command = Toolbox::project().get(Tool::Nginx, &NoProgress).unwrap().command();
         command.arg("-e").arg("stderr").arg("-p").arg(folder.path()).arg("-c").arg(file);
         command.arg("-g").arg(format!("daemon off; error_log stderr; pid {path}/pid;"));
         let mut process = Process::spawn("nginx", command, None).unwrap();

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use trunkline_testbed::{Process, Redis, Silent, Tool, Toolbox, free_port};
+use trunkline_testbed::{NoProgress, Process, Redis, Tool, Toolbox, free_port};
 
 use crate::site::{children, deploy_file, replaced, signal, wait_for};
 
@@ -44,7 +44,7 @@ impl Group {
             let without_login = config.lines().filter(|line| !line.starts_with("sentinel auth-"));
             let config: String = without_login.map(|line| format!("{line}\n")).collect();
             fs::write(own.join("sentinel.conf"), config).unwrap();
-            let mut command = Toolbox::project().get(Tool::Redis, &Silent).unwrap().command();
+            let mut command = Toolbox::project().get(Tool::Redis, &NoProgress).unwrap().command();
             command.current_dir(&own).arg("sentinel.conf").arg("--sentinel");
             Process::spawn("Sentinel", command, None).unwrap()
         });
@@ -61,7 +61,7 @@ impl Group {
         config = replaced(&config, "6380", &votes.to_string());
         let file = folder.path().join("master.cfg");
         fs::write(&file, config).unwrap();
-        let mut command = Toolbox::project().get(Tool::HaProxy, &Silent).unwrap().command();
+        let mut command = Toolbox::project().get(Tool::HaProxy, &NoProgress).unwrap().command();
         command.arg("-W").arg("-f").arg(file).env("REDIS_PASSWORD", PASSWORD);
         let proxy = Process::spawn("HAProxy", command, None).unwrap();
         let sentinel_port = sentinel_ports[0];

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Ended, Redis};
+use trunkline_testbed::{ProcessEnd, Redis};
 
 use crate::{
     http::{Socket, login},
@@ -23,7 +23,7 @@ fn seconds(file: &str, field: &str) -> u64 {
 fn wrong_usage_ends_with_the_exit_code_that_systemd_does_not_restart() {
     let mut gateway = gateway("gw", "http://not.a.redis").spawn().unwrap();
     let code = seconds("systemd/trunkline@.service", "RestartPreventExitStatus=");
-    assert_eq!(gateway.wait(Duration::from_secs(30)), Some(Ended::Code(i32::try_from(code).unwrap())));
+    assert_eq!(gateway.wait(Duration::from_secs(30)), Some(ProcessEnd::Code(i32::try_from(code).unwrap())));
 }
 
 #[test]
