@@ -68,7 +68,7 @@ fn entries_lost(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.mark_healed()?;
     run.judge()?;
     let log = fs::read_to_string(run.folder.join("gw-1.log")).unwrap_or_default();
-    let gaps = log.lines().filter(|line| line.contains("gap: reading the log")).count();
+    let gaps = log.lines().filter(|line| line.contains("gap; reading the log")).count();
     if gaps > 0 {
         run.record_evidence(format!("gw-1 noticed {gaps} gaps"));
     }

@@ -9,7 +9,7 @@ use trunkline_domain::{
 
 use super::handler::{ConnectionHandler, Next};
 use crate::{
-    fanout::encode_typing,
+    fanout::{encode_typing, replace_start},
     limits::Rate,
     metrics::SendOutcome,
     policy::{Action, Policy},
@@ -61,7 +61,7 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
                     return Err(Refusal::new(ErrorCode::TooManyRooms, detail).in_room(&room));
                 }
                 self.permit(Action::Join(&room)).await.map_err(|refusal| refusal.in_room(&room))?;
-                self.connection.worker.hub().join(key, &room, from);
+                self.connection.worker.hub().join(key, &room, replace_start(&room, from));
                 Ok(Next::Continue)
             }
             Command::Leave { room } => {

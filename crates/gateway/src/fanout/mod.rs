@@ -25,6 +25,7 @@ pub(crate) use connection::{Identity, Outgoing, Transport};
 pub(crate) use ephemeral::encode_typing;
 pub(crate) use hub::MAX_CHUNKS_PER_TURN;
 pub(crate) use messages::ReaderCommand;
+pub(crate) use mutants::replace_start;
 pub(crate) use reader_task::run;
 pub(crate) use worker::{ConnectionHandle, LocalWorker, Worker};
 #[cfg(any(test, feature = "bench"))]

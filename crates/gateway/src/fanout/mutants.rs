@@ -1,71 +1,48 @@
-//! Faults that the feature `mutants` injects between the reader and the bus, to show that the delivery checker notices them.
+//! Faults that the feature `mutants` injects at the seams of the fan-out, to show that the delivery checker notices them.
 //! Without the feature every function here is the identity and costs nothing.
 
-use trunkline_bus::{Delivery, Page, Range};
+use trunkline_bus::Delivery;
+use trunkline_domain::{JoinFrom, Room};
 
 #[cfg(feature = "mutants")]
-use super::cursor::PAGE_ENTRIES;
+static LAST_POSITIONS: std::sync::Mutex<std::collections::BTreeMap<Room, trunkline_domain::Position>> =
+    std::sync::Mutex::new(std::collections::BTreeMap::new());
 
-/// Rewrites entries so that they seem to follow the ones before. Per room it remembers the last position.
-#[derive(Debug, Default)]
-pub(super) struct GapHider {
-    #[cfg(feature = "mutants")]
-    last: std::collections::HashMap<trunkline_domain::Room, trunkline_domain::Position>,
-}
-
+/// Returns the delivery that the reader handles in place of `delivery`.
 #[cfg(not(feature = "mutants"))]
-impl GapHider {
-    #[expect(clippy::unused_self, reason = "the mutant has a state")]
-    pub(super) fn pass(&mut self, delivery: Delivery) -> Delivery {
-        delivery
-    }
+pub(super) fn replace_delivery(delivery: Delivery) -> Delivery {
+    delivery
 }
 
+/// `repair` and `resync`: an entry that reveals a gap seems to follow the one before it.
 #[cfg(feature = "mutants")]
-impl GapHider {
-    /// `repair` and `resync`: an entry that reveals a gap is taken as if nothing were missing before it.
-    pub(super) fn pass(&mut self, delivery: Delivery) -> Delivery {
-        use trunkline_bus::mutant::{Mutant, is_on};
-
-        match delivery {
-            Delivery::Entry(room, mut entry) if is_on(Mutant::Repair) || is_on(Mutant::Resync) => {
-                if let Some(last) = self.last.insert(room.clone(), entry.message.pos) {
-                    entry.prev = last;
-                }
-                Delivery::Entry(room, entry)
-            }
-            other => other,
-        }
-    }
-}
-
-/// Returns the range to read in place of `range`.
-#[cfg(not(feature = "mutants"))]
-pub(super) fn replace_range(range: Range) -> Range {
-    range
-}
-
-/// `catch-up`: a cursor that is behind is given the newest entry in place of the page that it needs.
-#[cfg(feature = "mutants")]
-pub(super) fn replace_range(range: Range) -> Range {
-    if jumps(range) { Range::Latest(1) } else { range }
-}
-
-/// Returns the page to answer a read of `range` with.
-#[cfg(not(feature = "mutants"))]
-pub(super) fn replace_page(_: Range, page: Page) -> Page {
-    page
-}
-
-/// `catch-up`: claims that nothing is missing before the newest entry.
-#[cfg(feature = "mutants")]
-pub(super) fn replace_page(range: Range, page: Page) -> Page {
-    if jumps(range) { Page { follows: true, more: false, ..page } } else { page }
-}
-
-#[cfg(feature = "mutants")]
-fn jumps(range: Range) -> bool {
+pub(super) fn replace_delivery(delivery: Delivery) -> Delivery {
     use trunkline_bus::mutant::{Mutant, is_on};
 
-    matches!(range, Range::After(_, PAGE_ENTRIES)) && is_on(Mutant::CatchUp)
+    let Delivery::Entry(room, mut entry) = delivery else { return delivery };
+    let mut positions = LAST_POSITIONS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let last = positions.insert(room.clone(), entry.message.pos);
+    if let Some(last) = last.filter(|_| is_on(Mutant::Repair) || is_on(Mutant::Resync)) {
+        entry.prev = last;
+    }
+    Delivery::Entry(room, entry)
+}
+
+/// Returns where a subscription of `room` starts in place of `from`.
+#[cfg(not(feature = "mutants"))]
+pub(crate) fn replace_start(_: &Room, from: JoinFrom) -> JoinFrom {
+    from
+}
+
+/// `catch-up`: a subscription that resumes starts at the newest entry, so the entries before it are skipped, and `joined`
+/// claims that nothing is missing.
+#[cfg(feature = "mutants")]
+pub(crate) fn replace_start(room: &Room, from: JoinFrom) -> JoinFrom {
+    use trunkline_bus::mutant::{Mutant, is_on};
+
+    if !is_on(Mutant::CatchUp) || from.after.is_none() {
+        return from;
+    }
+    let positions = LAST_POSITIONS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    JoinFrom { after: positions.get(room).copied().max(from.after), ..from }
 }

@@ -9,7 +9,7 @@ use trunkline_domain::{InstanceId, Room};
 
 use super::{
     messages::{HubEvent, Mailbox, ReaderCommand},
-    mutants::{GapHider, replace_page, replace_range},
+    mutants::replace_delivery,
     reader::{ReaderEffect, ReaderInput, RoomReader, TIMER_GRANULARITY},
 };
 use crate::{
@@ -39,7 +39,6 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
 ) {
     let (subscriptions, mut deliveries) = bus.open();
     let mut reader = RoomReader::new(instance, bus.lease(), Random::new(rand::random()));
-    let mut gaps = GapHider::default();
     let mut workers: Vec<WorkerMailbox> = Vec::new();
     let (mut reads, mut presence_calls) = (FuturesUnordered::new(), FuturesUnordered::new());
     let read_permits = Arc::new(Semaphore::new(MAX_READS_IN_FLIGHT));
@@ -58,7 +57,7 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                 }
                 let now = started.elapsed();
                 for delivery in batch.drain(..) {
-                    reader.handle(ReaderInput::Delivery(gaps.pass(delivery)), now);
+                    reader.handle(ReaderInput::Delivery(replace_delivery(delivery)), now);
                 }
             }
             count = commands.recv_many(&mut command_batch, MAX_BATCH_COMMANDS) => {
@@ -146,10 +145,10 @@ async fn read<B: Bus>(bus: B, permits: Arc<Semaphore>, request: ReadRequest) -> 
     let _permit = permits.acquire().await;
     match request {
         ReadRequest::Page(room, range) => {
-            let page = bus.read(&room, replace_range(range)).await;
+            let page = bus.read(&room, range).await;
             let page =
                 page.inspect_err(|error| tracing::debug!(%room, %error, "reading the log failed; it is retried"));
-            ReaderInput::Read(room, range, page.ok().map(|page| replace_page(range, page)))
+            ReaderInput::Read(room, range, page.ok())
         }
         ReadRequest::Heads(rooms) => {
             // After a failure the next comparison follows in 10 s.
