@@ -1,7 +1,7 @@
 //! From the bus to the sockets.
 //!
 //! One [`RoomReader`](reader::RoomReader) per process receives the deliveries of the bus, keeps the tail of every room that
-//! a local connection follows, repairs gaps from the log, and encodes each message once. One [`Hub`] per worker thread has
+//! a local connection follows, repairs gaps from the log, and encodes each message once. One [`Hub`](hub::Hub) per worker thread has
 //! a copy of these tails and a cursor for every subscription. Both are synchronous state machines: they never wait and take
 //! no lock. [`reader_task`] and [`worker`] are the tasks around them, and [`messages`] is everything that these tasks send
 //! each other.
