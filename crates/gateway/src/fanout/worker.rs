@@ -165,7 +165,7 @@ async fn run(
                 for event in std::iter::once(batch).chain(more).flatten() {
                     hub.receive(event);
                 }
-                if events.take_overflow() {
+                if events.is_empty() && events.take_overflow() {
                     hub.events_lost();
                 }
                 true
@@ -185,6 +185,11 @@ async fn run(
                 let mut hub = worker.hub();
                 let due = hub.tick(clock);
                 worker.metrics.delivered.inc_by(hub.take_delivered());
+                // A worker that never catches up requests its rooms again here, at most four times per second. So does one
+                // that took the last batch just before the next was dropped whole, which wakes no receiver.
+                if events.take_overflow() {
+                    hub.events_lost();
+                }
                 drop(hub);
                 if !due.is_empty() {
                     check_sessions(&worker, due);
