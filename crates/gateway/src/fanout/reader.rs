@@ -289,4 +289,33 @@ mod tests {
         assert!(pass_minute(&mut reader, &mut now, Some(Lease::Held)), "the store accepts the leave");
         assert!(!reader.rooms.contains_key(&room));
     }
+
+    #[test]
+    fn subscription_that_is_renewed_during_a_read_is_followed_by_another_read() {
+        let mut reader = RoomReader::new(InstanceId(1), Duration::from_secs(15), Random::new(1));
+        let (room, now): (Room, _) = ("lobby".parse().unwrap(), Duration::ZERO);
+        let reads = |reader: &mut RoomReader| -> Vec<Range> {
+            let read = |effect| if let ReaderEffect::Read(_, range) = effect { Some(range) } else { None };
+            effects(reader).into_iter().filter_map(read).collect()
+        };
+        let subscribed = || ReaderInput::Delivery(Delivery::Subscribed(room.clone()));
+        let answer = |range| {
+            let page = Page { entries: Vec::new(), follows: true, more: false, head: Position::ORIGIN };
+            ReaderInput::Read(room.clone(), range, Some(page))
+        };
+        reader.handle(ReaderInput::Request(WORKER, HubRequest::Follow(room.clone())), now);
+        reader.handle(subscribed(), now);
+        let [first] = reads(&mut reader)[..] else { panic!("one read") };
+        reader.handle(subscribed(), now);
+        assert_eq!(reads(&mut reader), [], "the read in flight comes first");
+        reader.handle(answer(first), now);
+        let [second] = reads(&mut reader)[..] else { panic!("the first answer may be too old") };
+        assert!(matches!((first, second), (Range::Latest(_), Range::After(Position::ORIGIN, _))));
+        reader.handle(subscribed(), now);
+        reader.handle(answer(second), now);
+        assert_eq!(reads(&mut reader), [second]);
+        reader.handle(answer(second), now);
+        let sent = effects(&mut reader);
+        assert!(matches!(&sent[..], [ReaderEffect::Send(WORKER, HubEvent::Tail(..))]), "the room is live: {sent:?}");
+    }
 }
