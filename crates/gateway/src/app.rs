@@ -174,19 +174,17 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// the thread refers to it.
     fn worker(&self) -> LocalWorker {
         thread_local! {
-            /// The worker of each gateway on this thread, by the address of the gateway's state. Several Apps that mount the
-            /// same gateway share it.
-            static WORKERS: RefCell<BTreeMap<usize, Weak<Worker>>> = const { RefCell::new(BTreeMap::new()) };
+            /// The worker of each gateway on this thread. Several Apps that mount the same gateway share it.
+            static WORKERS: RefCell<BTreeMap<InstanceId, Weak<Worker>>> = const { RefCell::new(BTreeMap::new()) };
         }
-        // A worker's App keeps the state alive, so the address is not used again meanwhile.
-        let address = Arc::as_ptr(&self.state) as usize;
+        let instance = self.state.instance;
         WORKERS.with_borrow_mut(|workers| {
             workers.retain(|_, worker| worker.strong_count() > 0);
-            if let Some(worker) = workers.get(&address).and_then(Weak::upgrade) {
+            if let Some(worker) = workers.get(&instance).and_then(Weak::upgrade) {
                 return LocalWorker(worker);
             }
             let worker = self.start_worker();
-            workers.insert(address, Rc::downgrade(&worker));
+            workers.insert(instance, Rc::downgrade(&worker));
             LocalWorker(worker)
         })
     }
