@@ -171,7 +171,7 @@ async fn run(
                 true
             }
             () = tokio::time::sleep_until(started + next_fanout.unwrap_or_default()), if next_fanout.is_some() => true,
-            Ok(phase) = drain.wait_for(|phase| *phase == DrainPhase::Closing), if !is_draining => {
+            Ok(phase) = drain.wait_for(|phase| !phase.accepts_sockets()), if !is_draining => {
                 drop(phase);
                 is_draining = true;
                 let Some(worker) = worker.upgrade() else { return };
