@@ -113,6 +113,8 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: P
         let (reply, settled) = oneshot::channel();
         let _ = self.state.reader.send(ReaderCommand::NotifyWhenPresenceSettled(reply));
         let _ = tokio::time::timeout(LAST_CALL_TIMEOUT, settled).await;
+        // Otherwise the next report would list the instance again.
+        self.state.drain.enter(DrainPhase::Drained);
         let _ = tokio::time::timeout(LAST_CALL_TIMEOUT, self.state.bus.report(self.state.instance, "")).await;
         tracing::info!(sockets_left = self.sockets(), "drained");
     }
@@ -174,19 +176,17 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// the thread refers to it.
     fn worker(&self) -> LocalWorker {
         thread_local! {
-            /// The worker of each gateway on this thread, by the address of the gateway's state. Several Apps that mount the
-            /// same gateway share it.
-            static WORKERS: RefCell<BTreeMap<usize, Weak<Worker>>> = const { RefCell::new(BTreeMap::new()) };
+            /// The worker of each gateway on this thread. Several Apps that mount the same gateway share it.
+            static WORKERS: RefCell<BTreeMap<InstanceId, Weak<Worker>>> = const { RefCell::new(BTreeMap::new()) };
         }
-        // A worker's App keeps the state alive, so the address is not used again meanwhile.
-        let address = Arc::as_ptr(&self.state) as usize;
+        let instance = self.state.instance;
         WORKERS.with_borrow_mut(|workers| {
             workers.retain(|_, worker| worker.strong_count() > 0);
-            if let Some(worker) = workers.get(&address).and_then(Weak::upgrade) {
+            if let Some(worker) = workers.get(&instance).and_then(Weak::upgrade) {
                 return LocalWorker(worker);
             }
             let worker = self.start_worker();
-            workers.insert(address, Rc::downgrade(&worker));
+            workers.insert(instance, Rc::downgrade(&worker));
             LocalWorker(worker)
         })
     }
@@ -207,7 +207,7 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
 
 impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for GatewayState<B, P> {
     fn accepts_sockets(&self) -> bool {
-        self.drain.phase() != DrainPhase::Closing
+        self.drain.phase().accepts_sockets()
     }
 
     fn metrics(&self) -> &Metrics {
@@ -218,7 +218,9 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
         let mut checks = self.bus.health();
         let state = match self.drain.phase() {
             DrainPhase::Serving => Ok(()),
-            DrainPhase::NotReady | DrainPhase::Closing => Err("this instance is shutting down".to_owned()),
+            DrainPhase::NotReady | DrainPhase::Closing | DrainPhase::Drained => {
+                Err("this instance is shutting down".to_owned())
+            }
         };
         checks.push(Health { check: "drain", state });
         checks
@@ -238,5 +240,25 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
 impl<B, S, P> Clone for Gateway<B, S, P> {
     fn clone(&self) -> Self {
         Self { state: self.state.clone(), site: self.site.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_bus::{LocalBus, LocalConfig};
+    use trunkline_session::MemorySessions;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn drained_instance_reports_no_status() {
+        let bus = LocalBus::new(LocalConfig::default());
+        let config = Config { drain_delay: Duration::ZERO, drain_window: Duration::ZERO, ..Config::default() };
+        let sessions = MemorySessions::in_memory(config.lifetimes);
+        let gateway = Gateway::new(bus.clone(), sessions, config).unwrap();
+        gateway.drain().await;
+        let report = status::report(Arc::downgrade(&gateway.state));
+        assert!(tokio::time::timeout(Duration::from_secs(5), report).await.is_ok(), "the task ends");
+        assert!(bus.reports().await.unwrap().is_empty());
     }
 }

@@ -14,6 +14,15 @@ pub(crate) enum DrainPhase {
     NotReady,
     /// New connections are refused, and clients are asked to reconnect elsewhere.
     Closing,
+    /// The drain has ended. The instance does not report its status any more.
+    Drained,
+}
+
+impl DrainPhase {
+    /// Returns whether new sockets are accepted.
+    pub(crate) fn accepts_sockets(self) -> bool {
+        matches!(self, Self::Serving | Self::NotReady)
+    }
 }
 
 /// The drain phase of an instance. Every worker watches it.

@@ -3,25 +3,34 @@
 use std::rc::{Rc, Weak};
 
 use actix_web::rt;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use trunkline_session::{SessionEvent, Sessions, Sid};
 
 use crate::fanout::Worker;
 
 /// Maximum number of sessions that a worker looks up at once.
 const MAX_LOOKUPS_IN_FLIGHT: usize = 8;
+/// Maximum number of notifications that are handled together. Ended sessions among them share one pass over the worker's
+/// connections.
+const MAX_BATCH_EVENTS: usize = 1024;
 
 /// Receives the notifications of ended sessions until the worker is dropped.
 pub(crate) async fn watch_endings<S: Sessions>(worker: Weak<Worker>, sessions: S) {
-    let mut endings = sessions.events();
-    while let Some(ending) = endings.next().await {
+    let mut events = sessions.events();
+    while let Some(first) = events.next().await {
         let Some(worker) = worker.upgrade() else { return };
-        match ending {
-            SessionEvent::Ended(sid) => worker.hub().end_session(&sid),
-            SessionEvent::Missed => {
-                let sids = worker.hub().sessions();
-                look_up(Rc::downgrade(&worker), sessions.clone(), sids).await;
+        let (mut ended, mut has_missed) = (Vec::new(), false);
+        let more = std::iter::from_fn(|| events.next().now_or_never().flatten()).take(MAX_BATCH_EVENTS - 1);
+        for event in std::iter::once(first).chain(more) {
+            match event {
+                SessionEvent::Ended(sid) => ended.push(sid),
+                SessionEvent::Missed => has_missed = true,
             }
+        }
+        end_sessions(&worker, ended);
+        if has_missed {
+            let sids = worker.hub().sessions();
+            start_look_up(&worker, sessions.clone(), sids);
         }
     }
 }
@@ -42,6 +51,13 @@ async fn look_up<S: Sessions>(worker: Weak<Worker>, sessions: S, sids: Vec<Sid>)
         .filter_map(std::future::ready);
     let ended: Vec<Sid> = ended.collect().await;
     if let Some(worker) = worker.upgrade() {
-        ended.iter().for_each(|sid| worker.hub().end_session(sid));
+        end_sessions(&worker, ended);
+    }
+}
+
+fn end_sessions(worker: &Worker, mut sids: Vec<Sid>) {
+    if !sids.is_empty() {
+        sids.sort_unstable();
+        worker.hub().end_sessions(&sids);
     }
 }

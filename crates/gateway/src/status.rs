@@ -38,7 +38,7 @@ pub(crate) struct InstanceStatus {
     pub(crate) version: String,
 }
 
-/// Reports the status of this instance until the gateway is dropped.
+/// Reports the status of this instance until it is drained or the gateway is dropped.
 pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P>>) {
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -60,6 +60,7 @@ pub(crate) async fn report<B: InstanceRegistry, P>(state: Weak<GatewayState<B, P
                 DrainPhase::Serving => "serving",
                 DrainPhase::NotReady => "not_ready",
                 DrainPhase::Closing => "closing",
+                DrainPhase::Drained => return,
             }
             .to_owned(),
             sockets: state.connection_limits.total(),

@@ -17,7 +17,6 @@ use super::{
     transport::{CanBeTakenOver, SUBPROTOCOL, SocketBody, Upgraded, handshake},
 };
 use crate::{
-    drain::DrainPhase,
     fanout::{ConnectionHandle, Identity, LocalWorker},
     http::{cross_site::may_open_socket, error::HttpError, forwarded::RequestSource},
     log_limit::info_limited,
@@ -33,7 +32,7 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
     state: web::Data<GatewayState<B, P>>,
     worker: web::Data<LocalWorker>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    if state.drain.phase() == DrainPhase::Closing {
+    if !state.drain.phase().accepts_sockets() {
         return Ok(HttpError::Draining.json());
     }
     if !may_open_socket(request.headers(), &state.config.public_origins) {

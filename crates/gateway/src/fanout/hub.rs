@@ -167,11 +167,11 @@ impl Hub {
         }
     }
 
-    /// Closes every connection of a session with code 4401.
-    pub(crate) fn end_session(&mut self, sid: &Sid) {
+    /// Closes every connection of these sessions with code 4401, in one pass over the connections. `sids` must be sorted.
+    pub(crate) fn end_sessions(&mut self, sids: &[Sid]) {
         let now = self.now;
         for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.sid == *sid {
+            if sids.binary_search(&connection.identity.sid).is_ok() {
                 connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
             }
         }
@@ -391,5 +391,26 @@ impl Hub {
     fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
         let entry = self.connections.get_mut(key.slot as usize).filter(|(serial, _)| *serial == key.serial);
         entry.map(|(_, connection)| connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn ended_sessions_lose_all_their_connections_and_others_none() {
+        let mut hub = Hub::new(Duration::from_secs(25), Random::new(1));
+        let user: trunkline_domain::UserName = "ann".parse().unwrap();
+        let [mut ended, kept] = [0, 1].map(|_| [0, 1].map(|_| Sid::new(&user)));
+        let keys = [ended, ended, kept]
+            .map(|sids| sids.map(|sid| hub.open(Identity { sid, user: user.clone() }, &Event::Ping)));
+        ended.sort_unstable();
+        hub.end_sessions(&ended);
+        let cx = Context::from_waker(Waker::noop());
+        let is_open = keys.as_flattened().iter().map(|key| hub.poll_readable(*key, &cx).map(|open| open.is_ok()));
+        assert!(is_open.eq([false, false, false, false, true, true].map(Poll::Ready)));
     }
 }

@@ -162,9 +162,15 @@ impl MailboxReceiver {
         self.taken(batch)
     }
 
-    /// Returns whether events were dropped since the last call. Always `false` while events wait, because these come first.
+    /// Returns whether no batch waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
+    /// Returns whether events were dropped since the last call. A batch of which every event was dropped wakes no receiver,
+    /// so this must also be called while nothing arrives.
     pub(crate) fn take_overflow(&mut self) -> bool {
-        self.receiver.is_empty() && self.fill.has_overflowed.swap(false, Ordering::AcqRel)
+        self.fill.has_overflowed.swap(false, Ordering::AcqRel)
     }
 
     fn taken(&self, batch: Option<Vec<HubEvent>>) -> Option<Vec<HubEvent>> {
@@ -184,14 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn events_that_do_not_fit_are_dropped_and_reported_after_the_others() {
+    fn events_that_do_not_fit_are_dropped_and_reported_while_others_wait() {
         let (mailbox, mut events) = mailbox(10);
         assert_eq!(mailbox.send(batch(7)), 0);
-        assert_eq!(mailbox.send(batch(4)), 1);
-        assert!(!events.take_overflow(), "events wait");
-        assert_eq!(events.try_receive().unwrap().len() + events.try_receive().unwrap().len(), 10);
-        assert!(events.take_overflow());
         assert!(!events.take_overflow());
+        assert_eq!(mailbox.send(batch(4)), 1);
+        assert!(!events.is_empty() && events.take_overflow(), "events wait");
+        assert!(!events.take_overflow());
+        assert_eq!(mailbox.send(batch(1)), 1, "nothing fits");
+        assert!(events.take_overflow());
+        assert_eq!(events.try_receive().unwrap().len() + events.try_receive().unwrap().len(), 10);
+        assert!(events.is_empty() && !events.take_overflow());
         assert_eq!(mailbox.send(batch(10)), 0, "what was taken makes space");
         mailbox.downgrade().send(HubEvent::Evict(ConnectionKey { slot: 0, serial: 1 }));
         assert_eq!(events.try_receive().unwrap().len() + events.try_receive().unwrap().len(), 11);

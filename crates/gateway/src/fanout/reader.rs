@@ -206,7 +206,8 @@ impl RoomReader {
     }
 
     /// Examines the rooms for which something is due: repeats failed reads, compares the heads of quiet rooms with the
-    /// log, and unsubscribes from rooms without members.
+    /// log, and unsubscribes from rooms without members. A room whose last leave the presence store has not accepted yet is
+    /// examined again with the next tick.
     fn tick(&mut self) {
         let now = self.now;
         let (mut compared, mut abandoned) = (Vec::new(), Vec::new());
@@ -215,7 +216,8 @@ impl RoomReader {
             if !self.timers.has_fired(&mut feed.timer) {
                 continue;
             }
-            if feed.is_abandoned(now) {
+            // The tracker forgets the room with the subscription, so the last leave must be in the store before.
+            if feed.is_abandoned(now) && self.presence.is_room_settled(&name) {
                 abandoned.push(name);
                 continue;
             }
@@ -234,5 +236,86 @@ impl RoomReader {
             self.effects.push_back(ReaderEffect::ReadHeads(compared));
         }
         self.presence.handle(PresenceInput::Tick, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_bus::Lease;
+    use trunkline_domain::UserName;
+
+    use super::*;
+    use crate::presence::PresenceCommand;
+
+    const WORKER: WorkerId = WorkerId(1);
+
+    fn effects(reader: &mut RoomReader) -> Vec<ReaderEffect> {
+        std::iter::from_fn(|| reader.poll_effect()).collect()
+    }
+
+    /// Lets a minute pass. The store answers every write with `lease`. Returns whether the subscription has ended.
+    fn pass_minute(reader: &mut RoomReader, now: &mut Duration, lease: Option<Lease>) -> bool {
+        let mut has_ended = false;
+        for _ in 0..600 {
+            *now += TIMER_GRANULARITY;
+            reader.handle(ReaderInput::Tick, *now);
+            for effect in effects(reader) {
+                has_ended |= matches!(effect, ReaderEffect::Unsubscribe(_));
+                if let ReaderEffect::Presence(
+                    PresenceCommand::Replace(room, _) | PresenceCommand::Update { room, .. },
+                ) = effect
+                {
+                    reader.handle(ReaderInput::Presence(PresenceReply::Written(room, lease)), *now);
+                }
+            }
+        }
+        has_ended
+    }
+
+    #[test]
+    fn room_stays_subscribed_until_the_store_has_accepted_its_last_leave() {
+        let mut reader = RoomReader::new(InstanceId(1), Duration::from_secs(15), Random::new(1));
+        let (room, user, mut now): (Room, UserName, _) =
+            ("lobby".parse().unwrap(), "ann".parse().unwrap(), Duration::ZERO);
+        for request in [HubRequest::Follow(room.clone()), HubRequest::Joined(room.clone(), user.clone())] {
+            reader.handle(ReaderInput::Request(WORKER, request), now);
+        }
+        assert!(!pass_minute(&mut reader, &mut now, Some(Lease::Held)), "the room has a member");
+        for request in [HubRequest::Left(room.clone(), user), HubRequest::Unfollow(room.clone())] {
+            reader.handle(ReaderInput::Request(WORKER, request), now);
+        }
+        assert!(!pass_minute(&mut reader, &mut now, None), "the store refuses the leave");
+        assert!(!reader.presence().is_settled());
+        assert!(pass_minute(&mut reader, &mut now, Some(Lease::Held)), "the store accepts the leave");
+        assert!(!reader.rooms.contains_key(&room));
+    }
+
+    #[test]
+    fn subscription_that_is_renewed_during_a_read_is_followed_by_another_read() {
+        let mut reader = RoomReader::new(InstanceId(1), Duration::from_secs(15), Random::new(1));
+        let (room, now): (Room, _) = ("lobby".parse().unwrap(), Duration::ZERO);
+        let reads = |reader: &mut RoomReader| -> Vec<Range> {
+            let read = |effect| if let ReaderEffect::Read(_, range) = effect { Some(range) } else { None };
+            effects(reader).into_iter().filter_map(read).collect()
+        };
+        let subscribed = || ReaderInput::Delivery(Delivery::Subscribed(room.clone()));
+        let answer = |range| {
+            let page = Page { entries: Vec::new(), follows: true, more: false, head: Position::ORIGIN };
+            ReaderInput::Read(room.clone(), range, Some(page))
+        };
+        reader.handle(ReaderInput::Request(WORKER, HubRequest::Follow(room.clone())), now);
+        reader.handle(subscribed(), now);
+        let [first] = reads(&mut reader)[..] else { panic!("one read") };
+        reader.handle(subscribed(), now);
+        assert_eq!(reads(&mut reader), [], "the read in flight comes first");
+        reader.handle(answer(first), now);
+        let [second] = reads(&mut reader)[..] else { panic!("the first answer may be too old") };
+        assert!(matches!((first, second), (Range::Latest(_), Range::After(Position::ORIGIN, _))));
+        reader.handle(subscribed(), now);
+        reader.handle(answer(second), now);
+        assert_eq!(reads(&mut reader), [second]);
+        reader.handle(answer(second), now);
+        let sent = effects(&mut reader);
+        assert!(matches!(&sent[..], [ReaderEffect::Send(WORKER, HubEvent::Tail(..))]), "the room is live: {sent:?}");
     }
 }

@@ -66,8 +66,9 @@ pub(super) struct RoomFeed {
 enum FeedPhase {
     /// The bus has not confirmed the subscription.
     Subscribing,
-    /// The log is being read. Frames that arrive meanwhile wait.
-    Reading { range: Range, waiting: Vec<Frame>, retry_at: Option<Duration> },
+    /// The log is being read. Frames that arrive meanwhile wait. `is_stale` if deliveries may have been lost since the read
+    /// began: its answer may lack their entries, so the log is read once more.
+    Reading { range: Range, waiting: Vec<Frame>, retry_at: Option<Duration>, is_stale: bool },
     /// Every frame follows the one before.
     Live,
 }
@@ -224,14 +225,18 @@ impl RoomInput<'_> {
         false
     }
 
-    /// Reads the log after the head, or its end if no head is known.
+    /// Reads the log after the head, or its end if no head is known. If a read is in flight, the next one follows its answer.
     pub(super) fn start_reading(&mut self) {
+        if let FeedPhase::Reading { retry_at: None, is_stale, .. } = &mut self.feed.phase {
+            *is_stale = true;
+            return;
+        }
         let range = match &self.feed.tail {
             Some(tail) => Range::After(tail.head(), REPAIR_ENTRIES),
             None => Range::Latest(OPENING_ENTRIES),
         };
         self.send_unsent();
-        self.feed.phase = FeedPhase::Reading { range, waiting: Vec::new(), retry_at: None };
+        self.feed.phase = FeedPhase::Reading { range, waiting: Vec::new(), retry_at: None, is_stale: false };
         self.effects.push_back(ReaderEffect::Read(self.name.clone(), range));
     }
 
@@ -254,10 +259,10 @@ impl RoomInput<'_> {
     /// A read of the log failed: it is repeated later.
     pub(super) fn read_failed(&mut self, range: Range) {
         let retry = Some(self.now + RETRY_DELAY);
-        if let FeedPhase::Reading { range: reading, retry_at, .. } = &mut self.feed.phase
+        if let FeedPhase::Reading { range: reading, retry_at, is_stale, .. } = &mut self.feed.phase
             && *reading == range
         {
-            *retry_at = retry;
+            (*retry_at, *is_stale) = (retry, false);
         }
         for page in self.feed.pages.iter_mut().filter(|page| page.range == range) {
             page.retry_at = retry;
@@ -290,11 +295,13 @@ impl RoomInput<'_> {
     /// Appends the page that was read, then the frames that arrived meanwhile. `more` says that the log continues.
     fn absorb(&mut self, page: &FramePage, more: bool) {
         let feed = &mut *self.feed;
-        let FeedPhase::Reading { waiting, .. } = std::mem::replace(&mut feed.phase, FeedPhase::Live) else { return };
-        match (&mut feed.tail, page.range) {
+        let phase = std::mem::replace(&mut feed.phase, FeedPhase::Live);
+        let FeedPhase::Reading { waiting, is_stale, .. } = phase else { return };
+        let must_continue = match (&mut feed.tail, page.range) {
             (_, Range::Latest(_)) => {
                 feed.tail = Some(Tail::of(page.frames.to_vec(), page.head, !more));
                 feed.waiting.append(&mut feed.followers);
+                is_stale
             }
             (Some(tail), _) if page.follows => {
                 for frame in page.frames.iter() {
@@ -302,19 +309,20 @@ impl RoomInput<'_> {
                         feed.unsent.push(frame.clone());
                     }
                 }
-                if more {
-                    self.start_reading();
-                    if let FeedPhase::Reading { waiting: frames, .. } = &mut self.feed.phase {
-                        *frames = waiting;
-                    }
-                    return;
-                }
+                more || is_stale
             }
             _ => {
                 tracing::warn!(room = %self.name, "the log does not continue what was sent; clients start over");
                 feed.tail = None;
                 return self.start_reading();
             }
+        };
+        if must_continue {
+            self.start_reading();
+            if let FeedPhase::Reading { waiting: frames, .. } = &mut self.feed.phase {
+                *frames = waiting;
+            }
+            return;
         }
         let Some(tail) = &mut feed.tail else { return };
         for frame in waiting {

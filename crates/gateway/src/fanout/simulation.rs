@@ -12,7 +12,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use trunkline_bus::{Delivery, Log, Range};
+use trunkline_bus::{Delivery, Lease, Log, Range};
 use trunkline_domain::{Entry, Event, InstanceId, JoinFrom, Message, Position, Room, UserName};
 use trunkline_session::Sid;
 
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     ids::{ConnectionKey, WorkerId},
+    presence::{PresenceCommand, PresenceReply},
     random::Random,
     simulation::simulate,
 };
@@ -277,7 +278,11 @@ impl World {
                     self.reader.handle(ReaderInput::Heads(heads), self.now);
                 }
                 ReaderEffect::Send(worker, event) => self.events[worker.0 as usize].push_back(event),
-                // This world has no presence store.
+                // The presence store of this world accepts every write and answers nothing else.
+                ReaderEffect::Presence(PresenceCommand::Replace(room, _) | PresenceCommand::Update { room, .. }) => {
+                    let reply = PresenceReply::Written(room, Some(Lease::Held));
+                    self.reader.handle(ReaderInput::Presence(reply), self.now);
+                }
                 ReaderEffect::Presence(_) => {}
             }
         }

@@ -165,13 +165,13 @@ async fn run(
                 for event in std::iter::once(batch).chain(more).flatten() {
                     hub.receive(event);
                 }
-                if events.take_overflow() {
+                if events.is_empty() && events.take_overflow() {
                     hub.events_lost();
                 }
                 true
             }
             () = tokio::time::sleep_until(started + next_fanout.unwrap_or_default()), if next_fanout.is_some() => true,
-            Ok(phase) = drain.wait_for(|phase| *phase == DrainPhase::Closing), if !is_draining => {
+            Ok(phase) = drain.wait_for(|phase| !phase.accepts_sockets()), if !is_draining => {
                 drop(phase);
                 is_draining = true;
                 let Some(worker) = worker.upgrade() else { return };
@@ -185,6 +185,11 @@ async fn run(
                 let mut hub = worker.hub();
                 let due = hub.tick(clock);
                 worker.metrics.delivered.inc_by(hub.take_delivered());
+                // A worker that never catches up requests its rooms again here, at most four times per second. So does one
+                // that took the last batch just before the next was dropped whole, which wakes no receiver.
+                if events.take_overflow() {
+                    hub.events_lost();
+                }
                 drop(hub);
                 if !due.is_empty() {
                     check_sessions(&worker, due);

@@ -4,10 +4,10 @@
 //! can plant a cookie (from a sibling domain, or over plain HTTP) could therefore put a session of their own in front
 //! of a person's session. If it is ambiguous which cookie is meant, the request has no session.
 
-use actix_session::storage::{SessionKey, SessionStore};
+use actix_session::storage::{LoadError, SessionKey, SessionStore};
 use actix_web::{
     Error,
-    body::MessageBody,
+    body::{EitherBody, MessageBody},
     cookie::Cookie,
     dev::{ServiceRequest, ServiceResponse},
     http::header::{COOKIE, HeaderMap, HeaderValue},
@@ -17,19 +17,19 @@ use actix_web::{
 use percent_encoding::percent_decode;
 use trunkline_session::{Sessions, Sid};
 
-use super::HttpState;
+use super::{HttpState, error::HttpError};
 
 /// Length of the signature in front of the value of a signed cookie: 32 bytes in Base64.
 const SIGNATURE_LENGTH: usize = 44;
 
 /// Middleware outside of the session middleware. Removes every cookie but the session cookie, because one malformed
 /// cookie of another application would make actix-web reject all. A cookie signed with an earlier key is signed again
-/// with the current key.
+/// with the current key. Answers 503 if several cookies have the name and the session store does not answer.
 pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>(
     state: web::Data<HttpState<S>>,
     mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let name = &state.config.cookie.name;
     let found = find(request.headers(), name);
     if found.foreign && state.shared_cookie_name.occurred() {
@@ -40,11 +40,15 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
         );
     }
     request.headers_mut().remove(COOKIE);
-    if let Some(cookie) = found.select(&state.sessions).await {
+    let Ok(selected) = found.select(&state.sessions).await else {
+        let answer = HttpError::Unavailable.answer(request.request());
+        return Ok(request.into_response(answer).map_into_right_body());
+    };
+    if let Some(cookie) = selected {
         request.headers_mut().insert(COOKIE, cookie);
     }
     state.config.keys.sign_again(request.headers_mut(), name);
-    next.call(request).await
+    Ok(next.call(request).await?.map_into_left_body())
 }
 
 /// The cookies of the session cookie's name in one request.
@@ -79,9 +83,12 @@ pub(crate) fn find(headers: &HeaderMap, name: &str) -> FoundCookies {
 impl FoundCookies {
     /// Returns the cookie that identifies the session. Of several, it is the only one that belongs to a live session;
     /// if there are several such, one was planted, and none is used.
-    async fn select(self, sessions: &impl SessionStore) -> Option<HeaderValue> {
+    ///
+    /// # Errors
+    /// The session store does not answer, so it is unknown which of several cookies is meant.
+    async fn select(self, sessions: &impl SessionStore) -> Result<Option<HeaderValue>, LoadError> {
         if self.forged_name {
-            return None;
+            return Ok(None);
         }
         let mut named = self.named;
         if named.len() > 1 {
@@ -90,19 +97,18 @@ impl FoundCookies {
         if named.len() > 1 {
             let mut live = Vec::new();
             for (cookie, key) in named {
-                match sessions.load(key.as_ref()?).await {
-                    Ok(None) => {}
-                    Ok(Some(_)) => live.push((cookie, key)),
-                    // The session middleware meets the same failure and answers 503.
-                    Err(_) => return Some(cookie),
+                if let Some(key) = &key
+                    && sessions.load(key).await?.is_some()
+                {
+                    live.push((cookie, None));
                 }
             }
             named = live;
         }
-        match <[_; 1]>::try_from(named) {
+        Ok(match <[_; 1]>::try_from(named) {
             Ok([(cookie, _)]) => Some(cookie),
             Err(_) => None,
-        }
+        })
     }
 }
 
@@ -118,7 +124,10 @@ fn session_key(pair: &[u8]) -> Option<SessionKey> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::rt::System;
+    use std::collections::HashMap;
+
+    use actix_session::storage::{SaveError, UpdateError};
+    use actix_web::{cookie::time::Duration, rt::System};
     use proptest::prelude::*;
     use trunkline_session::{Lifetimes, MemorySessions};
 
@@ -134,7 +143,7 @@ mod tests {
 
     fn selected_bytes(lines: &[&[u8]]) -> Option<HeaderValue> {
         let sessions = MemorySessions::in_memory(Lifetimes::default());
-        System::new().block_on(found(lines).select(&sessions))
+        System::new().block_on(found(lines).select(&sessions)).unwrap()
     }
 
     fn selected(lines: &[&str]) -> Option<String> {
@@ -186,6 +195,44 @@ mod tests {
         assert_eq!(selected(&[&ours, "jsessionid=x"]), Some(ours.clone()));
         assert!(found(&[b"jsessionid=0123456789ABCDEF"]).foreign);
         assert!(!found(&[ours.as_bytes(), b"other=x", b"jsessionid="]).foreign);
+    }
+
+    /// A store that does not answer.
+    struct UnreachableStore;
+
+    impl SessionStore for UnreachableStore {
+        async fn load(&self, _: &SessionKey) -> Result<Option<HashMap<String, String>>, LoadError> {
+            Err(LoadError::Other(anyhow::anyhow!("unreachable")))
+        }
+
+        async fn save(&self, _: HashMap<String, String>, _: &Duration) -> Result<SessionKey, SaveError> {
+            unreachable!("cookies are selected without writes")
+        }
+
+        async fn update(
+            &self,
+            _: SessionKey,
+            _: HashMap<String, String>,
+            _: &Duration,
+        ) -> Result<SessionKey, UpdateError> {
+            unreachable!("cookies are selected without writes")
+        }
+
+        async fn update_ttl(&self, _: &SessionKey, _: &Duration) -> Result<(), anyhow::Error> {
+            unreachable!("cookies are selected without writes")
+        }
+
+        async fn delete(&self, _: &SessionKey) -> Result<(), anyhow::Error> {
+            unreachable!("cookies are selected without writes")
+        }
+    }
+
+    #[test]
+    fn none_of_several_session_cookies_is_selected_while_the_store_does_not_answer() {
+        let ours = session_cookie();
+        let select = |lines: &[&[u8]]| System::new().block_on(found(lines).select(&UnreachableStore));
+        assert!(select(&[ours.as_bytes(), ours.as_bytes()]).is_err());
+        assert_eq!(select(&[ours.as_bytes()]).unwrap().unwrap(), *ours, "one cookie needs no look-up");
     }
 
     proptest! {

@@ -56,7 +56,7 @@ pub(crate) fn connections_per_worker(listener: &std::net::TcpListener, workers: 
     let needed = u64::from(in_use) + workers * PER_WORKER + PER_PROCESS;
     let connections = limit().saturating_sub(needed);
     if connections <= reserve(limit()) {
-        let minimum = needed + MIN_RESERVE + 1;
+        let minimum = minimum_limit(needed);
         return Err(io::Error::other(format!(
             "the process may open {} files, which leaves none for sockets; raise the limit to at least {minimum}, better to \
              the number of sockets plus 1,000 (ulimit -n, LimitNOFILE)",
@@ -84,6 +84,26 @@ fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Returns the smallest limit that leaves a descriptor for a socket when `needed` are used otherwise.
+fn minimum_limit(needed: u64) -> u64 {
+    // The reserve is an eighth of the limit, which is a seventh of the rest.
+    needed + (needed / 7).clamp(MIN_RESERVE, MAX_RESERVE) + 1
+}
+
 fn reserve(limit: u64) -> u64 {
     (limit / 8).clamp(MIN_RESERVE, MAX_RESERVE).min(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minimum_limit_is_the_smallest_that_leaves_a_descriptor_for_a_socket() {
+        let leaves_one = |limit: u64, needed| limit - needed > reserve(limit);
+        for needed in 1..20_000 {
+            let minimum = minimum_limit(needed);
+            assert!(leaves_one(minimum, needed) && !leaves_one(minimum - 1, needed), "{needed}");
+        }
+    }
 }

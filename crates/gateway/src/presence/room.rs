@@ -131,7 +131,7 @@ impl LocalLease {
 
     /// Returns whether the store has all users of `local` and no other.
     pub(super) fn is_settled(&self, local: &LocalUsers) -> bool {
-        !self.write_in_flight && self.joined.is_empty() && self.left.is_empty() && (self.is_held || local.is_empty())
+        !self.write_in_flight && !self.has_changes(local)
     }
 
     /// Returns whether a write is needed, now or once `next_write` is reached.

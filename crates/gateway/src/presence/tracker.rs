@@ -199,6 +199,11 @@ impl PresenceTracker {
         self.rooms.values().all(|presence| presence.lease.is_settled(&presence.local))
     }
 
+    /// Returns whether the store has exactly the users of this instance in the room.
+    pub(crate) fn is_room_settled(&self, room: &Room) -> bool {
+        self.rooms.get(room).is_none_or(|presence| presence.lease.is_settled(&presence.local))
+    }
+
     fn follow(&mut self, worker: WorkerId, room: Room) {
         let presence = self.rooms.entry(room.clone()).or_default();
         if !presence.followers.contains(&worker) {

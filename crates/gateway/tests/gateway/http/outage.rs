@@ -49,6 +49,12 @@ async fn unreachable_store_answers_503_and_keeps_sessions() {
     let answer = ann.submit("/logout", "").send(&site).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 
+    // Of two session cookies none is preferred while neither can be looked up.
+    let mut twice = Browser::default();
+    twice.cookie = ann.cookie.as_ref().map(|cookie| format!("{cookie}; {cookie}"));
+    let answer = twice.fetch("/session").send(&site).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+
     // A person without a cookie sees the login page; a login says that it is not possible.
     assert!(bob.get("/").send(&site).await.is_login_page());
     let answer = bob.post_json("/login", r#"{"name":"bob"}"#).send(&site).await;
