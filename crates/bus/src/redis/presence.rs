@@ -142,7 +142,10 @@ impl InstanceRegistry for RedisBus {
         // Names that are no instance ids were written by another program.
         let alive: Vec<InstanceId> = alive.iter().filter_map(|instance| instance.parse().ok()).collect();
         let mut room_counts = lock(&self.room_counts);
-        room_counts.writer = Some(instance);
+        if room_counts.writer.replace(instance).is_none() {
+            // Counts without a writer are hidden after one lease.
+            room_counts.cache.clear();
+        }
         room_counts.cache.set_alive(alive.clone());
         Ok(alive)
     }
