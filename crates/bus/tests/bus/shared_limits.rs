@@ -96,6 +96,18 @@ async fn oldest_sockets_are_evicted_at_the_instance_that_has_them() {
 }
 
 #[tokio::test]
+async fn redis_without_memory_takes_no_sockets() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    bus.exchange_sockets(ONE, 1, &[opened(1, 9)]).await.unwrap();
+    server.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    assert!(bus.exchange_sockets(OTHER, 1, &[opened(1, 0)]).await.is_err());
+    server.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert!(bus.exchange_sockets(ONE, 1, &[]).await.unwrap().evict.is_empty());
+    assert!(!bus.exchange_sockets(OTHER, 1, &[]).await.unwrap().was_known);
+}
+
+#[tokio::test]
 async fn sockets_of_a_dead_instance_do_not_count() {
     let server = Server::shared();
     let bus = server.ready().await;
