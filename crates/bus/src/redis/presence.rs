@@ -123,7 +123,8 @@ impl PresenceStore for RedisBus {
         let lease = millis(self.config.lease);
         let count = |(room, record, age): RegistryRecord| {
             let (count, writer) = record.split_once(' ').unwrap_or((&record, ""));
-            // A record is renewed less than once per lease, so an old one counts only while its writer is alive.
+            // A record is renewed less than once per lease, so an old one counts only while its writer is alive, or
+            // was until recently.
             let is_current = age < lease || alive.iter().any(|instance| instance == writer);
             if is_current { Some((room.parse().ok()?, count.parse().ok()?)) } else { None }
         };
