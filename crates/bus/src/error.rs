@@ -5,11 +5,11 @@ use std::{error::Error, fmt};
 /// What the caller can do about a [`BusError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The log cannot be reached. A write may have been applied; retry with the same id.
+    /// The log cannot be reached, or a permission is missing. A write may have been applied; retry with the same id.
     Unavailable,
     /// There was no reply in time. A write may have been applied; retry with the same id.
     Timeout,
-    /// The log refuses the operation for now (out of memory, disk full, read-only, no permission). Nothing was written.
+    /// The log refuses the operation for now (out of memory, disk full, read-only). Nothing was written.
     Rejected,
 }
 

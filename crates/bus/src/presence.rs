@@ -88,9 +88,9 @@ pub trait PresenceStore: Clone + Send + Sync + 'static {
     /// Presence cannot be read now.
     fn snapshot(&self, room: &Room) -> impl Future<Output = Result<PresenceSnapshot, BusError>> + Send;
 
-    /// Sets the number of users in each of these rooms: what [`room_counts`](Self::room_counts) returns for the next lease. A
-    /// count of 0 removes the room from the list. Set every count again within a lease; an implementation may write unchanged
-    /// ones less often, as long as the instance sends heartbeats.
+    /// Sets the number of users in each of these rooms, which [`room_counts`](Self::room_counts) returns for at least one
+    /// lease, and for longer if the implementation writes unchanged counts less often while the instance sends heartbeats. A
+    /// count of 0 removes the room from the list. Set every count again within a lease.
     ///
     /// # Errors
     /// The change may have been applied.

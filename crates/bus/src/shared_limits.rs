@@ -26,7 +26,8 @@ pub trait SharedLimits: Clone + Send + Sync + 'static {
     /// of an instance that does not call for one lease do not count.
     ///
     /// # Errors
-    /// Some changes may have been applied. Reporting a change again has no further effect.
+    /// Some changes may have been applied, and sockets to evict may have been forgotten. Report all open sockets after the
+    /// next success. Reporting a change again has no further effect.
     fn exchange_sockets(
         &self,
         instance: InstanceId,

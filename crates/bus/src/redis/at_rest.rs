@@ -11,14 +11,23 @@ use trunkline_domain::{InstanceId, Room};
 
 /// The user counts that this process wrote to the registry of rooms.
 ///
-/// The caller sets the count of every room again and again. Only counts that changed are written at once; unchanged
-/// ones are written again after a [renewal time](Self::new).
+/// The caller sets the count of every room again and again. Counts that changed are written at once and, because another
+/// instance may have written an older count meanwhile, when they are set next. Later, they are written again after a
+/// [renewal time](Self::new).
 #[derive(Debug)]
 pub(super) struct RoomCountCache {
     renewal: Duration,
-    written: HashMap<Room, (usize, Duration)>,
+    written: HashMap<Room, WrittenCount>,
     next_sweep: Option<Duration>,
     alive: Vec<InstanceId>,
+}
+
+#[derive(Debug)]
+struct WrittenCount {
+    count: usize,
+    at: Duration,
+    /// Whether the count was written more than once.
+    is_repeated: bool,
 }
 
 impl RoomCountCache {
@@ -30,20 +39,22 @@ impl RoomCountCache {
     /// The counts that must be written now. They count as written until [`clear`](Self::clear).
     pub(super) fn take_due(&mut self, counts: &[(Room, usize)], now: Duration) -> Vec<(Room, usize)> {
         if self.next_sweep.is_none_or(|next| now >= next) {
-            self.written.retain(|_, (_, at)| now.saturating_sub(*at) < 2 * self.renewal);
+            self.written.retain(|_, written| now.saturating_sub(written.at) < 2 * self.renewal);
             self.next_sweep = Some(now + self.renewal);
         }
         let mut due = Vec::new();
         for (room, count) in counts {
+            let same = self.written.get(room).filter(|written| written.count == *count);
             let is_current =
-                |(written, at): &(usize, Duration)| written == count && now.saturating_sub(*at) < self.renewal;
-            if self.written.get(room).is_some_and(is_current) {
+                |written: &WrittenCount| written.is_repeated && now.saturating_sub(written.at) < self.renewal;
+            if same.is_some_and(is_current) {
                 continue;
             }
             if *count == 0 {
                 self.written.remove(room);
             } else {
-                self.written.insert(room.clone(), (*count, now));
+                let written = WrittenCount { count: *count, at: now, is_repeated: same.is_some() };
+                self.written.insert(room.clone(), written);
             }
             due.push((room.clone(), *count));
         }
@@ -118,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn unchanged_counts_are_written_once_per_renewal() {
+    fn unchanged_counts_are_written_twice_and_then_once_per_renewal() {
         let mut cache = RoomCountCache::new(60 * SECOND);
         let start = SECOND;
         let counts = [(room(1), 3), (room(2), 1)];
@@ -126,7 +137,7 @@ mod tests {
         for second in (0..120).step_by(5) {
             written += cache.take_due(&counts, start + second * SECOND).len();
         }
-        assert_eq!(written, 4);
+        assert_eq!(written, 6);
         assert_eq!(cache.take_due(&[(room(1), 4)], start + 119 * SECOND), [(room(1), 4)]);
         assert_eq!(cache.take_due(&[(room(1), 0)], start + 119 * SECOND), [(room(1), 0)]);
     }
@@ -137,6 +148,7 @@ mod tests {
         let now = SECOND;
         let counts = [(room(1), 3)];
         cache.set_alive(vec![InstanceId(2), InstanceId(1)]);
+        assert_eq!(cache.take_due(&counts, now).len(), 1);
         assert_eq!(cache.take_due(&counts, now).len(), 1);
         cache.set_alive(vec![InstanceId(1), InstanceId(2), InstanceId(3)]);
         assert_eq!(cache.take_due(&counts, now).len(), 0);

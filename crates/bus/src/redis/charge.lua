@@ -18,9 +18,13 @@ for i, key in ipairs(KEYS) do
   local is_reported = max_backlog < 0
   local floor = is_reported and now - grace or now
   local arrival = math.max(tonumber(redis.call('GET', key) or '') or floor, floor)
+  -- Uses that are admitted here leave no larger backlog. It is larger if the clock of Redis was set back.
+  local latest = now + max_backlog + count * interval
+  local is_late = not is_reported and arrival > latest
+  if is_late then arrival = latest end
   local is_admitted = is_reported or arrival - now <= max_backlog
-  if is_admitted then
-    arrival = arrival + count * interval
+  if is_admitted then arrival = arrival + count * interval end
+  if is_admitted or is_late then
     local lifetime = math.max(math.ceil((arrival - now + grace) / 1000), 1)
     redis.call('SET', key, string.format('%.0f', arrival), 'PX', string.format('%.0f', lifetime))
   end

@@ -10,8 +10,9 @@ fn kind(error: &RedisError) -> ErrorKind {
         return ErrorKind::Timeout;
     }
     match error.code() {
-        // Redis checks these before the first write of a script, which is its first command that Redis may refuse.
-        Some("OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "NOPERM") => ErrorKind::Rejected,
+        // Redis checks these before the first write of a script, which is its first command that Redis may refuse. It checks
+        // the permission (NOPERM) for every command of a script, so earlier ones may have written.
+        Some("OOM" | "MISCONF" | "READONLY" | "NOREPLICAS") => ErrorKind::Rejected,
         _ => ErrorKind::Unavailable,
     }
 }
@@ -55,7 +56,7 @@ mod tests {
             (server("MISCONF Redis is configured to save RDB snapshots"), ErrorKind::Rejected, false),
             (server("NOREPLICAS Not enough good replicas to write."), ErrorKind::Rejected, false),
             (server("READONLY You can't write against a read only replica."), ErrorKind::Rejected, true),
-            (server("NOPERM this user has no permissions"), ErrorKind::Rejected, false),
+            (server("NOPERM this user has no permissions"), ErrorKind::Unavailable, false),
             (server("NOSCRIPT No matching script."), ErrorKind::Unavailable, true),
             (server("LOADING Redis is loading the dataset in memory"), ErrorKind::Unavailable, true),
             (server("ERR something"), ErrorKind::Unavailable, false),

@@ -11,5 +11,6 @@ local expiries, instance, lifetime = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZADD', expiries, string.format('%.0f', now + lifetime), instance)
-redis.call('ZREMRANGEBYSCORE', expiries, '-inf', string.format('%.0f', now))
-return redis.call('ZRANGE', expiries, 0, -1)
+-- A dead instance is kept for one lifetime more, so that its room counts stay visible until the others wrote theirs.
+redis.call('ZREMRANGEBYSCORE', expiries, '-inf', string.format('%.0f', now - lifetime))
+return redis.call('ZRANGE', expiries, string.format('(%.0f', now), '+inf', 'BYSCORE')

@@ -17,7 +17,7 @@
 //! | `tl:{lobby}:holders:<instance>` | set | users of one instance |
 //! | `tl:{lobby}:turn` | string | version of the room's presence |
 //! | `tl:{lobby}` | channel | entries, ephemeral events, presence changes; `tl:<n>:{lobby}` in database n, unless n is 0 |
-//! | `tl:{:alive}` | sorted set | instances, scored by the time until which each counts as alive |
+//! | `tl:{:alive}` | sorted set | instances, scored by the time until which each counts as alive; dead ones remain for half a lease |
 //! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | names in a registry, scored by expiry; `:notes` is a hash of their texts |
 //! | `tl:{:usage}:<key>` | string | how far the uses of a key by all instances are ahead of its rate; expires by itself |
 //! | `tl:{:sockets}` | sorted set | instances that have sockets; `:of:<user>` is a sorted set of a user's sockets by age, `:evict:<instance>` a set of sockets to evict |

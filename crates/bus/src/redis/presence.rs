@@ -123,7 +123,8 @@ impl PresenceStore for RedisBus {
         let lease = millis(self.config.lease);
         let count = |(room, record, age): RegistryRecord| {
             let (count, writer) = record.split_once(' ').unwrap_or((&record, ""));
-            // A record is renewed less than once per lease, so an old one counts only while its writer is alive.
+            // A record is renewed less than once per lease, so an old one counts only while its writer is alive, or
+            // was until recently.
             let is_current = age < lease || alive.iter().any(|instance| instance == writer);
             if is_current { Some((room.parse().ok()?, count.parse().ok()?)) } else { None }
         };
@@ -142,7 +143,10 @@ impl InstanceRegistry for RedisBus {
         // Names that are no instance ids were written by another program.
         let alive: Vec<InstanceId> = alive.iter().filter_map(|instance| instance.parse().ok()).collect();
         let mut room_counts = lock(&self.room_counts);
-        room_counts.writer = Some(instance);
+        if room_counts.writer.replace(instance).is_none() {
+            // Counts without a writer are hidden after one lease.
+            room_counts.cache.clear();
+        }
         room_counts.cache.set_alive(alive.clone());
         Ok(alive)
     }

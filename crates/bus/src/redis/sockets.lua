@@ -19,12 +19,14 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function text(number) return string.format('%.0f', number) end
 
-redis.call('ZREMRANGEBYSCORE', base, '-inf', text(now))
 local alive = {}
-for _, instance in ipairs(redis.call('ZRANGE', base, 0, -1)) do alive[instance] = true end
+local live = redis.call('ZRANGE', base, '(' .. text(now), '+inf', 'BYSCORE')
+for _, instance in ipairs(live) do alive[instance] = true end
 local reply = { alive[me] and 1 or 0 }
 alive[me] = true
+-- The first write is one that a Redis without memory refuses: after any other write, Redis refuses none of a script.
 redis.call('ZADD', base, text(now + lifetime), me)
+redis.call('ZREMRANGEBYSCORE', base, '-inf', text(now))
 
 local notes = base .. ':evict:' .. me
 for _, note in ipairs(redis.call('SMEMBERS', notes)) do

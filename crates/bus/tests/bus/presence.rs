@@ -92,6 +92,21 @@ async fn outage_of_redis_ends_no_lease() {
 }
 
 #[tokio::test]
+async fn room_counts_set_before_the_first_heartbeat_remain_visible() {
+    let server = Server::shared();
+    let bus = server.ready().await;
+    let counts = [(lobby(), 1)];
+    bus.set_room_counts(&counts).await.unwrap();
+    bus.heartbeat(ONE).await.unwrap();
+    for _ in 0..5 {
+        bus.set_room_counts(&counts).await.unwrap();
+        tokio::time::sleep(LEASE / 4).await;
+        bus.heartbeat(ONE).await.unwrap();
+    }
+    assert_eq!(bus.room_counts().await.unwrap(), counts);
+}
+
+#[tokio::test]
 async fn redis_without_memory_changes_no_presence() {
     let server = Server::durable();
     let bus = server.ready().await;

@@ -44,6 +44,21 @@ async fn charges_of_all_instances_are_admitted_up_to_the_backlog() {
 }
 
 #[tokio::test]
+async fn clock_that_was_set_back_delays_uses_no_longer_than_a_full_backlog() {
+    let server = Server::shared();
+    let bus = server.ready().await;
+    let max_backlog = Some(2 * INTERVAL);
+    // As if Redis had charged this key an hour later by its clock.
+    let charge_ahead = Charge { key: "name:ann".to_owned(), count: 360, interval: INTERVAL, max_backlog: None };
+    bus.charge(&[charge_ahead]).await.unwrap();
+    let refused = charge(&bus, 1, max_backlog).await;
+    assert!(!refused.is_admitted);
+    assert_eq!(refused.backlog, 3 * INTERVAL);
+    let later = charge(&bus, 1, max_backlog).await;
+    assert!(!later.is_admitted && later.backlog < 3 * INTERVAL, "the backlog shrinks: {later:?}");
+}
+
+#[tokio::test]
 async fn reported_uses_count_as_of_the_grace_before() {
     let server = Server::shared();
     let bus = server.ready().await;
@@ -78,6 +93,18 @@ async fn oldest_sockets_are_evicted_at_the_instance_that_has_them() {
     let fourth = bus.exchange_sockets(OTHER, 2, &[closed(2), opened(3, 0)]).await.unwrap();
     assert!(fourth.evict.is_empty());
     assert!(bus.exchange_sockets(ONE, 2, &[]).await.unwrap().evict.is_empty());
+}
+
+#[tokio::test]
+async fn redis_without_memory_takes_no_sockets() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    bus.exchange_sockets(ONE, 1, &[opened(1, 9)]).await.unwrap();
+    server.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    assert!(bus.exchange_sockets(OTHER, 1, &[opened(1, 0)]).await.is_err());
+    server.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert!(bus.exchange_sockets(ONE, 1, &[]).await.unwrap().evict.is_empty());
+    assert!(!bus.exchange_sockets(OTHER, 1, &[]).await.unwrap().was_known);
 }
 
 #[tokio::test]

@@ -40,9 +40,9 @@ struct ConnectionCounts {
     /// The number of the newest connection. A connection's number is the time when it opened, in µs since the limits were
     /// created, made unique.
     last_number: u64,
-    /// Connections that opened or closed since the last report.
+    /// Connections that opened or closed since the last report. Only those that closed if `reports_all` is set.
     changes: Vec<SocketChange>,
-    /// Whether the next report contains all connections instead.
+    /// Whether the next report contains all open connections.
     reports_all: bool,
 }
 
@@ -92,7 +92,6 @@ impl ConnectionLimits {
         let mut counts = self.lock();
         let mut changes = std::mem::take(&mut counts.changes);
         if std::mem::take(&mut counts.reports_all) {
-            changes.retain(|change| change.age.is_none());
             for (user, connections) in &counts.by_user {
                 let open = |&(number, _): &_| SocketChange { user: user.clone(), number, age: age(number) };
                 changes.extend(connections.iter().map(open));
@@ -110,18 +109,18 @@ impl ConnectionLimits {
     pub(super) fn restore_changes(&self, mut changes: Vec<SocketChange>) {
         let mut counts = self.lock();
         changes.append(&mut counts.changes);
-        if changes.len() > MAX_CHANGES {
+        counts.changes = changes;
+        if counts.reports_all || counts.changes.len() > MAX_CHANGES {
+            counts.report_all();
             // Of what does not fit, connections that closed are lost: they count until the instance ends, and are the
             // first to be evicted.
-            changes.truncate(MAX_CHANGES);
-            counts.reports_all = true;
+            counts.changes.truncate(MAX_CHANGES);
         }
-        counts.changes = changes;
     }
 
     /// Reports all open connections soon.
     pub(super) fn report_all(&self) {
-        self.lock().reports_all = true;
+        self.lock().report_all();
         self.trigger.iter().for_each(ExchangeTrigger::wake);
     }
 
@@ -133,11 +132,7 @@ impl ConnectionLimits {
     /// Notes a change for the report to the other instances.
     fn note_change(&self, counts: &mut ConnectionCounts, change: SocketChange) {
         let Some(trigger) = &self.trigger else { return };
-        if counts.changes.len() < MAX_CHANGES {
-            counts.changes.push(change);
-        } else {
-            counts.reports_all = true;
-        }
+        counts.note_change(change);
         trigger.wake();
     }
 
@@ -170,6 +165,22 @@ impl ConnectionLimits {
 }
 
 impl ConnectionCounts {
+    fn note_change(&mut self, change: SocketChange) {
+        if self.changes.len() >= MAX_CHANGES && !self.reports_all {
+            self.report_all();
+        }
+        let is_reported = self.reports_all && change.age.is_some();
+        if !is_reported && self.changes.len() < MAX_CHANGES {
+            self.changes.push(change);
+        }
+    }
+
+    /// Replaces the changes of open connections by a report of all of them.
+    fn report_all(&mut self) {
+        self.reports_all = true;
+        self.changes.retain(|change| change.age.is_none());
+    }
+
     fn remove(&mut self, user: &UserName, number: u64) -> Option<ConnectionHandle> {
         let connections = self.by_user.get_mut(user)?;
         let index = connections.iter().position(|(one, _)| *one == number)?;
@@ -234,5 +245,33 @@ impl Drop for UserPermit {
             let change = SocketChange { user: self.user.clone(), number: self.number, age: None };
             limits.note_change(&mut counts, change);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_bus::{LocalBus, LocalConfig};
+
+    use super::*;
+
+    fn change(number: usize, age: Option<Duration>) -> SocketChange {
+        SocketChange { user: "ann".parse().unwrap(), number: number as u64, age }
+    }
+
+    #[test]
+    fn closed_connections_are_reported_after_more_changes_than_fit() {
+        let limits = ConnectionLimits::start(Limits::default(), &LocalBus::new(LocalConfig::default()), InstanceId(1));
+        let opened: Vec<_> = (0..MAX_CHANGES).map(|number| change(number, Some(Duration::ZERO))).collect();
+        // Redis is away: the report of the open connections fails, and connections close before and after.
+        limits.lock().note_change(change(0, None));
+        limits.restore_changes(opened.clone());
+        limits.lock().note_change(change(1, None));
+        assert_eq!(limits.take_changes(), [change(0, None), change(1, None)]);
+
+        for opened in opened {
+            limits.lock().note_change(opened);
+        }
+        limits.lock().note_change(change(2, None));
+        assert_eq!(limits.take_changes(), [change(2, None)]);
     }
 }

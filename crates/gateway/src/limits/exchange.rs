@@ -120,6 +120,8 @@ async fn exchange_sockets(
     instance: InstanceId,
     max: NonZeroU32,
 ) {
+    // Whether an exchange failed since the last one that succeeded.
+    let mut has_failed = false;
     loop {
         let has_sockets = limits.upgrade().is_some_and(|limits| limits.total() > 0);
         let next =
@@ -135,9 +137,11 @@ async fn exchange_sockets(
         let changes = limits.take_changes();
         match bus.exchange_sockets(instance, max.get(), &changes).await {
             Ok(exchange) => {
-                if !exchange.was_known {
+                // The store forgets sockets that it names for eviction. If that answer was lost, the sockets are still open.
+                if !exchange.was_known || has_failed {
                     limits.report_all();
                 }
+                has_failed = false;
                 for (user, number) in exchange.evict {
                     let evicted = limits.take(&user, number);
                     if let Some(connection) = evicted {
@@ -147,6 +151,7 @@ async fn exchange_sockets(
             }
             Err(error) => {
                 not_exchanged("sockets", Some(&error));
+                has_failed = true;
                 limits.restore_changes(changes);
             }
         }
@@ -156,4 +161,47 @@ async fn exchange_sockets(
 fn not_exchanged(what: &str, error: Option<&BusError>) {
     let error = error.map(|error| error as &dyn std::error::Error);
     tracing::debug!(what, error, "exchange with other instances failed; the limits of this instance hold alone");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use trunkline_bus::{Charge, Charged, ErrorKind, SocketChange, SocketExchange};
+
+    use super::*;
+    use crate::Limits;
+
+    /// A store that counts exchanges of sockets. The reply to the first one is lost.
+    #[derive(Clone, Default)]
+    struct LossyStore(Arc<AtomicUsize>);
+
+    impl SharedLimits for LossyStore {
+        fn is_shared(&self) -> bool {
+            true
+        }
+
+        async fn charge(&self, _: &[Charge]) -> Result<Vec<Charged>, BusError> {
+            Err(ErrorKind::Unavailable.into())
+        }
+
+        async fn exchange_sockets(&self, _: InstanceId, _: u32, _: &[SocketChange]) -> Result<SocketExchange, BusError> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(ErrorKind::Timeout.into()),
+                _ => Ok(SocketExchange { was_known: true, evict: Vec::new() }),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_sockets_are_reported_once_after_a_lost_reply() {
+        let store = LossyStore::default();
+        let limits = ConnectionLimits::start(Limits::default(), &store, InstanceId(1));
+        let _permit = limits.acquire(None).unwrap();
+        limits.report_all();
+        tokio::time::sleep(EXCHANGE_INTERVAL + SOCKET_INTERVAL + 2 * EXCHANGE_INTERVAL).await;
+        assert_eq!(store.0.load(Ordering::Relaxed), 3, "the failed exchange, the next one, and the report of all sockets");
+        tokio::time::sleep(SOCKET_INTERVAL).await;
+        assert_eq!(store.0.load(Ordering::Relaxed), 4);
+    }
 }

@@ -263,14 +263,15 @@ impl RoomPresence {
     }
 
     /// Returns the number of users that is due to be written to the list of rooms. Every instance with members writes it,
-    /// again after `refresh`, and the last one writes that none are left.
+    /// again after `refresh`; one that lost its last member writes only that none are left.
     pub(super) fn poll_list_entry(&mut self, refresh: Duration, context: &mut RoomContext) -> Option<usize> {
         let (count, now) = (self.roster.count(), context.now);
         if self.local.is_empty() {
             // The leave of the own users must have been received before the count is right.
             let lease = &self.lease;
             let is_settled = !lease.is_held && !lease.write_in_flight && now >= lease.next_write + MIN_WRITE_INTERVAL;
-            return self.listed.take_if(|_| is_settled).map(|_| count);
+            // A number above zero is left to the instances with members: here, it could be outdated and stay so.
+            return self.listed.take_if(|_| is_settled).map(|_| count).filter(|count| *count == 0);
         }
         let is_current = self.listed.is_some_and(|(listed, until)| listed == count && now < until);
         if is_current || count == 0 || now < self.next_listing {

@@ -117,7 +117,11 @@ impl Probe {
             let set = scripts::registry(&registry, expiry).arg("probe").arg("1").arg("other").arg("").take();
             add("registry: set", set, &mut presence);
             add("registry: read", scripts::registry(&registry, expiry), &mut presence);
-            let keys = [keys.version(), alive, registry.clone(), format!("{registry}:notes")];
+            let keys = [keys.version(), alive, format!("{registry}:notes"), registry];
+            // In case DEL is not permitted: the keys of a process are written by no other one.
+            for key in &keys {
+                add("pexpire", redis::cmd("PEXPIRE").arg(key).arg(retention.millis).take(), &mut presence);
+            }
             add("del", redis::cmd("DEL").arg(&keys).take(), &mut presence);
         }
         commands.ignore_errors();

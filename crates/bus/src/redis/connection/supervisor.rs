@@ -46,10 +46,7 @@ impl Supervisor {
         let mut backoff = Backoff::default();
         loop {
             let reason = match self.connect().await {
-                Ok(link) => {
-                    backoff.reset();
-                    self.hold(Arc::new(link)).await
-                }
+                Ok(link) => self.hold(Arc::new(link), &mut backoff).await,
                 Err(reason) => reason,
             };
             self.set_down(&reason);
@@ -63,19 +60,20 @@ impl Supervisor {
     }
 
     /// Publishes the link until there is a reason to replace it, and returns the reason.
-    async fn hold(&self, link: Arc<Link>) -> String {
+    async fn hold(&self, link: Arc<Link>, backoff: &mut Backoff) -> String {
         tracing::info!("connected to Redis");
         self.states.send_replace(LinkState::Up(link.clone()));
         let reason = tokio::select! {
             reason = link.suspected() => reason,
-            reason = self.probe(&link) => reason,
+            reason = self.probe(&link, backoff) => reason,
         };
         link.close();
         reason
     }
 
-    /// Probes every [`PROBE_INTERVAL`] and on request, until a probe fails.
-    async fn probe(&self, link: &Link) -> String {
+    /// Probes every [`PROBE_INTERVAL`] and on request, until a probe fails. Each success resets `backoff`: if the first probe
+    /// fails, connecting again at once would fail as well.
+    async fn probe(&self, link: &Link, backoff: &mut Backoff) -> String {
         let mut ticks = interval(PROBE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -86,6 +84,7 @@ impl Supervisor {
             if let Err(reason) = link.probe(&self.probe_keys).await {
                 return reason;
             }
+            backoff.reset();
         }
     }
 
