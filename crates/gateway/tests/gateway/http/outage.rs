@@ -50,8 +50,7 @@ async fn unreachable_store_answers_503_and_keeps_sessions() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 
     // Of two session cookies none is preferred while neither can be looked up.
-    let mut twice = Browser::default();
-    twice.cookie = ann.cookie.as_ref().map(|cookie| format!("{cookie}; {cookie}"));
+    let mut twice = Browser { cookie: ann.cookie.as_ref().map(|cookie| format!("{cookie}; {cookie}")) };
     let answer = twice.fetch("/session").send(&site).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
 
