@@ -185,7 +185,12 @@ mod tests {
             Err(ErrorKind::Unavailable.into())
         }
 
-        async fn exchange_sockets(&self, _: InstanceId, _: u32, _: &[SocketChange]) -> Result<SocketExchange, BusError> {
+        async fn exchange_sockets(
+            &self,
+            _: InstanceId,
+            _: u32,
+            _: &[SocketChange],
+        ) -> Result<SocketExchange, BusError> {
             match self.0.fetch_add(1, Ordering::Relaxed) {
                 0 => Err(ErrorKind::Timeout.into()),
                 _ => Ok(SocketExchange { was_known: true, evict: Vec::new() }),
@@ -200,7 +205,11 @@ mod tests {
         let _permit = limits.acquire(None).unwrap();
         limits.report_all();
         tokio::time::sleep(EXCHANGE_INTERVAL + SOCKET_INTERVAL + 2 * EXCHANGE_INTERVAL).await;
-        assert_eq!(store.0.load(Ordering::Relaxed), 3, "the failed exchange, the next one, and the report of all sockets");
+        assert_eq!(
+            store.0.load(Ordering::Relaxed),
+            3,
+            "the failed exchange, the next one, and the report of all sockets"
+        );
         tokio::time::sleep(SOCKET_INTERVAL).await;
         assert_eq!(store.0.load(Ordering::Relaxed), 4);
     }
