@@ -1,6 +1,6 @@
 //! Load: clients that write and read through the public protocol by a plan, and record what they send and receive.
 //!
-//! [`run`] logs the clients in, lets them write, waits until every message is settled, makes a reference read of every
+//! [`run()`] logs the clients in, lets them write, waits until every message is settled, makes a reference read of every
 //! room, disconnects the clients and returns the verdict.
 
 mod control;

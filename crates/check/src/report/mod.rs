@@ -2,7 +2,7 @@
 //! workspace shares.
 //!
 //! An HTML report is one file without scripts and without references to other files or hosts. It has a light and a dark
-//! colour scheme. Build one from [`page`], [`table`], [`LinePlot`] and [`bar_plot`]:
+//! colour scheme. Build one from [`page()`], [`table`], [`LinePlot`] and [`bar_plot`]:
 //!
 //! ```
 //! use trunkline_check::report::{TableCell, Colour, LinePlot, PlotSeries, XAxis, YScale, page, table};
