@@ -17,8 +17,9 @@ use crate::tree::{Tree, code, words};
 /// Crates of this workspace that each crate may use. In its tests, each may also use `trunkline-testbed`.
 const TABLE: [(&str, &[&str]); 10] = [
     ("trunkline-domain", &[]),
-    ("trunkline-session", &["trunkline-domain"]),
-    ("trunkline-bus", &["trunkline-domain"]),
+    ("trunkline-redis", &[]),
+    ("trunkline-session", &["trunkline-domain", "trunkline-redis"]),
+    ("trunkline-bus", &["trunkline-domain", "trunkline-redis"]),
     ("trunkline-gateway", &["trunkline-domain", "trunkline-session", "trunkline-bus"]),
     ("trunkline-client", &["trunkline-domain"]),
     ("trunkline-check", &["trunkline-domain", "trunkline-client"]),
@@ -30,7 +31,7 @@ const TABLE: [(&str, &[&str]); 10] = [
 
 /// Libraries that only some crates may use: prefixes of their names, and these crates.
 const RESTRICTED_LIBRARIES: [(&str, &[&str]); 3] = [
-    ("redis", &["trunkline-bus", "trunkline-session", "trunkline-testbed"]),
+    ("redis", &["trunkline-redis", "trunkline-bus", "trunkline-session", "trunkline-testbed"]),
     ("deadpool", &["trunkline-session"]),
     ("actix", &["trunkline-gateway", "trunkline-session"]),
 ];
