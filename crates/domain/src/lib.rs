@@ -7,24 +7,28 @@
 mod close;
 mod command;
 mod event;
+mod grants;
 mod message;
 mod name;
 mod position;
 mod presence;
 mod room;
 mod roster;
+mod user;
 
 use std::time::Duration;
 
 pub use close::{CloseCode, Reconnect};
 pub use command::{Command, ErrorCode, JoinFrom, Refusal};
 pub use event::{DecodeError, Event, WelcomeLimits};
+pub use grants::{Grant, Grants, InvalidRoomPattern, Permission, RoomPattern};
 pub use message::{Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};
 pub use name::{InvalidName, UserName};
 pub use position::{InvalidPosition, Position, follows};
 pub use presence::{ChangeKind, InstanceId, InvalidInstanceId, PresenceChange, PresenceDiff, PresenceSnapshot};
 pub use room::{InvalidRoom, Room};
 pub use roster::Roster;
+pub use user::{DisplayName, InvalidDisplayName, InvalidMember, InvalidUserId, Member, UserId};
 
 /// Milliseconds. A point in time is given as milliseconds since the Unix epoch.
 pub type Millis = u64;
