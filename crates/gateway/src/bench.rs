@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use trunkline_domain::{Entry, Event, JoinFrom, Message, Position, Room, UserName};
+use trunkline_domain::{Entry, Event, JoinFrom, Message, Position, Room, UserId};
 use trunkline_session::Sid;
 
 use crate::{
@@ -49,10 +49,10 @@ impl FanOut {
         let head = Position::new(1, 0);
         let keys: Vec<_> = (0..members)
             .map(|member| {
-                let user: UserName = valid(&format!("u{member}"));
+                let user: UserId = valid(&format!("u{member}"));
                 let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
                 hub.attach(key, counter.clone());
-                hub.join(key, &room, JoinFrom { after: None, recent: 0 });
+                hub.join(key, &room, JoinFrom { after: None, recent: 0 }, None);
                 key
             })
             .collect();

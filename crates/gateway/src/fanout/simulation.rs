@@ -13,7 +13,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use trunkline_bus::{Delivery, Lease, Log, Range};
-use trunkline_domain::{Entry, Event, InstanceId, JoinFrom, Message, Position, Room, UserName};
+use trunkline_domain::{Entry, Event, InstanceId, JoinFrom, Member, Message, Position, Room};
 use trunkline_session::Sid;
 
 use super::{
@@ -129,7 +129,7 @@ impl Transport for Wire {
 /// Opens a connection. The hub writes to those of the first two clients, as after a takeover; for the others only their own
 /// task writes.
 fn open(hub: &mut Hub, client: usize) -> (ConnectionKey, Rc<Wire>) {
-    let user: UserName = "ann".parse().unwrap();
+    let user: Member = "ann".parse().unwrap();
     let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
     let wire = Rc::new(Wire::default());
     if client < 2 {
@@ -217,7 +217,7 @@ impl World {
                 };
                 client.stage = ClientStage::Joining;
                 let from = JoinFrom { after: client.asked, recent };
-                self.hubs[client.hub].join(client.key, &self.room, from);
+                self.hubs[client.hub].join(client.key, &self.room, from, None);
             }
             Step::Lose { entries } => {
                 let kept = self.log.len().saturating_sub(entries);
