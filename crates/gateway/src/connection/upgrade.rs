@@ -39,10 +39,10 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
         info_limited!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
         return Ok(HttpError::CrossSite.json());
     }
-    let Some(Principal { sid, user }) = principal(&session) else {
+    let Some(Principal { sid, user, name }) = principal(&session) else {
         return Ok(HttpError::NotLoggedIn.json());
     };
-    let identity = Identity { user: user.into(), name: None, sid };
+    let identity = Identity { user, name, sid };
     let client = request
         .peer_addr()
         .map(|peer| RequestSource::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);

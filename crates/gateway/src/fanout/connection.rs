@@ -31,6 +31,12 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Returns the identity of a session that claims `name`.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn of_name(name: &trunkline_domain::UserName) -> Self {
+        Self { user: name.clone().into(), name: None, sid: Sid::new(name) }
+    }
+
     /// Returns the user as presence shows them.
     pub(crate) fn member(&self) -> Member {
         Member::new(self.user.clone(), self.name.clone())

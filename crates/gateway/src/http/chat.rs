@@ -56,7 +56,7 @@ fn chat_or_login<S: Sessions>(
                 return redirect;
             }
             rotate(session);
-            pages::chat(strings, room, &principal.user.clone().into(), &principal.sid.login_id(), &state.config.instance)
+            pages::chat(strings, room, &principal.user, &principal.sid.login_id(), &state.config.instance)
         }
         None => {
             pages::login(strings, &explain(state, request, pages::LoginPage { next, ..pages::LoginPage::default() }))

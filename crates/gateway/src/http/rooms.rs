@@ -30,7 +30,7 @@ pub(super) async fn list<S: Sessions>(
     if let Some(redirect) = without_marker(&request) {
         return redirect;
     }
-    let mut rooms = match state.gateway.rooms(&principal.user.clone().into()).await {
+    let mut rooms = match state.gateway.rooms(&principal.user).await {
         Ok(rooms) => rooms,
         Err(RoomListError::Denied(denied)) => return HttpError::Forbidden(denied).answer(&request),
         Err(RoomListError::Unavailable(error)) => {

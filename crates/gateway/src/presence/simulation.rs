@@ -307,9 +307,9 @@ fn decode(frame: &[u8]) -> Event {
 }
 
 fn names(frame: &[u8]) -> BTreeSet<Member> {
-    let Event::Presence { here: Some(here), count, .. } = decode(frame) else { panic!("not a state") };
-    assert_eq!(here.len(), count);
-    here.into_iter().collect()
+    let Event::Presence { users: Some(users), count, .. } = decode(frame) else { panic!("not a state") };
+    assert_eq!(users.len(), count);
+    users.into_iter().collect()
 }
 
 #[test]
