@@ -9,7 +9,16 @@ export interface Entry {
   state: "pending" | "failed" | "unsure" | "sent" | "discarded"; code?: string; pos?: string;
 }
 
-export interface Message { pos: string; id: string; user: string; text: string; at: number }
+/** An entry of a room's log: see "Entries" in `docs/PROTOCOL.md`. */
+export interface Message {
+  pos: string; id: string; user: string; name?: string; event?: string; ref?: string; text?: string; data?: any; deleted?: boolean; at: number;
+}
+
+/** What `fold.js` makes of a chat message or an application event. `edited`: the time of the latest edit. */
+export interface Shown extends Message { edited?: number; reactions: { key: string; users: string[] }[] }
+
+/** A user in a room. */
+export interface Person { user: string; name?: string }
 
 export type Frame = Record<string, any> & { type: string };
 
