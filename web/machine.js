@@ -34,6 +34,7 @@ const IN_FLIGHT = 2_000;
 const TOKEN_USED = 0.8;
 const TOKEN_LEAST = 1_000;
 
+/** @typedef {import("./effects.js").Content} Content */
 /** @typedef {import("./effects.js").Entry} Entry */
 /** @typedef {import("./effects.js").Message} Message */
 /** @typedef {import("./effects.js").Frame} Frame */
