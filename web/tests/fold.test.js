@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { fold, withWaiting } from "../fold.js";
 import { comparePositions, isLater } from "../positions.js";
+import { seededRandom } from "./random.js";
 
 const folder = new URL("../vectors/fold/", import.meta.url);
 
@@ -24,16 +25,6 @@ for (const file of readdirSync(folder)) {
 
 /** Without fields that are undefined. */
 const plain = (value) => JSON.parse(JSON.stringify(value));
-
-/** Numbers from 0 up to, not including, 1: the same for each seed (mulberry32). */
-function seededRandom(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 /** A room's log as a server keeps it: it accepts only amendments of messages that are not deleted, and hides the texts of deleted ones. */
 class Log {
