@@ -286,7 +286,7 @@ impl ReactionKey {
 
 /// The text is not the key of a reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the data of a reaction is {{\"key\":\"…\",\"on\":true}} with a key of 1 to 64 bytes without white space")]
+#[error("the key of a reaction is 1 to 64 bytes without white space and control characters")]
 pub struct InvalidReactionKey;
 
 impl FromStr for ReactionKey {
@@ -310,7 +310,7 @@ impl<'de> Deserialize<'de> for ReactionKey {
 }
 
 /// The data of a `react` event.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Reaction {
     key: ReactionKey,
     on: bool,
@@ -318,7 +318,18 @@ struct Reaction {
 
 impl Reaction {
     fn parse(data: &RawValue) -> Result<Self, InvalidContent> {
-        serde_json::from_str(data.get()).map_err(|_| InvalidContent::Key(InvalidReactionKey))
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            key: std::borrow::Cow<'a, str>,
+            on: bool,
+        }
+        // serde would also read the fields from an array.
+        let fields = Some(data.get()).filter(|json| json.starts_with('{'));
+        let Fields { key, on } = fields
+            .and_then(|json| serde_json::from_str(json).ok())
+            .ok_or(InvalidContent::Fields("the data of react is {\"key\":\"👍\",\"on\":true}"))?;
+        Ok(Self { key: key.parse().map_err(InvalidContent::Key)?, on })
     }
 }
 
