@@ -87,8 +87,8 @@ export function messageActions({ user, say, at, answer, edit, remove, react }) {
     keep.focus();
   }
 
-  /** Whether the reader is among the buttons, which stay then. */
-  const isInUse = () => bar.contains(document.activeElement);
+  /** Whether the buttons are used by keyboard: then the pointer does not move them. */
+  const isInUse = () => bar.querySelector(":focus-visible") !== null;
 
   log.addEventListener("pointerover", ({ target }) => {
     const row = rowOf(target);

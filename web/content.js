@@ -93,8 +93,6 @@ export function roomContent(me) {
 
   return {
     add, amending, dropSent, get, forgetBefore, clear,
-    /** The messages that answer a message. @param {string} pos */
-    answersOf: (pos) => answers.get(pos) ?? [],
     /** The first and the last entry of the part; null and `ORIGIN` before any. */
     get oldest() { return oldest; },
     get newest() { return newest; },

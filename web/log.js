@@ -175,7 +175,7 @@ export function conversation({ user: me, room, read, say, client, nameOf, isName
       top.after(...added.flatMap(({ nodes }) => nodes));
       rows.unshift(...added);
       redraw(added.length); // it stands below another message now
-      new Set([...changed, ...shown.flatMap(({ pos }) => content.answersOf(pos))]).forEach(redrawAt);
+      new Set(changed).forEach(redrawAt);
     });
     if (seeking) seek(older.length);
     if (older.length) loadOlder();

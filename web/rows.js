@@ -68,10 +68,11 @@ export function rows(me, say, { nameOf, isNamed, at: messageAt, goTo, react }) {
     }
     for (const { key: reaction, users } of reactions) {
       const own = users.includes(me);
-      const chip = button(`${excerpt(reaction)} ${users.length}`, () => react(key, reaction, !own));
+      const words = `${excerpt(reaction)} ${users.length}`;
+      const chip = button(words, () => react(key, reaction, !own));
       chip.tabIndex = -1;
       chip.ariaPressed = String(own);
-      chip.title = chip.ariaLabel = say("message.reaction", { key: reaction, names: listed(users.map(nameOf), say) });
+      chip.title = chip.ariaLabel = say("message.reaction", { reaction: words, names: listed(users.map(nameOf), say) });
       line.append(chip);
     }
     return line;
