@@ -59,6 +59,7 @@
 mod apt;
 mod browser;
 mod cargo;
+mod cluster;
 mod console;
 #[cfg(feature = "testcontainers")]
 mod docker;
@@ -79,6 +80,7 @@ mod tools;
 
 pub use browser::{Browser, ChromeDriver};
 pub use cargo::{WorkspaceProgram, cargo};
+pub use cluster::{ClusterNodeView, OpenSlot, RedisCluster, RedisClusterBuilder, SLOTS, key_slot};
 pub use console::{Console, ConsoleProgress};
 pub use engine::docker_answers;
 pub use error::{IoContext, Result, TestbedError};

@@ -81,6 +81,11 @@ impl Redis {
         self.address.port
     }
 
+    /// The password of clients and replicas.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.address.password.as_deref()
+    }
+
     /// Process id, or `None` if the server was given by URL or runs in Docker.
     pub fn pid(&self) -> Option<u32> {
         match &self.server {

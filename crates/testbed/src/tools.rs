@@ -133,6 +133,12 @@ impl Program {
         command
     }
 
+    /// Another program in the same folder, with the same libraries, or `None` if there is none.
+    pub(crate) fn with_name(&self, name: &str) -> Option<Self> {
+        let path = self.path.with_file_name(name);
+        path.is_file().then(|| Self { path, library_path: self.library_path.clone() })
+    }
+
     fn runs(&self, tool: Tool) -> bool {
         let mut command = self.command();
         command.arg(tool.version_flag()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

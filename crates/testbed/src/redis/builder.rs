@@ -86,6 +86,12 @@ impl RedisBuilder {
         self
     }
 
+    /// Adds the directives of `other`, and takes its password, persistence, folder and log.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.config.extend(other.config.iter().cloned());
+        Self { config: self.config, ..other.clone() }
+    }
+
     /// Starts the server and returns when it answers `PING`.
     ///
     /// # Errors
@@ -139,7 +145,8 @@ impl RedisBuilder {
             Some(AppendFsync::Always) => args.extend(["--appendonly", "yes", "--appendfsync", "always"]),
         }
         if let Some(password) = &self.password {
-            args.extend(["--requirepass", password]);
+            // The second is for a node of a cluster, which becomes a replica of a node with the same password.
+            args.extend(["--requirepass", password, "--masterauth", password]);
         }
         let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         if let Some((master, password)) = &self.replica_of {
