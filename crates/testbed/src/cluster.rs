@@ -92,10 +92,11 @@ impl RedisCluster {
         self.present().map(|(index, _)| self.place(index)).collect()
     }
 
-    /// The URL for gateways: `redis-cluster://[:password@]host:port,…`.
+    /// The URL for gateways: `redis-cluster://[:password@]host:port,…`, or `rediss-cluster://…` with TLS.
     pub fn url(&self) -> String {
+        let scheme = if self.builder.tls.is_some() { "rediss-cluster" } else { "redis-cluster" };
         let login = self.password().map(|password| format!(":{password}@")).unwrap_or_default();
-        format!("redis-cluster://{login}{}", self.seeds().join(","))
+        format!("{scheme}://{login}{}", self.seeds().join(","))
     }
 
     /// Number of nodes that were started so far. Indices are smaller than this.

@@ -76,6 +76,7 @@ mod redis;
 mod resp;
 mod sentinel;
 mod stop;
+mod tls;
 mod tools;
 
 pub use browser::{Browser, ChromeDriver};
@@ -93,4 +94,5 @@ pub use progress::{NoProgress, Progress};
 pub use redis::{AppendFsync, Redis, RedisBuilder};
 pub use sentinel::{RedisSentinel, RedisSentinelBuilder};
 pub use stop::StopSignal;
+pub use tls::{ServerCertificate, TlsFiles};
 pub use tools::{Program, Tool, Toolbox, fake_time, project_root};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ClusterNode, NodeState, RedisCluster, STEP_TIMEOUT, view};
 use crate::{
-    AppendFsync, LineSink, NoProgress, Program, Progress, Redis, RedisBuilder, Result, TestbedError, Tool, Toolbox,
-    free_port, process::poll,
+    AppendFsync, LineSink, NoProgress, Program, Progress, Redis, RedisBuilder, Result, TestbedError, TlsFiles, Tool,
+    Toolbox, free_port, process::poll,
 };
 
 /// Number of bus ports that are tried, because another program may take a free port first.
@@ -16,6 +16,7 @@ const PORT_ATTEMPTS: usize = 5;
 pub struct RedisClusterBuilder {
     pub(super) masters: usize,
     pub(super) program: Option<Program>,
+    pub(super) tls: Option<TlsFiles>,
     replicas: usize,
     node_timeout: Duration,
     node: RedisBuilder,
@@ -25,7 +26,7 @@ impl RedisClusterBuilder {
     pub(super) fn new(masters: usize) -> Self {
         // A master that returns without its data before its replica is promoted would empty the replica.
         let node = Redis::builder().append_only(AppendFsync::EverySec);
-        Self { masters, program: None, replicas: 1, node_timeout: Duration::from_secs(2), node }
+        Self { masters, program: None, tls: None, replicas: 1, node_timeout: Duration::from_secs(2), node }
     }
 
     /// Number of replicas per master. Default: 1.
@@ -54,6 +55,22 @@ impl RedisClusterBuilder {
     #[must_use]
     pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.node = self.node.config(name, value);
+        self
+    }
+
+    /// Speaks TLS only, to clients and between the nodes. Clients need no certificate.
+    #[must_use]
+    pub fn tls(mut self, files: &TlsFiles) -> Self {
+        self.node = self.node.tls(files).config("tls-cluster", "yes");
+        self.tls = Some(files.clone());
+        self
+    }
+
+    /// As [`Self::tls`], and refuses clients without a certificate of the CA.
+    #[must_use]
+    pub fn mutual_tls(mut self, files: &TlsFiles) -> Self {
+        self = self.tls(files);
+        self.node = self.node.mutual_tls(files);
         self
     }
 

@@ -19,6 +19,10 @@ pub(super) fn run<'a>(cluster: &RedisCluster, args: impl IntoIterator<Item = &'a
     };
     let args: Vec<&str> = args.into_iter().collect();
     let mut command = sibling(&server)?.command();
+    if let Some(tls) = &cluster.builder.tls {
+        let (certificate, key) = tls.client();
+        command.arg("--tls").arg("--cacert").arg(tls.ca()).arg("--cert").arg(certificate).arg("--key").arg(key);
+    }
     command.args(&args);
     if let Some(password) = cluster.password() {
         // Not an argument: other users of the machine could read it.

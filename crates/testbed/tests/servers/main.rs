@@ -7,4 +7,5 @@ mod haproxy;
 mod instance;
 mod redis;
 mod sentinel;
+mod tls;
 mod tools;
