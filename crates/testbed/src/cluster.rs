@@ -113,6 +113,14 @@ impl RedisCluster {
         &self.nodes[index].redis
     }
 
+    /// Whether the process of a node runs, paused or not.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn is_running(&mut self, index: usize) -> bool {
+        self.nodes[index].redis.is_running()
+    }
+
     /// The id of a node: 40 hexadecimal digits. It stays the same after a restart.
     ///
     /// # Panics
