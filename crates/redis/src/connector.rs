@@ -223,3 +223,6 @@ fn log_in(user: Option<&String>, password: Option<&String>) -> RedisConnectionIn
     }
     settings
 }
+
+#[cfg(test)]
+mod tests;
