@@ -58,8 +58,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # }).unwrap();
 /// ```
 pub struct Gateway<B, S, P = AllowAll> {
-    state: Arc<GatewayState<B, P>>,
-    site: web::Data<HttpState<S>>,
+    pub(crate) state: Arc<GatewayState<B, P>>,
+    pub(crate) site: web::Data<HttpState<S>>,
 }
 
 impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions> Gateway<B, S> {

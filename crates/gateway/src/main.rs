@@ -15,12 +15,11 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::Server, rt, web};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
     Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, RedisOptions,
     SharedLimits, mutant,
 };
-use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
 use crate::settings::GatewaySettings;
@@ -135,11 +134,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sess
         ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
         () = signals.next() => tracing::info!("signal received; draining"),
     }
-    tokio::select! {
-        () = gateway.drain() => {}
-        () = signals.next() => tracing::warn!("second signal received; stopping without waiting for the drain"),
-    }
-    handle.stop(true).await;
+    signals.drain(&gateway, &handle).await;
     if let (Some(handle), Some(task)) = (admin_handle, admin) {
         handle.stop(true).await;
         task.await.map_err(io::Error::other)??;
@@ -160,26 +155,6 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Ses
     let server =
         HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
     Ok(server.workers(1).max_connections(MAX_ADMIN_CONNECTIONS).listen(listener)?.run())
-}
-
-/// SIGTERM and SIGINT, which both start the drain.
-struct ShutdownSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl ShutdownSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next signal.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {

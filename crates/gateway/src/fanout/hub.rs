@@ -10,7 +10,7 @@ use std::{
 };
 
 use slab::Slab;
-use trunkline_domain::{CloseCode, Event, Room, millis};
+use trunkline_domain::{CloseCode, Event, Room, UserId, millis};
 use trunkline_session::Sid;
 
 use self::rooms::HubRoom;
@@ -173,6 +173,16 @@ impl Hub {
         for (_, (_, connection)) in &mut self.connections {
             if sids.binary_search(&connection.identity.sid).is_ok() {
                 connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
+            }
+        }
+    }
+
+    /// Closes every connection of the user with code 4401.
+    pub(crate) fn end_user(&mut self, user: &UserId) {
+        let now = self.now;
+        for (_, (_, connection)) in &mut self.connections {
+            if connection.identity.user == *user {
+                connection.close(Some(CloseCode::SessionEnded.code()), "the service disconnected the user", now);
             }
         }
     }
