@@ -8,6 +8,7 @@
 
 mod reference;
 mod secrets;
+mod tokens;
 mod values;
 
 use std::{io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -17,10 +18,11 @@ use clap::{
 };
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
-use trunkline_gateway::{Config, Limits, Origin};
+use trunkline_gateway::{Config, Limits, Origin, jwt::TokenSettings};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 pub(crate) use self::secrets::RedactedText;
+use self::tokens::TokenFlags;
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
 #[derive(Debug, Parser)]
@@ -139,6 +141,9 @@ pub(crate) struct GatewaySettings {
           help_heading = "Sessions")]
     session_max: Duration,
 
+    #[command(flatten)]
+    pub(crate) tokens: TokenFlags,
+
     /// Time between two pings on a socket. A client that receives nothing for 1.6 times as long reconnects.
     #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "DURATION", default_value = "25s", value_parser = values::period,
           help_heading = "Sockets")]
@@ -209,10 +214,10 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads the arguments, the environment and the secret file. Returns the settings and the keys that sign session
-/// cookies, or `None` if no keys are configured and none are required. Exits with code 2 if a setting is invalid, and
-/// with 0 after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
+/// Reads the arguments, the environment, the secret file and the file with the keys of tokens. Returns the settings, the keys
+/// that sign session cookies, or `None` if no keys are configured and none are required, and which tokens are accepted. Exits
+/// with code 2 if a setting is invalid, and with 0 after `--help`.
+pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, Option<TokenSettings>) {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -223,7 +228,8 @@ pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
-    (settings, keys)
+    let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
+    (settings, keys, tokens)
 }
 
 /// The parsed command line.
@@ -280,7 +286,7 @@ impl GatewaySettings {
         if self.secret_file.is_some() && self.secret.is_some() {
             return Err(invalid("--secret-file and TRUNKLINE_SECRET are both set: set only one of them"));
         }
-        Ok(())
+        self.tokens.validate().map_err(invalid)
     }
 
     /// Returns the keys that sign session cookies, or `None` if none are configured and none are required.
@@ -313,9 +319,10 @@ impl GatewaySettings {
         Lifetimes { idle: self.session_idle, max: self.session_max, ..Lifetimes::default() }
     }
 
-    /// Returns the configuration of the gateway. `default_instance` is the instance name unless one is set.
+    /// Returns the configuration of the gateway, without tokens. `default_instance` is the instance name unless one is set.
     pub(crate) fn config(&self, default_instance: String, keys: SecretKeys) -> Config {
         Config {
+            name_login: self.tokens.is_name_login_on(),
             instance: self.instance.clone().unwrap_or(default_instance),
             public_origins: self.public_origin.clone(),
             cookie: CookieSettings {
@@ -337,6 +344,7 @@ impl GatewaySettings {
                 ..Limits::default()
             },
             trusted_proxies: self.trust_proxy.clone(),
+            tokens: None,
         }
     }
 }
