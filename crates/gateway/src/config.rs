@@ -7,7 +7,7 @@ use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::TokenVerifier;
-use crate::origin::Origin;
+use crate::{identity::HostUsers, origin::Origin};
 
 /// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
 ///
@@ -42,6 +42,9 @@ pub struct Config {
     /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
     /// could equal the id of one of them.
     pub name_login: bool,
+    /// Users of the application that embeds the gateway. They are asked about requests that carry neither a token nor the
+    /// cookie of a session.
+    pub host_users: Option<HostUsers>,
     /// Accepts JSON Web Tokens as proof of identity.
     #[cfg(feature = "jwt")]
     pub tokens: Option<TokenVerifier>,
@@ -90,6 +93,7 @@ impl Default for Config {
             keys: SecretKeys::random(),
             lifetimes: Lifetimes::default(),
             name_login: true,
+            host_users: None,
             #[cfg(feature = "jwt")]
             tokens: None,
             ping_interval: Duration::from_secs(25),

@@ -44,7 +44,7 @@ pub use config::{Config, Limits};
 pub use http::not_found;
 #[cfg(feature = "jwt")]
 pub use identity::jwt;
-pub use identity::{Identify, Identity, NoHostUsers, Unidentified};
+pub use identity::{HostUsers, Identify, Identity, Unidentified};
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
 pub use origin::{InvalidOrigin, Origin};

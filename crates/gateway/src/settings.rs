@@ -344,6 +344,7 @@ impl GatewaySettings {
                 ..Limits::default()
             },
             trusted_proxies: self.trust_proxy.clone(),
+            host_users: None,
             tokens: None,
         }
     }
