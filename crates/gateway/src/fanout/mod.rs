@@ -22,7 +22,7 @@ mod simulation;
 mod tail;
 mod worker;
 
-pub(crate) use connection::{Identity, Outgoing, Transport};
+pub(crate) use connection::{Outgoing, Transport};
 pub(crate) use ephemeral::{Control, Ephemeral, SocketOrigin};
 pub(crate) use hub::MAX_CHUNKS_PER_TURN;
 pub(crate) use messages::{DeletionApplied, ReaderCommand};
