@@ -74,15 +74,19 @@ impl Invariant for FoldInvariant {
                     let place =
                         by.map_or_else(|| format!("the reference read of room {name}"), |c| state.place(c, *room));
                     let pos = pos.unwrap_or_default();
-                    let entry = shown.changed.iter().find(|entry| entry.pos == pos);
-                    let right = wrong.first();
-                    format!("{place} shows {count} messages wrongly, among them {pos}: {entry:?} instead of {right:?}")
+                    let seen = describe(shown.changed.iter().find(|entry| entry.pos == pos));
+                    let right = describe(wrong.first().copied());
+                    format!("{place} shows {count} messages wrongly, among them {pos}: {seen} instead of {right}")
                 });
             }
         }
         let note = format!("{changed} changed messages compared in {views} views");
         InvariantResult { note: Some(note), ..self.violations.result(13, TITLE) }
     }
+}
+
+fn describe(entry: Option<&FoldedEntry<'_>>) -> String {
+    entry.map_or_else(|| "unchanged".to_owned(), |entry| serde_json::to_string(entry).unwrap_or_default())
 }
 
 /// Returns the messages that amendments have changed, after a reading of the log in order.
