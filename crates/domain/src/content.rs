@@ -141,6 +141,23 @@ impl Content {
             }
         }
     }
+
+    /// The content with one `body`, as logs store it: the JSON of the data of an event or a reaction, otherwise the text,
+    /// which a deletion ignores.
+    ///
+    /// # Errors
+    /// As [`from_fields`](Self::from_fields).
+    pub fn from_body(event: Option<&str>, reference: Option<Position>, body: &str) -> Result<Self, InvalidContent> {
+        let (text, data) = match event {
+            Some(Self::DELETE) => (None, None),
+            None | Some(Self::EDIT) => (Some(body), None),
+            Some(_) => {
+                let data = serde_json::from_str(body).map_err(|_| InvalidContent::Data(InvalidData::NotJson))?;
+                (None, Some(data))
+            }
+        };
+        Self::from_fields(event, reference, text, data)
+    }
 }
 
 fn no_text(text: Option<&str>, detail: &'static str) -> Result<(), InvalidContent> {

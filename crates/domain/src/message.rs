@@ -221,17 +221,19 @@ impl Message {
         if let Body::Content(Content::Delete { of }) = self.body { Some(of) } else { None }
     }
 
-    /// Removes the text if this is the text at `deleted`, or an edit of it. Returns whether it was.
-    pub fn redact(&mut self, deleted: Position) -> bool {
-        let redacted = match &self.body {
-            Body::Content(Content::Text { reply_to, .. }) if self.pos == deleted => {
-                Body::DeletedText { reply_to: *reply_to }
-            }
-            Body::Content(Content::Edit { of, .. }) if *of == deleted => Body::DeletedEdit { of: *of },
+    /// Removes the text if it, or the text that it edits, was deleted. `is_deleted` is asked for the position of the text.
+    /// Returns whether a text was removed.
+    pub fn redact(&mut self, is_deleted: impl FnOnce(Position) -> bool) -> bool {
+        let (original, redacted) = match &self.body {
+            Body::Content(Content::Text { reply_to, .. }) => (self.pos, Body::DeletedText { reply_to: *reply_to }),
+            Body::Content(Content::Edit { of, .. }) => (*of, Body::DeletedEdit { of: *of }),
             _ => return false,
         };
-        self.body = redacted;
-        true
+        let is_redacted = is_deleted(original);
+        if is_redacted {
+            self.body = redacted;
+        }
+        is_redacted
     }
 
     /// The author, as presence shows them.
