@@ -13,16 +13,19 @@ use crate::{
 /// Redis with the files of `deploy/redis`.
 struct Restricted {
     port: u16,
-    _process: Process,
-    _installed: Installed,
+    process: Process,
+    installed: Installed,
+}
+
+fn start(installed: &Installed, port: u16) -> Process {
+    let acl = installed.path("users.acl").display().to_string();
+    installed.start("redis.conf", port, &["--port", &port.to_string(), "--aclfile", &acl])
 }
 
 impl Restricted {
     fn start() -> Self {
         let (installed, port) = (Installed::new(), free_port().unwrap());
-        let acl = installed.path("users.acl").display().to_string();
-        let process = installed.start("redis.conf", port, &["--port", &port.to_string(), "--aclfile", &acl]);
-        Self { port, _process: process, _installed: installed }
+        Self { port, process: start(&installed, port), installed }
     }
 
     fn ask(&self, user: &str, command: &str) -> String {
@@ -107,6 +110,24 @@ fn the_gateways_user_has_what_clients_and_newer_servers_need_and_no_more() {
     for command in refused {
         let answer = redis.ask("trunkline", command);
         assert!(answer.contains("NOPERM"), "{command}: {answer}");
+    }
+}
+
+/// Redis 7.0.15 replays the transactions of its append-only file, and so everything that a script wrote, with the
+/// permissions of the user `default` (redis#14541, valkey#3983). A user `default` that may do nothing loses it all.
+#[test]
+fn what_scripts_wrote_survives_a_restart_and_the_default_user_cannot_log_in() {
+    let mut redis = Restricted::start();
+    let write = "redis.call('SET', 'tl:a', '1') return redis.call('SET', 'tl:b', '1')";
+    assert_eq!(ask(redis.port, "operator", &["EVAL", write, "0"]), "OK");
+    redis.process.terminate().unwrap();
+    assert!(redis.process.wait(Duration::from_secs(10)).is_some(), "Redis did not end");
+    redis.process = start(&redis.installed, redis.port);
+    wait_for("the data is loaded", || redis.ask("operator", "PING") == "PONG");
+    assert_eq!(redis.ask("operator", "DBSIZE"), "2");
+    for password in ["", PASSWORD] {
+        let refused = redis.ask("operator", &format!("AUTH default {password}"));
+        assert!(refused.contains("WRONGPASS") || refused.contains("ERR"), "{refused}");
     }
 }
 
