@@ -37,7 +37,7 @@ pub const fn is_on(_: Mutant) -> bool {
 /// # Errors
 /// As [`RedisBus::new`](crate::RedisBus::new).
 #[cfg(all(feature = "redis", not(feature = "mutants")))]
-pub fn redis_bus(config: crate::RedisConfig) -> Result<crate::RedisBus, crate::InvalidRedisUrl> {
+pub fn redis_bus(config: crate::RedisConfig) -> Result<crate::RedisBus, crate::InvalidRedisSettings> {
     crate::RedisBus::new(config)
 }
 
@@ -59,7 +59,7 @@ mod faulty {
 
     use bytes::Bytes;
     use tokio::sync::mpsc;
-    use trunkline_domain::{Draft, Entry, InstanceId, MessageId, Position, PresenceSnapshot, Room, UserName};
+    use trunkline_domain::{Draft, Entry, InstanceId, Member, MessageId, Position, PresenceSnapshot, Room, UserId};
 
     use super::Mutant;
     use crate::{
@@ -88,7 +88,7 @@ mod faulty {
     /// # Errors
     /// As [`RedisBus::new`](crate::RedisBus::new).
     #[cfg(feature = "redis")]
-    pub fn redis_bus(config: crate::RedisConfig) -> Result<FaultyBus<crate::RedisBus>, crate::InvalidRedisUrl> {
+    pub fn redis_bus(config: crate::RedisConfig) -> Result<FaultyBus<crate::RedisBus>, crate::InvalidRedisSettings> {
         let connect = if is_on(Mutant::Epoch) { crate::RedisBus::without_generations } else { crate::RedisBus::new };
         connect(config).map(FaultyBus)
     }
@@ -160,6 +160,14 @@ mod faulty {
             self.0.heads(rooms).await
         }
 
+        async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
+            self.0.mark_seen(room, user, pos).await
+        }
+
+        async fn seen(&self, room: &Room, user: &UserId) -> Result<Option<Position>, BusError> {
+            self.0.seen(room, user).await
+        }
+
         async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
             self.0.publish_ephemeral(room, bytes).await
         }
@@ -181,7 +189,7 @@ mod faulty {
     }
 
     impl<B: PresenceStore> PresenceStore for FaultyBus<B> {
-        async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+        async fn replace(&self, room: &Room, instance: InstanceId, users: &[Member]) -> Result<(), BusError> {
             self.0.replace(room, instance, users).await
         }
 
@@ -189,8 +197,8 @@ mod faulty {
             &self,
             room: &Room,
             instance: InstanceId,
-            joined: &[UserName],
-            left: &[UserName],
+            joined: &[Member],
+            left: &[Member],
         ) -> Result<Lease, BusError> {
             self.0.update(room, instance, joined, left).await
         }

@@ -1,6 +1,8 @@
 //! Errors, by what the caller can do about them.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
+
+use trunkline_redis::InvalidRedisSettings;
 
 /// A failed operation on sessions.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +10,9 @@ pub enum SessionError {
     /// Another session holds this name or one that looks like it. Choose another name (409).
     #[error("another session holds the name")]
     Taken,
+    /// [`Sessions::end_user`](crate::Sessions::end_user) keeps the user out for this much longer (403).
+    #[error("the user is kept out for another {0:?}")]
+    KeptOut(Duration),
     /// The session does not exist any more. Log in again (401).
     #[error("the session has ended")]
     Ended,
@@ -27,10 +32,9 @@ impl SessionError {
 /// A setting that cannot work. Occurs only at start.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// Not a Redis URL, or one that needs TLS, which is not compiled in. The message does not repeat the URL, which
-    /// may contain a password.
-    #[error("not a usable Redis URL: {0}")]
-    Url(String),
+    /// The URL of Redis or its options cannot be used. The message does not repeat the URL, which may contain a password.
+    #[error(transparent)]
+    Redis(#[from] InvalidRedisSettings),
     /// The key prefix is empty or contains other characters than letters, digits, `:`, `_`, `-` and `.`. Braces would
     /// be a hash tag in Redis Cluster.
     #[error("a key prefix consists of letters, digits, ':', '_', '-' and '.'")]

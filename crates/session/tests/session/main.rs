@@ -9,3 +9,4 @@ mod login_id;
 mod network;
 mod redis;
 mod site;
+mod users;

@@ -17,6 +17,7 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 use trunkline_domain::Room;
+use trunkline_redis::Connector;
 
 use super::{
     backlog::Backlog,
@@ -26,9 +27,9 @@ use super::{
 use crate::{
     Delivery, Subscriptions,
     redis::{
-        codec::{Payload, UserNameCache},
+        codec::Payload,
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
-        connection::{Backoff, Connector, LinkState, within},
+        connection::{Backoff, LinkState, within},
         keys::Keyspace,
     },
     sync::lock,
@@ -155,7 +156,6 @@ impl Subscription {
         self.probe_now.notify_one();
         let mut checks = interval(PROBE_INTERVAL / 4);
         let mut pending = PendingRequest::none();
-        let mut names = UserNameCache::default();
         loop {
             if pending.is_none()
                 && let Some(request) = lock(&shared.channels).next_request()
@@ -170,7 +170,7 @@ impl Subscription {
                     };
                     for message in messages {
                         if message.get_channel_name() != self.probe_channel {
-                            deliver(shared, &self.names, &message, &mut names);
+                            deliver(shared, &self.names, &message);
                             continue;
                         }
                         backoff.reset();
@@ -208,17 +208,14 @@ impl Subscription {
 
     /// Connects and subscribes to the probe channel.
     async fn connect(&self) -> Result<(PubSubSink, PubSubStream), String> {
-        let slow = |reason: &str| {
-            self.health.lost(reason);
-        };
-        let (pubsub, address) = self.connector.open_pubsub(slow).await?;
-        let (mut sink, stream) = pubsub.split();
+        let opened = self.connector.open_pubsub().await.map_err(|error| error.to_string())?;
+        let (mut sink, stream) = opened.pubsub.split();
         let subscribing = async {
             sink.subscribe(&self.probe_channel).await?;
             // Needed later for rooms: the permission is checked now.
             sink.unsubscribe(format!("{}:unused", self.probe_channel)).await
         };
-        within(RESPONSE_TIMEOUT, "SUBSCRIBE and UNSUBSCRIBE", &address, subscribing).await?;
+        within(RESPONSE_TIMEOUT, "SUBSCRIBE and UNSUBSCRIBE", &opened.address, subscribing).await?;
         Ok((sink, stream))
     }
 
@@ -279,10 +276,10 @@ fn announce(shared: &Shared) {
     }
 }
 
-fn deliver(shared: &Shared, keyspace: &Keyspace, message: &Msg, names: &mut UserNameCache) {
+fn deliver(shared: &Shared, keyspace: &Keyspace, message: &Msg) {
     let Some(name) = keyspace.room_of_channel(message.get_channel_name()) else { return };
     let Some(room) = lock(&shared.channels).delivering_room(name) else { return };
-    match Payload::decode(message.get_payload_bytes(), names) {
+    match Payload::decode(message.get_payload_bytes()) {
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
         Some(Payload::Ephemeral(bytes)) => push(shared, Delivery::Ephemeral(room, bytes)),
         Some(Payload::Presence(change)) => push(shared, Delivery::Presence(room, change)),
