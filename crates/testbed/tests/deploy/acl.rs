@@ -1,8 +1,8 @@
 //! `deploy/redis/users.acl` and `redis.conf`.
 
-use std::{collections::BTreeSet, fs, path::Path, thread, time::Duration};
+use std::{thread, time::Duration};
 
-use trunkline_testbed::{Process, free_port, project_root};
+use trunkline_testbed::{Process, free_port};
 
 use crate::{
     http::{Socket, get, login},
@@ -128,55 +128,5 @@ fn what_scripts_wrote_survives_a_restart_and_the_default_user_cannot_log_in() {
     for password in ["", PASSWORD] {
         let refused = redis.ask("operator", &format!("AUTH default {password}"));
         assert!(refused.contains("WRONGPASS") || refused.contains("ERR"), "{refused}");
-    }
-}
-
-/// The commands that the sources of the gateway name, for those that the run above does not reach.
-#[test]
-fn every_command_in_the_gateways_sources_is_allowed() {
-    let mut named = BTreeSet::new();
-    for name in ["bus", "session", "redis", "gateway"] {
-        collect(&project_root().join("crates").join(name).join("src"), &mut named);
-    }
-    for known in ["XADD", "EVALSHA", "XREVRANGE", "PING"] {
-        assert!(named.contains(known), "{known} was not found in the sources: {named:?}");
-    }
-    let redis = Restricted::start();
-    let rules = redis.ask("operator", "ACL GETUSER trunkline");
-    let connection = redis.ask("operator", "ACL CAT connection");
-    let allowed = |command: &str| {
-        let command = command.to_lowercase();
-        rules
-            .split_whitespace()
-            .any(|rule| rule.strip_prefix('+').is_some_and(|rule| rule.split('|').next() == Some(&command)))
-            || connection.lines().any(|name| name == command)
-    };
-    // Sent to Sentinels only: sentinel.acl.
-    named.remove("SENTINEL");
-    let refused: Vec<_> = named.iter().filter(|command| !allowed(command)).collect();
-    assert!(refused.is_empty(), "users.acl lacks {refused:?}");
-}
-
-/// Adds the commands in Lua scripts and in Rust outside of tests.
-fn collect(folder: &Path, named: &mut BTreeSet<String>) {
-    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        let marks: &[&str] = match path.extension().and_then(|extension| extension.to_str()) {
-            _ if path.is_dir() => {
-                collect(&path, named);
-                continue;
-            }
-            Some("lua") => &["call('", "call(\""],
-            Some("rs") => &["cmd(\""],
-            _ => continue,
-        };
-        if path.file_stem().is_some_and(|stem| stem == "tests") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for mark in marks {
-            let words = text.split(mark).skip(1).filter_map(|rest| rest.split(['\'', '"']).next());
-            named.extend(words.map(|word| word.split(' ').next().unwrap_or_default().to_uppercase()));
-        }
     }
 }
