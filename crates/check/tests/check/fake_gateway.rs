@@ -332,7 +332,7 @@ impl Socket {
     fn redact(&self, room: &Room, message: &mut Message) {
         if self.shared.defect != Defect::KeepsDeletedTexts {
             for deletion in self.log(room).iter().filter_map(Message::deletes) {
-                message.redact(deletion);
+                message.redact(|pos| pos == deletion);
             }
         }
     }
