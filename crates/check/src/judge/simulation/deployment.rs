@@ -143,7 +143,7 @@ impl SimulatedDeployment {
     /// The entry as every instance sends it now.
     fn redacted(&self, mut entry: Message) -> Message {
         for deletion in self.log.iter().filter_map(Message::deletes) {
-            entry.redact(deletion);
+            entry.redact(|pos| pos == deletion);
         }
         entry
     }
