@@ -6,12 +6,7 @@ use trunkline_bus::InstanceRegistry;
 
 #[cfg(feature = "pages")]
 use crate::http::error::HTML;
-use crate::{
-    http::error::HttpError,
-    policy::Policy,
-    state::GatewayState,
-    status,
-};
+use crate::{http::error::HttpError, policy::Policy, state::GatewayState, status};
 
 /// The media type of OpenMetrics (the specification's section "Overall structure"), which Prometheus reads.
 const METRICS_TYPE: (&str, &str) = ("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8");

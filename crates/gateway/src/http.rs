@@ -36,8 +36,8 @@ use trunkline_session::Sessions;
 
 #[cfg(feature = "scripts")]
 pub use self::assets::script_routes;
-use self::{error::HttpError, identify::accepts_tokens};
 pub(crate) use self::state::{GatewayView, HttpState, RoomCounts, RoomListError};
+use self::{error::HttpError, identify::accepts_tokens};
 
 /// Adds all routes of the public listener. `socket` answers `GET /ws` inside the session middleware.
 pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {

@@ -71,3 +71,10 @@ pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};
 pub use publication::{InvalidPublication, Publication, PublishError};
 pub use server::{Server, ShutdownSignals};
+pub use trunkline_domain::{DisplayName, Room, UserId};
+pub use trunkline_session::{InvalidSettings, NoSessions};
+
+/// The programs of the document are compiled as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/EMBEDDING.md")]
+struct EmbeddingDocument;

@@ -106,7 +106,9 @@ impl<S> HttpState<S> {
     pub(super) fn origin_instead(&self, request: &HttpRequest) -> Option<Origin> {
         let public = &self.config.public_origins;
         // TLS may end at a proxy, so the scheme is not compared.
-        let is_public = |https| super::cross_site::own_origin(request.headers(), https).is_some_and(|origin| public.contains(&origin));
+        let is_public = |https| {
+            super::cross_site::own_origin(request.headers(), https).is_some_and(|origin| public.contains(&origin))
+        };
         if is_public(true) || is_public(false) { None } else { public.first().cloned() }
     }
 

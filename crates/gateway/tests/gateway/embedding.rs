@@ -142,7 +142,10 @@ async fn get(port: u16, path: &str, headers: &[(&str, &str)]) -> String {
 /// Returns the value of a response header.
 fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let lines = answer.lines().skip(1).take_while(|line| !line.is_empty());
-    lines.filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    lines
+        .filter_map(|line| line.split_once(": "))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
 }
 
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {

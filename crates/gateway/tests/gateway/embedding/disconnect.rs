@@ -54,7 +54,7 @@ async fn disconnect_ends_sessions_and_their_sockets_on_all_instances_within_a_se
     let config = Config { name_login: true, ..config("shop") };
     let [one, other] = ["shop-1", "shop-2"].map(|name| {
         let config = Config { instance: name.to_owned(), ..config.clone() };
-        let sessions = RedisSessions::in_redis(redis.url(), "tl", config.lifetimes).unwrap();
+        let sessions = RedisSessions::in_redis(&redis.url(), "tl", config.lifetimes).unwrap();
         let bus = RedisBus::new(RedisConfig::new(redis.url())).unwrap();
         let gateway = Gateway::builder(bus).sessions(sessions).config(config).build().unwrap();
         Instance::start(gateway, |gateway, config| gateway.routes(config))
