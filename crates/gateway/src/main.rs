@@ -17,15 +17,13 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
+    Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits,
+    mutant,
 };
-use trunkline_gateway::{
-    Config, Gateway, MAX_ADMIN_CONNECTIONS,
-    jwt::{TokenSettings, TokenVerifier},
-};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, jwt::TokenVerifier};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
-use crate::settings::GatewaySettings;
+use crate::settings::{GatewaySettings, LoadedSecrets};
 
 /// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,15 +41,24 @@ enum ProgramError {
     Server(#[from] io::Error),
     #[error("--jwt-jwks-url: cannot read the certificates of the system: {0}")]
     Certificates(#[source] io::Error),
-    #[error("--redis: {0}")]
-    Redis(#[from] InvalidRedisUrl),
+    #[error("{}", settings::describe(.0))]
+    Redis(#[from] InvalidRedisSettings),
     #[error(transparent)]
-    Settings(#[from] InvalidSettings),
+    Settings(InvalidSettings),
+}
+
+impl From<InvalidSettings> for ProgramError {
+    fn from(error: InvalidSettings) -> Self {
+        match error {
+            InvalidSettings::Redis(error) => Self::Redis(error),
+            other => Self::Settings(other),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let (settings, keys, tokens) = settings::from_process();
-    match rt::System::new().block_on(run(&settings, keys, tokens)) {
+    let (settings, secrets) = settings::from_process();
+    match rt::System::new().block_on(run(&settings, secrets)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
@@ -67,15 +74,12 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(
-    settings: &GatewaySettings,
-    keys: Option<SecretKeys>,
-    tokens: Option<TokenSettings>,
-) -> Result<(), ProgramError> {
+async fn run(settings: &GatewaySettings, secrets: LoadedSecrets) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
-    let random_key = keys.is_none();
-    let mut config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
+    let random_key = secrets.keys.is_none();
+    let keys = secrets.keys.unwrap_or_else(SecretKeys::random);
+    let mut config = settings.config(default_instance(public.local_addr()?), keys);
     let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ProgramError::Log)?;
     raise_limits();
     if random_key {
@@ -83,7 +87,7 @@ async fn run(
             "no --secret-file is set: session cookies are signed with a random key, and all sessions end when this process stops"
         );
     }
-    config.tokens = tokens.map(TokenVerifier::start).transpose().map_err(ProgramError::Certificates)?;
+    config.tokens = secrets.tokens.map(TokenVerifier::start).transpose().map_err(ProgramError::Certificates)?;
     if config.tokens.is_some() && config.name_login {
         tracing::warn!(
             "--name-login is set although tokens are accepted: anyone can log in under the id of a user of the token issuer; use it \
@@ -98,7 +102,9 @@ async fn run(
             redis.batch_delay_max = settings.batch_delay_max;
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let sessions = RedisSessions::in_redis(url.reveal(), &settings.redis_prefix, config.lifetimes)?;
+            let (url, prefix) = (url.reveal(), &settings.redis_prefix);
+            let sessions = RedisSessions::in_redis_with(url, &secrets.redis, prefix, config.lifetimes)?;
+            redis.options = secrets.redis;
             serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {

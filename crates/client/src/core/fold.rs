@@ -112,7 +112,7 @@ impl Fold {
         if let Some(known) = self.entries.get_mut(&pos) {
             // An older copy does not bring a deleted text back.
             let is_deleted = matches!(entry.body, Body::DeletedText { .. });
-            return (is_deleted && known.redact(pos)).then_some(pos);
+            return (is_deleted && known.redact(|deleted| deleted == pos)).then_some(pos);
         }
         self.entries.insert(pos, entry.clone());
         if self.changes.get(&pos).is_some_and(|changes| changes.deletion.is_some()) {
@@ -133,7 +133,7 @@ impl Fold {
     /// Drops a deleted text from memory.
     fn redact(&mut self, pos: Position) {
         if let Some(message) = self.entries.get_mut(&pos) {
-            message.redact(pos);
+            message.redact(|deleted| deleted == pos);
         }
     }
 

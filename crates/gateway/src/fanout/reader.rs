@@ -89,7 +89,7 @@ impl RoomReader {
             ReaderInput::Delivery(delivery) => self.receive(delivery),
             ReaderInput::Deleted(name, position, applied) => {
                 if let Some(mut room) = self.room(&name) {
-                    room.delete(position, &applied);
+                    room.delete(position, applied);
                 }
             }
             ReaderInput::Request(worker, request) => self.request(worker, request),

@@ -308,7 +308,12 @@ impl World {
                     self.reader.handle(ReaderInput::Heads(heads), self.now);
                 }
                 ReaderEffect::Send(worker, event) => self.events[worker.0 as usize].push_back(event),
-                ReaderEffect::SendAlways(worker, event) => self.hubs[worker.0 as usize].receive(event),
+                ReaderEffect::Broadcast(event) => {
+                    for (hub, events) in self.hubs.iter_mut().zip(&mut self.events) {
+                        events.push_back(event.clone());
+                        std::mem::take(events).into_iter().for_each(|event| hub.receive(event));
+                    }
+                }
                 // The presence store of this world accepts every write and answers nothing else.
                 ReaderEffect::Presence(PresenceCommand::Replace(room, _) | PresenceCommand::Update { room, .. }) => {
                     let reply = PresenceReply::Written(room, Some(Lease::Held));
