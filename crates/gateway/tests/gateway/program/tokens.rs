@@ -15,6 +15,7 @@ use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
+use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::{
@@ -59,8 +60,8 @@ fn start(args: &[&str]) -> (Gateway, u16, TempDir) {
 /// A socket with its handshake's answer.
 struct Socket(WebSocket<TcpStream>, Response);
 
-/// Opens a socket with these header lines. A refusal is returned with its status and body.
-fn open(port: u16, headers: &[(&'static str, &str)]) -> Result<Socket, (u16, String)> {
+/// Opens a socket with these header lines. A refusal is returned with its status.
+fn open(port: u16, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
     let mut request = format!("ws://127.0.0.1:{port}/ws").into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().append(*name, value.parse().unwrap());
@@ -69,15 +70,12 @@ fn open(port: u16, headers: &[(&'static str, &str)]) -> Result<Socket, (u16, Str
     stream.set_read_timeout(Some(20 * SECOND)).unwrap();
     match client(request, stream) {
         Ok((socket, answer)) => Ok(Socket(socket, answer)),
-        Err(HandshakeError::Failure(Error::Http(answer))) => {
-            let body = answer.body().clone().unwrap_or_default();
-            Err((answer.status().as_u16(), String::from_utf8(body).unwrap()))
-        }
+        Err(HandshakeError::Failure(Error::Http(answer))) => Err(answer.status().as_u16()),
         Err(error) => panic!("{error}"),
     }
 }
 
-fn open_with(port: u16, token: &str) -> Result<Socket, (u16, String)> {
+fn open_with(port: u16, token: &str) -> Result<Socket, u16> {
     open(port, &[("sec-websocket-protocol", &format!("trunkline.v1, trunkline.token.{token}"))])
 }
 
@@ -157,14 +155,15 @@ fn bad_token_is_refused_without_a_reason_even_with_a_valid_cookie() {
         &"x".repeat(8193),
     ] {
         let bearer = format!("Bearer {bad}");
-        let (status, body) = open(port, &[("authorization", &bearer), ("cookie", &cookie)]).err().expect(bad);
-        assert_eq!(status, 401, "{bad}: {body}");
-        let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["code"], "bad_token");
-        assert_eq!(body["detail"], "the token is invalid or has expired; get a new one and repeat the request with it");
+        assert_eq!(open(port, &[("authorization", &bearer), ("cookie", &cookie)]).err(), Some(401), "{bad}");
+        let headers = [format!("Authorization: {bearer}"), format!("Cookie: {cookie}")];
+        let answer = request(port, "GET /session", &[headers[0].as_bytes(), headers[1].as_bytes()], "");
+        assert_eq!(answer.status(), 401, "{bad}: {answer:?}");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+        let body = "{\"code\":\"bad_token\",\"detail\":\"the token is invalid or has expired; get a new one and repeat the \
+                    request with it\"}";
+        assert!(answer.0.ends_with(body), "{bad}: {answer:?}");
     }
-    let answer = request(port, "GET /session", &[b"Authorization: Bearer x"], "");
-    assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
     let log = gateway.last_lines();
     assert!(log.contains("the signature is wrong") && log.contains("the audience is not the configured one"), "{log}");
     assert!(log.contains("--name-login"), "{log}");
@@ -276,25 +275,37 @@ fn moderator_by_grant_deletes_messages_of_others() {
     }
 }
 
-/// A key set at a URL of this machine.
+/// A key set at an https URL of this machine.
 struct KeyServer {
     url: String,
     /// The document; `None` answers with 500.
     document: Arc<Mutex<Option<Value>>>,
+    /// The certificate that proves the server's name, in PEM.
+    certificate: String,
 }
 
 impl KeyServer {
     fn start() -> Self {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into());
+        let tls = Arc::new(tls.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/keys?tenant=1", listener.local_addr().unwrap());
+        let url = format!("https://localhost:{}/keys?tenant=1", listener.local_addr().unwrap().port());
         let document = Arc::new(Mutex::new(None));
-        let served = document.clone();
+        let served: Arc<Mutex<Option<Value>>> = document.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let _ = stream.read(&mut [0; 4096]);
-                let document: Option<Value> = served.lock().unwrap().clone();
-                let (status, body) = match document {
+                let mut stream = StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream.unwrap());
+                // A client that does not trust the certificate ends the connection here.
+                if stream.read(&mut [0; 4096]).is_err() {
+                    continue;
+                }
+                let (status, body) = match &*served.lock().unwrap() {
                     Some(document) => ("200 OK", document.to_string()),
                     None => ("500 Internal Server Error", String::new()),
                 };
@@ -303,15 +314,18 @@ impl KeyServer {
                     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
             }
         });
-        Self { url, document }
+        Self { url, document, certificate: certified.cert.pem() }
     }
 }
 
 #[test]
 fn keys_are_fetched_from_a_url_and_its_failure_degrades_readiness() {
     let server = KeyServer::start();
-    let gateway = gateway().args(["--jwt-jwks-url", &server.url]).start();
-    let mut gateway = gateway.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("ca.pem");
+    fs::write(&trusted, &server.certificate).unwrap();
+    let gateway = gateway().env("SSL_CERT_FILE", trusted.to_str().unwrap());
+    let gateway = gateway.args(["--jwt-jwks-url", &server.url]).start().unwrap();
     let port = gateway.port().unwrap();
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
@@ -319,8 +333,7 @@ fn keys_are_fetched_from_a_url_and_its_failure_degrades_readiness() {
         token_with(&json!({"alg": "EdDSA", "kid": kid}), json!({"sub": "u"}), |m| pair.sign(m).as_ref().to_vec())
     };
 
-    let (status, body) = open_with(port, &signed("a")).err().unwrap();
-    assert_eq!(status, 503, "no keys yet: {body}");
+    assert_eq!(open_with(port, &signed("a")).err(), Some(503), "no keys yet");
     let ready = http_get(port, "/readyz", 5 * SECOND).unwrap();
     assert_eq!(ready.status, 200, "{ready:?}");
     assert!(ready.body.contains("jwks: the answer has the status 500"), "{ready:?}");
@@ -329,17 +342,27 @@ fn keys_are_fetched_from_a_url_and_its_failure_degrades_readiness() {
     *server.document.lock().unwrap() =
         Some(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": x, "use": "sig"}]}));
     let deadline = Instant::now() + 20 * SECOND;
-    while let Err((status, body)) = open_with(port, &signed("a")) {
-        assert_eq!(status, 503, "{body}");
-        assert!(Instant::now() < deadline, "{body}");
+    while let Err(status) = open_with(port, &signed("a")) {
+        assert_eq!(status, 503);
+        assert!(Instant::now() < deadline, "{}", gateway.last_lines());
         thread::sleep(SECOND / 10);
     }
     let ready = http_get(port, "/readyz", 5 * SECOND).unwrap();
     assert!(ready.body.contains(r#""degraded":[]"#), "{ready:?}");
     // The next fetch for an unknown key comes after a minute.
-    assert_eq!(open_with(port, &signed("b")).err().unwrap().0, 401);
-    assert!(gateway.last_lines().contains("without TLS"));
-    gateway.terminate().unwrap();
+    assert_eq!(open_with(port, &signed("b")).err(), Some(401));
+}
+
+#[test]
+fn keys_of_a_server_with_an_untrusted_certificate_are_not_used() {
+    let server = KeyServer::start();
+    *server.document.lock().unwrap() = Some(json!({"keys": []}));
+    let gateway = gateway().args(["--jwt-jwks-url", &server.url]).start().unwrap();
+    let deadline = Instant::now() + 20 * SECOND;
+    while !gateway.last_lines().contains("invalid peer certificate") {
+        assert!(Instant::now() < deadline, "{}", gateway.last_lines());
+        thread::sleep(SECOND / 10);
+    }
 }
 
 #[test]
