@@ -10,6 +10,7 @@ mod app;
 #[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
+mod builder;
 mod config;
 mod connection;
 mod drain;
@@ -26,10 +27,12 @@ mod ids;
 mod limits;
 mod log_limit;
 mod metrics;
+mod operations;
 mod origin;
 mod pages;
 mod policy;
 mod presence;
+mod publication;
 mod random;
 mod server;
 mod sessions;
@@ -40,6 +43,7 @@ mod status;
 mod ticks;
 
 pub use app::Gateway;
+pub use builder::GatewayBuilder;
 pub use config::{Config, Limits};
 pub use http::not_found;
 #[cfg(feature = "jwt")]
@@ -47,5 +51,8 @@ pub use identity::jwt;
 pub use identity::{HostUsers, Identify, Identity, Unidentified};
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
+pub use operations::DisconnectError;
 pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};
+pub use publication::{InvalidPublication, Publication, PublishError};
+pub use server::{Server, ShutdownSignals};

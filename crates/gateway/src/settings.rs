@@ -254,19 +254,20 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// What the settings say in files.
-pub(crate) struct LoadedSecrets {
-    /// The keys that sign session cookies; `None` if no keys are configured and none are required.
+/// The settings, and what was read from the files that they name.
+pub(crate) struct LoadedSettings {
+    pub(crate) settings: GatewaySettings,
+    /// The keys that sign session cookies; `None` if none are configured and none are required.
     pub(crate) keys: Option<SecretKeys>,
     /// What the flags add to the URL of Redis.
-    pub(crate) redis: RedisOptions,
-    /// Which tokens are accepted, if any.
+    pub(crate) redis_options: RedisOptions,
+    /// Which tokens are accepted.
     pub(crate) tokens: Option<TokenSettings>,
 }
 
-/// Reads the arguments, the environment and the files with secrets. Exits with code 2 if a setting is invalid, and with 0
-/// after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, LoadedSecrets) {
+/// Reads the arguments, the environment and the files with secrets and keys. Exits with code 2 if a setting is invalid, and
+/// with 0 after `--help`.
+pub(crate) fn from_process() -> LoadedSettings {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -277,9 +278,9 @@ pub(crate) fn from_process() -> (GatewaySettings, LoadedSecrets) {
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
-    let redis = settings.redis_options().unwrap_or_else(|error| error.exit());
+    let redis_options = settings.redis_options().unwrap_or_else(|error| error.exit());
     let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
-    (settings, LoadedSecrets { keys, redis, tokens })
+    LoadedSettings { settings, keys, redis_options, tokens }
 }
 
 /// The parsed command line.

@@ -66,6 +66,11 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
     /// The refusal that answers the command.
     pub(super) async fn command(&mut self, command: Command) -> Result<Next, Refusal> {
         let key = self.connection.key;
+        if let Command::Join { room, .. } = &command
+            && room.is_control()
+        {
+            return Err(Refusal::new(ErrorCode::Forbidden, "this room is reserved for the gateways").in_room(room));
+        }
         match command {
             Command::Join { room, from } => {
                 self.limit_joins(&room)?;

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use trunkline_domain::CloseCode;
+use trunkline_domain::{CloseCode, UserId};
 use trunkline_session::Sid;
 
 use super::{Hub, TIMER_GRANULARITY};
@@ -44,6 +44,16 @@ impl Hub {
         for (_, (_, connection)) in &mut self.connections {
             if connection.identity.session().is_some_and(|sid| sids.binary_search(sid).is_ok()) {
                 connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
+            }
+        }
+    }
+
+    /// Closes every connection of the user with code 4401.
+    pub(crate) fn end_user(&mut self, user: &UserId) {
+        let now = self.now;
+        for (_, (_, connection)) in &mut self.connections {
+            if connection.identity.user() == user {
+                connection.close(Some(CloseCode::SessionEnded.code()), "the service disconnected the user", now);
             }
         }
     }

@@ -182,6 +182,7 @@ impl Hub {
             HubEvent::Evict(key) => {
                 self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
             }
+            HubEvent::Disconnect(user) => self.end_user(&user),
             HubEvent::Presence { room, state, diff } => {
                 let Some(&index) = self.rooms_by_name.get(&room) else { return };
                 let room = &mut self.rooms[index];
