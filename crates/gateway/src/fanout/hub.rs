@@ -1,16 +1,17 @@
 //! The connections, rooms and cursors of one worker thread. Synchronous: it never waits and takes no lock.
 
+mod identities;
 mod rooms;
 
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use slab::Slab;
-use trunkline_domain::{CloseCode, Event, Room, UserId, millis};
+use trunkline_domain::{CloseCode, Event, Room, millis};
 use trunkline_session::Sid;
 
 use self::rooms::HubRoom;
@@ -37,9 +38,6 @@ const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Granularity of heartbeats and drain deadlines. The worker's ticks have the same.
 pub(super) const TIMER_GRANULARITY: Duration = Duration::from_millis(250);
-
-/// The reason in the close frame of a connection whose identity has ended.
-const EXPIRED: &str = "the token has expired";
 
 /// The state of one worker thread.
 #[derive(Debug)]
@@ -106,33 +104,6 @@ impl Hub {
         ConnectionKey { serial: self.opened, slot }
     }
 
-    /// Replaces the identity of a connection by another of the same user, which ends after `left`.
-    pub(crate) fn replace_identity(&mut self, key: ConnectionKey, identity: Rc<Identity>, left: Option<Duration>) {
-        let expiry = left.map(|left| self.expiry(left));
-        if let Some(connection) = self.connection(key) {
-            (connection.identity, connection.expiry) = (identity, expiry);
-        }
-        if let Some(expiry) = expiry {
-            self.schedule(key.slot, expiry);
-        }
-    }
-
-    /// Returns the tick at which an identity ends that now has `left`. The clock of the hub is up to one granularity late.
-    fn expiry(&self, left: Duration) -> Tick {
-        self.now + left + TIMER_GRANULARITY
-    }
-
-    /// Closes every connection whose identity has ended by `now`, in one pass over the connections. For a hub whose clock
-    /// stood still.
-    pub(crate) fn end_expired(&mut self, now: SystemTime) {
-        let tick = self.now;
-        for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.expires().is_some_and(|expires| expires <= now) {
-                connection.close(Some(CloseCode::SessionEnded.code()), EXPIRED, tick);
-            }
-        }
-    }
-
     /// Removes a connection. Returns the code of its close frame, if it was sent one.
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<u16> {
         self.connection(key)?;
@@ -197,35 +168,6 @@ impl Hub {
         if let Some(connection) = self.connection(key) {
             connection.abort(now);
         }
-    }
-
-    /// Closes every connection of these sessions with code 4401, in one pass over the connections. `sids` must be sorted.
-    pub(crate) fn end_sessions(&mut self, sids: &[Sid]) {
-        let now = self.now;
-        for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.session().is_some_and(|sid| sids.binary_search(sid).is_ok()) {
-                connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
-            }
-        }
-    }
-
-    /// Closes every connection of the user with code 4401.
-    pub(crate) fn end_user(&mut self, user: &UserId) {
-        let now = self.now;
-        for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.user() == user {
-                connection.close(Some(CloseCode::SessionEnded.code()), "the service disconnected the user", now);
-            }
-        }
-    }
-
-    /// Returns the sessions of all connections, each once.
-    pub(crate) fn sessions(&self) -> Vec<Sid> {
-        let sessions = self.connections.iter().filter_map(|(_, (_, connection))| connection.identity.session());
-        let mut sids: Vec<Sid> = sessions.copied().collect();
-        sids.sort_unstable();
-        sids.dedup();
-        sids
     }
 
     /// Returns whether so many bytes wait to be written that no further command is executed.
@@ -392,7 +334,7 @@ impl Hub {
                 connection.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
             }
             if connection.expiry.is_some_and(|expiry| now >= expiry) {
-                connection.close(Some(CloseCode::SessionEnded.code()), EXPIRED, now);
+                connection.close(Some(CloseCode::SessionEnded.code()), identities::EXPIRED, now);
             }
             if connection.has_overdue_presence(now) {
                 connection.wake_writer(now);
@@ -439,6 +381,3 @@ impl Hub {
         entry.map(|(_, connection)| connection)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -190,7 +190,8 @@ async fn run(
                 last_tick = tokio::time::Instant::now();
                 let mut hub = worker.hub();
                 if step > MAX_CLOCK_STEP {
-                    hub.end_expired(SystemTime::now());
+                    let now = SystemTime::now();
+                    hub.end_expired(|identity| identity.has_ended(now));
                 }
                 let due = hub.tick(clock);
                 worker.metrics.delivered.inc_by(hub.take_delivered());

@@ -5,6 +5,7 @@ mod cookies;
 mod descriptors;
 mod log;
 mod redis;
+mod tokens;
 
 use std::{
     process::{Command, Output, Stdio},
