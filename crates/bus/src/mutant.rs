@@ -21,6 +21,8 @@ pub enum Mutant {
     Dedupe,
     /// `epoch`: every run of Redis counts as the same generation, so the epoch continues after a failover.
     Epoch,
+    /// `redact`: the frames that a gateway holds in memory keep the texts that are deleted.
+    Redact,
     /// `catch-up`: a cursor that is behind jumps to the head and reports that it resumed.
     CatchUp,
 }
@@ -78,6 +80,7 @@ mod faulty {
             Mutant::Dedupe => "dedupe",
             Mutant::Epoch => "epoch",
             Mutant::CatchUp => "catch-up",
+            Mutant::Redact => "redact",
         };
         let active = ACTIVE.get_or_init(|| std::env::var("TRUNKLINE_MUTANT").unwrap_or_default());
         active.split(',').any(|one| one == name)
