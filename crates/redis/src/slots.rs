@@ -4,7 +4,9 @@
 //! (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>). [`SlotMap`] is read from the replies to
 //! `CLUSTER SHARDS` and `CLUSTER SLOTS`; see [`reply`].
 
-use std::{fmt, net::Ipv6Addr, ops::RangeInclusive};
+use std::{fmt, ops::RangeInclusive};
+
+use crate::url::NodeAddress;
 
 mod reply;
 
@@ -47,45 +49,24 @@ const CRC16: [u16; 256] = {
     table
 };
 
-/// The address of one server, as the cluster names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node {
-    /// Host name or IP address; an IPv6 address without brackets.
-    pub host: String,
-    /// TCP port. In a cluster that is used over TLS, its TLS port.
-    pub port: u16,
-}
-
-impl Node {
-    /// Parses `host:port`, as `MOVED` and `ASK` name a node. An empty host is that of the server that answered, `asked`.
-    /// `None` if the text is no address.
-    #[must_use]
-    pub fn parse(address: &str, asked: &str) -> Option<Self> {
-        let (host, port) = address.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // "?" stands for a host name that is not set (cluster-preferred-endpoint-type).
-        let host = if host.is_empty() || host == "?" { asked } else { host };
-        Some(Self { host: host.to_owned(), port: port.parse().ok().filter(|&port| port != 0)? })
-    }
-}
-
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.parse::<Ipv6Addr>().is_ok() {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
+/// Parses `host:port`, as `MOVED` and `ASK` name a node. An empty host is that of the server that answered, `asked`. `None`
+/// if the text is no address.
+#[must_use]
+pub fn parse_node(address: &str, asked: &str) -> Option<NodeAddress> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    // "?" stands for a host name that is not set (cluster-preferred-endpoint-type).
+    let host = if host.is_empty() || host == "?" { asked } else { host };
+    Some(NodeAddress::new(host, port.parse().ok().filter(|&port| port != 0)?))
 }
 
 /// The masters of a cluster with their slots. 32 KiB.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SlotMap {
     /// The masters that own slots, sorted.
-    masters: Vec<Node>,
+    masters: Vec<NodeAddress>,
     /// The other nodes: replicas, and masters without slots. Sorted.
-    others: Vec<Node>,
+    others: Vec<NodeAddress>,
     /// Per slot, 0 if no master owns it, otherwise the master's index plus 1.
     owners: Box<[u16]>,
 }
@@ -107,8 +88,8 @@ impl fmt::Debug for SlotMap {
 impl SlotMap {
     /// The map in which each of `ranges` belongs to its node; where ranges overlap, the last one counts. Slots above 16,383
     /// are ignored. `others` are nodes without slots.
-    pub fn new(ranges: impl IntoIterator<Item = (Node, RangeInclusive<u16>)>, others: Vec<Node>) -> Self {
-        let mut owners: Vec<Option<Node>> = vec![None; usize::from(SLOTS)];
+    pub fn new(ranges: impl IntoIterator<Item = (NodeAddress, RangeInclusive<u16>)>, others: Vec<NodeAddress>) -> Self {
+        let mut owners: Vec<Option<NodeAddress>> = vec![None; usize::from(SLOTS)];
         for (node, slots) in ranges {
             for slot in slots {
                 if let Some(owner) = owners.get_mut(usize::from(slot)) {
@@ -119,14 +100,14 @@ impl SlotMap {
         Self::from_owners(&owners, others)
     }
 
-    fn from_owners(owners: &[Option<Node>], mut others: Vec<Node>) -> Self {
-        let mut masters: Vec<Node> = owners.iter().flatten().cloned().collect();
+    fn from_owners(owners: &[Option<NodeAddress>], mut others: Vec<NodeAddress>) -> Self {
+        let mut masters: Vec<NodeAddress> = owners.iter().flatten().cloned().collect();
         masters.sort_unstable();
         masters.dedup();
         others.retain(|node| masters.binary_search(node).is_err());
         others.sort_unstable();
         others.dedup();
-        let index = |owner: &Option<Node>| {
+        let index = |owner: &Option<NodeAddress>| {
             let index = owner.as_ref().and_then(|owner| masters.binary_search(owner).ok());
             index.map_or(0, |index| index as u16 + 1)
         };
@@ -136,12 +117,12 @@ impl SlotMap {
 
     /// The masters that own slots, sorted.
     #[must_use]
-    pub fn masters(&self) -> &[Node] {
+    pub fn masters(&self) -> &[NodeAddress] {
         &self.masters
     }
 
     /// All known nodes: the masters, then those without slots.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeAddress> {
         self.masters.iter().chain(&self.others)
     }
 
@@ -153,12 +134,12 @@ impl SlotMap {
 
     /// The owner of a slot.
     #[must_use]
-    pub fn owner(&self, slot: u16) -> Option<&Node> {
+    pub fn owner(&self, slot: u16) -> Option<&NodeAddress> {
         self.masters.get(self.owner_index(slot)?)
     }
 
     /// The slots of a master, in ascending order.
-    pub fn slots_of<'a>(&'a self, master: &'a Node) -> impl Iterator<Item = u16> + 'a {
+    pub fn slots_of<'a>(&'a self, master: &'a NodeAddress) -> impl Iterator<Item = u16> + 'a {
         (0..SLOTS).filter(move |&slot| self.owner(slot) == Some(master))
     }
 
@@ -186,8 +167,8 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn node(port: u16) -> Node {
-        Node { host: "10.0.0.1".to_owned(), port }
+    pub(super) fn node(port: u16) -> NodeAddress {
+        NodeAddress::new("10.0.0.1", port)
     }
 
     #[test]
@@ -212,7 +193,7 @@ mod tests {
 
     #[test]
     fn nodes_are_parsed_as_redirections_name_them() {
-        let parsed = |address: &str| Node::parse(address, "seed").map(|node| node.to_string());
+        let parsed = |address: &str| parse_node(address, "seed").map(|node| node.to_string());
         assert_eq!(parsed("10.0.0.1:7001").as_deref(), Some("10.0.0.1:7001"));
         assert_eq!(parsed("redis-1.example:7001").as_deref(), Some("redis-1.example:7001"));
         assert_eq!(parsed(":7001").as_deref(), Some("seed:7001"), "an empty host is that of the server that answered");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::slots::Node;
+use crate::{slots::parse_node, url::NodeAddress};
 
 /// An error with which a cluster answers a command that this server does not execute. The command had no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,14 +13,14 @@ pub enum Redirect {
         /// The slot of the command's keys.
         slot: u16,
         /// Its owner.
-        node: Node,
+        node: NodeAddress,
     },
     /// The slot is on its way to another master, where these keys already are: send `ASKING` and the command there, once.
     Ask {
         /// The slot of the command's keys.
         slot: u16,
         /// Where the keys are.
-        node: Node,
+        node: NodeAddress,
     },
     /// The slot is on its way, and the command's keys are not all on one side: repeat the command later.
     TryAgain,
@@ -35,7 +35,7 @@ impl Redirect {
     pub fn parse(code: &str, detail: &str, asked: &str) -> Option<Self> {
         let target = || {
             let (slot, address) = detail.split_once(' ')?;
-            Some((slot.parse().ok()?, Node::parse(address.trim_end(), asked)?))
+            Some((slot.parse().ok()?, parse_node(address.trim_end(), asked)?))
         };
         match code {
             "MOVED" => target().map(|(slot, node)| Self::Moved { slot, node }),
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn redirections_are_read() {
-        let node = |host: &str| Node { host: host.to_owned(), port: 7001 };
+        let node = |host: &str| NodeAddress::new(host, 7001);
         let parse = |code, detail| Redirect::parse(code, detail, "seed");
         assert_eq!(parse("MOVED", "3999 10.0.0.1:7001"), Some(Redirect::Moved { slot: 3999, node: node("10.0.0.1") }));
         assert_eq!(parse("MOVED", "3999 :7001"), Some(Redirect::Moved { slot: 3999, node: node("seed") }));

@@ -2,7 +2,8 @@
 
 use redis::Value;
 
-use super::{Node, SlotMap};
+use super::SlotMap;
+use crate::url::NodeAddress;
 
 /// Why a reply contains no map. The message is for people.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl SlotMap {
         for shard in list(reply).ok_or_else(malformed)? {
             let shard = fields(shard).ok_or_else(malformed)?;
             let slots = get(&shard, "slots").and_then(list).ok_or_else(malformed)?;
-            let mut master: Option<(bool, Node)> = None;
+            let mut master: Option<(bool, NodeAddress)> = None;
             let mut is_wrong_transport = false;
             for node in get(&shard, "nodes").and_then(list).ok_or_else(malformed)? {
                 let node = fields(node).ok_or_else(malformed)?;
@@ -43,7 +44,7 @@ impl SlotMap {
                 let named = |name| get(&node, name).and_then(text).filter(|host| !host.is_empty() && *host != "?");
                 let is_nil = matches!(get(&node, "endpoint"), Some(Value::Nil));
                 let own = named("endpoint").or_else(|| if is_nil { None } else { named("ip") });
-                let address = Node { host: own.unwrap_or(asked).to_owned(), port };
+                let address = NodeAddress::new(own.unwrap_or(asked), port);
                 let is_failing = get(&node, "health").and_then(text) == Some("fail");
                 if is_master && master.as_ref().is_none_or(|(was_failing, _)| *was_failing) {
                     others.extend(master.replace((is_failing, address)).map(|(_, node)| node));
@@ -84,7 +85,7 @@ impl SlotMap {
             let address = |node: &Value| {
                 let [host, node_port, ..] = list(node)? else { return None };
                 let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(asked);
-                Some(Node { host: host.to_owned(), port: port(node_port)? })
+                Some(NodeAddress::new(host, port(node_port)?))
             };
             let mut nodes = nodes.iter().filter_map(address);
             ranges.push((nodes.next().ok_or_else(malformed)?, from..=to));
