@@ -17,7 +17,8 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
+    Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, RedisOptions,
+    SharedLimits, mutant,
 };
 use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
@@ -38,15 +39,24 @@ enum ProgramError {
     Log(#[source] io::Error),
     #[error("the HTTP server failed: {0}")]
     Server(#[from] io::Error),
-    #[error("--redis: {0}")]
-    Redis(#[from] InvalidRedisUrl),
+    #[error("{}", settings::describe(.0))]
+    Redis(#[from] InvalidRedisSettings),
     #[error(transparent)]
-    Settings(#[from] InvalidSettings),
+    Settings(InvalidSettings),
+}
+
+impl From<InvalidSettings> for ProgramError {
+    fn from(error: InvalidSettings) -> Self {
+        match error {
+            InvalidSettings::Redis(error) => Self::Redis(error),
+            other => Self::Settings(other),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let (settings, keys) = settings::from_process();
-    match rt::System::new().block_on(run(&settings, keys)) {
+    let (settings, keys, redis_options) = settings::from_process();
+    match rt::System::new().block_on(run(&settings, keys, redis_options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
@@ -59,7 +69,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ProgramError> {
+async fn run(
+    settings: &GatewaySettings,
+    keys: Option<SecretKeys>,
+    redis_options: RedisOptions,
+) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
@@ -79,7 +93,9 @@ async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(),
             redis.batch_delay_max = settings.batch_delay_max;
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let sessions = RedisSessions::in_redis(url.reveal(), &settings.redis_prefix, config.lifetimes)?;
+            let (url, prefix) = (url.reveal(), &settings.redis_prefix);
+            let sessions = RedisSessions::in_redis_with(url, &redis_options, prefix, config.lifetimes)?;
+            redis.options = redis_options;
             serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {

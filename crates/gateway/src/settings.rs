@@ -6,6 +6,7 @@
     reason = "the comments of the settings are the text of --help and docs/CONFIG.md, not of rustdoc"
 )]
 
+mod redis;
 mod reference;
 mod secrets;
 mod values;
@@ -17,10 +18,11 @@ use clap::{
 };
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
+use trunkline_bus::{RedisOptions, RedisUrl};
 use trunkline_gateway::{Config, Limits, Origin};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-pub(crate) use self::secrets::RedactedText;
+pub(crate) use self::{redis::describe, secrets::RedactedText};
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
 #[derive(Debug, Parser)]
@@ -63,12 +65,50 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_ADMIN_LISTEN", value_name = "ADDR", value_parser = values::address, help_heading = "Server")]
     pub(crate) admin_listen: Option<SocketAddr>,
 
-    /// URL of the Redis server that all instances share: redis://[user:password@]host[:port][/db]. Without it the
-    /// process runs as a single instance and keeps everything in memory. Prefer the variable for a URL with a password,
-    /// because arguments are visible in process lists.
+    /// URL of the Redis that all instances share. One server: redis://[user:password@]host[:port][/db] or
+    /// unix://[user:password@]/path[?db=n]. The master that Sentinels name:
+    /// redis-sentinel://[user:password@]host[:port][,host...][/db]#master. A cluster:
+    /// redis-cluster://[user:password@]host[:port][,host...]. The same over TLS: rediss://, rediss-sentinel:// and
+    /// rediss-cluster://. In a password, @ : / # ? % are written %40 %3A %2F %23 %3F %25. Without the flag the process
+    /// runs as a single instance and keeps everything in memory. Prefer the variable for a URL with a password, because
+    /// arguments are visible in process lists.
     #[arg(long, env = "TRUNKLINE_REDIS", value_name = "URL", hide_env_values = true, value_parser = RedactedText::parse,
           help_heading = "Server")]
     pub(crate) redis: Option<RedactedText>,
+
+    /// File with the CA certificates (PEM) that the certificate of Redis must come from. By default those of the system
+    /// count. Requires a URL with TLS.
+    #[arg(long, env = "TRUNKLINE_REDIS_CA", value_name = "FILE", requires = "redis", help_heading = "Server")]
+    redis_ca: Option<PathBuf>,
+
+    /// File with the certificate, and its chain (PEM), that the gateway shows to Redis. Requires --redis-key and a URL with
+    /// TLS.
+    #[arg(long, env = "TRUNKLINE_REDIS_CERT", value_name = "FILE", requires = "redis", help_heading = "Server")]
+    redis_cert: Option<PathBuf>,
+
+    /// File with the private key (PEM) of that certificate. Files are read at the start only.
+    #[arg(long, env = "TRUNKLINE_REDIS_KEY", value_name = "FILE", requires = "redis", help_heading = "Server")]
+    redis_key: Option<PathBuf>,
+
+    /// User at the Sentinels, where they have users of their own. They are not sent the user and password of the URL.
+    #[arg(
+        long,
+        env = "TRUNKLINE_REDIS_SENTINEL_USER",
+        value_name = "NAME",
+        requires = "redis",
+        help_heading = "Server"
+    )]
+    redis_sentinel_user: Option<String>,
+
+    /// File with the password at the Sentinels, where they require one.
+    #[arg(
+        long,
+        env = "TRUNKLINE_REDIS_SENTINEL_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "redis",
+        help_heading = "Server"
+    )]
+    redis_sentinel_password_file: Option<PathBuf>,
 
     /// Prefix of all keys and channels in Redis. Deployments that share a Redis server need different prefixes: pub/sub
     /// channels are shared by all databases of a server.
@@ -209,10 +249,10 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads the arguments, the environment and the secret file. Returns the settings and the keys that sign session
-/// cookies, or `None` if no keys are configured and none are required. Exits with code 2 if a setting is invalid, and
-/// with 0 after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
+/// Reads the arguments, the environment and the files with secrets. Returns the settings, the keys that sign session
+/// cookies, or `None` if no keys are configured and none are required, and what the flags add to the URL of Redis. Exits
+/// with code 2 if a setting is invalid, and with 0 after `--help`.
+pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, RedisOptions) {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -223,7 +263,8 @@ pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
-    (settings, keys)
+    let redis_options = settings.redis_options().unwrap_or_else(|error| error.exit());
+    (settings, keys, redis_options)
 }
 
 /// The parsed command line.
@@ -262,8 +303,8 @@ impl GatewaySettings {
     /// Checks the rules that concern several settings.
     fn validate(&self) -> Result<(), clap::Error> {
         let https = self.public_origin.iter().any(Origin::is_https);
-        if self.redis.as_ref().is_some_and(|url| !values::is_redis_url(url.reveal())) {
-            return Err(invalid("--redis: the URL must start with redis:// or rediss://"));
+        if let Some(Err(why)) = self.redis.as_ref().map(|url| url.reveal().parse::<RedisUrl>()) {
+            return Err(invalid(format!("--redis: {why}")));
         }
         if self.session_idle > self.session_max {
             return Err(invalid("--session-idle must not be longer than --session-max"));

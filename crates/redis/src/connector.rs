@@ -249,3 +249,6 @@ fn log_in(user: Option<&String>, password: Option<&String>) -> RedisConnectionIn
     }
     settings
 }
+
+#[cfg(test)]
+mod tests;

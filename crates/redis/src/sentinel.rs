@@ -82,10 +82,11 @@ impl Sentinels {
     pub(crate) async fn another_master(&self, endpoint: &Endpoint) -> NodeAddress {
         let mut master = self.shared.master.subscribe();
         let another = master.wait_for(|master| is_another(master.as_ref(), endpoint)).await;
-        match another.as_deref() {
-            Ok(Some(master)) => master.node.clone(),
+        let another = another.ok().and_then(|master| Some(master.as_ref()?.node.clone()));
+        match another {
+            Some(node) => node,
             // `self` owns the sender, so this cannot happen.
-            _ => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -73,3 +73,4 @@ pub use redis::{RedisBackend, RedisSessions};
 pub use secret::{SecretDigest, SecretSalt};
 pub use sessions::{Principal, Sessions};
 pub use sid::{InvalidSid, Sid};
+pub use trunkline_redis::{InvalidRedisSettings, RedisOptions};

@@ -49,10 +49,19 @@ impl RedisReport {
 
     /// What there is besides the servers.
     fn summary(&self) -> String {
-        let count = |role: &str| self.servers.iter().filter(|server| server.role == role).count();
+        let up = |server: &&ReportedServer| server.state == ServerState::Running;
+        let count = |part: &[&ReportedServer]| (part.iter().copied().filter(up).count(), part.len());
+        let servers = self.servers.iter();
         match self.mode {
-            RedisMode::Cluster => format!("cluster, {} masters", count("master")),
-            RedisMode::Sentinel => format!("{} Sentinels", count("sentinel")),
+            RedisMode::Cluster => {
+                let shards = servers.filter(|server| server.slot_count > Some(0)).collect::<Vec<_>>();
+                let (up, all) = count(&shards);
+                format!("{up} of {all} shards up")
+            }
+            RedisMode::Sentinel => {
+                let (up, all) = count(&servers.filter(|server| server.role == "sentinel").collect::<Vec<_>>());
+                format!("{up} of {all} Sentinels")
+            }
             RedisMode::Single | RedisMode::Given => self.state().to_owned(),
         }
     }
@@ -257,7 +266,7 @@ mod tests {
         (report.mode, report.servers) = (RedisMode::Cluster, vec![master, replica]);
         let rows: Vec<_> = report.rows().into_iter().map(|(_, state, _, details)| (state, details)).collect();
         let expected = [
-            ("cluster, 1 masters", "redis://127.0.0.1:1"),
+            ("1 of 1 shards up", "redis://127.0.0.1:1"),
             ("master", "127.0.0.1:1  11 slots: 0-9 12"),
             ("ended", "127.0.0.1:2  of redis-1"),
         ];

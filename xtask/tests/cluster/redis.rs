@@ -36,7 +36,7 @@ fn redis_cluster_survives_commands_that_kill_move_and_promote() {
     cluster.expect("redis 2 is running again");
     cluster.wait_for("redis-2 returns", |report| report["redis"]["servers"][1]["replicates"] == "redis-5");
     for (typed, answer) in [
-        ("status", "cluster, 3 masters"),
+        ("status", "3 of 3 shards up"),
         ("kill redis 9", "numbered from 1 to 6"),
         ("start redis 1", "redis 1 is running already"),
         ("reshard 90000 3 4", "not 90000"),

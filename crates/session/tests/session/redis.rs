@@ -264,7 +264,7 @@ async fn errors_and_debug_output_contain_no_password() {
     lasting(&redis.url()).health().await.unwrap();
     for bad in ["", "127.0.0.1", "http://:hunter2@localhost", "redis://:hunter2@local host/", "redis://:hunter2@h/x"] {
         match RedisSessions::in_redis(bad, "test", LIFETIMES) {
-            Err(error @ InvalidSettings::Url(_)) => assert!(!error.to_string().contains("hunter"), "{error}"),
+            Err(error @ InvalidSettings::Redis(_)) => assert!(!error.to_string().contains("hunter"), "{error}"),
             other => panic!("{bad}: {other:?}"),
         }
     }
