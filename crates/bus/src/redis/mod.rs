@@ -36,14 +36,19 @@ mod codec;
 mod config;
 mod connection;
 mod error;
+mod faults;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod keys;
+mod mode;
 mod presence;
 mod publish;
 mod read;
 mod scripts;
+mod shards;
 mod shared_limits;
 mod subscribe;
 
+#[cfg(feature = "mutants")]
+pub(crate) use self::faults::Faults;
 pub use self::{bus::RedisBus, config::RedisConfig, subscribe::RedisSubscriptions};

@@ -6,6 +6,8 @@
 -- and master_replid that INFO returned on the same connection. No other run of Redis knows the hash of the text, so an
 -- EVALSHA by a gateway that has not noticed a restart or a failover fails with NOSCRIPT and writes nothing.
 --
+-- @PUBLISH@ is replaced by PUBLISH, or by SPUBLISH in a cluster.
+--
 -- KEYS[1]  log   stream; entry <epoch>-<offset>, fields id, user, text, at, and prev on the first entry of an epoch
 -- KEYS[2]  meta  hash; gen: generation of the last write, epoch: current epoch, kept: time at which expiries were set
 -- KEYS[3]  ids of even ten-minute buckets, hash; field user:id, value position
@@ -80,5 +82,5 @@ if now >= expiries_set_at + reserve or now < expiries_set_at or bucket ~= math.f
   redis.call('HSET', meta, 'kept', at)
 end
 
-redis.call('PUBLISH', channel, 'e' .. pos .. ' ' .. prev .. ' ' .. at .. ' ' .. id .. ' ' .. user .. '\n' .. text)
+redis.call('@PUBLISH@', channel, 'e' .. pos .. ' ' .. prev .. ' ' .. at .. ' ' .. id .. ' ' .. user .. '\n' .. text)
 return {pos, 0}
