@@ -89,26 +89,29 @@ impl SlotMap {
     /// The map in which each of `ranges` belongs to its node; where ranges overlap, the last one counts. Slots above 16,383
     /// are ignored. `others` are nodes without slots.
     pub fn new(ranges: impl IntoIterator<Item = (NodeAddress, RangeInclusive<u16>)>, others: Vec<NodeAddress>) -> Self {
-        let mut owners: Vec<Option<NodeAddress>> = vec![None; usize::from(SLOTS)];
-        for (node, slots) in ranges {
-            for slot in slots {
+        let ranges: Vec<_> = ranges.into_iter().collect();
+        let mut owners: Vec<Option<&NodeAddress>> = vec![None; usize::from(SLOTS)];
+        for (node, slots) in &ranges {
+            for slot in slots.clone() {
                 if let Some(owner) = owners.get_mut(usize::from(slot)) {
-                    *owner = Some(node.clone());
+                    *owner = Some(node);
                 }
             }
         }
         Self::from_owners(&owners, others)
     }
 
-    fn from_owners(owners: &[Option<NodeAddress>], mut others: Vec<NodeAddress>) -> Self {
-        let mut masters: Vec<NodeAddress> = owners.iter().flatten().cloned().collect();
+    fn from_owners(owners: &[Option<&NodeAddress>], mut others: Vec<NodeAddress>) -> Self {
+        let mut masters: Vec<&NodeAddress> = owners.iter().flatten().copied().collect();
+        masters.dedup();
         masters.sort_unstable();
         masters.dedup();
+        let masters: Vec<NodeAddress> = masters.into_iter().cloned().collect();
         others.retain(|node| masters.binary_search(node).is_err());
         others.sort_unstable();
         others.dedup();
-        let index = |owner: &Option<NodeAddress>| {
-            let index = owner.as_ref().and_then(|owner| masters.binary_search(owner).ok());
+        let index = |owner: &Option<&NodeAddress>| {
+            let index = owner.and_then(|owner| masters.binary_search(owner).ok());
             index.map_or(0, |index| index as u16 + 1)
         };
         let owners = owners.iter().map(index).collect();
@@ -152,8 +155,7 @@ impl SlotMap {
     /// Replaces the map by a newer one. A slot that has no owner there keeps the one that it had: commands for it fail
     /// either way, and the failure names the server that last owned it. Returns whether an owner changed.
     pub fn merge(&mut self, newer: &Self) -> bool {
-        let owner = |slot| newer.owner(slot).or_else(|| self.owner(slot)).cloned();
-        let owners: Vec<_> = (0..SLOTS).map(owner).collect();
+        let owners: Vec<_> = (0..SLOTS).map(|slot| newer.owner(slot).or_else(|| self.owner(slot))).collect();
         let merged = Self::from_owners(&owners, newer.others.clone());
         let is_changed = (&merged.masters, &merged.owners) != (&self.masters, &self.owners);
         *self = merged;

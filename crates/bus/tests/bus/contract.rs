@@ -36,8 +36,8 @@ mod cluster {
         }
     }
 
-    trunkline_bus::contract!(Cluster::start());
-    trunkline_bus::presence_contract!(Cluster::start());
+    trunkline_bus::contract!(Cluster::without_replicas());
+    trunkline_bus::presence_contract!(Cluster::without_replicas());
 }
 
 mod redis {

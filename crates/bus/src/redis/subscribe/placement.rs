@@ -80,6 +80,12 @@ impl Placement {
     /// The slots may have moved. Subscribes each room at the owner of its slot, and requests again what was refused. Rooms
     /// that moved are announced again once they are subscribed there.
     pub(super) fn follow(&mut self, view: Arc<View>, keep_subscriptions: bool) {
+        if Arc::ptr_eq(&view, &self.view) {
+            for (_, channels) in &self.shards {
+                channels.change(ChannelSet::resume);
+            }
+            return;
+        }
         let channels_of = |shard: &Arc<Shard>| {
             let known = self.shards.iter().find(|(known, _)| Arc::ptr_eq(known, shard));
             known.map_or_else(Arc::default, |(_, channels)| channels.clone())
