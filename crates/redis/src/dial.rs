@@ -115,6 +115,11 @@ pub(crate) async fn within<T, E: Display>(
 ) -> Result<T, ConnectError> {
     match timeout(limit, future).await {
         Ok(result) => result.map_err(|error| ConnectError::new(step, target, error)),
+        // Redis without TLS waits for the end of what it takes for a command.
+        Err(_) if matches!(step, ConnectStep::Tls) => {
+            let cause = format!("{}; compare the port, or use a URL without TLS", no_answer_within(limit));
+            Err(ConnectError::new(step, target, cause))
+        }
         Err(_) => Err(ConnectError::new(step, target, no_answer_within(limit))),
     }
 }

@@ -45,7 +45,7 @@ impl fmt::Display for ConnectError {
             ConnectStep::Connect => write!(f, "connecting to {target}: {cause}"),
             ConnectStep::Tls => write!(f, "TLS handshake with {target}: {cause}"),
             ConnectStep::SetUp => write!(f, "set-up (AUTH, SELECT) at {target}: {cause}"),
-            ConnectStep::ServerCheck => write!(f, "Redis at {target} cannot be used: {cause}"),
+            ConnectStep::ServerCheck => write!(f, "server at {target} cannot be used: {cause}"),
         }
     }
 }

@@ -165,20 +165,20 @@ impl Shared {
     async fn ask(&self, sentinel: &NodeAddress) -> Result<Master, ConnectError> {
         let endpoint = Endpoint::Tcp(sentinel.clone());
         let opened = open_command(&self.dialer, &endpoint, &self.settings, AsyncConnectionConfig::new(), None).await?;
-        let mut connection = opened.connection.clone();
-        let name = &self.name;
-        let question = async {
-            // The address of this reply is that of the new master as soon as it is promoted; that of the other one follows.
-            let mut question = redis::pipe();
-            question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).cmd("SENTINEL").arg("MASTER").arg(name);
+        let (mut one, mut other) = (opened.connection.clone(), opened.connection.clone());
+        let question = |what| redis::cmd("SENTINEL").arg(what).arg(&self.name).take();
+        // The first reply names a new master as soon as it is promoted. In the second one only the epoch is that recent.
+        let (address, fields) = (question("GET-MASTER-ADDR-BY-NAME"), question("MASTER"));
+        let questions = async {
+            let replies = tokio::try_join!(address.query_async(&mut one), fields.query_async(&mut other));
             let (address, fields): (Option<(String, u16)>, HashMap<String, String>) =
-                question.query_async(&mut connection).await.map_err(|error| explain(&error))?;
+                replies.map_err(|error| explain(&error))?;
             let (host, port) = address.ok_or(UNKNOWN_NAME)?;
             let config_epoch = fields.get("config-epoch").and_then(|epoch| epoch.parse().ok());
             let config_epoch = config_epoch.ok_or("its reply has no config-epoch")?;
             Ok::<_, String>(Master { config_epoch, node: NodeAddress { host, port } })
         };
-        within(self.dialer.step_timeout, ConnectStep::ServerCheck, opened.address(), question).await
+        within(self.dialer.step_timeout, ConnectStep::ServerCheck, opened.address(), questions).await
     }
 
     /// Subscribes at a Sentinel again and again, and asks all of them whenever it reports a failover.

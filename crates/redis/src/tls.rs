@@ -168,7 +168,7 @@ fn explain(error: &Error) -> String {
             "the server does not know the CA of the client certificate".to_owned()
         }
         Error::InvalidMessage(_) => {
-            format!("the answer is no TLS ({error}); without TLS, use a URL without the second s")
+            format!("the answer is no TLS ({error}); compare the port, or use a URL without TLS")
         }
         error => error.to_string(),
     }

@@ -1,5 +1,7 @@
 //! Connecting by a name, with the look-up replaced.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::{io, net::IpAddr};
 
 use futures_util::{FutureExt as _, future::BoxFuture};

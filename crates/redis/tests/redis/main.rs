@@ -1,5 +1,7 @@
 //! Connections to real servers.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod sentinel;
 mod servers;
 mod tls;

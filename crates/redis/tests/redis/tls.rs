@@ -72,7 +72,7 @@ async fn server_without_tls_is_named() {
     let tls = TlsFiles::create().unwrap();
     let redis = Redis::builder().start().unwrap();
     let text = failure(&format!("rediss://127.0.0.1:{}", redis.port()), &trusting(tls.ca())).await;
-    assert!(text.starts_with("TLS handshake with") && text.contains("no TLS"), "{text}");
+    assert!(text.starts_with("TLS handshake with") && text.contains("use a URL without TLS"), "{text}");
 }
 
 #[test]

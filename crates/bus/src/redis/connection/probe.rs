@@ -44,6 +44,8 @@ impl ServerInfo {
         read_generation: fn(&str, &str) -> Option<Generation>,
     ) -> Result<Self, String> {
         let facts = ServerFacts::from_info(&[server, replication].join("\n"));
+        // A server that does not say what it is must not be taken for a master.
+        info_field(replication, "role").ok_or("INFO of this Redis lacks the role, so it may be a replica")?;
         // The connector has checked the mode, which a server keeps as long as it runs.
         facts.check(ServerRequirement { mode: None, master: true }).map_err(|unusable| unusable.to_string())?;
         let generation = read_generation(server, replication)
@@ -224,6 +226,8 @@ mod tests {
         assert!(old.contains("6.2.14") && old.contains("7.0"), "{old}");
         let replica = read("redis_version:7.0.0", "role:slave\r\nmaster_replid:ff\r\n", MEMORY).unwrap_err();
         assert!(replica.contains("replica"), "{replica}");
+        let no_role = read("redis_version:7.0.0", "master_replid:ff\r\n", MEMORY).unwrap_err();
+        assert!(no_role.contains("role"), "{no_role}");
         let no_generation = read("redis_version:7.0.0", "role:master\r\n", MEMORY).unwrap_err();
         assert!(no_generation.contains("master_replid"), "{no_generation}");
     }
