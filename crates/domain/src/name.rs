@@ -33,6 +33,11 @@ impl UserName {
         &self.0
     }
 
+    /// The name without a copy.
+    pub(crate) fn into_text(self) -> Arc<str> {
+        self.0
+    }
+
     /// The case-folded skeleton of the name (UTS 39 section 4). Two names with equal skeletons look alike, so only one of them
     /// may be in use at a time. Not for display.
     #[must_use]

@@ -4,13 +4,18 @@ use std::{collections::HashMap, time::Duration};
 
 use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
 use actix_web::cookie::time;
-use trunkline_domain::UserName;
+use trunkline_domain::{DisplayName, UserId, UserName};
 
 use crate::{
-    KeyChange, LoginAttempt, SecretSalt, SessionBackend, SessionError, SessionEvents, Sessions, Sid, failure,
+    KeyChange, Lifetimes, LoginAttempt, SecretSalt, SessionBackend, SessionError, SessionEvents, Sessions, Sid,
+    UserTag, failure,
     secret::{SessionSecret, SessionToken},
-    state::{KeyRequest, SID, USER},
+    state::{KeyRequest, NAME, SID, USER},
 };
+
+/// How often [`Sessions::start`] ends the oldest session of a user to make room for a new one. More than once is needed
+/// only if other logins of the user take the room.
+const START_ATTEMPTS: usize = 5;
 
 type StateEntries = HashMap<String, String>;
 
@@ -40,6 +45,9 @@ impl<B: SessionBackend> BackendSessions<B> {
         let mut state: StateEntries = serde_json::from_str(&record.state).map_err(SessionError::unavailable)?;
         state.insert(SID.into(), json(&sid)?);
         state.insert(USER.into(), json(&record.user)?);
+        if let Some(name) = &record.name {
+            state.insert(NAME.into(), json(name)?);
+        }
         Ok(Some(state))
     }
 
@@ -143,12 +151,35 @@ impl<B: SessionBackend> Sessions for BackendSessions<B> {
         Err(SessionError::Taken)
     }
 
+    async fn start(&self, user: &UserId, name: Option<&DisplayName>) -> Result<Sid, SessionError> {
+        let sid = Sid::external(user);
+        let name = name.filter(|name| name.as_str() != user.as_str());
+        for _ in 0..START_ATTEMPTS {
+            let Some(oldest) = self.backend.start(sid, user, name).await? else { return Ok(sid) };
+            self.backend.end(oldest).await?;
+        }
+        Err(SessionError::unavailable("other logins of the user took each place that became free"))
+    }
+
     async fn touch(&self, sid: &Sid) -> Result<Option<Duration>, SessionError> {
         self.backend.touch(*sid).await
     }
 
     async fn end(&self, sid: &Sid) -> Result<(), SessionError> {
         self.backend.end(*sid).await
+    }
+
+    async fn end_user(&self, user: &UserId, keep_out: Option<Duration>) -> Result<(), SessionError> {
+        let keep_out = keep_out.map(|time| time.min(Lifetimes::MAX_KEEP_OUT));
+        // Each script handles the keys of one tag. New sessions are refused under all tags before the first one ends.
+        let mut sessions = Vec::new();
+        for tag in UserTag::all_of(user) {
+            sessions.extend(self.backend.keep_out(tag, user, keep_out).await?);
+        }
+        for sid in sessions {
+            self.backend.end(sid).await?;
+        }
+        Ok(())
     }
 
     fn events(&self) -> SessionEvents {
@@ -160,10 +191,11 @@ impl<B: SessionBackend> Sessions for BackendSessions<B> {
     }
 }
 
-/// The state as it is stored: id and user come from the record at every load.
+/// The state as it is stored: id, user and name come from the record at every load.
 fn without_identity(mut state: StateEntries) -> Result<String, SessionError> {
     state.remove(SID);
     state.remove(USER);
+    state.remove(NAME);
     json(&state)
 }
 

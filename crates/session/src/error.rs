@@ -1,6 +1,6 @@
 //! Errors, by what the caller can do about them.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use trunkline_redis::InvalidRedisSettings;
 
@@ -10,6 +10,9 @@ pub enum SessionError {
     /// Another session holds this name or one that looks like it. Choose another name (409).
     #[error("another session holds the name")]
     Taken,
+    /// [`Sessions::end_user`](crate::Sessions::end_user) keeps the user out for this much longer (403).
+    #[error("the user is kept out for another {0:?}")]
+    KeptOut(Duration),
     /// The session does not exist any more. Log in again (401).
     #[error("the session has ended")]
     Ended,

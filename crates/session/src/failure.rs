@@ -54,7 +54,7 @@ pub async fn with_failure<F: Future>(request: F) -> (F::Output, Option<SessionFa
 pub(crate) fn record(error: &SessionError) {
     let failure = match error {
         SessionError::Unavailable(_) => SessionFailure::Unavailable,
-        SessionError::Ended | SessionError::Taken => SessionFailure::Ended,
+        SessionError::Ended | SessionError::Taken | SessionError::KeptOut(_) => SessionFailure::Ended,
     };
     // An error means that there is no `with_failure` around the request.
     let _ = FAILURE.try_with(|recorded| recorded.set(Some(failure)));

@@ -2,9 +2,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// The text is not a digest, salt or login attempt.
+/// The text is not a digest, salt, tag or login attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("digests, salts and login attempts have 32 hexadecimal digits")]
+#[error("digests, salts, tags and login attempts have 32 hexadecimal digits")]
 pub struct InvalidHex;
 
 /// Text form and serialization as 32 hexadecimal digits for newtypes of `u128`.

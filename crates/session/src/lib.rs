@@ -1,6 +1,7 @@
 //! Login sessions that all instances of a gateway share.
 //!
-//! A login claims a name and creates a session; the browser gets a key for it in a signed cookie, and every page load
+//! A login creates a session. Either it claims a name, or the user is an external one, whom another system has
+//! authenticated, for example an OpenID provider. The browser gets a key for it in a signed cookie, and every page load
 //! replaces the key. All instances use one session store: [`RedisSessions`], or [`MemorySessions`] for a gateway that
 //! runs alone.
 //!
@@ -9,8 +10,9 @@
 //!   yields no valid cookie, even with the signing key.
 //! - Keys [rotate] without ending sessions: ten tabs restored at once, a response that is lost with its gateway and a
 //!   reload at any moment all stay logged in ([`Keyring`]).
-//! - While a session lives, no other one can claim its name or a name that looks like it.
-//! - A session ends by logout or revocation ([`Sessions::end`], which notifies all instances through
+//! - While a session holds a claimed name, no other one can claim it or a name that looks like it. External users claim no
+//!   name and can have several sessions.
+//! - A session ends by logout or revocation ([`Sessions::end`] and [`Sessions::end_user`], which notify all instances through
 //!   [`Sessions::events`]), after [`Lifetimes::idle`] without use, or at its absolute limit [`Lifetimes::max`].
 //!
 //! ```
@@ -67,10 +69,10 @@ pub use failure::{SessionFailure, with_failure};
 pub use hex::InvalidHex;
 pub use keyring::{KeyChange, Keyring};
 pub use lifetimes::Lifetimes;
-pub use login::{login, logout, principal, rotate, touch_cookie};
+pub use login::{login, login_external, logout, principal, rotate, touch_cookie};
 pub use memory::{MemoryBackend, MemorySessions};
 pub use redis::{RedisBackend, RedisSessions};
 pub use secret::{SecretDigest, SecretSalt};
-pub use sessions::{Principal, Sessions};
-pub use sid::{InvalidSid, Sid};
+pub use sessions::{MAX_SESSIONS_PER_USER, Principal, Sessions};
+pub use sid::{InvalidSid, Sid, UserTag};
 pub use trunkline_redis::{InvalidRedisSettings, RedisOptions};

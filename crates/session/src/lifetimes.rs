@@ -24,6 +24,10 @@ impl Lifetimes {
     /// lost, no client holds its key, and the name is free again after this time.
     pub const FIRST_USE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+    /// Maximum time for which [`Sessions::end_user`](crate::Sessions::end_user) keeps a user out. A longer one counts as
+    /// this.
+    pub const MAX_KEEP_OUT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
     /// Lifetime of a session whose first key has not been presented.
     pub(crate) fn before_first_use(&self) -> Duration {
         self.idle.min(self.max).min(Self::FIRST_USE_TIMEOUT)

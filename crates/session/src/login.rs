@@ -2,21 +2,21 @@
 
 use actix_session::Session;
 use serde::Serialize;
-use trunkline_domain::UserName;
+use trunkline_domain::{DisplayName, UserId, UserName};
 
 use crate::{
-    LoginAttempt, Principal, SessionError, Sessions,
-    state::{KEY_REQUEST, KeyRequest, SID, USER},
+    LoginAttempt, Principal, SessionError, Sessions, UserTag,
+    state::{KEY_REQUEST, KeyRequest, NAME, SID, USER},
 };
 
 /// The logged-in user of a request, or `None`. Call it before a WebSocket handshake is answered with 101: afterwards
 /// the request has no session.
 #[must_use]
 pub fn principal(session: &Session) -> Option<Principal> {
-    Some(Principal { sid: session.get(SID).ok()??, user: session.get(USER).ok()?? })
+    Some(Principal { sid: session.get(SID).ok()??, user: session.get(USER).ok()??, name: session.get(NAME).ok()? })
 }
 
-/// Logs `user` in. The response to this request carries a new key, and all earlier keys become invalid. This prevents
+/// Logs a user in who claims a name, which becomes the user id. The response to this request carries a new key, and all earlier keys become invalid. This prevents
 /// session fixation.
 ///
 /// - A request that is already logged in as `user` keeps its session and its sockets.
@@ -26,6 +26,7 @@ pub fn principal(session: &Session) -> Option<Principal> {
 ///
 /// # Errors
 /// - [`Taken`](SessionError::Taken) if another session holds the name or one that looks like it: choose another name.
+/// - [`KeptOut`](SessionError::KeptOut) if [`Sessions::end_user`] keeps the user out.
 /// - [`Unavailable`](SessionError::Unavailable): try again. A name that was claimed is free after
 ///   [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT).
 pub async fn login(
@@ -35,27 +36,59 @@ pub async fn login(
     attempt: Option<LoginAttempt>,
 ) -> Result<Principal, SessionError> {
     let current = principal(session);
-    if let Some(current) = &current {
-        if current.user == *user {
+    if let Some(current) = current.as_ref().filter(|current| current.sid.tag() == UserTag::of_name(user)) {
+        if current.user.as_str() == user.as_str() {
             if sessions.touch(&current.sid).await?.is_some() {
                 insert(session, KEY_REQUEST, KeyRequest::Renew)?;
                 return Ok(current.clone());
             }
-        } else if current.user.skeleton() == user.skeleton() {
+        } else {
             // From `ann` to `Ann`: both need the same claim, so the old session releases it first.
             sessions.end(&current.sid).await?;
         }
     }
     let sid = sessions.claim(user, attempt).await?;
+    begin(session, sessions, Principal { sid, user: user.clone().into(), name: None }, current).await
+}
+
+/// Logs an external user in: one that another system has authenticated. The user may have other sessions. The response
+/// to this request carries a new key; a session with which the request came ends, with its sockets.
+///
+/// Entries that the caller inserts into the session's state afterwards are stored with it.
+///
+/// # Errors
+/// - [`KeptOut`](SessionError::KeptOut) if [`Sessions::end_user`] keeps the user out.
+/// - [`Unavailable`](SessionError::Unavailable): try again.
+pub async fn login_external(
+    session: &Session,
+    sessions: &impl Sessions,
+    user: &UserId,
+    name: Option<&DisplayName>,
+) -> Result<Principal, SessionError> {
+    let sid = sessions.start(user, name).await?;
+    let name = name.filter(|name| name.as_str() != user.as_str()).cloned();
+    begin(session, sessions, Principal { sid, user: user.clone(), name }, principal(session)).await
+}
+
+/// Puts a new session in the place of the request's current one, if any.
+async fn begin(
+    session: &Session,
+    sessions: &impl Sessions,
+    principal: Principal,
+    current: Option<Principal>,
+) -> Result<Principal, SessionError> {
     if let Some(current) = current {
         sessions.end(&current.sid).await?;
         // Makes the middleware delete the old key's session and save this state as a new one.
         session.renew();
     }
     session.clear();
-    insert(session, SID, sid)?;
-    insert(session, USER, user)?;
-    Ok(Principal { sid, user: user.clone() })
+    insert(session, SID, principal.sid)?;
+    insert(session, USER, &principal.user)?;
+    if let Some(name) = &principal.name {
+        insert(session, NAME, name)?;
+    }
+    Ok(principal)
 }
 
 /// Ends the session with its sockets on all instances, and removes the cookie. Does nothing without a session.

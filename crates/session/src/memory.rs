@@ -7,11 +7,11 @@ use std::{
 };
 
 use tokio::{sync::broadcast, time::Instant};
-use trunkline_domain::{Millis, UserName, millis};
+use trunkline_domain::{DisplayName, Millis, UserId, UserName, millis};
 
 use crate::{
-    BackendSessions, KeyChange, Keyring, Lifetimes, SecretDigest, SecretSalt, SessionBackend, SessionError,
-    SessionEvent, SessionEvents, SessionRecord, Sid, events::EVENT_BUFFER,
+    BackendSessions, KeyChange, Keyring, Lifetimes, MAX_SESSIONS_PER_USER, SecretDigest, SecretSalt, SessionBackend,
+    SessionError, SessionEvent, SessionEvents, SessionRecord, Sid, UserTag, events::EVENT_BUFFER,
 };
 
 /// A session store in this process's memory. Its sessions end with the process.
@@ -51,15 +51,20 @@ struct MemoryState {
 #[derive(Debug, Default)]
 struct SessionTable {
     sessions: HashMap<Sid, SessionRow>,
-    /// The session that holds each name, by [`Sid::name_tag`].
-    names: HashMap<String, Sid>,
+    /// The session that holds each name.
+    names: HashMap<UserTag, Sid>,
+    /// The sessions of each external user, oldest first.
+    users: HashMap<UserTag, Vec<Sid>>,
+    /// Until when new sessions are refused.
+    kept_out: HashMap<UserTag, Millis>,
     /// Number of sessions at which expired ones are removed next.
     sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct SessionRow {
-    user: UserName,
+    user: UserId,
+    name: Option<DisplayName>,
     created: Millis,
     expires: Millis,
     /// `None` until the first key is issued.
@@ -75,10 +80,38 @@ impl SessionTable {
 
     fn remove(&mut self, sid: Sid) -> Option<SessionRow> {
         let session = self.sessions.remove(&sid)?;
-        if self.names.get(&sid.name_tag()) == Some(&sid) {
-            self.names.remove(&sid.name_tag());
+        if self.names.get(&sid.tag()) == Some(&sid) {
+            self.names.remove(&sid.tag());
+        }
+        if let Some(sids) = self.users.get_mut(&sid.tag()) {
+            sids.retain(|other| *other != sid);
+            if sids.is_empty() {
+                self.users.remove(&sid.tag());
+            }
         }
         Some(session)
+    }
+
+    fn check_kept_out(&self, tag: UserTag, now: Millis) -> Result<(), SessionError> {
+        match self.kept_out.get(&tag).map_or(0, |until| until.saturating_sub(now)) {
+            0 => Ok(()),
+            left => Err(SessionError::KeptOut(Duration::from_millis(left))),
+        }
+    }
+
+    /// Creates a session without a key.
+    fn create(&mut self, sid: Sid, user: UserId, name: Option<DisplayName>, now: Millis) -> Result<(), SessionError> {
+        self.sweep(now);
+        if self.sessions.len() >= MemoryBackend::CAPACITY {
+            return Err(SessionError::unavailable(format!(
+                "the store holds its maximum of {} sessions",
+                MemoryBackend::CAPACITY
+            )));
+        }
+        let expires = now + millis(Lifetimes::CLAIM_TIMEOUT);
+        let session = SessionRow { user, name, created: now, expires, keys: None, state: String::new() };
+        self.sessions.insert(sid, session);
+        Ok(())
     }
 
     /// Removes expired sessions whenever the number of sessions has doubled since the last time.
@@ -86,6 +119,10 @@ impl SessionTable {
         if self.sessions.len() >= self.sweep_at.clamp(64, MemoryBackend::CAPACITY) {
             self.sessions.retain(|_, session| now < session.expires);
             self.names.retain(|_, sid| self.sessions.contains_key(sid));
+            self.users.retain(|_, sids| {
+                sids.retain(|sid| self.sessions.contains_key(sid));
+                !sids.is_empty()
+            });
             self.sweep_at = self.sessions.len() * 2;
         }
     }
@@ -109,24 +146,39 @@ impl MemoryState {
 impl SessionBackend for MemoryBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
         let (mut table, now) = self.0.lock();
-        if let Some(holder) = table.names.get(&sid.name_tag()).copied() {
+        table.check_kept_out(sid.tag(), now)?;
+        if let Some(holder) = table.names.get(&sid.tag()).copied() {
             if table.live(holder, now).is_some() {
                 return Ok(false);
             }
             table.remove(holder);
         }
-        table.sweep(now);
-        if table.sessions.len() >= Self::CAPACITY {
-            return Err(SessionError::unavailable(format!(
-                "the store holds its maximum of {} sessions",
-                Self::CAPACITY
-            )));
-        }
-        let expires = now + millis(Lifetimes::CLAIM_TIMEOUT);
-        let session = SessionRow { user: user.clone(), created: now, expires, keys: None, state: String::new() };
-        table.sessions.insert(sid, session);
-        table.names.insert(sid.name_tag(), sid);
+        table.create(sid, user.clone().into(), None, now)?;
+        table.names.insert(sid.tag(), sid);
         Ok(true)
+    }
+
+    async fn start(&self, sid: Sid, user: &UserId, name: Option<&DisplayName>) -> Result<Option<Sid>, SessionError> {
+        let (mut table, now) = self.0.lock();
+        table.check_kept_out(sid.tag(), now)?;
+        let sids = table.users.get(&sid.tag()).map_or(&[][..], Vec::as_slice);
+        if sids.len() >= MAX_SESSIONS_PER_USER {
+            return Ok(sids.first().copied());
+        }
+        table.create(sid, user.clone(), name.cloned(), now)?;
+        table.users.entry(sid.tag()).or_default().push(sid);
+        Ok(None)
+    }
+
+    async fn keep_out(&self, tag: UserTag, user: &UserId, time: Option<Duration>) -> Result<Vec<Sid>, SessionError> {
+        let (mut table, now) = self.0.lock();
+        if let Some(time) = time {
+            table.kept_out.retain(|_, until| now < *until);
+            table.kept_out.insert(tag, now + millis(time));
+        }
+        let named = table.names.get(&tag).filter(|sid| table.sessions.get(sid).is_some_and(|row| row.user == *user));
+        let external = table.users.get(&tag).into_iter().flatten();
+        Ok(external.chain(named).copied().collect())
     }
 
     async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
@@ -146,7 +198,7 @@ impl SessionBackend for MemoryBackend {
                 return None;
             }
             session.extend(lifetimes, now);
-            Some(SessionRecord { user: session.user.clone(), state: session.state.clone() })
+            Some(SessionRecord { user: session.user.clone(), name: session.name.clone(), state: session.state.clone() })
         });
         Ok(found)
     }

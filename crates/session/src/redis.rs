@@ -1,13 +1,18 @@
 //! A session store in Redis, shared by all instances.
 //!
-//! A session is a hash `<prefix>:s:{<name tag>}:<id>` with the fields `user`, `created` (ms), `keys` (see
-//! `keyring.lua`) and `state` (JSON). The claim on its name is a string `<prefix>:n:{<name tag>}` that contains the
-//! [`Sid`]. Both have the same hash tag and expiry, so one script changes both, on Redis Cluster too. All times are
-//! Redis's own.
+//! | key | contents |
+//! | --- | --- |
+//! | `<prefix>:s:{<tag>}:<id>` | a session. A hash: `user`, `name` if there is one, `created` (ms), `keys` (see `keyring.lua`) and `state` (JSON) |
+//! | `<prefix>:n:{<tag>}` | the claim on a name. A string: the [`Sid`] that holds it, a space, the user. Expires with the session |
+//! | `<prefix>:u:{<tag>}` | the sessions of an external user. A sorted set: [`Sid`]s by the time of their absolute limit |
+//! | `<prefix>:x:{<tag>}` | exists for as long as new sessions are refused |
+//!
+//! `<tag>` is the session's [`UserTag`], which is the hash tag of all keys that one script uses: each script stays in one
+//! slot of a Redis Cluster and declares all its keys. All times are Redis's own.
 //!
 //! The Redis user needs `EVALSHA`, `SCRIPT LOAD`, `PING` and the commands of connecting; `GET`, `SET`, `DEL`, `HGET`,
-//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT` and `TIME` on the keys `<prefix>:s:*` and `<prefix>:n:*`; `PUBLISH` and
-//! `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0.
+//! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `PTTL`, `TIME`, `ZADD`, `ZRANGE`, `ZREM` and `ZREMRANGEBYSCORE` on these keys;
+//! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0.
 
 mod link;
 mod listener;
@@ -18,15 +23,15 @@ use std::{
     time::Duration,
 };
 
-use ::redis::Script;
+use ::redis::{Script, ScriptInvocation};
 use tokio::sync::broadcast;
-use trunkline_domain::{UserName, millis};
+use trunkline_domain::{DisplayName, UserId, UserName, millis};
 use trunkline_redis::RedisOptions;
 
 use self::{link::RedisConnections, listener::EventListener};
 use crate::{
-    BackendSessions, InvalidSettings, KeyChange, Lifetimes, SecretDigest, SecretSalt, SessionBackend, SessionError,
-    SessionEvent, SessionEvents, SessionRecord, Sid, events::EVENT_BUFFER,
+    BackendSessions, InvalidSettings, KeyChange, Lifetimes, MAX_SESSIONS_PER_USER, SecretDigest, SecretSalt,
+    SessionBackend, SessionError, SessionEvent, SessionEvents, SessionRecord, Sid, UserTag, events::EVENT_BUFFER,
 };
 
 /// A session store in Redis 7.0 or later, or Valkey.
@@ -92,11 +97,34 @@ struct RedisState {
 
 impl RedisState {
     fn session_key(&self, sid: Sid) -> String {
-        format!("{}:s:{{{}}}:{}", self.prefix, sid.name_tag(), sid.id())
+        format!("{}:s:{{{}}}:{}", self.prefix, sid.tag(), sid.id())
     }
 
-    fn name_key(&self, sid: Sid) -> String {
-        format!("{}:n:{{{}}}", self.prefix, sid.name_tag())
+    fn name_key(&self, tag: UserTag) -> String {
+        format!("{}:n:{{{tag}}}", self.prefix)
+    }
+
+    fn user_key(&self, tag: UserTag) -> String {
+        format!("{}:u:{{{tag}}}", self.prefix)
+    }
+
+    fn keep_out_key(&self, tag: UserTag) -> String {
+        format!("{}:x:{{{tag}}}", self.prefix)
+    }
+
+    /// Runs a script that creates a session. Returns `None` if it did. If it did not for want of room, returns the sid
+    /// that the script names, or an empty string.
+    async fn create(&self, script: &ScriptInvocation<'_>) -> Result<Option<String>, SessionError> {
+        let reply: Vec<String> = self.connections.on_pool(script).await?;
+        match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["created"] => Ok(None),
+            ["full", ref sid @ ..] => Ok(Some(sid.concat())),
+            ["kept_out", left] => {
+                let left = left.parse().map_err(SessionError::unavailable)?;
+                Err(SessionError::KeptOut(Duration::from_millis(left)))
+            }
+            _ => Err(SessionError::unavailable("a script replied with something else than documented")),
+        }
     }
 
     /// The channel on which sids of ended sessions are published. Pub/sub ignores databases
@@ -118,6 +146,8 @@ impl fmt::Debug for RedisBackend {
 
 struct SessionScripts {
     claim: Script,
+    start: Script,
+    keep_out: Script,
     issue: Script,
     find: Script,
     change: Script,
@@ -138,6 +168,8 @@ impl Default for SessionScripts {
     fn default() -> Self {
         Self {
             claim: script!("redis/claim.lua"),
+            start: script!("redis/start.lua"),
+            keep_out: script!("redis/keep_out.lua"),
             issue: script!("redis/issue.lua"),
             find: script!("redis/find.lua"),
             change: script!("redis/change.lua"),
@@ -152,14 +184,34 @@ impl SessionBackend for RedisBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
         let shared = &*self.0;
         let mut claim = shared.scripts.claim.key(shared.session_key(sid));
-        claim.key(shared.name_key(sid)).arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM_TIMEOUT));
-        shared.connections.on_pool(&claim).await
+        claim.key(shared.name_key(sid.tag())).key(shared.keep_out_key(sid.tag()));
+        claim.arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM_TIMEOUT));
+        Ok(shared.create(&claim).await?.is_none())
+    }
+
+    async fn start(&self, sid: Sid, user: &UserId, name: Option<&DisplayName>) -> Result<Option<Sid>, SessionError> {
+        let shared = &*self.0;
+        let mut start = shared.scripts.start.key(shared.session_key(sid));
+        start.key(shared.user_key(sid.tag())).key(shared.keep_out_key(sid.tag()));
+        start.arg(sid.to_string()).arg(user.as_str()).arg(name.map_or("", DisplayName::as_str));
+        start.arg(millis(Lifetimes::CLAIM_TIMEOUT)).arg(millis(shared.lifetimes.max)).arg(MAX_SESSIONS_PER_USER);
+        let oldest = shared.create(&start).await?;
+        oldest.map(|sid| sid.parse().map_err(SessionError::unavailable)).transpose()
+    }
+
+    async fn keep_out(&self, tag: UserTag, user: &UserId, time: Option<Duration>) -> Result<Vec<Sid>, SessionError> {
+        let shared = &*self.0;
+        let mut keep_out = shared.scripts.keep_out.key(shared.name_key(tag));
+        keep_out.key(shared.user_key(tag)).key(shared.keep_out_key(tag));
+        keep_out.arg(user.as_str()).arg(time.map(|time| millis(time).to_string()).unwrap_or_default());
+        let sids: Vec<String> = shared.connections.on_pool(&keep_out).await?;
+        sids.iter().map(|sid| sid.parse().map_err(SessionError::unavailable)).collect()
     }
 
     async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
         let shared = &*self.0;
         let mut issue = shared.scripts.issue.key(shared.session_key(sid));
-        issue.key(shared.name_key(sid)).arg(key.to_string()).arg(state);
+        issue.key(shared.name_key(sid.tag())).arg(key.to_string()).arg(state);
         issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
         shared.connections.on_pool(&issue).await
     }
@@ -167,12 +219,13 @@ impl SessionBackend for RedisBackend {
     async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
         let shared = &*self.0;
         let mut find = shared.scripts.find.key(shared.session_key(sid));
-        find.key(shared.name_key(sid)).arg(key.to_string());
+        find.key(shared.name_key(sid.tag())).arg(key.to_string());
         find.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let record: Option<(String, String)> = shared.connections.on_shared(&find).await?;
-        record
-            .map(|(user, state)| Ok(SessionRecord { user: user.parse().map_err(SessionError::unavailable)?, state }))
-            .transpose()
+        let record: Option<(String, Option<String>, String)> = shared.connections.on_shared(&find).await?;
+        let Some((user, name, state)) = record else { return Ok(None) };
+        let user = user.parse().map_err(SessionError::unavailable)?;
+        let name = name.map(|name| name.parse()).transpose().map_err(SessionError::unavailable)?;
+        Ok(Some(SessionRecord { user, name, state }))
     }
 
     async fn change(
@@ -189,7 +242,7 @@ impl SessionBackend for RedisBackend {
             KeyChange::Renew { digest } => ("renew", digest.to_string(), String::new()),
         };
         let mut change = shared.scripts.change.key(shared.session_key(sid));
-        change.key(shared.name_key(sid)).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
+        change.key(shared.name_key(sid.tag())).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
         change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
         let salts: Option<Vec<String>> = shared.connections.on_pool(&change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
@@ -199,7 +252,7 @@ impl SessionBackend for RedisBackend {
     async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
         let shared = &*self.0;
         let mut touch = shared.scripts.touch.key(shared.session_key(sid));
-        touch.key(shared.name_key(sid)).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
+        touch.key(shared.name_key(sid.tag())).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
         let left: Option<u64> = shared.connections.on_shared(&touch).await?;
         Ok(left.map(Duration::from_millis))
     }
@@ -207,7 +260,7 @@ impl SessionBackend for RedisBackend {
     async fn end(&self, sid: Sid) -> Result<(), SessionError> {
         let shared = &*self.0;
         let mut end = shared.scripts.end.key(shared.session_key(sid));
-        end.key(shared.name_key(sid)).arg(sid.to_string()).arg(shared.channel());
+        end.key(shared.name_key(sid.tag())).key(shared.user_key(sid.tag())).arg(sid.to_string()).arg(shared.channel());
         shared.connections.on_pool::<bool>(&end).await.map(|_| ())
     }
 

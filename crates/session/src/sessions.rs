@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use actix_session::storage::SessionStore;
-use trunkline_domain::UserName;
+use trunkline_domain::{DisplayName, UserId, UserName};
 
 use crate::{LoginAttempt, SessionError, SessionEvents, Sid};
 
@@ -12,9 +12,15 @@ use crate::{LoginAttempt, SessionError, SessionEvents, Sid};
 pub struct Principal {
     /// The session.
     pub sid: Sid,
-    /// The user.
-    pub user: UserName,
+    /// The user. The claimed name, if the session claims one.
+    pub user: UserId,
+    /// The user's name for people, unless it equals the id.
+    pub name: Option<DisplayName>,
 }
+
+/// Maximum number of sessions of one external user. One more ends the oldest. Sessions that expire unused count until
+/// their absolute limit.
+pub const MAX_SESSIONS_PER_USER: usize = 64;
 
 /// A session store that several gateways share: the store behind actix-session's middleware, name claims and
 /// revocation. Clones are cheap and share everything. All operations end in bounded time.
@@ -50,12 +56,26 @@ pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// - [`Taken`](SessionError::Taken) if another session holds the name: choose another one.
+    /// - [`KeptOut`](SessionError::KeptOut) if [`end_user`](Self::end_user) keeps out the name or one that looks like it.
     /// - [`Unavailable`](SessionError::Unavailable): try again. A name that was claimed is free after
     ///   [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT).
     fn claim(
         &self,
         user: &UserName,
         attempt: Option<LoginAttempt>,
+    ) -> impl Future<Output = Result<Sid, SessionError>> + Send;
+
+    /// Creates a session of an external user: one that another system has authenticated, for example an OpenID provider.
+    /// It claims no name, and the user may have other sessions, up to [`MAX_SESSIONS_PER_USER`]. The session gets its key
+    /// as after [`claim`](Self::claim).
+    ///
+    /// # Errors
+    /// - [`KeptOut`](SessionError::KeptOut) if [`end_user`](Self::end_user) keeps out the user.
+    /// - [`Unavailable`](SessionError::Unavailable): try again.
+    fn start(
+        &self,
+        user: &UserId,
+        name: Option<&DisplayName>,
     ) -> impl Future<Output = Result<Sid, SessionError>> + Send;
 
     /// Counts as use of a session: postpones its idle expiry and that of its name, up to the absolute limit. Returns
@@ -71,6 +91,19 @@ pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`](SessionError::Unavailable): the session may or may not have ended; try again.
     fn end(&self, sid: &Sid) -> impl Future<Output = Result<(), SessionError>> + Send;
+
+    /// Ends every session of `user`, as [`end`](Self::end) does: external ones and the one that claims this id as its
+    /// name. With `keep_out`, new sessions are refused for that long from now, at most
+    /// [`Lifetimes::MAX_KEEP_OUT`](crate::Lifetimes::MAX_KEEP_OUT); zero lets the user in again at once. If the id can be
+    /// claimed as a name, this concerns all names that look like it, too. Without `keep_out`, an earlier time stays.
+    ///
+    /// # Errors
+    /// [`Unavailable`](SessionError::Unavailable): some sessions may go on; try again.
+    fn end_user(
+        &self,
+        user: &UserId,
+        keep_out: Option<Duration>,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// A receiver of the sessions that any instance [ends](Self::end) from now on.
     ///

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// State entry: the [`Sid`](crate::Sid).
 pub(crate) const SID: &str = "trunkline.sid";
-/// State entry: the user's name.
+/// State entry: the user's id.
 pub(crate) const USER: &str = "trunkline.user";
+/// State entry: the user's display name, if there is one.
+pub(crate) const NAME: &str = "trunkline.name";
 /// State entry: a [`KeyRequest`]. Never stored.
 pub(crate) const KEY_REQUEST: &str = "trunkline.key_request";
 

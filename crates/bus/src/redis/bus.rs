@@ -1,6 +1,7 @@
 //! [`RedisBus`]: the [`Bus`] over Redis.
 
 use std::{
+    collections::HashSet,
     fmt, slice,
     sync::{Arc, Mutex},
 };
@@ -8,12 +9,12 @@ use std::{
 use bytes::Bytes;
 use redis::{Cmd, Value};
 use tokio::{sync::mpsc, time::Instant};
-use trunkline_domain::{Draft, InstanceId, Position, Room, millis};
+use trunkline_domain::{Draft, InstanceId, Position, Room, UserId, millis};
 use trunkline_redis::{Connector, InvalidRedisSettings, RedisUrl, Topology};
 
 use super::{
     at_rest::{RefreshCache, RoomCountCache},
-    codec::{Payload, StreamEntry, last_position, stream_entries},
+    codec::{Payload, StreamEntry, deleted_positions, last_position, stream_entries},
     config::{RESPONSE_TIMEOUT, RedisConfig},
     connection::{Generation, Link, LinkSettings},
     error::unexpected_reply,
@@ -22,6 +23,7 @@ use super::{
     mode::PubSubMode,
     publish,
     read::{PageReader, RangeQuery},
+    scripts,
     shards::{ShardSettings, Shards, Target},
     subscribe::{RedisSubscriptions, open},
 };
@@ -42,7 +44,7 @@ const ROOMS_PER_PIPELINE: usize = 512;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let bus = RedisBus::new(RedisConfig::new("redis://127.0.0.1:6379/0"))?;
-/// let draft = Draft { id: "m1".parse()?, user: "ann".parse()?, text: "hello".parse()? };
+/// let draft = Draft::text("m1".parse()?, "ann".parse()?, "hello".parse()?);
 /// // Fails with `Unavailable` until the connection is up; `health` says why.
 /// match bus.publish(&"lobby".parse::<Room>()?, draft).await {
 ///     Ok(receipt) => println!("stored at {}", receipt.pos),
@@ -121,6 +123,12 @@ impl RedisBus {
     pub(super) fn slot_keys(&self, rooms: &[Room]) -> Vec<String> {
         rooms.iter().map(|room| self.names.room(room).tagged().to_owned()).collect()
     }
+
+    /// The expiry that a refresh sets, in ms: later than required, so that a room that was refreshed needs no other refresh
+    /// for some time.
+    fn refreshed_expiry(&self) -> u64 {
+        self.config.retention().millis + millis(2 * self.config.refresh_interval())
+    }
 }
 
 impl fmt::Debug for RedisBus {
@@ -134,17 +142,31 @@ impl Bus for RedisBus {
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
         let keys = self.names.room(room);
-        let message = (draft.user.as_str(), draft.id.as_str(), draft.text.as_str());
-        let command = |link: &Link| publish::command(link.publish_script(), &keys, self.config.retention(), message);
-        let (pos, repeated): (String, u8) = self.shards.query(keys.tagged(), command).await?;
-        publish::receipt(&pos, repeated).ok_or_else(|| unexpected_reply("the publish script returned no position"))
+        let command = |link: &Link| publish::command(link.publish_script(), &keys, self.config.retention(), &draft);
+        let (pos, status): (String, u8) = self.shards.publish(keys.channel(), command).await?;
+        publish::receipt((&pos, status))
+    }
+
+    async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
+        let keys = self.names.room(room);
+        let command = |_: &Link| scripts::mark_seen(&keys, user, pos, self.refreshed_expiry());
+        let mark: String = self.shards.query(keys.tagged(), command).await?;
+        mark.parse().map_err(|_| unexpected_reply("the script of read marks returned no position"))
+    }
+
+    async fn seen(&self, room: &Room, user: &UserId) -> Result<Option<Position>, BusError> {
+        let keys = self.names.room(room);
+        let command = |_: &Link| redis::cmd("HGET").arg(keys.seen()).arg(user.as_str()).take();
+        let mark: Option<String> = self.shards.query(keys.tagged(), command).await?;
+        Ok(mark.and_then(|mark| mark.parse().ok()))
     }
 
     /// Skips damaged entries, which another program wrote or changed.
     async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
-        let log = self.names.room(room).log();
+        let keys = self.names.room(room);
+        let log = keys.log();
         let mut reader = PageReader::new(range);
-        let mut head = None;
+        let (mut head, mut deleted) = (None, HashSet::new());
         loop {
             let query = reader.next_query();
             let commands = |_: &Link| {
@@ -152,19 +174,28 @@ impl Bus for RedisBus {
                 let mut commands = if head.is_none() { vec![last_entry_command(&log)] } else { Vec::new() };
                 if let Some(RangeQuery { command, from, to, count }) = &query {
                     commands.push(redis::cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count).take());
+                    // Read after the page, so that a deletion that is on the page is known.
+                    commands.push(redis::cmd("HGETALL").arg(keys.meta()).take());
                 }
                 commands
             };
             if head.is_some() && query.is_none() {
-                return Ok(reader.into_page(head.unwrap_or_default()));
+                let mut page = reader.into_page(head.unwrap_or_default());
+                for entry in &mut page.entries {
+                    entry.message.redact(|pos| deleted.contains(&pos));
+                }
+                return Ok(page);
             }
-            let replies: Vec<Value> = self.shards.query_all(&log, commands).await?;
-            let mut replies = replies.iter().map(entries_in);
+            let replies: Vec<Value> = self.shards.query_all(keys.tagged(), commands).await?;
+            let mut replies = replies.iter();
+            let mut next = || replies.next().unwrap_or(&Value::Nil);
             if head.is_none() {
-                head = Some(head_of(&replies.next().transpose()?.unwrap_or_default()));
+                head = Some(head_of(&entries_in(next())?));
             }
             if let Some(query) = query {
-                reader.add_reply(&query, replies.next().transpose()?.unwrap_or_default());
+                reader.add_reply(&query, entries_in(next())?);
+                let more = deleted_positions(next());
+                deleted.extend(more.ok_or_else(|| unexpected_reply("the reply to HGETALL is not a map"))?);
             }
         }
     }
@@ -197,8 +228,7 @@ impl Bus for RedisBus {
     }
 
     async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
-        // Later than required, so that a room that was refreshed needs no other refresh for some time.
-        let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        let expiry = self.refreshed_expiry();
         let rooms = lock(&self.refreshed).due(rooms, self.started.elapsed());
         let mut failure = None;
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
@@ -207,9 +237,9 @@ impl Bus for RedisBus {
             let expire = |key: String| redis::cmd("PEXPIRE").arg(key).arg(expiry).arg("GT").take();
             let commands = |_: &Link, index: usize| {
                 let keys = self.names.room(&rooms[index]);
-                vec![expire(keys.log()), expire(keys.meta())]
+                vec![expire(keys.log()), expire(keys.meta()), expire(keys.seen())]
             };
-            for (room, result) in rooms.iter().zip(self.shards.query_each::<()>(&keys, 2, commands).await) {
+            for (room, result) in rooms.iter().zip(self.shards.query_each::<()>(&keys, 3, commands).await) {
                 match result {
                     Ok(_) => lock(&self.refreshed).refreshed(slice::from_ref(room)),
                     Err(error) => failure = Some(error),

@@ -1,5 +1,8 @@
 //! How entries are published: classic pub/sub of one server, or sharded pub/sub of a cluster.
 
+/// A payload that makes subscribers read the room's log.
+pub(super) const READ_LOG: &[u8] = b"r";
+
 /// The kind of pub/sub. Classic pub/sub in a cluster sends every message to every node
 /// (<https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub>), so there the messages of a channel stay at the master of
 /// its slot.

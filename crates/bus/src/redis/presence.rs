@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, Value};
-use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
+use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room, millis};
 
 use super::{
     bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus},
@@ -35,7 +35,7 @@ impl RedisBus {
             arguments(&mut command);
             command
         };
-        self.shards.query(keys.tagged(), command).await
+        self.shards.publish(keys.channel(), command).await
     }
 
     /// Runs the same operation in each of `rooms`, and returns the reply for each. If it fails in some of them, it is still
@@ -74,10 +74,10 @@ impl RedisBus {
 }
 
 impl PresenceStore for RedisBus {
-    async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+    async fn replace(&self, room: &Room, instance: InstanceId, users: &[Member]) -> Result<(), BusError> {
         let arguments = |command: &mut Cmd| {
             for user in users {
-                command.arg(user.as_str());
+                command.arg(user.to_string());
             }
         };
         self.in_room("replace", room, instance, arguments).await.map(drop)
@@ -87,13 +87,13 @@ impl PresenceStore for RedisBus {
         &self,
         room: &Room,
         instance: InstanceId,
-        joined: &[UserName],
-        left: &[UserName],
+        joined: &[Member],
+        left: &[Member],
     ) -> Result<Lease, BusError> {
         let arguments = |command: &mut Cmd| {
             command.arg(joined.len());
             for user in joined.iter().chain(left) {
-                command.arg(user.as_str());
+                command.arg(user.to_string());
             }
         };
         let version = self.in_room("update", room, instance, arguments).await?;

@@ -123,7 +123,7 @@ impl Reader {
                 let head = *self.heads.entry(room.clone()).or_default();
                 if follows(entry.prev, head) {
                     self.heads.insert(room.clone(), entry.message.pos);
-                    self.texts.entry(room).or_default().push(entry.message.text.as_str().to_owned());
+                    self.texts.entry(room).or_default().push(entry.message.text().unwrap().as_str().to_owned());
                 } else if entry.message.pos > head {
                     self.read(&room).await;
                 }
@@ -140,7 +140,7 @@ impl Reader {
                 Ok(page) => {
                     assert!(page.follows, "continuity of {room} after {head}");
                     self.heads.insert(room.clone(), page.head);
-                    let texts = page.entries.iter().map(|entry| entry.message.text.as_str().to_owned());
+                    let texts = page.entries.iter().map(|entry| entry.message.text().unwrap().as_str().to_owned());
                     self.texts.entry(room.clone()).or_default().extend(texts);
                     return;
                 }
@@ -309,6 +309,30 @@ async fn half_migrated_slot_delays_its_rooms_and_nothing_else() {
     spawn_blocking(move || redis.finish_move(open).unwrap()).await.unwrap();
     assert!(!publishing.await.unwrap().unwrap().repeated);
     reader.until_complete(&[lobby], 4).await;
+}
+
+#[tokio::test]
+async fn message_sent_while_its_slot_moves_is_delivered_at_once() {
+    let cluster = Cluster::without_replicas();
+    let (bus, writer) = (cluster.ready().await, cluster.ready().await);
+    let lobby = room("lobby");
+    let (mut reader, _subscriptions) = Reader::start(&bus, std::slice::from_ref(&lobby)).await;
+    publish_with_retries(&writer, &lobby, 0).await;
+    let (from, channel) = (cluster.master_of(&lobby), cluster.channel(&lobby));
+    // As in a room with messages in the last ten minutes and in those before: all keys of the script exist.
+    for parity in 0..2 {
+        cluster.redis.node(from).cli(&["HSET", &format!("{channel}:ids:{parity}"), "ann:earlier", "1-1"]).unwrap();
+    }
+    let open = cluster.redis.open_slot(key_slot(&channel), (from + 1) % 3).unwrap();
+    cluster.redis.move_keys(open, |_| true).unwrap();
+    let sent = Instant::now();
+    writer.publish(&lobby, draft(1)).await.unwrap();
+    reader.until_complete(std::slice::from_ref(&lobby), 2).await;
+    assert!(sent.elapsed() < Duration::from_secs(1), "delivered after {:?}", sent.elapsed());
+    assert_eq!(cluster.master_of(&lobby), from, "the slot is still open");
+    cluster.redis.finish_move(open).unwrap();
+    writer.publish(&lobby, draft(2)).await.unwrap();
+    reader.until_complete(&[lobby], 3).await;
 }
 
 #[tokio::test]

@@ -77,6 +77,9 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                             workers.retain(|one| one.worker != worker);
                             reader.handle(ReaderInput::WorkerEnded(worker), now);
                         }
+                        ReaderCommand::Delete(room, position, applied) => {
+                            reader.handle(ReaderInput::Deleted(room, position, applied), now);
+                        }
                         ReaderCommand::NotifyWhenPresenceSettled(reply) => waiting_for_presence.push(reply),
                     }
                 }
@@ -100,6 +103,12 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                         worker.batch.push(event);
                     }
                 }
+                ReaderEffect::Broadcast(event) => {
+                    for worker in &mut workers {
+                        worker.send_batch(&metrics);
+                        worker.mailbox.downgrade().send(event.clone());
+                    }
+                }
                 ReaderEffect::Read(room, range) => {
                     metrics.log_reads.inc();
                     reads.push(read(bus.clone(), read_permits.clone(), ReadRequest::Page(room, range)));
@@ -115,10 +124,7 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                 }
             }
         }
-        for worker in workers.iter_mut().filter(|worker| !worker.batch.is_empty()) {
-            let dropped = worker.mailbox.send(std::mem::take(&mut worker.batch));
-            metrics.mailbox_overflows.inc_by(dropped as u64);
-        }
+        workers.iter_mut().for_each(|worker| worker.send_batch(&metrics));
         if !waiting_for_presence.is_empty() && reader.presence().is_settled() {
             for reply in waiting_for_presence.drain(..) {
                 // The caller may have stopped waiting.
@@ -133,6 +139,15 @@ struct WorkerMailbox {
     worker: WorkerId,
     mailbox: Mailbox,
     batch: Vec<HubEvent>,
+}
+
+impl WorkerMailbox {
+    fn send_batch(&mut self, metrics: &Metrics) {
+        if !self.batch.is_empty() {
+            let dropped = self.mailbox.send(std::mem::take(&mut self.batch));
+            metrics.mailbox_overflows.inc_by(dropped as u64);
+        }
+    }
 }
 
 enum ReadRequest {

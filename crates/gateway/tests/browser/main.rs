@@ -12,6 +12,7 @@ mod script;
 mod site;
 
 mod accessible;
+mod amend;
 mod failover;
 mod hostile;
 mod keyboard;

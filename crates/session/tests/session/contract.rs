@@ -18,7 +18,7 @@ macro_rules! contract {
         mod memory {$(
             #[tokio::test(start_paused = true)]
             async fn $test() {
-                let sessions = super::MemorySessions::in_memory(super::LIFETIMES);
+                let sessions = trunkline_session::MemorySessions::in_memory(crate::site::LIFETIMES);
                 super::$test([sessions.clone(), sessions]).await;
             }
         )*}
@@ -26,12 +26,13 @@ macro_rules! contract {
         mod redis {$(
             #[tokio::test]
             async fn $test() {
-                let redis = super::Redis::start().unwrap();
-                super::$test(super::handles(&redis)).await;
+                let redis = trunkline_testbed::Redis::start().unwrap();
+                super::$test(crate::contract::handles(&redis)).await;
             }
         )*}
     };
 }
+pub(crate) use contract;
 
 contract! {
     only_one_session_can_hold_a_name,
@@ -63,7 +64,7 @@ pub(crate) fn handles(redis: &Redis) -> [RedisSessions; 2] {
     [(), ()].map(|()| RedisSessions::in_redis(&redis.url(), &prefix, LIFETIMES).unwrap())
 }
 
-fn sid(answer: &Answer) -> Sid {
+pub(crate) fn sid(answer: &Answer) -> Sid {
     answer.body.split(' ').nth(1).unwrap().parse().unwrap()
 }
 

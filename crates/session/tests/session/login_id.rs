@@ -11,5 +11,5 @@ fn login_id_identifies_a_session_and_reveals_neither_its_name_nor_its_id() {
     assert_ne!(one.login_id(), other.login_id());
     assert_eq!(one.login_id().len(), 32);
     assert!(!one.to_string().contains(&one.login_id()));
-    assert_ne!(one.login_id(), one.name_tag());
+    assert_ne!(one.login_id(), one.tag().to_string());
 }

@@ -10,3 +10,4 @@ mod login_id;
 mod network;
 mod redis;
 mod site;
+mod users;

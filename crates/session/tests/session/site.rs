@@ -14,8 +14,8 @@ use actix_web::{
     web,
 };
 use trunkline_session::{
-    CookieSettings, Lifetimes, SecretKeys, SessionError, SessionFailure, Sessions, login, logout, middleware,
-    principal, rotate, touch_cookie, with_failure,
+    CookieSettings, Lifetimes, Principal, SecretKeys, SessionError, SessionFailure, Sessions, login, login_external,
+    logout, middleware, principal, rotate, touch_cookie, with_failure,
 };
 
 /// Short enough for tests that wait for Redis. The memory store's tests use a paused clock.
@@ -69,6 +69,8 @@ pub(crate) async fn site_with<S: Sessions>(
         .route("/session", web::get().to(probe::<S>))
         .route("/ended-meanwhile", web::get().to(ended_meanwhile::<S>))
         .route("/login/{name}", web::post().to(log_in::<S>))
+        .route("/external/{user}/{name}", web::post().to(log_in_external::<S>))
+        .route("/end-user/{user}/{keep_out_s}", web::post().to(end_user::<S>))
         .route("/logout", web::post().to(log_out::<S>))
         .wrap(middleware(sessions.clone(), &keys, cookie, &LIFETIMES).unwrap())
         .wrap(from_fn(failures))
@@ -125,6 +127,7 @@ async fn failures(
 fn refusal(error: &SessionError) -> HttpResponse {
     match error {
         SessionError::Taken => HttpResponse::Conflict().finish(),
+        SessionError::KeptOut(_) => HttpResponse::Forbidden().finish(),
         SessionError::Ended => HttpResponse::Unauthorized().finish(),
         SessionError::Unavailable(_) => HttpResponse::ServiceUnavailable().finish(),
     }
@@ -139,7 +142,7 @@ async fn page(session: Session) -> impl Responder {
 /// A request that reads the session and changes nothing.
 async fn who(session: Session) -> HttpResponse {
     match principal(&session) {
-        Some(principal) => HttpResponse::Ok().body(format!("{} {}", principal.user, principal.sid)),
+        Some(principal) => HttpResponse::Ok().body(described(&principal)),
         None => HttpResponse::Unauthorized().finish(),
     }
 }
@@ -171,9 +174,36 @@ async fn ended_meanwhile<S: Sessions>(session: Session, sessions: web::Data<S>) 
 
 async fn log_in<S: Sessions>(session: Session, sessions: web::Data<S>, name: web::Path<String>) -> HttpResponse {
     match login(&session, sessions.get_ref(), &name.parse().unwrap(), None).await {
-        Ok(principal) => HttpResponse::Ok().body(format!("{} {}", principal.user, principal.sid)),
+        Ok(principal) => HttpResponse::Ok().body(described(&principal)),
         Err(error) => refusal(&error),
     }
+}
+
+async fn log_in_external<S: Sessions>(
+    session: Session,
+    sessions: web::Data<S>,
+    path: web::Path<(String, String)>,
+) -> HttpResponse {
+    let (user, name) = path.into_inner();
+    match login_external(&session, sessions.get_ref(), &user.parse().unwrap(), name.parse().ok().as_ref()).await {
+        Ok(principal) => HttpResponse::Ok().body(described(&principal)),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Ends the sessions of a user and keeps the user out for some seconds, unless the number is `-`.
+async fn end_user<S: Sessions>(sessions: web::Data<S>, path: web::Path<(String, String)>) -> HttpResponse {
+    let (user, keep_out) = path.into_inner();
+    let keep_out = keep_out.parse().ok().map(Duration::from_secs);
+    match sessions.end_user(&user.parse().unwrap(), keep_out).await {
+        Ok(()) => HttpResponse::NoContent().finish(),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// User, sid and, if there is one, display name.
+fn described(Principal { sid, user, name }: &Principal) -> String {
+    name.as_ref().map_or_else(|| format!("{user} {sid}"), |name| format!("{user} {sid} {name}"))
 }
 
 async fn log_out<S: Sessions>(session: Session, sessions: web::Data<S>) -> HttpResponse {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     BusError, Health,
-    redis::{connection::Link, error::unexpected_reply, faults::Faults},
+    redis::{connection::Link, error::unexpected_reply, faults::Faults, mode::READ_LOG},
 };
 
 /// Where Redis is.
@@ -107,6 +107,26 @@ impl Shards {
                 link.convert(replies.pop().unwrap_or(Value::Nil))
             }
         }
+    }
+
+    /// Like [`query`](Self::query) for a command that publishes to `channel`, whose slot is that of its keys. If it was executed
+    /// at a master that does not own the slot yet (`ASK`), subscribers at the owner are made to read the log: no other
+    /// master has any.
+    pub(in super::super) async fn publish<T: FromRedisValue>(
+        &self,
+        channel: &str,
+        command: impl Fn(&Link) -> Cmd + Send + Sync,
+    ) -> Result<T, BusError> {
+        let Self::Cluster(cluster) = self else { return self.query(channel, command).await };
+        let slot = slot_of(channel);
+        let (link, mut replies) = cluster.call(slot, |link| vec![command(link)]).await?;
+        if let Ok(owner) = cluster.owner(slot).and_then(|owner| owner.link())
+            && !Arc::ptr_eq(&owner, &link)
+        {
+            // If it fails, the next comparison of heads finds the entry.
+            let _ = owner.query::<()>(redis::cmd("SPUBLISH").arg(channel).arg(READ_LOG).take()).await;
+        }
+        link.convert(replies.pop().unwrap_or(Value::Nil))
     }
 
     /// Like [`query`](Self::query) for several commands with keys in one slot. An error of one is the error of all, and a

@@ -13,11 +13,11 @@ use super::{backlog::Backlog, channel_set::ChannelRequest, placement::ShardChann
 use crate::{
     Delivery,
     redis::{
-        codec::{Payload, UserNameCache},
+        codec::Payload,
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
         connection::{Backoff, Generation, LinkState},
         keys::Keyspace,
-        mode::PubSubMode,
+        mode::{PubSubMode, READ_LOG},
         shards::Shard,
     },
     sync::lock,
@@ -89,7 +89,6 @@ impl Subscription {
             requests: Requests::new(self.shard.mode()),
             requested_at: Instant::now(),
             subscribed_at: Instant::now(),
-            names: UserNameCache::default(),
         };
         self.shard.probe_now();
         let mut checks = interval(PROBE_INTERVAL / 4);
@@ -170,10 +169,14 @@ impl Subscription {
         }
     }
 
-    fn deliver(&self, channel: &str, payload: &[u8], names: &mut UserNameCache) {
+    fn deliver(&self, channel: &str, payload: &[u8]) {
         let Some(name) = self.names.room_of_channel(channel) else { return };
         let Some(room) = lock(&self.channels.set).delivering_room(name) else { return };
-        match Payload::decode(payload, names) {
+        if payload == READ_LOG {
+            self.outlet.push(Delivery::Subscribed(room));
+            return;
+        }
+        match Payload::decode(payload) {
             Some(Payload::Entry(entry)) => self.outlet.push(Delivery::Entry(room, entry)),
             Some(Payload::Ephemeral(bytes)) => self.outlet.push(Delivery::Ephemeral(room, bytes)),
             Some(Payload::Presence(change)) => self.outlet.push(Delivery::Presence(room, change)),
@@ -192,7 +195,6 @@ struct Connected<'a> {
     requests: Requests,
     requested_at: Instant,
     subscribed_at: Instant,
-    names: UserNameCache,
 }
 
 impl Connected<'_> {
@@ -253,7 +255,7 @@ impl Connected<'_> {
     fn message(&mut self, channel: &Bytes, payload: &Bytes, backoff: &mut Backoff) {
         let Ok(channel) = std::str::from_utf8(channel) else { return };
         if channel != self.probe {
-            self.subscription.deliver(channel, payload, &mut self.names);
+            self.subscription.deliver(channel, payload);
             return;
         }
         backoff.reset();
