@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::tree::{Tree, code, words};
 
 /// Crates of this workspace that each crate may use. In its tests, each may also use `trunkline-testbed`.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("trunkline-domain", &[]),
     ("trunkline-redis", &[]),
     ("trunkline-session", &["trunkline-domain", "trunkline-redis"]),

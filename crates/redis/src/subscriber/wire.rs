@@ -42,7 +42,7 @@ enum Stop {
 }
 
 /// Where the parts of a reply are.
-enum Parts {
+enum ReplyParts {
     Other,
     Error(Range<usize>),
     /// Kind, channel, and payload if it is a text.
@@ -57,16 +57,16 @@ impl Decoder {
 
     /// The next complete reply.
     pub(super) fn next(&mut self) -> Result<Option<SubscriberReply>, &'static str> {
-        let mut cursor = Cursor { bytes: &self.buffer, at: 0 };
+        let mut cursor = ReplyCursor { bytes: &self.buffer, at: 0 };
         let (parts, end) = match cursor.reply() {
             Ok(parts) => (parts, cursor.at),
             Err(Stop::Incomplete) => return Ok(None),
             Err(Stop::Malformed(reason)) => return Err(reason),
         };
         let reply = match parts {
-            Parts::Other => SubscriberReply::Other,
-            Parts::Error(text) => SubscriberReply::Error(String::from_utf8_lossy(&self.buffer[text]).into_owned()),
-            Parts::Array([kind, channel], payload) => {
+            ReplyParts::Other => SubscriberReply::Other,
+            ReplyParts::Error(text) => SubscriberReply::Error(String::from_utf8_lossy(&self.buffer[text]).into_owned()),
+            ReplyParts::Array([kind, channel], payload) => {
                 // One allocation for a reply, which its parts share.
                 let reply = Bytes::copy_from_slice(&self.buffer[..end]);
                 let channel = reply.slice(channel);
@@ -85,23 +85,23 @@ impl Decoder {
     }
 }
 
-struct Cursor<'a> {
+struct ReplyCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Cursor<'_> {
-    fn reply(&mut self) -> Result<Parts, Stop> {
+impl ReplyCursor<'_> {
+    fn reply(&mut self) -> Result<ReplyParts, Stop> {
         match self.first()? {
-            b'+' | b':' => self.line().map(|_| Parts::Other),
-            b'-' => self.line().map(Parts::Error),
+            b'+' | b':' => self.line().map(|_| ReplyParts::Other),
+            b'-' => self.line().map(ReplyParts::Error),
             b'*' => {
                 if self.number()? != 3 {
                     return Err(Stop::Malformed("Redis sent an array that is no message to a subscriber"));
                 }
                 let mut text = || self.text()?.ok_or(Stop::Malformed("Redis sent a message without a channel"));
                 let parts = [text()?, text()?];
-                Ok(Parts::Array(parts, self.text()?))
+                Ok(ReplyParts::Array(parts, self.text()?))
             }
             _ => Err(Stop::Malformed("Redis sent what is no reply to a subscriber")),
         }
