@@ -4,12 +4,12 @@
 //! `sunsubscribe` that a cluster sends when a slot moves for the reply to a request under way. This one returns all that
 //! Redis sends, in order, and has no queue of its own: what is not read waits in the socket.
 
-use std::{fmt, future::poll_fn, io, pin::Pin, task::ready};
+use std::{fmt, time::Duration};
 
 use futures_util::FutureExt as _;
 use redis::{Cmd, RedisConnectionInfo};
 use tokio::{
-    io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 
 mod wire;
 
-/// Number of bytes that are read at once.
+/// Free space that is offered to each read, in bytes.
 const READ: usize = 16 << 10;
 
 /// A connection for subscriptions (RESP2). It does not reconnect, and it ends when it is dropped.
@@ -31,7 +31,7 @@ pub struct Subscriber {
     stream: RedisStream,
     decoder: Decoder,
     address: String,
-    step_timeout: std::time::Duration,
+    step_timeout: Duration,
 }
 
 impl fmt::Debug for Subscriber {
@@ -111,15 +111,9 @@ impl Subscriber {
     /// # Errors
     /// Why the connection can no longer be used.
     pub async fn fill(&mut self) -> Result<(), String> {
-        let (stream, buffer) = (&mut self.stream, self.decoder.buffer());
-        let mut bytes = [0; READ];
-        let read = poll_fn(|cx| {
-            let mut read = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
-            buffer.extend_from_slice(read.filled());
-            std::task::Poll::Ready(Ok::<_, io::Error>(read.filled().len()))
-        });
-        match read.await {
+        let buffer = self.decoder.buffer();
+        buffer.reserve(READ);
+        match self.stream.read_buf(buffer).await {
             Ok(0) => Err("Redis closed the subscription".to_owned()),
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),

@@ -37,6 +37,15 @@ const NAMED_LIFETIME: Duration = Duration::from_secs(10);
 /// in a row, so that two servers that name each other are not asked in a tight loop.
 const RETRY_WAIT: Duration = Duration::from_millis(20);
 
+/// Commands that a shard executed.
+pub(in super::super) struct Executed {
+    pub(super) link: Arc<Link>,
+    /// The reply to each. May be errors, but no redirections.
+    pub(super) replies: Vec<Value>,
+    /// Whether they were executed at a master that does not own their slot yet (`ASK`).
+    pub(super) was_asked: bool,
+}
+
 /// The masters of a cluster.
 pub(in super::super) struct Cluster {
     pub(super) connector: Arc<Connector>,
@@ -143,18 +152,17 @@ impl Cluster {
         if is_changed { Refreshed::Changed } else { Refreshed::Unchanged }
     }
 
-    /// Sends commands with keys in `slot` to its owner, follows redirections, and returns the link that executed them, with
-    /// the reply to each. Replies may be errors, but no redirections.
+    /// Sends commands with keys in `slot` to its owner, and follows redirections.
     pub(super) async fn call(
         &self,
         slot: u16,
         commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
-    ) -> Result<(Arc<Link>, Vec<Value>), BusError> {
+    ) -> Result<Executed, BusError> {
         let shard = self.owner(slot)?;
         let link = shard.link()?;
         let replies = link.call(commands(&link)).await?;
         match redirect_in(&replies, &shard) {
-            None => Ok((link, replies)),
+            None => Ok(Executed { link, replies, was_asked: false }),
             Some(redirect) => self.follow(slot, redirect, Instant::now() + REDIRECT_TIMEOUT, commands).await,
         }
     }
@@ -166,7 +174,7 @@ impl Cluster {
         slots: &[u16],
         count: usize,
         commands: impl Fn(&Link, usize) -> Vec<Cmd> + Send + Sync,
-    ) -> Vec<Result<(Arc<Link>, Vec<Value>), BusError>> {
+    ) -> Vec<Result<Executed, BusError>> {
         let view = self.view();
         let mut groups: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
         for (index, &slot) in slots.iter().enumerate() {
@@ -196,7 +204,8 @@ impl Cluster {
                 let (link, replies): (_, Vec<Value>) = (link.clone(), replies.by_ref().take(count).collect());
                 let redirect = redirect_in(&replies, &shard);
                 async move {
-                    let Some(redirect) = redirect else { return (index, Ok((link, replies))) };
+                    let executed = Executed { link, replies, was_asked: false };
+                    let Some(redirect) = redirect else { return (index, Ok(executed)) };
                     (index, self.follow(slots[index], redirect, deadline, |link: &Link| commands(link, index)).await)
                 }
             });
@@ -214,7 +223,7 @@ impl Cluster {
         mut redirect: Redirect,
         deadline: Instant,
         commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
-    ) -> Result<(Arc<Link>, Vec<Value>), BusError> {
+    ) -> Result<Executed, BusError> {
         let mut attempts = 0;
         loop {
             let is_final = matches!(redirect, Redirect::Moved { .. } | Redirect::Ask { .. });
@@ -251,7 +260,7 @@ impl Cluster {
                 link.call(commands).await?
             };
             match redirect_in(&replies, &shard) {
-                None => return Ok((link, replies)),
+                None => return Ok(Executed { link, replies, was_asked: is_asking }),
                 Some(next) => redirect = next,
             }
         }

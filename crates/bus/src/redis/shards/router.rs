@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use trunkline_redis::{Connector, NodeAddress, slots::slot_of};
 
 use super::{
-    cluster::Cluster,
+    cluster::{Cluster, Executed},
     health,
     refresh::keep_current,
     shard::{Shard, ShardSettings},
@@ -103,7 +103,7 @@ impl Shards {
                 link.query(command(&link)).await
             }
             Self::Cluster(cluster) => {
-                let (link, mut replies) = cluster.call(slot_of(key), |link| vec![command(link)]).await?;
+                let Executed { link, mut replies, .. } = cluster.call(slot_of(key), |link| vec![command(link)]).await?;
                 link.convert(replies.pop().unwrap_or(Value::Nil))
             }
         }
@@ -119,10 +119,8 @@ impl Shards {
     ) -> Result<T, BusError> {
         let Self::Cluster(cluster) = self else { return self.query(channel, command).await };
         let slot = slot_of(channel);
-        let (link, mut replies) = cluster.call(slot, |link| vec![command(link)]).await?;
-        if let Ok(owner) = cluster.owner(slot).and_then(|owner| owner.link())
-            && !Arc::ptr_eq(&owner, &link)
-        {
+        let Executed { link, mut replies, was_asked } = cluster.call(slot, |link| vec![command(link)]).await?;
+        if was_asked && let Ok(owner) = cluster.owner(slot).and_then(|owner| owner.link()) {
             // If it fails, the next comparison of heads finds the entry.
             let _ = owner.query::<()>(redis::cmd("SPUBLISH").arg(channel).arg(READ_LOG).take()).await;
         }
@@ -142,7 +140,7 @@ impl Shards {
                 link.query_all(commands(&link)).await
             }
             Self::Cluster(cluster) => {
-                let (link, replies) = cluster.call(slot_of(key), commands).await?;
+                let Executed { link, replies, .. } = cluster.call(slot_of(key), commands).await?;
                 link.convert(Value::Array(replies))
             }
         }
@@ -174,8 +172,8 @@ impl Shards {
             Self::Cluster(cluster) => {
                 let slots: Vec<u16> = keys.iter().map(|key| slot_of(key)).collect();
                 let replies = cluster.call_each(&slots, count, commands).await;
-                let convert = |reply: Result<(Arc<Link>, Vec<Value>), BusError>| {
-                    reply.and_then(|(link, replies)| link.convert(Value::Array(replies)))
+                let convert = |executed: Result<Executed, BusError>| {
+                    executed.and_then(|Executed { link, replies, .. }| link.convert(Value::Array(replies)))
                 };
                 replies.into_iter().map(convert).collect()
             }

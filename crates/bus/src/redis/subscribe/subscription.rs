@@ -23,9 +23,6 @@ use crate::{
     sync::lock,
 };
 
-/// Maximum number of replies taken from the connection in one turn, before requests and timers get theirs.
-const REPLIES_PER_TURN: usize = 64;
-
 /// Where all connections put their deliveries. The lock is held for a few instructions, never across an await.
 pub(super) struct Outlet {
     pub(super) backlog: Mutex<Backlog>,
@@ -235,7 +232,6 @@ impl Connected<'_> {
 
     /// Handles the replies that have arrived.
     fn take_replies(&mut self, connection: &mut Subscriber, backoff: &mut Backoff) -> Result<(), String> {
-        let mut taken = 0;
         while let Some(reply) = connection.next_arrived()? {
             match reply {
                 SubscriberReply::Message { channel, payload } => self.message(&channel, &payload, backoff),
@@ -243,10 +239,6 @@ impl Connected<'_> {
                 SubscriberReply::Unsubscribed(channel) => self.confirmed(false, &channel),
                 SubscriberReply::Error(error) => self.refused(&error)?,
                 SubscriberReply::Other => {}
-            }
-            taken += 1;
-            if taken % REPLIES_PER_TURN == 0 {
-                self.subscription.announce();
             }
         }
         Ok(())
