@@ -67,7 +67,9 @@ export function people({ user, say, collator, client, roomOf, shown }) {
   }
 
   client.on("state", (effect) => {
-    if (effect.state === "connected") learn(effect);
+    if (effect.state !== "connected") return;
+    learn(effect);
+    find("user").textContent = nameOf(user);
   });
   client.on("message", ({ message }) => learn(message));
   client.on("history", ({ messages }) => messages.filter(({ user: id }) => !names.has(id)).forEach(learn));
@@ -95,7 +97,7 @@ export function people({ user, say, collator, client, roomOf, shown }) {
   return {
     nameOf, stopTyping,
     /** Whether a text mentions the reader, by id or by display name. @param {string} text */
-    isNamed: (text) => [user, nameOf(user)].some((name) => mentions(text, name)),
+    isNamed: (text) => [...new Set([user, nameOf(user)])].some((name) => mentions(text, name)),
     /** Shows who is in the room that is shown, and who is typing there. */
     show() {
       showPeople();

@@ -5,7 +5,9 @@ use std::{num::NonZeroU32, time::Duration};
 use ipnet::IpNet;
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-use crate::origin::Origin;
+#[cfg(feature = "jwt")]
+use crate::jwt::TokenVerifier;
+use crate::{identity::HostUsers, origin::Origin};
 
 /// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
 ///
@@ -37,6 +39,15 @@ pub struct Config {
     pub keys: SecretKeys,
     /// How long sessions last; the session store must be given the same. The cookie lasts as long.
     pub lifetimes: Lifetimes,
+    /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
+    /// could equal the id of one of them.
+    pub name_login: bool,
+    /// Users of the application that embeds the gateway. They are asked about requests that carry neither a token nor the
+    /// cookie of a session.
+    pub host_users: Option<HostUsers>,
+    /// Accepts JSON Web Tokens as proof of identity.
+    #[cfg(feature = "jwt")]
+    pub tokens: Option<TokenVerifier>,
     /// Maximum time between two `ping` frames of a connection; jitter shortens it by up to 10 %. A smaller value detects dead
     /// connections sooner and sends more frames.
     pub ping_interval: Duration,
@@ -81,6 +92,10 @@ impl Default for Config {
             cookie: CookieSettings::default(),
             keys: SecretKeys::random(),
             lifetimes: Lifetimes::default(),
+            name_login: true,
+            host_users: None,
+            #[cfg(feature = "jwt")]
+            tokens: None,
             ping_interval: Duration::from_secs(25),
             drain_delay: Duration::from_secs(2),
             drain_window: Duration::from_secs(10),

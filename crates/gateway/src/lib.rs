@@ -10,6 +10,7 @@ mod app;
 #[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
+mod builder;
 mod config;
 mod connection;
 mod drain;
@@ -19,14 +20,19 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+#[cfg(feature = "jwt")]
+mod http_client;
+mod identity;
 mod ids;
 mod limits;
 mod log_limit;
 mod metrics;
+mod operations;
 mod origin;
 mod pages;
 mod policy;
 mod presence;
+mod publication;
 mod random;
 mod server;
 mod sessions;
@@ -37,9 +43,16 @@ mod status;
 mod ticks;
 
 pub use app::Gateway;
+pub use builder::GatewayBuilder;
 pub use config::{Config, Limits};
 pub use http::not_found;
+#[cfg(feature = "jwt")]
+pub use identity::jwt;
+pub use identity::{HostUsers, Identify, Identity, Unidentified};
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
+pub use operations::DisconnectError;
 pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};
+pub use publication::{InvalidPublication, Publication, PublishError};
+pub use server::{Server, ShutdownSignals};

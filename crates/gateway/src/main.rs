@@ -15,15 +15,17 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::Server, rt, web};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
     Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, RedisOptions,
     SharedLimits, mutant,
 };
-use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
+use trunkline_gateway::{
+    Config, Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals,
+    jwt::{TokenSettings, TokenVerifier},
+};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
-use crate::settings::GatewaySettings;
+use crate::settings::{GatewaySettings, LoadedSettings};
 
 /// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +41,8 @@ enum ProgramError {
     Log(#[source] io::Error),
     #[error("the HTTP server failed: {0}")]
     Server(#[from] io::Error),
+    #[error("--jwt-jwks-url: cannot read the certificates of the system: {0}")]
+    Certificates(#[source] io::Error),
     #[error("{}", settings::describe(.0))]
     Redis(#[from] InvalidRedisSettings),
     #[error(transparent)]
@@ -55,13 +59,16 @@ impl From<InvalidSettings> for ProgramError {
 }
 
 fn main() -> ExitCode {
-    let (settings, keys, redis_options) = settings::from_process();
-    match rt::System::new().block_on(run(&settings, keys, redis_options)) {
+    let LoadedSettings { settings, keys, redis_options, tokens } = settings::from_process();
+    match rt::System::new().block_on(run(&settings, keys, redis_options, tokens)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
             match error {
-                ProgramError::Listen(..) | ProgramError::Log(_) | ProgramError::Server(_) => ExitCode::FAILURE,
+                ProgramError::Listen(..)
+                | ProgramError::Log(_)
+                | ProgramError::Server(_)
+                | ProgramError::Certificates(_) => ExitCode::FAILURE,
                 // An invalid setting.
                 ProgramError::Redis(_) | ProgramError::Settings(_) => ExitCode::from(2),
             }
@@ -73,16 +80,24 @@ async fn run(
     settings: &GatewaySettings,
     keys: Option<SecretKeys>,
     redis_options: RedisOptions,
+    tokens: Option<TokenSettings>,
 ) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
-    let config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
+    let mut config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
     let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ProgramError::Log)?;
     raise_limits();
     if random_key {
         tracing::info!(
             "no --secret-file is set: session cookies are signed with a random key, and all sessions end when this process stops"
+        );
+    }
+    config.tokens = tokens.map(TokenVerifier::start).transpose().map_err(ProgramError::Certificates)?;
+    if config.tokens.is_some() && config.name_login {
+        tracing::warn!(
+            "--name-login is set although tokens are accepted: anyone can log in under the id of a user of the token issuer; use it \
+             for development only"
         );
     }
     let retain = settings.retain.get() as usize;
@@ -135,11 +150,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sess
         ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
         () = signals.next() => tracing::info!("signal received; draining"),
     }
-    tokio::select! {
-        () = gateway.drain() => {}
-        () = signals.next() => tracing::warn!("second signal received; stopping without waiting for the drain"),
-    }
-    handle.stop(true).await;
+    signals.drain(&gateway, &handle).await;
     if let (Some(handle), Some(task)) = (admin_handle, admin) {
         handle.stop(true).await;
         task.await.map_err(io::Error::other)??;
@@ -160,26 +171,6 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Ses
     let server =
         HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
     Ok(server.workers(1).max_connections(MAX_ADMIN_CONNECTIONS).listen(listener)?.run())
-}
-
-/// SIGTERM and SIGINT, which both start the drain.
-struct ShutdownSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl ShutdownSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next signal.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {

@@ -9,6 +9,7 @@
 mod redis;
 mod reference;
 mod secrets;
+mod tokens;
 mod values;
 
 use std::{io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -19,9 +20,10 @@ use clap::{
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
 use trunkline_bus::{RedisOptions, RedisUrl};
-use trunkline_gateway::{Config, Limits, Origin};
+use trunkline_gateway::{Config, Limits, Origin, jwt::TokenSettings};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
+use self::tokens::TokenFlags;
 pub(crate) use self::{redis::describe, secrets::RedactedText};
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
@@ -179,6 +181,9 @@ pub(crate) struct GatewaySettings {
           help_heading = "Sessions")]
     session_max: Duration,
 
+    #[command(flatten)]
+    pub(crate) tokens: TokenFlags,
+
     /// Time between two pings on a socket. A client that receives nothing for 1.6 times as long reconnects.
     #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "DURATION", default_value = "25s", value_parser = values::period,
           help_heading = "Sockets")]
@@ -249,10 +254,20 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads the arguments, the environment and the files with secrets. Returns the settings, the keys that sign session
-/// cookies, or `None` if no keys are configured and none are required, and what the flags add to the URL of Redis. Exits
-/// with code 2 if a setting is invalid, and with 0 after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, RedisOptions) {
+/// The settings, and what was read from the files that they name.
+pub(crate) struct LoadedSettings {
+    pub(crate) settings: GatewaySettings,
+    /// The keys that sign session cookies; `None` if none are configured and none are required.
+    pub(crate) keys: Option<SecretKeys>,
+    /// What the flags add to the URL of Redis.
+    pub(crate) redis_options: RedisOptions,
+    /// Which tokens are accepted.
+    pub(crate) tokens: Option<TokenSettings>,
+}
+
+/// Reads the arguments, the environment and the files with secrets and keys. Exits with code 2 if a setting is invalid, and
+/// with 0 after `--help`.
+pub(crate) fn from_process() -> LoadedSettings {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -264,7 +279,8 @@ pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, RedisOptio
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
     let redis_options = settings.redis_options().unwrap_or_else(|error| error.exit());
-    (settings, keys, redis_options)
+    let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
+    LoadedSettings { settings, keys, redis_options, tokens }
 }
 
 /// The parsed command line.
@@ -321,7 +337,7 @@ impl GatewaySettings {
         if self.secret_file.is_some() && self.secret.is_some() {
             return Err(invalid("--secret-file and TRUNKLINE_SECRET are both set: set only one of them"));
         }
-        Ok(())
+        self.tokens.validate().map_err(invalid)
     }
 
     /// Returns the keys that sign session cookies, or `None` if none are configured and none are required.
@@ -354,9 +370,10 @@ impl GatewaySettings {
         Lifetimes { idle: self.session_idle, max: self.session_max, ..Lifetimes::default() }
     }
 
-    /// Returns the configuration of the gateway. `default_instance` is the instance name unless one is set.
+    /// Returns the configuration of the gateway, without tokens. `default_instance` is the instance name unless one is set.
     pub(crate) fn config(&self, default_instance: String, keys: SecretKeys) -> Config {
         Config {
+            name_login: self.tokens.is_name_login_on(),
             instance: self.instance.clone().unwrap_or(default_instance),
             public_origins: self.public_origin.clone(),
             cookie: CookieSettings {
@@ -378,6 +395,8 @@ impl GatewaySettings {
                 ..Limits::default()
             },
             trusted_proxies: self.trust_proxy.clone(),
+            host_users: None,
+            tokens: None,
         }
     }
 }

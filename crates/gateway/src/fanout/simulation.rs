@@ -17,10 +17,11 @@ use trunkline_bus::{Delivery, Lease, Log, Range};
 use trunkline_domain::{Body, Content, Entry, Event, InstanceId, JoinFrom, Message, Position, Room};
 
 use super::{
-    DeletionApplied, Hub, HubEvent, Identity, Outgoing, Transport,
+    DeletionApplied, Hub, HubEvent, Outgoing, Transport,
     reader::{ReaderEffect, ReaderInput, RoomReader},
 };
 use crate::{
+    identity::Identity,
     ids::{ConnectionKey, WorkerId},
     presence::{PresenceCommand, PresenceReply},
     random::Random,
@@ -135,7 +136,7 @@ impl Transport for Wire {
 /// Opens a connection. The hub writes to those of the first two clients, as after a takeover; for the others only their own
 /// task writes.
 fn open(hub: &mut Hub, client: usize) -> (ConnectionKey, Rc<Wire>) {
-    let key = hub.open(Identity::of_name(&"ann".parse().unwrap()), &Event::Ping);
+    let key = hub.open(Rc::new(Identity::new("ann".parse().unwrap())), None, &Event::Ping);
     let wire = Rc::new(Wire::default());
     if client < 2 {
         hub.attach(key, wire.clone());

@@ -79,6 +79,9 @@ async fn try_login<S: Sessions>(
     if !may_post(request.headers(), &state.config.public_origins) {
         return Err(HttpError::CrossSite);
     }
+    if !state.config.name_login {
+        return Err(HttpError::NameLoginOff);
+    }
     state.login_limiter.admit_address(state.source(request).address).await.map_err(HttpError::LoginRateExceeded)?;
     *fields = read_body(request, payload).await?;
     let user: UserName = fields.name.parse()?;

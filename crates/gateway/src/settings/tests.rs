@@ -233,3 +233,34 @@ fn config_document_is_current() {
     let written = reference::markdown(&CommandLine::command());
     assert!(document == written, "docs/CONFIG.md is outdated: its first comment names the command that generates it");
 }
+
+#[test]
+fn tokens_turn_the_login_with_a_name_off_unless_it_is_asked_for() {
+    let url = ["--jwt-jwks-url", "https://id.example/jwks"];
+    for (args, expected) in [
+        (&[][..], true),
+        (&url[..], false),
+        (&["--jwt-key-file", "keys"], false),
+        (&["--jwt-key-file", "keys", "--name-login"], true),
+        (&["--name-login"], true),
+    ] {
+        assert_eq!(settings(args).config("a".into(), SecretKeys::random()).name_login, expected, "{args:?}");
+    }
+}
+
+#[test]
+fn invalid_settings_of_tokens_are_refused() {
+    for args in [&["--jwt-issuer", "a"][..], &["--jwt-audience", "a"]] {
+        assert!(refusal(args).contains("set --jwt-key-file or --jwt-jwks-url"), "{args:?}");
+    }
+    assert!(refusal(&["--jwt-jwks-url", "file:///keys"]).contains("https://"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    let load = || settings(&["--jwt-key-file", file.to_str().unwrap()]).tokens.load();
+    assert!(load().unwrap_err().contains("No such file"));
+    std::fs::write(&file, "{\n\"keys\":[}").unwrap();
+    let error = load().unwrap_err();
+    assert!(error.contains("--jwt-key-file") && error.contains("line 2: not a JWKS document"), "{error}");
+    std::fs::write(&file, [0xff; 32]).unwrap();
+    assert!(load().unwrap().is_some_and(|tokens| tokens.keys.is_some()));
+}

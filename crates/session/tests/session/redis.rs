@@ -205,6 +205,7 @@ async fn touch_fails_on_a_replica() {
     let redis = Redis::builder().start().unwrap();
     let sessions = lasting(&redis.url());
     let sid = sessions.claim(&"ann".parse().unwrap(), None).await.unwrap();
+    assert!(sessions.touch(&sid).await.unwrap().is_some());
     redis.cli(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]).unwrap();
     redis.cli(&["REPLICAOF", "127.0.0.1", &free_port().unwrap().to_string()]).unwrap();
     assert!(unavailable(sessions.touch(&sid).await).contains("replica"));

@@ -1,6 +1,9 @@
 //! One Sentinel.
 
-use std::{fs, path::Path};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
 use super::{NAME, STEP_TIMEOUT};
 use crate::{
@@ -12,21 +15,12 @@ use crate::{
 const PORT_ATTEMPTS: usize = 5;
 
 /// A Sentinel and its folder. The folder holds its configuration, which it rewrites, and its control socket.
-#[derive(Debug)]
 pub(super) struct SentinelProcess {
     process: Process,
     pub(super) address: RedisAddress,
     program: Program,
-    folder: std::path::PathBuf,
-    log: Log,
-}
-
-struct Log(Option<LineSink>);
-
-impl std::fmt::Debug for Log {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Log")
-    }
+    folder: PathBuf,
+    log: Option<LineSink>,
 }
 
 impl SentinelProcess {
@@ -70,7 +64,7 @@ impl SentinelProcess {
             let process = launch(&program, folder, &address, log.clone());
             match process {
                 Ok(process) => {
-                    return Ok(Self { process, address, program, folder: folder.to_owned(), log: Log(log) });
+                    return Ok(Self { process, address, program, folder: folder.to_owned(), log });
                 }
                 Err(TestbedError::Start { log, .. }) if log.contains("Address already in use") && attempts > 0 => {}
                 Err(e) => return Err(e),
@@ -84,7 +78,7 @@ impl SentinelProcess {
 
     pub(super) fn restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        self.process = launch(&self.program, &self.folder, &self.address, self.log.0.clone())?;
+        self.process = launch(&self.program, &self.folder, &self.address, self.log.clone())?;
         Ok(())
     }
 
@@ -113,6 +107,12 @@ impl SentinelProcess {
             && is("flags", "master")
             && is("num-slaves", "1")
             && is("num-other-sentinels", "2")
+    }
+}
+
+impl fmt::Debug for SentinelProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentinelProcess").field("process", &self.process).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod acl;
 mod cluster;
+mod growing;
 mod haproxy;
 mod http;
 mod idle;
