@@ -233,7 +233,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
                 Err("this instance is shutting down".to_owned())
             }
         };
-        checks.push(Health { check: "drain", state });
+        checks.push(Health::new("drain", state));
         checks
     }
 
