@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -29,6 +30,9 @@ use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt, sy
 /// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
 /// many.
 pub(super) const ROOM_COUNT_RENEWAL_LEASES: u32 = 4;
+/// Minimum expiry of a room in use. Callers refresh a quiet room about once per minute, even if its log is retained for
+/// less.
+const MIN_EXPIRY_IN_USE: Duration = Duration::from_secs(180);
 /// Maximum number of rooms per pipeline, so that no reply exceeds a few MiB.
 const ROOMS_PER_PIPELINE: usize = 512;
 
@@ -226,6 +230,7 @@ impl Bus for RedisBus {
         let link = self.link()?;
         // Later than required, so that a room that was refreshed needs no other refresh for some time.
         let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        let expiry = expiry.max(millis(MIN_EXPIRY_IN_USE));
         let rooms = lock(&self.refreshed).due(rooms, self.started.elapsed());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
             let keys = rooms.iter().map(|room| self.names.room(room));
