@@ -36,6 +36,8 @@ pub(super) enum Operation {
 /// The answer of an operation.
 pub(super) enum OperationResult {
     Answer(Event),
+    /// The message was appended to the room at the position. The event is `sent`.
+    Sent(Room, Position, Event),
     /// The answer to a history request of the room.
     History(Room, Event),
     Nothing,
@@ -135,14 +137,16 @@ pub(super) async fn execute<B: Bus, P: Policy>(
                 Err(_) => "unavailable",
             };
             state.metrics.published.get_or_create(&SendOutcome { outcome }).inc();
-            OperationResult::Answer(match result {
-                Ok(receipt) => Event::Sent { room, id, pos: receipt.pos },
+            match result {
+                Ok(receipt) => {
+                    OperationResult::Sent(room.clone(), receipt.pos, Event::Sent { room, id, pos: receipt.pos })
+                }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(%room, error, "publishing failed; the client is asked to retry");
-                    Event::Error(unavailable(&room, Some(&id)))
+                    OperationResult::Answer(Event::Error(unavailable(&room, Some(&id))))
                 }
-            })
+            }
         }
         Operation::History { room, before, limit } => {
             let range = before.map_or(Range::Latest(limit), |before| Range::Before(before, limit));

@@ -50,6 +50,8 @@ pub(crate) struct Hub {
     requests: VecDeque<HubRequest>,
     /// Rooms with frames or presence that their members were not handed yet.
     pending_rooms: Vec<usize>,
+    /// Slots of connections with a frame that waits for a message; each at most once.
+    deferred: Vec<u32>,
     /// Rooms that keep the chunk that a member took last.
     rooms_with_chunk: Vec<usize>,
     /// Connections, by the times at which they are examined.
@@ -71,6 +73,7 @@ impl Hub {
             random,
             requests: VecDeque::new(),
             pending_rooms: Vec::new(),
+            deferred: Vec::new(),
             rooms_with_chunk: Vec::new(),
             timers: TimerWheel::new(TIMER_GRANULARITY),
             ping_interval,
@@ -276,7 +279,7 @@ impl Hub {
             if let Some(chunk) = chunk {
                 connection.next_subscription = index + 1;
                 self.delivered += chunk.frames as u64;
-                return Some(Outgoing::Bytes(chunk.bytes));
+                return Some(Outgoing::Bytes(connection.after_deferred(chunk.bytes)));
             }
         }
         None
@@ -310,7 +313,8 @@ impl Hub {
                 return true;
             };
             self.delivered += chunk.frames as u64;
-            if !connection.write(&chunk.bytes, self.now) {
+            let bytes = connection.after_deferred(chunk.bytes);
+            if !connection.write(&bytes, self.now) {
                 return false;
             }
             if chunk.to == tail.head() {
@@ -358,6 +362,11 @@ impl Hub {
             let next = connection.next_examination(now);
             self.timers.schedule(&mut connection.timer, next.elapsed(), || slot);
         }
+        for slot in std::mem::take(&mut self.deferred) {
+            if let Some((_, connection)) = self.connections.get_mut(slot as usize) {
+                connection.wake_deferred(now);
+            }
+        }
         for index in self.rooms_with_chunk.drain(..) {
             if let Some(room) = self.rooms.get_mut(index) {
                 room.shared_chunk = None;
@@ -395,22 +404,4 @@ impl Hub {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-
-    #[test]
-    fn ended_sessions_lose_all_their_connections_and_others_none() {
-        let mut hub = Hub::new(Duration::from_secs(25), Random::new(1));
-        let user: trunkline_domain::UserName = "ann".parse().unwrap();
-        let [mut ended, kept] = [0, 1].map(|_| [0, 1].map(|_| Sid::new(&user)));
-        let keys = [ended, ended, kept]
-            .map(|sids| sids.map(|sid| hub.open(Identity { sid, user: user.clone() }, &Event::Ping)));
-        ended.sort_unstable();
-        hub.end_sessions(&ended);
-        let cx = Context::from_waker(Waker::noop());
-        let is_open = keys.as_flattened().iter().map(|key| hub.poll_readable(*key, &cx).map(|open| open.is_ok()));
-        assert!(is_open.eq([false, false, false, false, true, true].map(Poll::Ready)));
-    }
-}
+mod tests;
