@@ -261,6 +261,10 @@ impl Hub {
             }
             self.rooms[index].is_pending
         });
+        if flushed.is_partial {
+            // The others need not wait for the rest of a large room.
+            pending.rotate_left(1);
+        }
         self.pending_rooms = pending;
         flushed
     }
