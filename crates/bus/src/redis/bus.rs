@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fmt, slice,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,6 +33,9 @@ use crate::{Bus, BusError, Delivery, Health, Page, Range, Receipt, sync::lock};
 /// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
 /// many.
 pub(super) const ROOM_COUNT_RENEWAL_LEASES: u32 = 4;
+/// Minimum expiry of a room in use. Callers refresh a quiet room about once per minute, even if its log is retained for
+/// less.
+const MIN_EXPIRY_IN_USE: Duration = Duration::from_secs(180);
 /// Maximum number of rooms per pipeline, so that no reply exceeds a few MiB.
 const ROOMS_PER_PIPELINE: usize = 512;
 
@@ -127,7 +131,8 @@ impl RedisBus {
     /// The expiry that a refresh sets, in ms: later than required, so that a room that was refreshed needs no other refresh
     /// for some time.
     fn refreshed_expiry(&self) -> u64 {
-        self.config.retention().millis + millis(2 * self.config.refresh_interval())
+        let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        expiry.max(millis(MIN_EXPIRY_IN_USE))
     }
 }
 
