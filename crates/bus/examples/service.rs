@@ -8,15 +8,17 @@
 use std::{
     env,
     error::Error,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use trunkline_bus::{Bus, BusError, Delivery, ErrorKind, Range, RedisBus, RedisConfig, Subscriptions};
-use trunkline_domain::{Body, Content, Draft, Entry, Position, Room, UserId, follows};
+use trunkline_domain::{Body, Content, Draft, Entry, MessageText, Position, Room, UserId, follows};
 
 /// Entries per read of the log.
 const PAGE_LENGTH: usize = 100;
+/// Time after which a call that failed is repeated.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -28,12 +30,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The delivery of `Subscribed` leads to the first read.
     let (subscriptions, mut deliveries) = bus.open();
     subscriptions.subscribe(&room);
-    let mut follower = Follower { bus: bus.clone(), room: room.clone(), head: Position::ORIGIN };
+    let mut follower = Follower { bus: bus.clone(), room: room.clone(), head: Position::ORIGIN, is_behind: false };
     let mut input = BufReader::new(stdin()).lines();
     let mut has_input = true;
     loop {
         tokio::select! {
             delivery = deliveries.recv() => follower.handle(delivery.ok_or("the bus has ended")?).await,
+            () = tokio::time::sleep(RETRY_INTERVAL), if follower.is_behind => follower.catch_up().await,
             line = input.next_line(), if has_input => match line? {
                 Some(line) => match line.parse() {
                     Ok(text) => publish(&bus, &room, &user, text).await,
@@ -47,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Publishes a text, and repeats it while it is not known whether the log contains it. The id makes that harmless.
-async fn publish(bus: &impl Bus, room: &Room, user: &UserId, text: trunkline_domain::MessageText) {
+async fn publish(bus: &impl Bus, room: &Room, user: &UserId, text: MessageText) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let Ok(id) = now.as_nanos().to_string().parse() else { return };
     let draft = Draft::text(id, user.clone(), text);
@@ -56,7 +59,7 @@ async fn publish(bus: &impl Bus, room: &Room, user: &UserId, text: trunkline_dom
             Ok(receipt) => return eprintln!("published at {}", receipt.pos),
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
                 eprintln!("not known whether it is published, trying again: {error}");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             Err(error) => return eprintln!("not published: {error}"),
         }
@@ -69,22 +72,25 @@ struct Follower<B> {
     room: Room,
     /// Position of the last entry that was shown. A service that must not miss entries while it is off stores it.
     head: Position,
+    /// The log may contain entries after the head that have not been read.
+    is_behind: bool,
 }
 
 impl<B: Bus> Follower<B> {
     async fn handle(&mut self, delivery: Delivery) {
-        let is_contiguous = match &delivery {
-            Delivery::Entry(_, entry) if entry.message.pos <= self.head => true,
-            Delivery::Entry(_, entry) if follows(entry.prev, self.head) => {
-                self.show(entry);
-                true
-            }
-            Delivery::Entry(..) | Delivery::Subscribed(_) => false,
-            Delivery::Ephemeral(..) | Delivery::Presence(..) => true,
-        };
-        if !is_contiguous && let Err(error) = self.read().await {
-            // The next delivery leads to a new attempt; the bus announces with `Subscribed` when Redis is back.
-            eprintln!("cannot read the log: {error}");
+        match &delivery {
+            Delivery::Entry(_, entry) if entry.message.pos <= self.head => {}
+            Delivery::Entry(_, entry) if follows(entry.prev, self.head) => self.show(entry),
+            Delivery::Entry(..) | Delivery::Subscribed(_) => self.catch_up().await,
+            Delivery::Ephemeral(..) | Delivery::Presence(..) => {}
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        let result = self.read().await;
+        self.is_behind = result.is_err();
+        if let Err(error) = result {
+            eprintln!("cannot read the log, trying again: {error}");
         }
     }
 

@@ -188,7 +188,7 @@ const LOGIN_PAGE: &str = r#"<!doctype html>
 <h1>Shop</h1>
 <form method="post" action="/login">
   <label>Customer <input name="customer" required></label>
-  <label>PIN <input name="pin" type="password" required></label>
+  <label>PIN <input name="pin" type="password" autocomplete="current-password" required></label>
   <button>Log in</button>
 </form>
 "#;

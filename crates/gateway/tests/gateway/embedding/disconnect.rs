@@ -57,7 +57,7 @@ async fn disconnect_ends_sessions_and_their_sockets_on_all_instances_within_a_se
         let sessions = RedisSessions::in_redis(&redis.url(), "tl", config.lifetimes).unwrap();
         let bus = RedisBus::new(RedisConfig::new(redis.url())).unwrap();
         let gateway = Gateway::builder(bus).sessions(sessions).config(config).build().unwrap();
-        Instance::start(gateway, |gateway, config| gateway.routes(config))
+        Instance::start(gateway, Gateway::routes)
     });
     one.becomes_ready().await;
     other.becomes_ready().await;

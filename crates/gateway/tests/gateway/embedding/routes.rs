@@ -51,7 +51,7 @@ async fn clients_cannot_use_the_room_of_the_gateways() {
     let config = Config { name_login: true, ..config("host") };
     let sessions = MemorySessions::in_memory(config.lifetimes);
     let gateway = Gateway::new(LocalBus::new(LocalConfig::default()), sessions, config).unwrap();
-    let host = Instance::start(gateway, |gateway, config| gateway.routes(config));
+    let host = Instance::start(gateway, Gateway::routes);
     let login = ask(host.port, "POST /login", &json!({"name": "ann"}).to_string()).await;
     let cookie = header(&login, "set-cookie").and_then(|line| line.split(';').next()).unwrap();
     let mut ann = open(host.port, "/ws", &[("cookie", cookie)]).await.unwrap();
