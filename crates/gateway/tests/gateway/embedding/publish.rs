@@ -64,16 +64,11 @@ async fn policy_of_the_application_decides_who_hears_a_room() {
     let redis = Redis::start().unwrap();
     let shop = Instance::of_shop("shop-1", &redis).await;
     let mut ann = shop.open("17").await;
-    for frame in [
-        json!({"type": "join", "room": "orders.42"}),
-        json!({"type": "join", "room": "orders.17"}),
-        json!({"type": "send", "room": "orders.17", "id": "a", "event": "shipped", "data": null}),
-    ] {
-        ann.send(frame).await;
-    }
+    ann.send(json!({"type": "join", "room": "orders.42"})).await;
     let refused = ann.next_of("error").await;
     assert_eq!((&refused["code"], &refused["room"]), (&json!("forbidden"), &json!("orders.42")));
-    assert_eq!(ann.next_of("joined").await["room"], "orders.17");
+    ann.join("orders.17").await;
+    ann.send(json!({"type": "send", "room": "orders.17", "id": "a", "event": "shipped", "data": null})).await;
     let refused = ann.next_of("error").await;
     assert_eq!((&refused["code"], &refused["id"]), (&json!("forbidden"), &json!("a")));
 }
