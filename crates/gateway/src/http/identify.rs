@@ -7,7 +7,7 @@ use trunkline_session::principal;
 use super::error::HttpError;
 use crate::{
     Config,
-    identity::{Identify as _, Identity, Unidentified},
+    identity::{Identity, Unidentified},
     log_limit::info_limited,
 };
 
@@ -45,6 +45,7 @@ pub(crate) async fn identify(config: &Config, request: &HttpRequest) -> Result<I
 async fn find(config: &Config, request: &HttpRequest) -> Result<Identity, Unidentified> {
     #[cfg(feature = "jwt")]
     if let Some(tokens) = &config.tokens {
+        use crate::identity::Identify as _;
         match tokens.identify(request).await {
             Err(Unidentified::NotGiven) => {}
             decided => return decided,
