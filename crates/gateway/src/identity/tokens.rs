@@ -25,10 +25,10 @@ pub struct TokenSettings {
 
 /// Verifies tokens. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TokenVerifier(Arc<Inner>);
+pub struct TokenVerifier(Arc<VerifierState>);
 
 #[derive(Debug)]
-struct Inner {
+struct VerifierState {
     rules: TokenRules,
     fixed: Option<KeySet>,
     published: Option<JwksSource>,
@@ -54,7 +54,7 @@ impl TokenVerifier {
             }
             None => None,
         };
-        Ok(Self(Arc::new(Inner { rules: settings.rules, fixed: settings.keys, published })))
+        Ok(Self(Arc::new(VerifierState { rules: settings.rules, fixed: settings.keys, published })))
     }
 
     /// Returns the identity that a token proves. Waits for newer keys if the token names an unknown one, for at most 6 s.
@@ -77,8 +77,14 @@ impl TokenVerifier {
 
     /// Returns what is wrong although tokens of known keys work, for `/readyz`.
     pub(crate) fn degraded(&self) -> Option<String> {
-        let failure = self.0.published.as_ref()?.failure()?;
-        Some(format!("jwks: {failure}; the keys of the last fetch remain in use"))
+        let published = self.0.published.as_ref()?;
+        let failure = published.failure()?;
+        let keys = if published.keys().is_some() {
+            "the earlier keys are kept"
+        } else {
+            "no token of its keys is accepted yet"
+        };
+        Some(format!("jwks: {failure}; {keys}"))
     }
 
     fn check(&self, token: &str) -> Result<Identity, BadToken> {
