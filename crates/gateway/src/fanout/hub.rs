@@ -52,6 +52,8 @@ pub(crate) struct Hub {
     requests: VecDeque<HubRequest>,
     /// Rooms with frames or presence that their members were not handed yet.
     pending_rooms: Vec<usize>,
+    /// Slots of connections with a frame that waits for a message; each at most once.
+    deferred: Vec<u32>,
     /// Rooms that keep the chunk that a member took last.
     rooms_with_chunk: Vec<usize>,
     /// Connections, by the times at which they are examined.
@@ -73,6 +75,7 @@ impl Hub {
             random,
             requests: VecDeque::new(),
             pending_rooms: Vec::new(),
+            deferred: Vec::new(),
             rooms_with_chunk: Vec::new(),
             timers: TimerWheel::new(TIMER_GRANULARITY),
             ping_interval,
@@ -261,7 +264,7 @@ impl Hub {
             if let Some(chunk) = chunk {
                 connection.next_subscription = index + 1;
                 self.delivered += chunk.frames as u64;
-                return Some(Outgoing::Bytes(chunk.bytes));
+                return Some(Outgoing::Bytes(connection.after_deferred(chunk.bytes)));
             }
         }
         None
@@ -295,7 +298,8 @@ impl Hub {
                 return true;
             };
             self.delivered += chunk.frames as u64;
-            if !connection.write(&chunk.bytes, self.now) {
+            let bytes = connection.after_deferred(chunk.bytes);
+            if !connection.write(&bytes, self.now) {
                 return false;
             }
             if chunk.to == tail.head() {
@@ -346,6 +350,11 @@ impl Hub {
             let next = connection.next_examination(now);
             self.timers.schedule(&mut connection.timer, next.elapsed(), || slot);
         }
+        for slot in std::mem::take(&mut self.deferred) {
+            if let Some((_, connection)) = self.connections.get_mut(slot as usize) {
+                connection.wake_deferred(now);
+            }
+        }
         for index in self.rooms_with_chunk.drain(..) {
             if let Some(room) = self.rooms.get_mut(index) {
                 room.shared_chunk = None;
@@ -381,3 +390,6 @@ impl Hub {
         entry.map(|(_, connection)| connection)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,9 +210,9 @@ async fn run(
         if must_flush {
             let Some(worker) = worker.upgrade() else { return };
             let flushed = worker.hub().flush(started.elapsed());
-            next_fanout = flushed.next;
+            next_fanout = if flushed.is_partial { Some(Duration::ZERO) } else { flushed.next };
             drop(worker);
-            if flushed.has_woken {
+            if flushed.has_woken || flushed.is_partial {
                 // The tasks that were woken write before this one takes further events, which then share a write.
                 tokio::task::yield_now().await;
             }

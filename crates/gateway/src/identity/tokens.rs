@@ -65,9 +65,9 @@ impl TokenVerifier {
     pub async fn verify(&self, token: &str) -> Result<Identity, Unidentified> {
         let mut result = self.check(token);
         if let (Err(BadToken::UnknownKey | BadToken::NoFittingKey), Some(published)) = (&result, &self.0.published) {
-            if published.refresh().await {
-                result = self.check(token);
-            }
+            // Even without a fetch: another request's may just have ended.
+            published.refresh().await;
+            result = self.check(token);
             if result.is_err() && published.keys().is_none() {
                 return Err(Unidentified::Unavailable("no keys of tokens have been fetched yet".to_owned()));
             }
