@@ -78,13 +78,12 @@ impl TokenVerifier {
     /// Returns what is wrong although tokens of known keys work, for `/readyz`.
     pub(crate) fn degraded(&self) -> Option<String> {
         let published = self.0.published.as_ref()?;
-        let failure = published.failure()?;
-        let keys = if published.keys().is_some() {
-            "the earlier keys are kept"
-        } else {
-            "no token of its keys is accepted yet"
-        };
-        Some(format!("jwks: {failure}; {keys}"))
+        match (published.failure(), published.keys()) {
+            (Some(failure), Some(_)) => Some(format!("jwks: {failure}; the earlier keys are kept")),
+            (Some(failure), None) => Some(format!("jwks: {failure}; no token of its keys is accepted yet")),
+            (None, Some(keys)) if keys.len() == 0 => Some("jwks: the document contains no usable key".to_owned()),
+            (None, _) => None,
+        }
     }
 
     fn check(&self, token: &str) -> Result<Identity, BadToken> {
