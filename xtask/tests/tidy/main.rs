@@ -30,9 +30,8 @@ const TABLE: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries that only some crates may use: prefixes of their names, and these crates.
-const RESTRICTED_LIBRARIES: [(&str, &[&str]); 3] = [
+const RESTRICTED_LIBRARIES: [(&str, &[&str]); 2] = [
     ("redis", &["trunkline-redis", "trunkline-bus", "trunkline-session", "trunkline-testbed"]),
-    ("deadpool", &["trunkline-session"]),
     ("actix", &["trunkline-gateway", "trunkline-session"]),
 ];
 
