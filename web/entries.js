@@ -2,6 +2,8 @@
  * The outbox of a machine (see `machine.js`): the entries that wait, the order in which they are sent, and what becomes of them. Pure, like the machine.
  */
 
+import { isAmendment } from "./fold.js";
+
 /** @typedef {import("./effects.js").Entry} Entry */
 /** @typedef {import("./effects.js").Room} Room */
 /** @typedef {import("./effects.js").Effect} Effect */
@@ -55,15 +57,15 @@ export function entryQueue({ now, user, roomOf, emit, transmit }) {
   }
 
   /** @param {Extract<Event, {type: "send"}>} event */
-  function send({ room: name, id, text, after = 0 }) {
+  function send({ room: name, id, after = 0, ...event }) {
     const room = roomOf(name);
     const me = user();
     if (!room || me === null) return emit({ do: "refused", code: "not_joined", room: name });
     if (find(name, id)) return;
     lastAt = Math.max(now(), lastAt + 1, after + 1);
-    put({ user: me, room: name, id, text, at: lastAt, tried: null, state: "pending" }, false);
-    // A message ends the typing notice, so the next key stroke sends a new one.
-    room.typedAt = 0;
+    put({ user: me, room: name, id, ...contentOf(event), at: lastAt, tried: null, state: "pending" }, false);
+    // A chat message ends the typing notice, so the next key stroke sends a new one.
+    if (event.event === undefined) room.typedAt = 0;
     flush(room);
   }
 
@@ -92,7 +94,7 @@ export function entryQueue({ now, user, roomOf, emit, transmit }) {
   /** Sends one entry at a time: otherwise, after an `unavailable`, a later message could overtake. @param {Room} room */
   function flush(room) {
     for (let item = next(room); item && room.sendAt <= now(); item = next(room)) {
-      const { tried, id, text } = item.entry;
+      const { tried, id } = item.entry;
       if (item.doubt && tried !== null && now() - tried >= IDS_FORGOTTEN) {
         change(item, { state: "unsure" });
         continue;
@@ -102,7 +104,7 @@ export function entryQueue({ now, user, roomOf, emit, transmit }) {
         change(item, { state: "pending", tried: now() });
       }
       room.sending = id;
-      transmit({ type: "send", room: room.name, id, text });
+      transmit({ type: "send", room: room.name, id, ...contentOf(item.entry) });
     }
   }
 
@@ -156,4 +158,15 @@ export function entryQueue({ now, user, roomOf, emit, transmit }) {
   }
 
   return { loaded, send, again, next, flush, answered, settle, postponed, doubted, drop };
+}
+
+/** What is written. Absent fields are left out, except that an application event has `data`. @param {import("./effects.js").Content} content @returns {import("./effects.js").Content} */
+function contentOf({ event, ref, text, data }) {
+  if (event !== undefined && !isAmendment({ event })) data ??= null;
+  return {
+    ...(event === undefined ? {} : { event }),
+    ...(ref === undefined ? {} : { ref }),
+    ...(text === undefined ? {} : { text }),
+    ...(data === undefined ? {} : { data }),
+  };
 }

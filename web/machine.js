@@ -5,10 +5,10 @@
  * simulated world in the tests) passes the time with every event, carries out the effects in order, and sends `{"type":"tick"}` at `wake`. Every
  * rule of reconnecting, resuming and retrying can therefore be tested in microseconds.
  *
- * The outbox is in `entries.js`, the types are in `effects.d.ts`. `vectors/README.md` names every event and effect; the vectors beside it pin what they do.
+ * The rooms are in `subscriptions.js`, the outbox is in `entries.js`, the types are in `effects.d.ts`. `vectors/README.md` names every event and effect; the vectors beside it pin what they do.
  */
 
-import { entryQueue } from "./entries.js";
+import { subscriptions } from "./subscriptions.js";
 
 /** Bounds of the back-off in ms: full jitter under a ceiling that doubles from the first to the second. */
 const BACKOFF_FIRST = 500;
@@ -30,47 +30,46 @@ const PING_INTERVAL = 25_000;
 const CHECK_TIMEOUT = 3_000;
 /** A frame that comes later than this, in ms after the browser said "offline", cannot have been under way: the socket works. */
 const IN_FLIGHT = 2_000;
-/** Minimum time in ms between two `typing` commands. Others show the notice for 5 s. */
-const TYPING_EVERY = 3_000;
-/** Number of positions that a room remembers, to show each message once. */
-const SEEN_MOST = 1_024;
-/** The position before every message. */
-const ORIGIN = "0-0";
+/** Part of a token's time after which a newer one is asked for, and the shortest time in ms from one token to the next. */
+const TOKEN_USED = 0.8;
+const TOKEN_LEAST = 1_000;
 
+/** @typedef {import("./effects.js").Content} Content */
 /** @typedef {import("./effects.js").Entry} Entry */
 /** @typedef {import("./effects.js").Message} Message */
 /** @typedef {import("./effects.js").Frame} Frame */
 /** @typedef {import("./effects.js").Event} Event */
 /** @typedef {import("./effects.js").StateEffect} StateEffect */
 /** @typedef {import("./effects.js").Effect} Effect */
-/** @typedef {import("./effects.js").Room} Room */
 
 /**
- * @param {{user?: string | null, login?: string | null, random?: () => number}} [options] `user`: the user of this machine; learned from the server
- *   if left out, and never changed after that. `login`: the id of the user's login; another login of the same name ends the machine. `random`:
- *   returns numbers from 0 up to, not including, 1
+ * @param {{user?: string | null, login?: string | null, tokens?: boolean, random?: () => number}} [options] `user`: the user of this machine; learned
+ *   from the server if left out, and never changed after that. `login`: the id of the user's login; another login of the same name ends the machine.
+ *   `tokens`: the driver has a source of tokens, so an identity that has ended can begin again. `random`: returns numbers from 0 up to, not including, 1
  */
-export function machine({ user: me = null, login = null, random = Math.random } = {}) {
+export function machine({ user: me = null, login = null, tokens = false, random = Math.random } = {}) {
   let now = 0;
   /** @type {Effect[]} */
   let out = [];
   let offline = false;
   let sockets = 0;
   let failures = 0;
-  /** The attempt to connect that is under way. @type {{socket: number, open: boolean, deadline: number} | null} */
+  /**
+   * The attempt to connect that is under way. `refreshAt`: when its token is to be replaced.
+   * @type {{socket: number, open: boolean, deadline: number, refreshAt: number | null} | null}
+   */
   let trial = null;
   /**
    * The socket that said `welcome`. `lastFrame`: time of the last frame. `doubted`: since when the browser has said that there is no network, null if it
-   * has not. `checkEnd`: when the answer to a check is due.
-   * @type {{socket: number, instance: string, since: number, lastFrame: number, silence: number, handoverAt: number | null,
-   *   doubted: number | null, checkEnd: number | null} | null}
+   * has not. `checkEnd`: when the answer to a check is due. `refusedTokens`: how many in a row.
+   * @type {{socket: number, name: string | undefined, instance: string, since: number, lastFrame: number, silence: number, handoverAt: number | null,
+   *   doubted: number | null, checkEnd: number | null, refreshAt: number | null, refusedTokens: number} | null}
    */
   let active = null;
   /** @type {{at: number, cause: string, drain: boolean} | null} */
   let retry = null;
-  /** @type {Map<string, Room>} */
-  let rooms = new Map();
-  const outbox = entryQueue({ now: () => now, user: () => me, roomOf: (name) => rooms.get(name), emit, transmit });
+  const rooms = subscriptions({ now: () => now, user: () => me, isConnected: () => active !== null, jitter, emit, transmit });
+  const { outbox } = rooms;
 
   /**
    * @param {number} at milliseconds since the Unix epoch
@@ -111,24 +110,26 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     },
     visible: () => nudge(active !== null && now - active.lastFrame >= active.silence * QUIET),
     discard: ({ room, id }) => outbox.settle(room, id, { state: "discarded" }),
-    tick, probed, frame: received, closed, join: addRoom, leave: removeRoom, outbox: outbox.loaded, send: outbox.send, retry: outbox.again, history, typing,
+    tick, probed, frame: received, closed, token: refresh, join: rooms.add, leave: rooms.remove, outbox: outbox.loaded, send: outbox.send, retry: outbox.again,
+    history: rooms.history, typing: rooms.typing, signal: rooms.signal, seen: rooms.seen,
   };
 
   function attempt() {
     retry = null;
     const socket = ++sockets;
-    trial = { socket, open: false, deadline: now + ATTEMPT_TIMEOUT };
+    trial = { socket, open: false, deadline: now + ATTEMPT_TIMEOUT, refreshAt: null };
     if (!active || active.doubted !== null) emit({ do: "state", state: "connecting" });
     emit({ do: "probe", socket });
   }
 
   /** @param {Extract<Event, {type: "probed"}>} event */
-  function probed({ socket, status, user, login: found, retry_after_ms = 0 }) {
+  function probed({ socket, status, user, login: found, expires_in, retry_after_ms = 0 }) {
     if (trial?.socket !== socket) return;
-    if (status === 401) return end("not_logged_in");
+    if (status === 401) return tokens ? failed("bad_token") : end("not_logged_in");
     if (status === 200 && user !== undefined) {
       if (!identify(user, found)) return;
       trial.open = true;
+      if (tokens && expires_in !== undefined) trial.refreshAt = refreshTime(expires_in);
       emit({ do: "open", socket });
     } else {
       failed(status === 503 ? "unavailable" : "unreachable", { after: retry_after_ms });
@@ -162,9 +163,11 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   /** @param {number} socket @param {Frame} frame */
   function welcome(socket, frame) {
     const old = active;
+    const refreshAt = trial?.refreshAt ?? null;
     trial = null;
     active = {
       socket,
+      name: frame.name,
       instance: frame.instance,
       since: now,
       lastFrame: now,
@@ -172,19 +175,18 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       handoverAt: null,
       doubted: null,
       checkEnd: null,
+      refreshAt,
+      refusedTokens: 0,
     };
     if (old) emit({ do: "close", socket: old.socket });
     if (!identify(frame.user, frame.login)) return;
     emitConnected(active);
-    for (const room of rooms.values()) {
-      forgetSubscription(room);
-      join(room);
-    }
+    rooms.joinAll();
   }
 
-  /** @param {{instance: string}} active */
-  function emitConnected({ instance }) {
-    emit({ do: "state", state: "connected", user: me ?? "", instance });
+  /** @param {{name: string | undefined, instance: string}} active */
+  function emitConnected({ name, instance }) {
+    emit({ do: "state", state: "connected", user: me ?? "", name, instance });
   }
 
   /**
@@ -195,7 +197,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   function identify(user, found) {
     if (me === null) {
       me = user;
-      for (const room of rooms.values()) emit({ do: "load", user, room: room.name });
+      rooms.loadAll(user);
     }
     const same = me === user && (login === null || found === undefined || found === login);
     if (!same) end(me === user ? "other_login" : "other_user");
@@ -214,9 +216,10 @@ export function machine({ user: me = null, login = null, random = Math.random } 
 
   /** Handles the close codes after which the client does not reconnect. @param {number} code */
   function forGood(code) {
-    if (code === 4401) end("session_ended");
+    const ended = code === 4401 && !tokens; // a newer token may bring the identity back
+    if (ended) end("session_ended");
     if (code === 4409) stop({ do: "state", state: "down", cause: "too_many_sockets" });
-    return code === 4401 || code === 4409;
+    return ended || code === 4409;
   }
 
   /** The active socket is gone. @param {number} code @param {string} [cause] */
@@ -224,7 +227,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     if (!active) return;
     const { handoverAt, since } = active;
     active = null;
-    for (const room of rooms.values()) forgetSubscription(room);
+    rooms.forgetAll();
     if (forGood(code)) return;
     if (trial) return emit({ do: "state", state: "connecting" });
     if (retry) return emitWaiting(retry, code);
@@ -262,12 +265,10 @@ export function machine({ user: me = null, login = null, random = Math.random } 
    * @param {NonNullable<typeof active>} socket
    */
   function check(socket) {
-    const room = [...rooms.values()].find(({ name }) => followed(name));
-    if (!room) return attempt();
+    if (!rooms.isAnyFollowed()) return attempt();
     if (socket.doubted !== null) emit({ do: "state", state: "connecting" });
     socket.checkEnd = now + CHECK_TIMEOUT;
-    if (room.paging) pageFailed(room, "closed");
-    join(room);
+    rooms.joinAgain();
   }
 
   /** @param {string} cause */
@@ -280,7 +281,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     if (trial?.open) emit({ do: "close", socket: trial.socket });
     if (active) emit({ do: "close", socket: active.socket });
     trial = active = retry = null;
-    for (const room of rooms.values()) forgetSubscription(room);
+    rooms.forgetAll();
     emit(state);
   }
 
@@ -298,10 +299,42 @@ export function machine({ user: me = null, login = null, random = Math.random } 
     }
     if (retry && now >= retry.at) attempt();
     if (!active) return;
-    for (const room of rooms.values()) {
-      if (room.rejoinAt !== null && now >= room.rejoinAt) join(room);
-      outbox.flush(room);
-    }
+    if (active.refreshAt !== null && now >= active.refreshAt) askForToken(active);
+    rooms.tick();
+  }
+
+  // ---------------------------------------------------------------- tokens
+
+  /** When to replace a token that ends in `expires_in` seconds. @param {number} expires_in */
+  function refreshTime(expires_in) {
+    return now + Math.max(TOKEN_LEAST, Math.floor(expires_in * 1000 * TOKEN_USED));
+  }
+
+  /** @param {NonNullable<typeof active>} active */
+  function askForToken(active) {
+    active.refreshAt = null;
+    emit({ do: "token", socket: active.socket });
+  }
+
+  /** The answer to `token`; null: the source has none now. @param {{socket: number, token: string | null}} event */
+  function refresh({ socket, token }) {
+    if (active?.socket !== socket) return;
+    if (token === null) active.refreshAt = now + jitter(active.refusedTokens++);
+    else transmit({ type: "refresh", token });
+  }
+
+  /** A token was refused: the next one is asked for at once, the others with back-off. The identity stays as it is. */
+  function tokenRefused() {
+    if (!active || !tokens) return;
+    active.refusedTokens += 1;
+    if (active.refusedTokens === 1) askForToken(active);
+    else active.refreshAt = now + jitter(active.refusedTokens - 2);
+  }
+
+  /** @param {NonNullable<typeof active>} active @param {Frame} frame */
+  function refreshed(active, { expires_in }) {
+    active.refusedTokens = 0;
+    active.refreshAt = refreshTime(expires_in);
   }
 
   // ---------------------------------------------------------------- frames
@@ -324,16 +357,8 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       case "closing": active.handoverAt = now + (frame.reconnect_after_ms ?? 0); return;
       case "error": return refused(frame);
       case "sent": return outbox.answered(frame.room, frame.id, { state: "sent", pos: frame.pos });
-    }
-    const room = rooms.get(frame.room);
-    if (!room || room.phase === "gone") return;
-    if (frame.type === "joined") return joined(room, frame);
-    if (room.phase === "joining") return; // belongs to a subscription that was given up
-    switch (frame.type) {
-      case "message": return message(room, frame);
-      case "history": return page(room, frame);
-      case "presence": return presence(room, frame);
-      case "typing": return emit({ do: "typing", room: room.name, user: frame.user });
+      case "refreshed": return refreshed(active, frame);
+      default: return rooms.received(frame);
     }
   }
 
@@ -343,172 +368,14 @@ export function machine({ user: me = null, login = null, random = Math.random } 
   }
 
   /** @param {Frame} frame */
-  function refused({ code, retry_after_ms: after, room: name, id, detail }) {
-    const room = rooms.get(name);
-    const forNow = code === "unavailable" || code === "rate_limited";
+  function refused(frame) {
+    const { code, room, id, detail } = frame;
+    if (code === "bad_token") return tokenRefused();
     if (id !== undefined) {
-      if (!forNow) return outbox.answered(name, id, { state: "failed", code });
-      if (room && room.sending === id) {
-        room.sending = null;
-        room.sendAt = now + (after ?? jitter(room.refusals));
-        room.refusals += 1;
-      }
-      return outbox.postponed(name, id, code);
+      if (code === "unavailable" || code === "rate_limited") return rooms.postponed(frame);
+      return outbox.answered(room, id, { state: "failed", code });
     }
-    if (room?.phase === "joining") { // commands take effect in order, so it is the `join` that is refused
-      if (forNow) {
-        // One after another: the server closes a socket that it had to refuse too often.
-        const waiting = [...rooms.values()].filter(({ rejoinAt }) => rejoinAt !== null).length;
-        room.rejoinAt = now + (after === undefined ? jitter(room.refusals++) : after * (waiting + 1));
-        return;
-      }
-      dropRoom(name);
-    } else if (room?.paging) {
-      return pageFailed(room, code);
-    }
-    emit({ do: "refused", code, room: name, detail });
-  }
-
-  // ---------------------------------------------------------------- rooms
-
-  /** @param {{room: string, recent?: number}} event */
-  function addRoom({ room: name, recent = 50 }) {
-    const held = rooms.get(name);
-    if (held) {
-      rooms = new Map([[name, held], ...rooms]); // the first to be joined again
-      return;
-    }
-    /** @type {Room} */
-    const room = {
-      name, recent, phase: "gone", last: null, head: ORIGIN, resuming: false, missed: 0, seen: new Set(),
-      loaded: false, sending: null, refusals: 0, sendAt: 0, rejoinAt: null, paging: null, typedAt: 0, here: null,
-    };
-    rooms.set(name, room);
-    if (me !== null) emit({ do: "load", user: me, room: name });
-    if (active) join(room);
-  }
-
-  /** @param {{room: string}} event */
-  function removeRoom({ room: name }) {
-    const room = rooms.get(name);
-    if (!room) return;
-    dropRoom(name);
-    if (room.phase !== "gone") transmit({ type: "leave", room: name });
-  }
-
-  /** Unsent entries stay in the store, for the next join. @param {string} name */
-  function dropRoom(name) {
-    rooms.delete(name);
-    outbox.drop(name);
-  }
-
-  /** @param {Room} room */
-  function join(room) {
-    room.phase = "joining";
-    room.rejoinAt = null;
-    transmit({ type: "join", room: room.name, after: room.last ?? undefined, recent: room.recent });
-  }
-
-  /** @param {Room} room */
-  function forgetSubscription(room) {
-    room.phase = "gone";
-    room.sending = null;
-    room.rejoinAt = null;
-    room.sendAt = 0;
-    room.typedAt = 0;
-    if (room.paging) pageFailed(room, "closed");
-  }
-
-  /** @param {Room} room @param {Frame} frame */
-  function joined(room, { head, resumed }) {
-    const gap = !resumed && room.last !== null;
-    room.phase = "behind";
-    room.refusals = 0;
-    room.head = head;
-    room.missed = 0;
-    room.resuming = resumed;
-    if (!resumed) {
-      room.seen.clear();
-      if (room.paging) pageFailed(room, "gap");
-      // No message will follow if the room is empty or none was asked for.
-      room.last = head === ORIGIN || room.recent === 0 ? head : null;
-      outbox.doubted(room.name);
-    }
-    emit({ do: "joined", room: room.name, head, resumed, gap });
-    reached(room);
-  }
-
-  /** @param {Room} room */
-  function reached(room) {
-    if (room.phase !== "behind" || room.last !== room.head) return;
-    room.phase = "live";
-    emit({ do: "caught_up", room: room.name, missed: room.resuming ? room.missed : 0 });
-    outbox.flush(room);
-  }
-
-  /** @param {Room} room @param {Frame} frame */
-  function message(room, { pos, id, user, text, at }) {
-    if (pos === room.last || room.seen.has(pos)) return;
-    room.seen.add(pos);
-    if (room.seen.size > SEEN_MOST) for (const oldest of room.seen) { room.seen.delete(oldest); break; }
-    room.last = pos;
-    room.missed += 1;
-    const own = user === me;
-    if (own) outbox.settle(room.name, id, { state: "sent", pos });
-    emit({ do: "message", room: room.name, message: { pos, id, user, text, at }, own });
-    if (room.phase === "behind") reached(room);
-    else outbox.flush(room);
-  }
-
-  /** The room, if the server has answered the `join`. @param {string} name */
-  function followed(name) {
-    const room = rooms.get(name);
-    return room?.phase === "behind" || room?.phase === "live" ? room : null;
-  }
-
-  /** @param {Extract<Event, {type: "history"}>} event */
-  function history({ room: name, before = null, limit = 50 }) {
-    const room = followed(name);
-    if (!room) return emit({ do: "history_failed", room: name, before, code: "not_joined" });
-    if (room.paging) return emit({ do: "history_failed", room: name, before, code: "busy" });
-    room.paging = { before };
-    transmit({ type: "history", room: name, before: before ?? undefined, limit });
-  }
-
-  /** @param {Room} room @param {Frame} frame */
-  function page(room, { before = null, messages, more }) {
-    if (!room.paging || room.paging.before !== before) return;
-    room.paging = null;
-    for (const { user, id, pos } of messages) if (user === me) outbox.settle(room.name, id, { state: "sent", pos });
-    emit({ do: "history", room: room.name, before, messages, more });
-    outbox.flush(room);
-  }
-
-  /** @param {Room} room @param {string} code */
-  function pageFailed(room, code) {
-    const before = room.paging?.before ?? null;
-    room.paging = null;
-    emit({ do: "history_failed", room: room.name, before, code });
-  }
-
-  /** @param {Room} room @param {Frame} frame */
-  function presence(room, { count, here, came, went }) {
-    if (!came && !went) {
-      room.here = here === undefined ? null : new Set(here);
-    } else if (room.here) {
-      for (const user of went ?? []) room.here.delete(user);
-      for (const user of came ?? []) room.here.add(user);
-    }
-    const list = room.here && [...room.here].sort();
-    emit({ do: "presence", room: room.name, count, here: list, came: came ?? [], went: went ?? [] });
-  }
-
-  /** @param {{room: string}} event */
-  function typing({ room: name }) {
-    const room = followed(name);
-    if (!room || now - room.typedAt < TYPING_EVERY) return;
-    room.typedAt = now;
-    transmit({ type: "typing", room: name });
+    if (!rooms.refused(frame)) emit({ do: "refused", code, room, detail });
   }
 
   /** @param {Effect} effect */
@@ -526,11 +393,7 @@ export function machine({ user: me = null, login = null, random = Math.random } 
       /** @type {(number | null | undefined)[]} */
       const times = [trial?.deadline, retry?.at];
       if (active) {
-        times.push(active.lastFrame + active.silence, active.handoverAt, active.checkEnd);
-        for (const room of rooms.values()) {
-          times.push(room.rejoinAt);
-          if (outbox.next(room)) times.push(room.sendAt);
-        }
+        times.push(active.lastFrame + active.silence, active.handoverAt, active.checkEnd, active.refreshAt, ...rooms.wakes());
       }
       const due = times.filter((time) => typeof time === "number");
       return due.length ? Math.min(...due) : null;

@@ -6,22 +6,30 @@
  *     client.join("lobby");
  *     client.connect();
  *     client.send("lobby", "hello");
+ *     client.send("lobby", { event: "shipped", data: { by: "ups" } });
+ *
+ * A site with users of its own gives a source of tokens instead of a user: `new Client({ url, token: async () => (await fetch("/chat-token")).text() })`.
  *
  * It reconnects for ever, shows each message once and in order, says when messages may be missing, and sends what was written while it was
- * disconnected. `machine.js` decides all that; this file gives it a clock, sockets and a store.
+ * disconnected. `machine.js` decides all that; this file gives it a clock, sockets and a store. `fold.js` applies amendments to the messages of a room.
  */
 
 import { browserStore } from "./browserstore.js";
-import { attempted, evenTime, randomId, timeoutSignal, webLocks } from "./facilities.js";
+import { answered, attempted, evenTime, randomId, timeoutSignal, webLocks } from "./facilities.js";
 import { machine } from "./machine.js";
 import { MemoryStore, outbox } from "./store.js";
 import { normalised } from "./text.js";
 
 /** @typedef {import("./machine.js").Event} Event */
 /** @typedef {import("./machine.js").Effect} Effect */
-/** @typedef {Exclude<Effect["do"], "probe" | "open" | "close" | "transmit" | "load">} Reported effects that the app can listen to: see `vectors/README.md` */
+/** @typedef {import("./machine.js").Content} Content */
+/** @typedef {Exclude<Effect["do"], "probe" | "open" | "close" | "transmit" | "token" | "load">} Reported effects that the app can listen to: see `vectors/README.md` */
 
 const PROTOCOL = "trunkline.v1";
+/** What the subprotocol that carries a token begins with. */
+const TOKEN_PREFIX = "trunkline.token.";
+/** Maximum time in ms for a token of the source. */
+const TOKEN_TIMEOUT = 10_000;
 /** Maximum time in ms for the answer to a probe. */
 const PROBE_TIMEOUT = 10_000;
 /** Time in ms after which a socket that answers nothing to a message is checked. */
@@ -32,11 +40,14 @@ const LONGEST_TIMER = 0x7fffffff;
 /**
  * @typedef {object} Options
  * @property {string | URL} [url] the site's root; a page's own origin if left out
- * @property {string | null} [user] the name of the user; learned from the server if left out, but then nothing can be sent before
+ * @property {string | null} [user] the id of the user; learned from the server if left out, but then nothing can be sent before
  * @property {string | null} [login] the id of the user's login, which owns the unsent messages; the user's name if left out
+ * @property {() => Promise<string>} [token] returns a JSON Web Token of the user, a new one for each call if the last one is about to end. Called before
+ *   each attempt to connect, and when a token has used 80 % of its time. It authenticates instead of a session cookie. If it rejects, the client tries
+ *   again with back-off
  * @property {import("./store.js").Store} [store] for unsent messages: in pages what the browser has, else memory
  * @property {typeof globalThis.fetch} [fetch] outside of browsers: one that sends the session cookie
- * @property {(url: string, protocol: string) => WebSocket} [open] outside of browsers: one that sends the session cookie
+ * @property {(url: string, protocols: string[]) => WebSocket} [open] outside of browsers: one that sends the session cookie
  * @property {Pick<LockManager, "request">} [locks]
  * @property {{get: () => number, set: (at: number) => void}} [written] the latest `at` of any entry, shared by the tabs of one browser
  * @property {() => number} [now] milliseconds since the Unix epoch
@@ -68,6 +79,9 @@ export class Client {
   #url;
   #fetch;
   #open;
+  #token;
+  /** The tokens of the attempts to connect, by socket, from the probe until the socket opens. @type {Map<number, string>} */
+  #tokens = new Map();
   #clock;
   #written;
   /** @type {Map<number, WebSocket>} */
@@ -87,20 +101,22 @@ export class Client {
     url = globalThis.location.origin,
     user = null,
     login = null,
+    token,
     store = "document" in globalThis ? browserStore() : new MemoryStore(),
     fetch = (input, init) => globalThis.fetch(input, init),
-    open = (address, protocol) => new WebSocket(address, protocol),
+    open = (address, protocols) => new WebSocket(address, protocols),
     locks = webLocks(),
     written = { get: () => 0, set: () => {} },
     now = Date.now,
     random = Math.random,
   } = {}) {
-    this.#machine = machine({ user, login, random });
+    this.#machine = machine({ user, login, tokens: token !== undefined, random });
     this.#outbox = outbox(store, locks, randomId(), login);
     this.#written = written;
     this.#url = new URL(url);
     this.#fetch = fetch;
     this.#open = open;
+    this.#token = token;
     this.#clock = steadyClock(now, evenTime);
   }
 
@@ -158,15 +174,56 @@ export class Client {
   }
 
   /**
-   * Sends a message as soon as possible; `entry` effects report its state.
+   * Sends a chat message or an application event as soon as possible; `entry` effects report its state.
    * @param {string} room one that was joined
-   * @param {string} text
-   * @returns {string} the message's id
+   * @param {string | {text: string, ref?: string} | {event: string, data?: any}} content the text of a message; a message that answers the one at the
+   *   position `ref`; or an event with any JSON value of at most 16 KiB, null if left out
+   * @returns {string} the entry's id
    */
-  send(room, text) {
+  send(room, content) {
+    return this.#send(room, typeof content === "string" ? { text: content } : content);
+  }
+
+  /** Replaces the text of an own message. @param {string} room @param {string} ref its position @param {string} text @returns {string} the entry's id */
+  edit(room, ref, text) {
+    return this.#send(room, { event: "edit", ref, text });
+  }
+
+  /** Deletes the text of an own message, or as a moderator of any. @param {string} room @param {string} ref its position @returns {string} the entry's id */
+  delete(room, ref) {
+    return this.#send(room, { event: "delete", ref });
+  }
+
+  /**
+   * Reacts to a message, or takes a reaction back.
+   * @param {string} room @param {string} ref the message's position
+   * @param {string} key for example an emoji: 1 to 64 bytes without white space @param {boolean} [on] false takes it back
+   * @returns {string} the entry's id
+   */
+  react(room, ref, key, on = true) {
+    return this.#send(room, { event: "react", ref, data: { key, on } });
+  }
+
+  /** @param {string} room @param {Content} content */
+  #send(room, content) {
     const id = randomId();
-    this.#feed({ type: "send", room, id, text: normalised(text), after: this.#written.get() });
+    const { text } = content;
+    this.#feed({ type: "send", room, id, ...content, ...(text === undefined ? {} : { text: normalised(text) }), after: this.#written.get() });
     return id;
+  }
+
+  /**
+   * Sends an ephemeral event to the others in the room: neither stored nor repeated, and dropped while the client is not connected. The server passes on one
+   * per second and event name.
+   * @param {string} room @param {string} event @param {any} [data] a JSON value of at most 4 KiB
+   */
+  signal(room, event, data) {
+    this.#feed({ type: "signal", room, event, data });
+  }
+
+  /** The user has seen everything up to a position: moves the read mark of the room, which all devices of the user share. @param {string} room @param {string} pos */
+  seen(room, pos) {
+    this.#feed({ type: "seen", room, pos });
   }
 
   /** Sends a `failed` or `unsure` entry again. @param {string} room @param {string} id */
@@ -224,6 +281,7 @@ export class Client {
         this.#answered(effect.socket);
         return attempted(() => this.#sockets.get(effect.socket)?.close(1000), undefined);
       case "transmit": return this.#transmit(effect);
+      case "token": void this.#takeToken().then((token) => this.#feed({ type: "token", socket: effect.socket, token })); return;
       case "load": return this.#claim(effect.user, effect.room);
       case "entry":
         if (effect.entry.at > this.#written.get()) this.#written.set(effect.entry.at);
@@ -245,11 +303,30 @@ export class Client {
     void this.#outbox.claim(user, room, (entries) => this.#feed({ type: "outbox", room, entries }));
   }
 
+  /** @returns {Promise<string | null>} null: the source has none now */
+  async #takeToken() {
+    try {
+      const token = await answered(() => this.#token?.(), TOKEN_TIMEOUT);
+      return typeof token === "string" && token !== "" ? token : null;
+    } catch {
+      return null;
+    }
+  }
+
   /** @param {number} socket */
   async #probe(socket) {
     try {
+      /** @type {Record<string, string>} */
+      const headers = { accept: "application/json" };
+      if (this.#token) {
+        const token = await this.#takeToken();
+        if (token === null) return this.#feed({ type: "probed", socket, status: 0 });
+        for (const older of this.#tokens.keys()) if (older < socket) this.#tokens.delete(older);
+        this.#tokens.set(socket, token);
+        headers.authorization = `Bearer ${token}`;
+      }
       const response = await this.#fetch(new URL("session", this.#url), {
-        headers: { accept: "application/json" },
+        headers,
         cache: "no-store",
         signal: timeoutSignal(PROBE_TIMEOUT),
       });
@@ -261,6 +338,7 @@ export class Client {
         status: response.status,
         user: body.user,
         login: body.login,
+        expires_in: body.expires_in,
         retry_after_ms: after * 1000,
       });
     } catch {
@@ -279,7 +357,9 @@ export class Client {
       this.#feed({ type: "closed", socket: number, code });
     };
     try {
-      const socket = this.#open(address.href, PROTOCOL);
+      const token = this.#tokens.get(number);
+      this.#tokens.delete(number);
+      const socket = this.#open(address.href, token === undefined ? [PROTOCOL] : [PROTOCOL, `${TOKEN_PREFIX}${token}`]);
       this.#sockets.set(number, socket);
       socket.onmessage = ({ data }) => {
         this.#answered(number);
@@ -315,7 +395,7 @@ export class Client {
   }
 }
 
-/** @param {unknown} data @returns {import("./machine.js").Frame | null} */
+/** @param {unknown} data what arrived on a socket @returns {import("./machine.js").Frame | null} */
 function parsed(data) {
   try {
     const frame = JSON.parse(String(data));

@@ -104,19 +104,22 @@ const clients = [];
 afterEach(() => clients.splice(0).forEach((client) => client.disconnect())); // otherwise it reconnects for ever, and the test never ends
 
 /** A client whose server, sockets and store the test controls. */
-function page({ store = new MemoryStore(), status = 200 } = {}) {
+function page({ store = new MemoryStore(), status = 200, ...options } = {}) {
   const sockets = [];
+  const requests = [];
   const client = new Client({
     url: "http://chat.test",
     user: "ann",
     store,
     locks: undefined,
-    fetch: async (url) => {
+    ...options,
+    fetch: async (url, { headers }) => {
       assert.equal(String(url), "http://chat.test/session");
-      return new Response(status === 200 ? '{"user":"ann","instance":"gw-1","expires_in":1}' : "{}", { status, headers: { "retry-after": "7" } });
+      requests.push(headers);
+      return new Response(status === 200 ? '{"user":"ann","instance":"gw-1","expires_in":1000}' : "{}", { status, headers: { "retry-after": "7" } });
     },
-    open: (url, protocol) => {
-      const socket = { url, protocol, readyState: 1, sent: [], send: (text) => socket.sent.push(JSON.parse(text)), close: () => { socket.readyState = 3; } };
+    open: (url, protocols) => {
+      const socket = { url, protocols, readyState: 1, sent: [], send: (text) => socket.sent.push(JSON.parse(text)), close: () => { socket.readyState = 3; } };
       sockets.push(socket);
       return socket;
     },
@@ -125,7 +128,7 @@ function page({ store = new MemoryStore(), status = 200 } = {}) {
   const effects = [];
   for (const name of ["state", "message", "entry", "caught_up"]) client.on(name, (effect) => effects.push(effect));
   const receives = (frame) => sockets.at(-1).onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
-  return { client, sockets, effects, receives, store };
+  return { client, sockets, requests, effects, receives, store };
 }
 
 async function joined(more) {
@@ -142,7 +145,7 @@ async function joined(more) {
 test("client connects, joins, sends, and receives its own message", async () => {
   const { client, sockets, effects, receives } = await joined();
   assert.equal(sockets[0].url, "ws://chat.test/ws");
-  assert.equal(sockets[0].protocol, "trunkline.v1");
+  assert.deepEqual(sockets[0].protocols, ["trunkline.v1"]);
   const id = client.send("lobby", "hi\r\nthere \ud800!");
   await settle();
   assert.deepEqual(sockets[0].sent, [
@@ -192,6 +195,63 @@ test("the outbox survives a reload, with ids and order", async () => {
   await settle();
   assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "send").map(({ id, text }) => [id, text]), [[sent[0], "one"], [sent[1], "two"]]);
   assert.deepEqual(await store.list("ann", "lobby"), []);
+});
+
+test("messages, answers, events and amendments are sent in their forms", async () => {
+  const { client, sockets, receives } = await joined();
+  client.on("entry", ({ entry }) => {
+    if (entry.tried !== null && entry.state === "pending") setImmediate(() => receives({ type: "sent", room: "lobby", id: entry.id, pos: "1-1" }));
+  });
+  client.send("lobby", "hi");
+  client.send("lobby", { text: "re\r\nhi", ref: "1-1" });
+  client.send("lobby", { event: "shipped", data: { by: "ups" } });
+  client.send("lobby", { event: "closed" });
+  client.edit("lobby", "1-1", "two\r\nlines");
+  client.react("lobby", "1-1", "👍");
+  client.react("lobby", "1-1", "👍", false);
+  client.delete("lobby", "1-1");
+  client.signal("lobby", "cursor", { x: 1 });
+  client.seen("lobby", "1-1");
+  for (let turn = 0; turn < 20; turn++) await settle();
+  assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "send").map(({ type, room, id, ...content }) => content), [
+    { text: "hi" },
+    { ref: "1-1", text: "re\nhi" },
+    { event: "shipped", data: { by: "ups" } },
+    { event: "closed", data: null },
+    { event: "edit", ref: "1-1", text: "two\nlines" },
+    { event: "react", ref: "1-1", data: { key: "👍", on: true } },
+    { event: "react", ref: "1-1", data: { key: "👍", on: false } },
+    { event: "delete", ref: "1-1" },
+  ]);
+  assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "signal" || type === "seen"), [
+    { type: "signal", room: "lobby", event: "cursor", data: { x: 1 } },
+    { type: "seen", room: "lobby", pos: "1-1" },
+  ]);
+});
+
+test("a token authenticates the probe and the socket, and is replaced before it ends", async () => {
+  let count = 0;
+  const { sockets, requests, receives } = await joined({ token: async () => `t${++count}`, user: null });
+  assert.deepEqual(requests, [{ accept: "application/json", authorization: "Bearer t1" }]);
+  assert.deepEqual(sockets[0].protocols, ["trunkline.v1", "trunkline.token.t1"]);
+  assert.equal(sockets[0].url, "ws://chat.test/ws", "a token never stands in an address");
+  receives({ type: "refreshed", expires_in: 0 });
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "refresh"), [{ type: "refresh", token: "t2" }]);
+  receives({ type: "error", code: "bad_token", detail: "expired" });
+  await settle();
+  assert.deepEqual(sockets[0].sent.filter(({ type }) => type === "refresh").map(({ token }) => token), ["t2", "t3"]);
+  await sockets[0].onclose({ code: 4401 });
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  assert.deepEqual(sockets[1].protocols, ["trunkline.v1", "trunkline.token.t4"]);
+});
+
+test("while the source has no token, nothing is requested", async () => {
+  const at = page({ token: async () => { throw new Error("no"); } });
+  at.client.connect();
+  await settle();
+  assert.deepEqual(at.requests, []);
+  assert.equal(at.effects.at(-1).cause, "unreachable");
 });
 
 test("a listener may call back, may fail, and may end", async (context) => {

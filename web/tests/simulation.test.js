@@ -1,20 +1,12 @@
 // Machines and a simulated server that crashes, refuses, repeats and forgets. Time and randomness come from a seed, so a failing seed fails again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { fold } from "../fold.js";
 import { machine } from "../machine.js";
+import { seededRandom } from "./random.js";
 
 const ROOM = "lobby";
 const REMEMBERED = 600_000;
-
-/** mulberry32 */
-function seededRandom(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 class World {
   now = 1_000_000;
@@ -55,10 +47,13 @@ class Server {
   chance(part) {
     return this.trouble && this.world.random() < part;
   }
-  publish(user, id, text) {
+  /** @returns the position, or null if it amends no message that is there */
+  publish(user, id, content) {
     const known = this.ids.get(`${user}:${id}`);
     if (known && this.world.now - known.at < REMEMBERED) return known.pos;
-    const message = { pos: `${this.epoch}-${this.log.length + 1}`, id, user, text, at: this.world.now };
+    if (content.event && !this.log.some(({ pos, event }) => pos === content.ref && !event)) return null;
+    if (content.event && this.log.some(({ event, ref }) => ref === content.ref && event === "delete")) return null;
+    const message = { pos: `${this.epoch}-${this.log.length + 1}`, id, user, ...content, at: this.world.now };
     this.log.push(message);
     this.ids.set(`${user}:${id}`, message);
     for (const socket of this.sockets) if (socket.joined) socket.push({ type: "message", room: ROOM, ...message });
@@ -109,7 +104,9 @@ class Socket {
       const { id } = frame;
       if (server.chance(0.1)) return this.push({ type: "error", code: "rate_limited", room: ROOM, id, retry_after_ms: 50 });
       if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id });
-      const pos = server.publish(this.client.user, id, frame.text);
+      const { type: _, room: __, id: ___, ...content } = frame;
+      const pos = server.publish(this.client.user, id, content);
+      if (pos === null) return this.push({ type: "error", code: "not_found", room: ROOM, id });
       if (server.chance(0.1)) return this.push({ type: "error", code: "unavailable", room: ROOM, id }); // the log holds it all the same
       if (server.chance(0.1)) return this.kill(); // the acknowledgement is lost
       this.client.acked.set(id, pos);
@@ -129,6 +126,7 @@ class Person {
   sent = [];
   stored = new Map();
   pages = 0;
+  count = 0;
   constructor(world, server, user) {
     Object.assign(this, { world, server, user });
     this.load();
@@ -138,6 +136,7 @@ class Person {
     this.page = ++this.pages;
     for (const socket of [...this.server.sockets]) if (socket.client === this) socket.kill();
     this.shown = [];
+    this.fold = fold();
     this.gaps = 0;
     this.open = new Map();
     this.machine = machine({ user: this.user, random: this.world.random });
@@ -167,19 +166,37 @@ class Person {
       case "joined":
         if (effect.gap) {
           this.shown = [];
+          this.fold.clear();
           this.gaps += 1;
         }
         return;
-      case "message": return void this.shown.push(effect.message);
+      case "message":
+        this.fold.add(effect.message);
+        return void this.shown.push(effect.message);
       case "entry":
-        if (effect.entry.state === "sent") this.stored.delete(effect.entry.id);
+        if (effect.entry.state === "failed") {
+          this.sent.splice(this.sent.indexOf(effect.entry.id), 1);
+          this.later({ type: "discard", room: ROOM, id: effect.entry.id });
+        }
+        if (effect.entry.state === "sent" || effect.entry.state === "discarded") this.stored.delete(effect.entry.id);
         else this.stored.set(effect.entry.id, effect.entry);
     }
   }
   say(text) {
-    const id = `${this.user}${this.sent.length}`;
+    const id = `${this.user}${this.count++}`;
     this.sent.push(id);
-    this.feed({ type: "send", room: ROOM, id, text });
+    this.feed({ type: "send", room: ROOM, id, ...this.content(text) });
+  }
+  /** A message, or an amendment of one that is shown. */
+  content(text) {
+    const { random } = this.world;
+    const messages = this.fold.list().filter(({ deleted }) => !deleted);
+    const target = messages[Math.floor(random() * messages.length)];
+    if (!target || random() < 0.6) return { text };
+    const ref = target.pos;
+    const what = random();
+    if (what < 0.6) return { event: "react", ref, data: { key: what < 0.3 ? "👍" : "😂", on: random() < 0.7 } };
+    return what < 0.9 ? { event: "edit", ref, text } : { event: "delete", ref };
   }
 }
 
@@ -208,7 +225,8 @@ function run(seed, { resets = 0, reloads = true } = {}) {
 
 function check({ server, people }, seed) {
   const positions = server.log.map(({ pos }) => pos);
-  for (const { user, sent, acked, stored, shown, gaps, machine } of people) {
+  for (const person of people) {
+    const { user, sent, acked, stored, shown, gaps, machine } = person;
     const who = `seed ${seed}, ${user}`;
     assert.equal(stored.size, 0, `${who}: the outbox is empty in the end`);
     const own = server.log.filter((message) => message.user === user).map(({ id }) => id);
@@ -220,6 +238,9 @@ function check({ server, people }, seed) {
     const seen = shown.map(({ pos }) => pos);
     assert.deepEqual(seen, positions.slice(positions.length - seen.length), `${who}: shown in order, once, without a hole`);
     assert.equal(seen.length, positions.length, `${who}: shown from the first to the last`);
+    const folded = fold();
+    for (const entry of server.log) folded.add(entry);
+    assert.deepEqual(person.fold.list(), folded.list(), `${who}: amendments are folded as in the log`);
     assert.notEqual(machine.wake, null, `${who}: connected`);
   }
 }
@@ -235,6 +256,7 @@ test("after the storage has lost messages, all clients show the same log again i
 test("the simulation contains messages, reloads and a loss of storage", () => {
   const { server, people } = run(3, { resets: 1 });
   assert.ok(server.log.length > 20);
+  assert.deepEqual([...new Set(server.log.map(({ event }) => event ?? "message"))].sort(), ["delete", "edit", "message", "react"]);
   assert.equal(server.resets, 1);
   assert.ok(people.some(({ pages }) => pages > 1));
 });

@@ -11,9 +11,9 @@ const files = ["", "page/"].flatMap((part) => readdirSync(new URL(part, folder))
 
 for (const file of files) {
   describe(file, () => {
-    for (const { name, user = "ann", login = null, given: first, steps } of read(file)) {
+    for (const { name, user = "ann", login = null, tokens = false, given: first, steps } of read(file)) {
       test(name, () => {
-        const client = machine({ user, login, random: () => 0.5 });
+        const client = machine({ user, login, tokens, random: () => 0.5 });
         for (const { at, event, wake, effects } of [...(first ? given[first] : []), ...steps]) {
           const step = `at ${at}: ${event.type} ${event.frame?.type ?? ""}`;
           const done = JSON.parse(JSON.stringify(client.handle(at, event))); // a field that is undefined is left out

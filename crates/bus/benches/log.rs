@@ -2,7 +2,7 @@
 
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use trunkline_bus::{Log, Range};
-use trunkline_domain::{Entry, Message, Position};
+use trunkline_domain::{Body, Content, Entry, Message, Position};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -16,8 +16,9 @@ const EPOCH: u64 = 1_732_270_000_000;
 fn entry(offset: u64) -> Entry {
     let parts = (offset.to_string().parse(), "ann".parse(), "a message of a usual length".parse());
     let (Ok(id), Ok(user), Ok(text)) = parts else { unreachable!("every part is valid") };
+    let body = Body::Content(Content::Text { text, reply_to: None });
     let pos = Position::new(EPOCH, offset + 1);
-    Entry { prev: Position::new(EPOCH, offset), message: Message { pos, id, user, text, at: EPOCH } }
+    Entry { prev: Position::new(EPOCH, offset), message: Message { pos, id, user, name: None, body, at: EPOCH } }
 }
 
 /// A log at its bound: each append drops the oldest entry.

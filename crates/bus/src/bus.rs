@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use trunkline_domain::{Draft, Entry, Position, PresenceChange, Room};
+use trunkline_domain::{Draft, Entry, Position, PresenceChange, Room, UserId};
 
 use crate::BusError;
 
@@ -21,7 +21,7 @@ use crate::BusError;
 /// let lobby: Room = "lobby".parse()?;
 /// let (subscriptions, mut deliveries) = bus.open();
 /// subscriptions.subscribe(&lobby);
-/// let draft = Draft { id: "m1".parse()?, user: "ann".parse()?, text: "hello".parse()? };
+/// let draft = Draft::text("m1".parse()?, "ann".parse()?, "hello".parse()?);
 /// bus.publish(&lobby, draft).await?;
 ///
 /// let mut head = Position::ORIGIN;
@@ -48,6 +48,9 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// Appends a message, or finds the one that this user sent under the same id within the last ten minutes. `Ok` means
     /// that the log contains it.
     ///
+    /// An amendment is checked against the log in the same step, so two processes cannot disagree about it. After a
+    /// deletion no read returns the deleted text, or an edit of it.
+    ///
     /// Calls are executed in the order in which their futures are first polled. Later calls may wait for an earlier one,
     /// so a future that was polled must be polled to completion or dropped.
     ///
@@ -56,6 +59,10 @@ pub trait Bus: Clone + Send + Sync + 'static {
     ///   have been appended. Retry with the same id.
     /// - [`Rejected`](crate::ErrorKind::Rejected): the message was not appended. A retry succeeds once the log accepts
     ///   writes again.
+    /// - [`NotFound`](crate::ErrorKind::NotFound): the message to amend is not a retained text, or was deleted. Nothing was
+    ///   appended.
+    /// - [`Forbidden`](crate::ErrorKind::Forbidden): the message to amend has another author, and the draft does not say
+    ///   that its author may moderate; only deletions of others' messages can be allowed. Nothing was appended.
     fn publish(&self, room: &Room, draft: Draft) -> impl Future<Output = Result<Receipt, BusError>> + Send;
 
     /// Reads part of a room's log.
@@ -69,6 +76,24 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// # Errors
     /// The logs cannot be read now. Retry later.
     fn heads(&self, rooms: &[Room]) -> impl Future<Output = Result<Vec<Position>, BusError>> + Send;
+
+    /// Moves the read mark of `user` in `room` forward to `pos`, at most to the head of the log, and never back. Returns the
+    /// mark. Marks are kept for as long as the room's log.
+    ///
+    /// # Errors
+    /// The mark may have been moved. Marking again is harmless.
+    fn mark_seen(
+        &self,
+        room: &Room,
+        user: &UserId,
+        pos: Position,
+    ) -> impl Future<Output = Result<Position, BusError>> + Send;
+
+    /// The read mark of `user` in `room`; `None` if there is none.
+    ///
+    /// # Errors
+    /// The mark cannot be read now.
+    fn seen(&self, room: &Room, user: &UserId) -> impl Future<Output = Result<Option<Position>, BusError>> + Send;
 
     /// Delivers `bytes` to every process subscribed to `room`, as [`Delivery::Ephemeral`]. They are not logged and may be
     /// lost (typing and the like).

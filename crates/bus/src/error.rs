@@ -11,6 +11,10 @@ pub enum ErrorKind {
     Timeout,
     /// The log refuses the operation for now (out of memory, disk full, read-only). Nothing was written.
     Rejected,
+    /// The message to amend is not a retained text, or was deleted. Nothing was written.
+    NotFound,
+    /// The message to amend has another author. Nothing was written.
+    Forbidden,
 }
 
 /// A failed operation of a [`Bus`](crate::Bus). Its source is for the log of the gateway, not for clients.
@@ -45,6 +49,8 @@ impl fmt::Display for BusError {
             ErrorKind::Unavailable => "the log cannot be reached",
             ErrorKind::Timeout => "the log did not reply in time",
             ErrorKind::Rejected => "the log refused the operation",
+            ErrorKind::NotFound => "the message to amend is not a retained text",
+            ErrorKind::Forbidden => "the message to amend has another author",
         })
     }
 }

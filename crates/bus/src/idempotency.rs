@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, mem};
 
-use trunkline_domain::{MessageId, Millis, Position, UserName};
+use trunkline_domain::{MessageId, Millis, Position, UserId};
 
 /// The ids of the messages that users sent to one room, with their positions. An id is remembered for at least ten minutes
 /// and less than twenty.
@@ -18,14 +18,14 @@ pub struct IdempotencyCache {
     previous: Bucket,
 }
 
-type Bucket = HashMap<(UserName, MessageId), Position>;
+type Bucket = HashMap<(UserId, MessageId), Position>;
 
 impl IdempotencyCache {
     /// Time covered by one bucket, in milliseconds.
     pub const BUCKET: Millis = 10 * 60 * 1000;
 
     /// Position of the message that `user` sent as `id`, if it is remembered at `now`.
-    pub fn find(&mut self, now: Millis, user: &UserName, id: &MessageId) -> Option<Position> {
+    pub fn find(&mut self, now: Millis, user: &UserId, id: &MessageId) -> Option<Position> {
         self.rotate(now);
         // A clone of a name shares its text, and an id has at most 64 bytes.
         let key = (user.clone(), id.clone());
@@ -33,7 +33,7 @@ impl IdempotencyCache {
     }
 
     /// Remembers that `user` sent `id` at `now`, and its position.
-    pub fn insert(&mut self, now: Millis, user: UserName, id: MessageId, pos: Position) {
+    pub fn insert(&mut self, now: Millis, user: UserId, id: MessageId, pos: Position) {
         self.rotate(now);
         self.current.insert((user, id), pos);
     }
@@ -62,7 +62,7 @@ mod tests {
         fn ids_are_remembered_for_ten_minutes_and_forgotten_after_twenty(
             sends in prop::collection::vec((0_u64..400_000, 0_usize..5), 1..60),
         ) {
-            let user: UserName = "ann".parse().unwrap();
+            let user: UserId = "ann".parse().unwrap();
             let mut cache = IdempotencyCache::default();
             let mut sent: HashMap<usize, (Millis, Position)> = HashMap::new();
             let mut now = 1_700_000_000_000;
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn ids_are_scoped_to_their_user() {
-        let (ann, bob): (UserName, UserName) = ("ann".parse().unwrap(), "bob".parse().unwrap());
+        let (ann, bob): (UserId, UserId) = ("ann".parse().unwrap(), "bob".parse().unwrap());
         let id: MessageId = "1".parse().unwrap();
         let mut cache = IdempotencyCache::default();
         cache.insert(5, ann.clone(), id.clone(), Position::new(1, 1));

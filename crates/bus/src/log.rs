@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use trunkline_domain::{Entry, Position, follows};
+use trunkline_domain::{Body, Content, Entry, Message, Position, follows};
 
 use crate::{Page, Range};
 
@@ -30,9 +30,16 @@ pub struct NotContiguous {
 }
 
 /// Approximate memory of an entry, in bytes: the struct and its strings.
-fn weight(entry: &Entry) -> usize {
+pub(crate) fn weight(entry: &Entry) -> usize {
     let message = &entry.message;
-    size_of::<Entry>() + message.text.as_str().len() + message.id.as_str().len() + message.user.as_str().len()
+    let content = match &message.body {
+        Body::Content(Content::Text { text, .. } | Content::Edit { text, .. }) => text.as_str().len(),
+        Body::Content(Content::Event { event, data }) => event.as_str().len() + data.as_str().len(),
+        Body::Content(Content::React { key, .. }) => key.as_str().len(),
+        Body::Content(Content::Delete { .. }) | Body::DeletedText { .. } | Body::DeletedEdit { .. } => 0,
+    };
+    let name = message.name.as_ref().map_or(0, |name| name.as_str().len());
+    size_of::<Entry>() + content + message.id.as_str().len() + message.user.as_str().len() + name
 }
 
 impl Log {
@@ -75,6 +82,24 @@ impl Log {
             self.bytes -= self.entries.pop_front().as_ref().map_or(0, weight);
         }
         Ok(())
+    }
+
+    /// The message at `pos`, if it is retained.
+    #[must_use]
+    pub fn get(&self, pos: Position) -> Option<&Message> {
+        let at = self.entries.binary_search_by_key(&pos, |entry| entry.message.pos).ok()?;
+        self.entries.get(at).map(|entry| &entry.message)
+    }
+
+    /// Removes the text at `deleted` and all edits of it.
+    pub fn redact(&mut self, deleted: Position) {
+        let first = self.entries.partition_point(|entry| entry.message.pos < deleted);
+        for entry in self.entries.range_mut(first..) {
+            let before = weight(entry);
+            if entry.message.redact(|pos| pos == deleted) {
+                self.bytes -= before - weight(entry);
+            }
+        }
     }
 
     /// Reads a part of the log.
@@ -130,7 +155,8 @@ mod tests {
             pos,
             id: "id".parse().unwrap(),
             user: "ann".parse().unwrap(),
-            text: "text".parse().unwrap(),
+            name: None,
+            body: Body::Content(Content::Text { text: "text".parse().unwrap(), reply_to: None }),
             at: 0,
         };
         Entry { prev, message }

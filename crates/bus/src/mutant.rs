@@ -59,7 +59,7 @@ mod faulty {
 
     use bytes::Bytes;
     use tokio::sync::mpsc;
-    use trunkline_domain::{Draft, Entry, InstanceId, MessageId, Position, PresenceSnapshot, Room, UserName};
+    use trunkline_domain::{Draft, Entry, InstanceId, Member, MessageId, Position, PresenceSnapshot, Room, UserId};
 
     use super::Mutant;
     use crate::{
@@ -160,6 +160,14 @@ mod faulty {
             self.0.heads(rooms).await
         }
 
+        async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
+            self.0.mark_seen(room, user, pos).await
+        }
+
+        async fn seen(&self, room: &Room, user: &UserId) -> Result<Option<Position>, BusError> {
+            self.0.seen(room, user).await
+        }
+
         async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
             self.0.publish_ephemeral(room, bytes).await
         }
@@ -181,7 +189,7 @@ mod faulty {
     }
 
     impl<B: PresenceStore> PresenceStore for FaultyBus<B> {
-        async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+        async fn replace(&self, room: &Room, instance: InstanceId, users: &[Member]) -> Result<(), BusError> {
             self.0.replace(room, instance, users).await
         }
 
@@ -189,8 +197,8 @@ mod faulty {
             &self,
             room: &Room,
             instance: InstanceId,
-            joined: &[UserName],
-            left: &[UserName],
+            joined: &[Member],
+            left: &[Member],
         ) -> Result<Lease, BusError> {
             self.0.update(room, instance, joined, left).await
         }

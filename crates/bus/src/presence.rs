@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 #[cfg(doc)]
 use trunkline_domain::ChangeKind;
-use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName};
+use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room};
 
 use crate::BusError;
 
@@ -48,7 +48,7 @@ pub trait PresenceStore: Clone + Send + Sync + 'static {
         &self,
         room: &Room,
         instance: InstanceId,
-        users: &[UserName],
+        users: &[Member],
     ) -> impl Future<Output = Result<(), BusError>> + Send;
 
     /// Adds `joined` to the users of `instance` in `room` and removes `left`; when no user remains, gives the lease up.
@@ -60,8 +60,8 @@ pub trait PresenceStore: Clone + Send + Sync + 'static {
         &self,
         room: &Room,
         instance: InstanceId,
-        joined: &[UserName],
-        left: &[UserName],
+        joined: &[Member],
+        left: &[Member],
     ) -> impl Future<Output = Result<Lease, BusError>> + Send;
 
     /// Whether `instance` still holds its lease in each of `rooms`, in the same order. A lease that is not checked for one

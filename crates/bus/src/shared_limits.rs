@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use trunkline_domain::{InstanceId, UserName};
+use trunkline_domain::{InstanceId, UserId};
 
 use crate::BusError;
 
@@ -68,7 +68,7 @@ pub struct Charged {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketChange {
     /// Its user.
-    pub user: UserName,
+    pub user: UserId,
     /// Its number, unique in the instance.
     pub number: u64,
     /// For an open socket, the time since it was opened; `None` if it was closed.
@@ -81,5 +81,5 @@ pub struct SocketExchange {
     /// Whether the store knew the instance before the call. If not, it may know none of its sockets: report all of them.
     pub was_known: bool,
     /// Sockets to evict, by user and number. The store has forgotten them.
-    pub evict: Vec<(UserName, u64)>,
+    pub evict: Vec<(UserId, u64)>,
 }

@@ -11,12 +11,15 @@ use std::{
 use futures_util::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message as Frame;
-use trunkline_domain::{Event, MessageId, MessageText, Position, Room, UserName};
+use trunkline_domain::{
+    Content, Data, Event, EventName, MessageId, MessageText, Position, ReactionKey, Room, Token, UserId,
+};
 
 use crate::{
     ClientCore, ClientEffect, ClientEvent, ClientInput, ClientSession, JitterSource, MessageFrame, MessageSummary,
     OutboxEntry, SessionProbe, SocketId, WireEvent, WireObserver,
     clock::WallClock,
+    new_id,
     socket::{self, ClientSocket},
 };
 
@@ -35,7 +38,7 @@ const NO_STATUS: u16 = 1005;
 ///
 /// ```no_run
 /// # use trunkline_client::{Client, ClientEvent, ClientSession, ClientState};
-/// # async fn run(session: ClientSession, user: trunkline_domain::UserName) {
+/// # async fn run(session: ClientSession, user: trunkline_domain::UserId) {
 /// let mut client = Client::new(session, user);
 /// loop {
 ///     tokio::select! {
@@ -59,6 +62,8 @@ pub struct Client<O: WireObserver = ()> {
     /// The joined rooms, so that `message` frames need no new `Room` values.
     rooms: Vec<Room>,
     attempt: Option<(SocketId, AttemptStep)>,
+    /// A request to the source of tokens, for the refresh of a socket.
+    refresh: Option<(SocketId, BoxFuture<Option<Token>>)>,
     /// One socket; two during a hand-over.
     sockets: Vec<(SocketId, ClientSocket)>,
     timer: Pin<Box<Sleep>>,
@@ -80,9 +85,10 @@ impl<O: WireObserver> fmt::Debug for Client<O> {
 }
 
 impl Client {
-    /// A client of `user` with this session. It starts to connect when it is first awaited.
+    /// A client with this session or source of tokens. `user` is the user that it sends as; with `None` the user of the first
+    /// connection. It starts to connect when it is first awaited.
     #[must_use]
-    pub fn new(session: ClientSession, user: UserName) -> Self {
+    pub fn new(session: ClientSession, user: impl Into<Option<UserId>>) -> Self {
         Self::with_observer(session, user, ())
     }
 }
@@ -90,21 +96,28 @@ impl Client {
 impl<O: WireObserver> Client<O> {
     /// A client whose traffic is observed.
     #[must_use]
-    pub fn with_observer(session: ClientSession, user: UserName, observer: O) -> Self {
+    pub fn with_observer(session: ClientSession, user: impl Into<Option<UserId>>, observer: O) -> Self {
         Self::with_jitter(session, user, observer, JitterSource::from_seed(rand::random()))
     }
 
     /// A client with a given source of back-off jitter.
     #[must_use]
-    pub fn with_jitter(session: ClientSession, user: UserName, observer: O, jitter: JitterSource) -> Self {
+    pub fn with_jitter(
+        session: ClientSession,
+        user: impl Into<Option<UserId>>,
+        observer: O,
+        jitter: JitterSource,
+    ) -> Self {
+        let core = ClientCore::new(user.into(), jitter);
         let mut client = Self {
+            core: if session.has_tokens() { core.with_tokens() } else { core },
             session,
-            core: ClientCore::new(Some(user), jitter),
             clock: WallClock::new(),
             observer,
             restored: Vec::new(),
             rooms: Vec::new(),
             attempt: None,
+            refresh: None,
             sockets: Vec::new(),
             timer: Box::pin(sleep_until(Instant::now())),
             events: VecDeque::new(),
@@ -133,9 +146,58 @@ impl<O: WireObserver> Client<O> {
         self.handle(ClientInput::Leave { room: room.clone() });
     }
 
-    /// Adds a message to the outbox of a joined room. [`ClientEvent::Outbox`] reports its state.
-    pub fn send(&mut self, room: Room, id: MessageId, text: MessageText) {
-        self.handle(ClientInput::Send { room, id, text });
+    /// Adds a content to the outbox of a joined room, under an id that this user has never used in this room.
+    /// [`ClientEvent::Outbox`] reports its state.
+    pub fn submit(&mut self, room: Room, id: MessageId, content: Content) {
+        self.handle(ClientInput::Send { room, id, content });
+    }
+
+    fn submit_new(&mut self, room: Room, content: Content) -> MessageId {
+        let id = new_id();
+        self.submit(room, id.clone(), content);
+        id
+    }
+
+    /// Sends a text, as [`submit`](Self::submit) does with a new id. Returns the id.
+    pub fn send(&mut self, room: Room, text: MessageText) -> MessageId {
+        self.submit_new(room, Content::Text { text, reply_to: None })
+    }
+
+    /// Sends a text that answers the message at `to`. Returns its id.
+    pub fn reply(&mut self, room: Room, to: Position, text: MessageText) -> MessageId {
+        self.submit_new(room, Content::Text { text, reply_to: Some(to) })
+    }
+
+    /// Sends an event of the application, whose data is passed through byte for byte. Returns its id.
+    pub fn publish(&mut self, room: Room, event: EventName, data: Data) -> MessageId {
+        self.submit_new(room, Content::Event { event, data })
+    }
+
+    /// Replaces the text of this user's message at `of`. Returns the id of the amendment.
+    pub fn edit(&mut self, room: Room, of: Position, text: MessageText) -> MessageId {
+        self.submit_new(room, Content::Edit { of, text })
+    }
+
+    /// Deletes the text of the message at `of`: this user's, or with the permission to moderate any. Returns the id of the
+    /// amendment.
+    pub fn delete(&mut self, room: Room, of: Position) -> MessageId {
+        self.submit_new(room, Content::Delete { of })
+    }
+
+    /// Sets this user's reaction to the message at `of`, or with `on` false removes it. Returns the id of the amendment.
+    pub fn react(&mut self, room: Room, of: Position, key: ReactionKey, on: bool) -> MessageId {
+        self.submit_new(room, Content::React { of, key, on })
+    }
+
+    /// Sends an event to the others in the room that is not logged and may be dropped. Its data has at most 4 KiB. Does
+    /// nothing while the room is not joined.
+    pub fn signal(&mut self, room: Room, event: EventName, data: Data) {
+        self.handle(ClientInput::Signal { room, event, data });
+    }
+
+    /// Moves the user's read mark of the room forward. Sends at most one frame per room every two seconds.
+    pub fn seen(&mut self, room: Room, pos: Position) {
+        self.handle(ClientInput::Seen { room, pos });
     }
 
     /// Sends a failed or uncertain outbox entry again.
@@ -195,7 +257,7 @@ impl<O: WireObserver> Client<O> {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
             }
-            let progress = [self.poll_attempt(cx), self.poll_sockets(cx), self.poll_timer(cx)];
+            let progress = [self.poll_attempt(cx), self.poll_refresh(cx), self.poll_sockets(cx), self.poll_timer(cx)];
             if progress.iter().all(Poll::is_pending) {
                 return Poll::Pending;
             }
@@ -226,6 +288,10 @@ impl<O: WireObserver> Client<O> {
                     self.attempt = Some((socket, AttemptStep::Opening(opening)));
                 }
                 ClientEffect::Close { socket } => self.abandon(socket),
+                ClientEffect::Token { socket } => {
+                    let session = self.session.clone();
+                    self.refresh = Some((socket, Box::pin(async move { session.new_token().await })));
+                }
                 ClientEffect::Transmit { socket, command } => {
                     self.observer.observe(WireEvent::Sent(socket, &command));
                     self.transmit(socket, Frame::text(command.encode()));
@@ -292,6 +358,14 @@ impl<O: WireObserver> Client<O> {
         Poll::Ready(())
     }
 
+    fn poll_refresh(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((socket, asking)) = &mut self.refresh else { return Poll::Pending };
+        let (socket, token) = (*socket, ready!(asking.as_mut().poll(cx)));
+        self.refresh = None;
+        self.core.handle(self.clock.now(), ClientInput::Token { socket, token });
+        Poll::Ready(())
+    }
+
     /// Reads at most one frame per socket.
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut progress = Poll::Pending;
@@ -334,7 +408,8 @@ impl<O: WireObserver> Client<O> {
         match Event::decode(text) {
             Ok(event) => {
                 if O::CONSUMES_MESSAGES
-                    && let Some(frame) = MessageFrame::from_event(&event)
+                    && matches!(event, Event::Message { .. })
+                    && let Some(frame) = MessageFrame::decode_any(text)
                 {
                     return self.message_frame(socket, frame);
                 }
@@ -354,10 +429,10 @@ impl<O: WireObserver> Client<O> {
         let room = self.rooms.iter().find(|room| room.as_str() == frame.room).cloned();
         let own = self.core.user().is_some_and(|user| user.as_str() == frame.user);
         let own = if own { frame.id.parse().ok() } else { None };
-        let pos = frame.pos;
+        let (pos, amends) = (frame.pos, frame.amends());
         self.observer.observe(WireEvent::Message(socket, frame));
         if let Some(room) = room {
-            let message = MessageSummary { room, pos, own };
+            let message = MessageSummary { room, pos, own, amends };
             self.core.handle(self.clock.now(), ClientInput::MessageSeen { socket, message });
         }
     }

@@ -2,17 +2,21 @@
 //! the messages of its outbox until the server acknowledges them.
 //!
 //! ```no_run
-//! use trunkline_client::{Client, ClientEvent, ClientSession, GatewayUrl, new_id};
+//! use trunkline_client::{Client, ClientEvent, ClientSession, GatewayUrl};
 //!
 //! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
 //! let url: GatewayUrl = "http://127.0.0.1:8080".parse()?;
 //! let (session, user) = ClientSession::login(&url, "ann").await?;
 //! let mut client = Client::new(session, user);
 //! client.join("lobby".parse()?, 50);
-//! client.send("lobby".parse()?, new_id(), "hello".parse()?);
+//! client.send("lobby".parse()?, "hello".parse()?);
 //! loop {
 //!     match client.next().await {
-//!         ClientEvent::Message { message, .. } => println!("{}: {}", message.user, message.text.as_str()),
+//!         ClientEvent::Message { message, .. } => {
+//!             if let Some(text) = message.text() {
+//!                 println!("{}: {}", message.user, text.as_str());
+//!             }
+//!         }
 //!         ClientEvent::Joined { gap: true, .. } => println!("(messages may be missing here)"),
 //!         ClientEvent::State(state) => eprintln!("{state:?}"),
 //!         _ => {}
@@ -20,6 +24,10 @@
 //! }
 //! # }
 //! ```
+//!
+//! A user is identified by a login session ([`ClientSession::login`]) or by tokens of another service
+//! ([`ClientSession::with_tokens`]). [`Fold`] applies edits, deletions and reactions to the messages that an application shows;
+//! `examples/bot.rs` answers and reacts.
 //!
 //! [`ClientCore`] makes all decisions, without I/O. The same test vectors pin it and the browser's client. [`Client`]
 //! drives it over a socket. A [`WireObserver`] sees the traffic itself; programs that measure or verify a deployment use
@@ -42,12 +50,13 @@ mod url;
 
 pub use client::Client;
 pub use core::{
-    ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, HistoryFailure,
-    JitterSource, MessageSummary, OutboxEntry, OutboxEntryState, SessionProbe, SocketId,
+    ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, Fold, FoldedMessage,
+    FoldedReaction, HistoryFailure, JitterSource, MessageSummary, OutboxEntry, OutboxEntryState, SessionProbe,
+    SocketId,
 };
 pub use error::ClientError;
 pub use observer::{MessageFrame, WireEvent, WireObserver};
-pub use session::ClientSession;
+pub use session::{ClientSession, TokenError};
 pub use url::GatewayUrl;
 
 /// A new message id: 128 random bits as 32 hexadecimal digits.

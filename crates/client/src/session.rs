@@ -1,18 +1,21 @@
-//! A login session: login, probe, logout, and the cookies that all responses may replace.
+//! How a client identifies its user: by a login session, with cookies that all responses may replace, or by tokens.
 
 use std::{
+    error::Error,
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use hyper::{
     Method,
-    header::{ACCEPT, CONTENT_TYPE, COOKIE, SET_COOKIE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, SET_COOKIE},
 };
 use serde::Deserialize;
 use tokio::time::timeout;
-use trunkline_domain::{UserName, millis};
+use trunkline_domain::{Token, UserId, millis};
 
 use crate::{
     ClientError, GatewayUrl, SessionProbe,
@@ -24,16 +27,29 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const JSON: &str = "application/json";
 
-/// A login session at a gateway: its URL and cookies. Clones share the cookies, like the tabs of a browser.
+/// The URL of a gateway, and what identifies the user there: the cookies of a login session, or tokens. Clones share both,
+/// like the tabs of a browser.
 #[derive(Clone)]
 pub struct ClientSession {
     url: GatewayUrl,
     cookies: Arc<Mutex<CookieJar>>,
+    tokens: Option<Arc<TokenCache>>,
+}
+
+/// Why a source has no token now. The client asks it again, with back-off.
+pub type TokenError = Box<dyn Error + Send + Sync>;
+
+type TokenSource = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Token, TokenError>> + Send>> + Send + Sync;
+
+/// A source of tokens, and the latest one.
+struct TokenCache {
+    source: Box<TokenSource>,
+    latest: Mutex<Option<Token>>,
 }
 
 impl fmt::Debug for ClientSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the cookies, which are secrets.
+        // Without cookies and tokens, which are secrets.
         f.debug_struct("ClientSession").field("url", &self.url).finish_non_exhaustive()
     }
 }
@@ -41,7 +57,9 @@ impl fmt::Debug for ClientSession {
 /// The body of a successful response to `POST /login` and `GET /session`.
 #[derive(Deserialize)]
 struct UserBody {
-    user: UserName,
+    user: UserId,
+    #[serde(default)]
+    expires_in: Option<u64>,
 }
 
 impl ClientSession {
@@ -51,8 +69,8 @@ impl ClientSession {
     /// - [`ClientError::Refused`] if the gateway refuses the name.
     /// - [`ClientError::Unreachable`] if the connection fails or the login takes longer than ten seconds.
     /// - [`ClientError::NotAGateway`] if the response is not that of a gateway.
-    pub async fn login(url: &GatewayUrl, name: &str) -> Result<(Self, UserName), ClientError> {
-        let session = Self { url: url.clone(), cookies: Arc::default() };
+    pub async fn login(url: &GatewayUrl, name: &str) -> Result<(Self, UserId), ClientError> {
+        let session = Self { url: url.clone(), cookies: Arc::default(), tokens: None };
         let body = serde_json::json!({ "name": name }).to_string();
         let fields = [(CONTENT_TYPE, JSON), (ACCEPT, JSON)];
         let response = exchange(url, Method::POST, "/login", &fields, body);
@@ -63,7 +81,7 @@ impl ClientSession {
         if response.status != 200 {
             return Err(refusal(&response));
         }
-        let UserBody { user } = serde_json::from_slice(&response.body)
+        let UserBody { user, .. } = serde_json::from_slice(&response.body)
             .map_err(|_| ClientError::NotAGateway("its response to a login contains no user"))?;
         if session.cookie_header().is_none() {
             return Err(ClientError::NotAGateway("its response to a login sets no cookie"));
@@ -71,7 +89,53 @@ impl ClientSession {
         Ok((session, user))
     }
 
-    /// Ends the session and all its sockets. Has no time limit.
+    /// Identifies the user by tokens of another service, for example JSON Web Tokens. `source` returns a new token of the same
+    /// user each time. It is called for each connection attempt, and before a token expires; at most one call per client is
+    /// under way.
+    ///
+    /// ```
+    /// # use trunkline_client::{ClientSession, GatewayUrl};
+    /// # use trunkline_domain::Token;
+    /// # async fn request_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// # fn session(url: &GatewayUrl) -> ClientSession {
+    /// ClientSession::with_tokens(url, || async { Ok(Token::new(request_token().await?)) })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_tokens<F, R>(url: &GatewayUrl, source: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Token, TokenError>> + Send + 'static,
+    {
+        let source = Box::new(move || Box::pin(source()) as Pin<Box<dyn Future<Output = _> + Send>>);
+        let cache = TokenCache { source, latest: Mutex::default() };
+        Self { url: url.clone(), cookies: Arc::default(), tokens: Some(Arc::new(cache)) }
+    }
+
+    /// Whether tokens identify the user.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Asks the source for a token. `None` if it has none now.
+    pub(crate) async fn new_token(&self) -> Option<Token> {
+        let cache = self.tokens.as_ref()?;
+        let token = (cache.source)().await.ok()?;
+        *cache.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        Some(token)
+    }
+
+    /// The header fields that identify the user.
+    pub(crate) fn credentials(&self) -> Vec<(HeaderName, String)> {
+        let token = self.tokens.as_ref().and_then(|tokens| {
+            let latest = tokens.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            latest.as_ref().map(|token| format!("Bearer {}", token.reveal()))
+        });
+        let token = token.map(|token| (AUTHORIZATION, token));
+        token.into_iter().chain(self.cookie_header().map(|cookie| (COOKIE, cookie))).collect()
+    }
+
+    /// Ends the session and all its sockets. Has no time limit. Tokens remain valid until they expire.
     ///
     /// # Errors
     /// As [`login`](Self::login).
@@ -83,11 +147,11 @@ impl ClientSession {
         if matches!(response.status, 200..=399) { Ok(()) } else { Err(refusal(&response)) }
     }
 
-    /// The same session at another URL of the deployment, for example at one gateway instead of the load balancer. The
-    /// cookies stay shared.
+    /// The same user at another URL of the deployment, for example at one gateway instead of the load balancer. Cookies and
+    /// tokens stay shared.
     #[must_use]
     pub fn at(&self, url: GatewayUrl) -> Self {
-        Self { url, cookies: self.cookies.clone() }
+        Self { url, ..self.clone() }
     }
 
     /// The URL of the gateway.
@@ -96,17 +160,22 @@ impl ClientSession {
         &self.url
     }
 
-    /// Checks whether the session is valid, which also extends it. Has no time limit.
+    /// Checks whether the session is valid, which also extends it. With tokens: asks the source for a new one first. Has no
+    /// time limit.
     pub async fn probe(&self) -> SessionProbe {
-        let cookie = self.cookie_header().unwrap_or_default();
-        let fields = [(ACCEPT, JSON), (COOKIE, &*cookie)];
+        if self.has_tokens() && self.new_token().await.is_none() {
+            return SessionProbe::Unreachable(0);
+        }
+        let credentials = self.credentials();
+        let credentials = credentials.iter().map(|(name, value)| (name.clone(), value.as_str()));
+        let fields: Vec<_> = [(ACCEPT, JSON)].into_iter().chain(credentials).collect();
         let Ok(response) = exchange(&self.url, Method::GET, "/session", &fields, "").await else {
             return SessionProbe::Unreachable(0);
         };
         self.update_cookies(response.fields(SET_COOKIE));
         let retry_after = response.retry_after().map_or(0, millis);
         match (response.status, serde_json::from_slice(&response.body)) {
-            (200, Ok(UserBody { user })) => SessionProbe::LoggedIn(user),
+            (200, Ok(UserBody { user, expires_in })) => SessionProbe::LoggedIn { user, expires_in },
             (401, _) => SessionProbe::NotLoggedIn,
             (503, _) => SessionProbe::Unavailable(retry_after),
             _ => SessionProbe::Unreachable(retry_after),

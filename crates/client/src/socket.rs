@@ -44,9 +44,10 @@ async fn shake_hands(session: &ClientSession) -> Result<ClientSocket, WebSocketE
     let mut request = session.url().socket_url().into_client_request()?;
     let fields = request.headers_mut();
     fields.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    if let Some(cookie) = session.cookie_header() {
-        let cookie = HeaderValue::from_str(&cookie).map_err(|e| WebSocketError::Io(io::Error::other(e)))?;
-        fields.insert(header::COOKIE, cookie);
+    for (name, value) in session.credentials() {
+        let mut value = HeaderValue::from_str(&value).map_err(|e| WebSocketError::Io(io::Error::other(e)))?;
+        value.set_sensitive(true);
+        fields.insert(name, value);
     }
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)

@@ -1,7 +1,7 @@
 //! `cargo bench -p trunkline-domain`: cost of decoding and encoding frames.
 
 use divan::{AllocProfiler, Bencher, black_box};
-use trunkline_domain::{Command, Entry, Event, Message, Position};
+use trunkline_domain::{Body, Command, Content, Entry, Event, Message, Position};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -25,7 +25,11 @@ fn entry() -> Result<Entry, Box<dyn std::error::Error>> {
             pos: Position::new(1_732_270_000_000, 813),
             id: "5f0c9b1e-77aa-4c1e-9f27-0d8d2f1b8f11".parse()?,
             user: "ann".parse()?,
-            text: "a message of a usual length, such as people write when they talk".parse()?,
+            name: None,
+            body: Body::Content(Content::Text {
+                text: "a message of a usual length, such as people write when they talk".parse()?,
+                reply_to: None,
+            }),
             at: 1_732_270_000_500,
         },
     })
@@ -34,6 +38,13 @@ fn entry() -> Result<Entry, Box<dyn std::error::Error>> {
 #[divan::bench]
 fn decode_send(bencher: Bencher<'_, '_>) {
     bencher.bench(|| Command::decode(black_box(SEND)));
+}
+
+const EVENT: &str = r#"{"type":"send","room":"orders.42","id":"5f0c9b1e-77aa-4c1e-9f27-0d8d2f1b8f11","event":"shipped","data":{"by":"ups","parcels":[{"id":1,"weight_g":420},{"id":2,"weight_g":1900}]}}"#;
+
+#[divan::bench]
+fn decode_event(bencher: Bencher<'_, '_>) {
+    bencher.bench(|| Command::decode(black_box(EVENT)));
 }
 
 #[divan::bench]

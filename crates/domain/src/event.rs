@@ -1,8 +1,11 @@
 //! Frames from server to client. See "Frames" in `docs/PROTOCOL.md`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
+use serde_json::value::RawValue;
 
-use crate::{Message, MessageId, Position, Refusal, Room, UserName};
+use crate::{
+    Data, DisplayName, EventName, Member, Message, MessageId, Position, Refusal, Room, UserId, message::MessageFields,
+};
 
 /// A frame to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,8 +13,11 @@ use crate::{Message, MessageId, Position, Refusal, Room, UserName};
 pub enum Event {
     /// The first frame on every socket.
     Welcome {
-        /// The user of the session.
-        user: UserName,
+        /// The user of the socket.
+        user: UserId,
+        /// Their name, unless it equals the id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<DisplayName>,
         /// Name of the instance that serves the socket.
         instance: String,
         /// Time between pings, in milliseconds.
@@ -28,8 +34,12 @@ pub enum Event {
         resumed: bool,
         /// Current head of the log.
         head: Position,
+        /// The user's read mark, if there is one. In the answer to a join only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Position>,
     },
     /// A message of a joined room.
+    #[serde(skip_deserializing)]
     Message {
         /// The room.
         room: Room,
@@ -51,7 +61,7 @@ pub enum Event {
         /// Position of the message; the same for every retry.
         pos: Position,
     },
-    /// The users in a room: the state (`here`, or only the count above 500 users) or a change (`came`, `went`).
+    /// The users in a room: the state (`users`, or only the count above 500 users) or a change (`joined`, `left`).
     Presence {
         /// The room.
         room: Room,
@@ -59,22 +69,47 @@ pub enum Event {
         count: usize,
         /// All users.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        here: Option<Vec<UserName>>,
+        users: Option<Vec<Member>>,
         /// Users that joined since the last frame.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        came: Option<Vec<UserName>>,
+        joined: Option<Vec<Member>>,
         /// Users that left since the last frame.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        went: Option<Vec<UserName>>,
+        left: Option<Vec<Member>>,
     },
     /// A user is typing; clients show it for 5 s.
     Typing {
         /// The room.
         room: Room,
         /// The user.
-        user: UserName,
+        user: UserId,
+    },
+    /// An event that is not logged.
+    #[serde(skip_deserializing)]
+    Signal {
+        /// The room.
+        room: Room,
+        /// Its sender.
+        user: UserId,
+        /// Its name.
+        event: EventName,
+        /// Its data.
+        data: Data,
+    },
+    /// The user's read mark of a room has moved, on another socket.
+    Seen {
+        /// The room.
+        room: Room,
+        /// The mark.
+        pos: Position,
+    },
+    /// The answer to a refresh: the identity has been replaced.
+    Refreshed {
+        /// Time until the new identity ends, in seconds.
+        expires_in: u64,
     },
     /// A page of older messages, oldest first.
+    #[serde(skip_deserializing)]
     History {
         /// The room.
         room: Room,
@@ -109,6 +144,13 @@ pub struct WelcomeLimits {
     pub text_bytes: usize,
     /// Maximum number of rooms per socket.
     pub rooms: usize,
+    /// Maximum length of the data of an event, in bytes.
+    #[serde(default = "default_data_bytes")]
+    pub data_bytes: usize,
+}
+
+fn default_data_bytes() -> usize {
+    Data::MAX_BYTES
 }
 
 /// The text is not a frame of this protocol.
@@ -129,6 +171,45 @@ impl Event {
     /// # Errors
     /// [`DecodeError`] if the text is not a JSON object with the fields of its type.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
-        Ok(serde_json::from_str(text)?)
+        #[derive(Deserialize)]
+        struct Tag<'a> {
+            #[serde(rename = "type", borrow)]
+            kind: std::borrow::Cow<'a, str>,
+        }
+        #[derive(Deserialize)]
+        struct SignalFields {
+            room: Room,
+            user: UserId,
+            event: EventName,
+            #[serde(default)]
+            data: Option<Box<RawValue>>,
+        }
+        #[derive(Deserialize)]
+        struct HistoryFields {
+            room: Room,
+            #[serde(default)]
+            before: Option<Position>,
+            messages: Vec<Message>,
+            more: bool,
+        }
+        // Frames with data are decoded without a tag: serde would lose the bytes of the data.
+        match &*serde_json::from_str::<Tag<'_>>(text)?.kind {
+            "message" => {
+                let fields: MessageFields = serde_json::from_str(text)?;
+                let room = fields.room.clone().ok_or_else(|| serde_json::Error::missing_field("room"))?;
+                let message = fields.try_into().map_err(serde_json::Error::custom)?;
+                Ok(Self::Message { room, message })
+            }
+            "signal" => {
+                let SignalFields { room, user, event, data } = serde_json::from_str(text)?;
+                let data = data.map_or_else(|| Ok(Data::null()), |data| Data::new(&data));
+                Ok(Self::Signal { room, user, event, data: data.map_err(serde_json::Error::custom)? })
+            }
+            "history" => {
+                let HistoryFields { room, before, messages, more } = serde_json::from_str(text)?;
+                Ok(Self::History { room, before, messages, more })
+            }
+            _ => Ok(serde_json::from_str(text)?),
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Users, rooms, messages, positions and the wire frames of Trunkline.
 //!
 //! Everything here is pure: no clock, no I/O, no async, no randomness. A value that exists is valid: [`Room`],
-//! [`UserName`], [`MessageText`], [`MessageId`] and [`Position`] are created by parsing, so the layers above never validate
+//! [`UserId`], [`MessageText`], [`MessageId`] and [`Position`] are created by parsing, so the layers above never validate
 //! again. `docs/PROTOCOL.md` describes the frames, error codes and close codes; a test compares it with the code.
 
 mod close;
 mod command;
+mod content;
 mod event;
 mod grants;
 mod message;
@@ -19,10 +20,14 @@ mod user;
 use std::time::Duration;
 
 pub use close::{CloseCode, Reconnect};
-pub use command::{Command, ErrorCode, JoinFrom, Refusal};
+pub use command::{Command, ErrorCode, JoinFrom, Refusal, Token};
+pub use content::{
+    Content, ContentFields, Data, EventName, InvalidContent, InvalidData, InvalidEventName, InvalidReactionKey,
+    ReactionKey,
+};
 pub use event::{DecodeError, Event, WelcomeLimits};
 pub use grants::{Grant, Grants, InvalidRoomPattern, Permission, RoomPattern};
-pub use message::{Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};
+pub use message::{Body, Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};
 pub use name::{InvalidName, UserName};
 pub use position::{InvalidPosition, Position, follows};
 pub use presence::{ChangeKind, InstanceId, InvalidInstanceId, PresenceChange, PresenceDiff, PresenceSnapshot};

@@ -2,9 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::{Millis, Position, UserName};
+use crate::{Content, ContentFields, DisplayName, InvalidContent, Member, Millis, Position, Room, UserId};
 
 /// The text of a message: 1 to 4096 bytes, no control characters except newline and tab, and at least one character that
 /// shows something.
@@ -152,25 +153,178 @@ impl<'de> Deserialize<'de> for MessageId {
 pub struct Draft {
     /// The id that the client chose. Together with the user it identifies a retry.
     pub id: MessageId,
-    /// The author: the user of the session.
-    pub user: UserName,
-    /// The text.
-    pub text: MessageText,
+    /// The author.
+    pub user: UserId,
+    /// The author's name, unless it equals the id.
+    pub name: Option<DisplayName>,
+    /// The content.
+    pub content: Content,
+    /// Whether the author may delete the messages of others in this room.
+    pub may_moderate: bool,
+}
+
+impl Draft {
+    /// A text by `user` that answers nothing.
+    #[must_use]
+    pub fn text(id: MessageId, user: UserId, text: MessageText) -> Self {
+        Self { id, user, name: None, content: Content::Text { text, reply_to: None }, may_moderate: false }
+    }
 }
 
 /// A message in a room's log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Its position.
     pub pos: Position,
     /// The id that its author chose.
     pub id: MessageId,
     /// The author.
-    pub user: UserName,
-    /// The text.
-    pub text: MessageText,
+    pub user: UserId,
+    /// The author's name when the message was sent, unless it equals the id.
+    pub name: Option<DisplayName>,
+    /// What it contains.
+    pub body: Body,
     /// When it was appended, by the clock of the store (Redis, or this process).
     pub at: Millis,
+}
+
+/// What a message in a log contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// What was sent.
+    Content(Content),
+    /// A text that was deleted. The message keeps its place.
+    DeletedText {
+        /// The message that it answered.
+        reply_to: Option<Position>,
+    },
+    /// An edit of a text that was deleted.
+    DeletedEdit {
+        /// The message that was edited.
+        of: Position,
+    },
+}
+
+impl Message {
+    /// The text, if the message is one or edits one, and was not deleted.
+    #[must_use]
+    pub fn text(&self) -> Option<&MessageText> {
+        match &self.body {
+            Body::Content(Content::Text { text, .. } | Content::Edit { text, .. }) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The message whose text this one deletes.
+    #[must_use]
+    pub fn deletes(&self) -> Option<Position> {
+        if let Body::Content(Content::Delete { of }) = self.body { Some(of) } else { None }
+    }
+
+    /// Removes the text if it, or the text that it edits, was deleted. `is_deleted` is asked for the position of the text.
+    /// Returns whether a text was removed.
+    pub fn redact(&mut self, is_deleted: impl FnOnce(Position) -> bool) -> bool {
+        let (original, redacted) = match &self.body {
+            Body::Content(Content::Text { reply_to, .. }) => (self.pos, Body::DeletedText { reply_to: *reply_to }),
+            Body::Content(Content::Edit { of, .. }) => (*of, Body::DeletedEdit { of: *of }),
+            _ => return false,
+        };
+        let is_redacted = is_deleted(original);
+        if is_redacted {
+            self.body = redacted;
+        }
+        is_redacted
+    }
+
+    /// The author, as presence shows them.
+    #[must_use]
+    pub fn author(&self) -> Member {
+        Member { user: self.user.clone(), name: self.name.clone() }
+    }
+}
+
+impl Body {
+    fn fields(&self) -> ContentFields<'_> {
+        match self {
+            Self::Content(content) => content.fields(),
+            Self::DeletedText { reply_to } => {
+                ContentFields { reference: *reply_to, deleted: true, ..ContentFields::default() }
+            }
+            Self::DeletedEdit { of } => ContentFields {
+                event: Some(Content::EDIT),
+                reference: Some(*of),
+                deleted: true,
+                ..ContentFields::default()
+            },
+        }
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            pos: Position,
+            id: &'a MessageId,
+            user: &'a UserId,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            name: Option<&'a DisplayName>,
+            #[serde(flatten)]
+            content: ContentFields<'a>,
+            at: Millis,
+        }
+        let Self { pos, id, user, name, body, at } = self;
+        Fields { pos: *pos, id, user, name: name.as_ref(), content: body.fields(), at: *at }.serialize(serializer)
+    }
+}
+
+/// The fields of a message in a frame, before they are checked. `room` is absent in a page.
+///
+/// One flat struct: serde keeps the bytes of `data` only if no `flatten` and no tag stands between it and the JSON.
+#[derive(Deserialize)]
+pub(crate) struct MessageFields {
+    #[serde(default)]
+    pub(crate) room: Option<Room>,
+    pos: Position,
+    id: MessageId,
+    user: UserId,
+    #[serde(default)]
+    name: Option<DisplayName>,
+    #[serde(default)]
+    event: Option<String>,
+    #[serde(default, rename = "ref")]
+    reference: Option<Position>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+    #[serde(default)]
+    deleted: bool,
+    at: Millis,
+}
+
+impl TryFrom<MessageFields> for Message {
+    type Error = InvalidContent;
+
+    fn try_from(fields: MessageFields) -> Result<Self, InvalidContent> {
+        let MessageFields { room: _, pos, id, user, name, event, reference, text, data, deleted, at } = fields;
+        let body = match (deleted, event.as_deref(), reference) {
+            (true, None, reply_to) => Body::DeletedText { reply_to },
+            (true, Some(Content::EDIT), Some(of)) => Body::DeletedEdit { of },
+            (true, ..) => return Err(InvalidContent::Fields("only texts and edits are deleted")),
+            (false, event, reference) => {
+                Body::Content(Content::from_fields(event, reference, text.as_deref(), data.as_deref())?)
+            }
+        };
+        Ok(Self { pos, id, user, name, body, at })
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    /// From JSON text only: other formats do not keep the bytes of `data`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(MessageFields::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A message and the position before it, which makes continuity provable.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::UserName;
+use crate::Member;
 
 /// Identifies one running gateway process. Chosen at random at every start and not derived from the instance name, so a
 /// restarted process does not adopt the leases of its predecessor.
@@ -56,13 +56,13 @@ pub struct PresenceChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// These are its users, in place of those before.
-    Replaced(Vec<UserName>),
+    Replaced(Vec<Member>),
     /// Users joined or left. No user is in both lists.
     Updated {
         /// The users that joined.
-        joined: Vec<UserName>,
+        joined: Vec<Member>,
         /// The users that left.
-        left: Vec<UserName>,
+        left: Vec<Member>,
     },
     /// All its users left.
     Left,
@@ -76,14 +76,14 @@ pub struct PresenceSnapshot {
     /// Number of the last change that it contains; 0 if there was none.
     pub version: u64,
     /// The users of each instance.
-    pub instances: Vec<(InstanceId, Vec<UserName>)>,
+    pub instances: Vec<(InstanceId, Vec<Member>)>,
 }
 
 /// The users that joined and left a room, over all instances. A user is in the room while at least one instance has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresenceDiff {
     /// Users that were at no instance and are at one now.
-    pub joined: Vec<UserName>,
+    pub joined: Vec<Member>,
     /// Users that were at an instance and are at none now.
-    pub left: Vec<UserName>,
+    pub left: Vec<Member>,
 }

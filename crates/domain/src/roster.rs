@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::{ChangeKind, InstanceId, PresenceChange, PresenceDiff, PresenceSnapshot, UserName};
+use crate::{ChangeKind, InstanceId, Member, PresenceChange, PresenceDiff, PresenceSnapshot};
 
 /// The users of one room. A user is in the room while at least one instance has them.
 ///
@@ -12,9 +12,9 @@ use crate::{ChangeKind, InstanceId, PresenceChange, PresenceDiff, PresenceSnapsh
 #[derive(Clone, Debug)]
 pub struct Roster {
     version: u64,
-    instances: BTreeMap<InstanceId, HashSet<UserName>>,
+    instances: BTreeMap<InstanceId, HashSet<Member>>,
     /// Number of instances that have each user.
-    users: HashMap<UserName, usize>,
+    users: HashMap<Member, usize>,
     /// Changes received while a snapshot is needed; `None` while the numbers are contiguous.
     pending: Option<Vec<PresenceChange>>,
 }
@@ -55,12 +55,12 @@ impl Roster {
 
     /// Whether the user is in the room.
     #[must_use]
-    pub fn has(&self, user: &UserName) -> bool {
+    pub fn has(&self, user: &Member) -> bool {
         self.users.contains_key(user)
     }
 
     /// The users in the room.
-    pub fn users(&self) -> impl Iterator<Item = &UserName> {
+    pub fn users(&self) -> impl Iterator<Item = &Member> {
         self.users.keys()
     }
 
@@ -145,8 +145,8 @@ impl Roster {
     }
 
     /// Sets the users of `instance`.
-    fn set(&mut self, instance: InstanceId, users: Vec<UserName>, touched: &mut TouchedUsers) {
-        let new: HashSet<UserName> = users.into_iter().collect();
+    fn set(&mut self, instance: InstanceId, users: Vec<Member>, touched: &mut TouchedUsers) {
+        let new: HashSet<Member> = users.into_iter().collect();
         let old = self.instances.remove(&instance).unwrap_or_default();
         for user in new.difference(&old) {
             touched.note(user, &self.users);
@@ -163,7 +163,7 @@ impl Roster {
 }
 
 /// Decrements the number of instances that have the user.
-fn release(users: &mut HashMap<UserName, usize>, user: &UserName) {
+fn release(users: &mut HashMap<Member, usize>, user: &Member) {
     if let Some(count) = users.get_mut(user) {
         *count -= 1;
         if *count == 0 {
@@ -174,17 +174,17 @@ fn release(users: &mut HashMap<UserName, usize>, user: &UserName) {
 
 /// The users that a change touches, and whether each was in the room before it.
 #[derive(Default)]
-struct TouchedUsers(BTreeMap<UserName, bool>);
+struct TouchedUsers(BTreeMap<Member, bool>);
 
 impl TouchedUsers {
     /// Records the user, unless recorded before. Call it before the change.
-    fn note(&mut self, user: &UserName, users: &HashMap<UserName, usize>) {
+    fn note(&mut self, user: &Member, users: &HashMap<Member, usize>) {
         if !self.0.contains_key(user) {
             self.0.insert(user.clone(), users.contains_key(user));
         }
     }
 
-    fn diff(self, users: &HashMap<UserName, usize>) -> PresenceDiff {
+    fn diff(self, users: &HashMap<Member, usize>) -> PresenceDiff {
         let mut diff = PresenceDiff::default();
         for (user, before) in self.0 {
             match (before, users.contains_key(&user)) {

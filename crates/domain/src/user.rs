@@ -1,6 +1,7 @@
 //! Who somebody is to programs ([`UserId`]) and to people ([`DisplayName`]).
 
 use std::{
+    borrow::Borrow,
     cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
@@ -140,6 +141,13 @@ impl Member {
 impl From<UserId> for Member {
     fn from(user: UserId) -> Self {
         Self { user, name: None }
+    }
+}
+
+/// A set of members is searched by user id.
+impl Borrow<UserId> for Member {
+    fn borrow(&self) -> &UserId {
+        &self.user
     }
 }
 

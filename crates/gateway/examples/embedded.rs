@@ -8,7 +8,7 @@ use std::{error::Error, future::ready};
 
 use actix_web::{App, HttpServer, rt, web};
 use trunkline_bus::{LocalBus, LocalConfig};
-use trunkline_domain::UserName;
+use trunkline_domain::UserId;
 use trunkline_gateway::{Action, Config, Denied, Gateway, Policy};
 use trunkline_session::MemorySessions;
 
@@ -17,7 +17,7 @@ use trunkline_session::MemorySessions;
 struct NewsDesk;
 
 impl Policy for NewsDesk {
-    fn decide(&self, user: &UserName, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+    fn decide(&self, user: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
         let allowed = !matches!(action, Action::Send(room) if room.as_str() == "news" && user.as_str() != "editor");
         ready(if allowed { Ok(()) } else { Err(Denied("Only the editor writes here.".to_owned())) })
     }

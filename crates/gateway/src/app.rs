@@ -17,7 +17,7 @@ use actix_web::{dev::Extensions, rt, web};
 use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_bus::{Bus, Health, InstanceRegistry, PresenceStore, SharedLimits};
-use trunkline_domain::{InstanceId, UserName};
+use trunkline_domain::{InstanceId, UserId};
 use trunkline_session::{InvalidSettings, Sessions};
 
 use crate::{
@@ -228,7 +228,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
 
     fn rooms<'a>(
         &'a self,
-        user: &'a UserName,
+        user: &'a UserId,
     ) -> Pin<Box<dyn Future<Output = Result<RoomCounts, RoomListError>> + Send + 'a>> {
         Box::pin(async {
             self.policy.decide(user, Action::List).await.map_err(RoomListError::Denied)?;

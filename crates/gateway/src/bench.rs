@@ -9,8 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use trunkline_domain::{Entry, Event, JoinFrom, Message, Position, Room, UserName};
-use trunkline_session::Sid;
+use trunkline_domain::{Body, Content, Entry, Event, JoinFrom, Message, Position, Room};
 
 use crate::{
     connection::{ClientMessage, MessageDecoder},
@@ -49,10 +48,9 @@ impl FanOut {
         let head = Position::new(1, 0);
         let keys: Vec<_> = (0..members)
             .map(|member| {
-                let user: UserName = valid(&format!("u{member}"));
-                let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
+                let key = hub.open(Identity::of_name(&valid(&format!("u{member}"))), &Event::Ping);
                 hub.attach(key, counter.clone());
-                hub.join(key, &room, JoinFrom { after: None, recent: 0 });
+                hub.join(key, &room, JoinFrom { after: None, recent: 0 }, None);
                 key
             })
             .collect();
@@ -88,7 +86,14 @@ impl FanOut {
     fn frame(&self) -> Frame {
         let pos = self.head.next_in_epoch();
         let text = valid("a message of a usual length, such as people write when they talk");
-        let message = Message { pos, id: valid("5f0c9b1e-77aa-4c1e"), user: valid("ann"), text, at: 1_732_270_000_500 };
+        let message = Message {
+            pos,
+            id: valid("5f0c9b1e-77aa-4c1e"),
+            user: valid("ann"),
+            name: None,
+            body: Body::Content(Content::Text { text, reply_to: None }),
+            at: 1_732_270_000_500,
+        };
         Frame::encode(&self.room, Entry { prev: self.head, message })
     }
 }

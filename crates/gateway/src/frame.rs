@@ -1,7 +1,7 @@
 //! Encoded WebSocket frames. Everything that the gateway sends passes through here.
 
 use bytes::{Bytes, BytesMut};
-use trunkline_domain::{Entry, Event, Position, Room};
+use trunkline_domain::{Content, Entry, Event, Position, Room};
 
 /// A message of a room as WebSocket bytes, encoded once per process. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(crate) struct Frame {
     pub(crate) pos: Position,
     /// The position before it.
     pub(crate) prev: Position,
+    /// The message whose text this one deletes. Boxed, because few messages do.
+    pub(crate) deletes: Option<Box<Position>>,
     /// One complete unmasked text frame (RFC 6455 section 5.2).
     pub(crate) bytes: Bytes,
 }
@@ -18,9 +20,38 @@ impl Frame {
     /// Encodes an entry of `room`'s log.
     pub(crate) fn encode(room: &Room, entry: Entry) -> Self {
         let (pos, prev) = (entry.message.pos, entry.prev);
+        let deletes = entry.message.deletes().map(Box::new);
         let event = Event::Message { room: room.clone(), message: entry.message };
-        Self { pos, prev, bytes: text_frame(&event) }
+        Self { pos, prev, deletes, bytes: text_frame(&event) }
     }
+
+    /// Returns the frame without its text if the text, or the one that it edits, was deleted.
+    pub(crate) fn redacted(&self, is_deleted: impl Fn(Position) -> bool) -> Option<Self> {
+        let payload = std::str::from_utf8(payload(&self.bytes)).ok()?;
+        // Most frames are neither, and need not be decoded.
+        if !is_deleted(self.pos) && !payload.contains(EDIT_FIELD) {
+            return None;
+        }
+        let Ok(Event::Message { room, mut message }) = Event::decode(payload) else { return None };
+        if !message.redact(&is_deleted) {
+            return None;
+        }
+        Some(Self { bytes: text_frame(&Event::Message { room, message }), ..self.clone() })
+    }
+}
+
+/// As an edit is encoded.
+const EDIT_FIELD: &str = "\"event\":\"edit\"";
+const _: () = assert!(matches!(Content::EDIT.as_bytes(), b"edit"));
+
+/// Returns the payload of an unmasked frame.
+fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
 }
 
 /// Returns the text frame of `event`.

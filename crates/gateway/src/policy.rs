@@ -2,7 +2,7 @@
 
 use std::future::{Future, ready};
 
-use trunkline_domain::{Room, UserName};
+use trunkline_domain::{Room, UserId};
 
 /// Decides which user may join, read, send and list rooms. Embedders pass their own to
 /// [`Gateway::with_policy`](crate::Gateway::with_policy).
@@ -14,14 +14,14 @@ use trunkline_domain::{Room, UserName};
 /// ```
 /// use std::future::ready;
 ///
-/// use trunkline_domain::UserName;
+/// use trunkline_domain::UserId;
 /// use trunkline_gateway::{Action, Denied, Policy};
 ///
 /// #[derive(Clone)]
 /// struct NewsDesk;
 ///
 /// impl Policy for NewsDesk {
-///     fn decide(&self, user: &UserName, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+///     fn decide(&self, user: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
 ///         let is_editor = user.as_str() == "editor";
 ///         ready(match action {
 ///             Action::Send(room) if room.as_str() == "news" && !is_editor => {
@@ -37,7 +37,7 @@ pub trait Policy: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Denied`] with the reason, which the client is sent.
-    fn decide(&self, user: &UserName, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn decide(&self, user: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send;
 }
 
 /// What a user asks to do.
@@ -47,8 +47,10 @@ pub enum Action<'a> {
     Join(&'a Room),
     /// Read older messages of a room.
     Read(&'a Room),
-    /// Send a message to a room.
+    /// Send messages and signals to a room, and amend one's own messages.
     Send(&'a Room),
+    /// Delete the messages of others in a room.
+    Moderate(&'a Room),
     /// See the list of active rooms.
     List,
 }
@@ -61,12 +63,15 @@ pub struct Denied(
     pub String,
 );
 
-/// The policy that allows every action to every user who is logged in.
+/// The policy that allows every action to every user who is logged in, except to moderate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    fn decide(&self, _: &UserName, _: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
-        ready(Ok(()))
+    fn decide(&self, _: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+        ready(match action {
+            Action::Moderate(_) => Err(Denied("There are no moderators.".to_owned())),
+            Action::Join(_) | Action::Read(_) | Action::Send(_) | Action::List => Ok(()),
+        })
     }
 }

@@ -1,18 +1,19 @@
 //! What all handlers and threads of a gateway share.
 
 use std::{
-    sync::Arc,
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 use trunkline_bus::SharedLimits;
-use trunkline_domain::{InstanceId, UserName};
+use trunkline_domain::{InstanceId, Message, Position, Room, UserId};
 
 use crate::{
     Config,
     drain::Drain,
-    fanout::ReaderCommand,
+    fanout::{DeletionApplied, ReaderCommand},
     limits::{ConnectionLimits, Rate, SendLimits},
     metrics::Metrics,
 };
@@ -32,7 +33,13 @@ pub(crate) struct GatewayState<B, P> {
     pub(crate) instance: InstanceId,
     /// Sends commands to the reader's task.
     pub(crate) reader: mpsc::UnboundedSender<ReaderCommand>,
+    /// Texts that this instance deleted: pages of history that were read before are redacted by it.
+    deletions: Mutex<VecDeque<(Room, Position)>>,
 }
+
+/// Maximum number of deleted texts that are remembered. A read of the log ends within 2 s, so the text of a page would have
+/// to be deleted before that many others of this instance in that time.
+const MAX_DELETIONS: usize = 1024;
 
 impl<B: SharedLimits, P> GatewayState<B, P> {
     /// Creates the state of a gateway that starts now, and starts the exchange of its limits with other instances.
@@ -58,6 +65,7 @@ impl<B: SharedLimits, P> GatewayState<B, P> {
             policy,
             metrics,
             reader,
+            deletions: Mutex::default(),
         }
     }
 }
@@ -68,11 +76,37 @@ impl<B, P> GatewayState<B, P> {
         self.started.elapsed()
     }
 
+    /// The text at `position` of `room` was deleted from the log: removes every copy of it in this process. After it
+    /// returns, no answer of this instance contains the text.
+    pub(crate) async fn forget_text(&self, room: &Room, position: Position) {
+        {
+            let mut deletions = self.deletions.lock().unwrap_or_else(PoisonError::into_inner);
+            if deletions.len() == MAX_DELETIONS {
+                deletions.pop_front();
+            }
+            deletions.push_back((room.clone(), position));
+        }
+        let (applied, all_applied) = DeletionApplied::new();
+        let _ = self.reader.send(ReaderCommand::Delete(room.clone(), position, applied));
+        // Nothing is sent: the channel closes once every worker has applied the deletion.
+        let _ = all_applied.await;
+    }
+
+    /// Removes the texts that this instance deleted from messages of `room` that were read from the log.
+    pub(crate) fn redact(&self, room: &Room, messages: &mut [Message]) {
+        let deletions = self.deletions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !deletions.is_empty() {
+            for message in messages {
+                message.redact(|position| deletions.iter().any(|(one, deleted)| (one, *deleted) == (room, position)));
+            }
+        }
+    }
+
     /// Counts a message of `user`, over all connections of all instances.
     ///
     /// # Errors
     /// The time to wait, if the user sends too fast. After it, a second's worth of messages may come at once.
-    pub(crate) fn admit_send(&self, user: &UserName) -> Result<(), Duration> {
+    pub(crate) fn admit_send(&self, user: &UserId) -> Result<(), Duration> {
         self.send_limits.as_ref().map_or(Ok(()), |limits| limits.admit(user))
     }
 }

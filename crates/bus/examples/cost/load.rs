@@ -115,11 +115,8 @@ async fn instance(
             tokio::time::sleep(wait).await;
         }
         let room = rooms[(state >> 33) as usize % ROOMS].clone();
-        let draft = Draft {
-            id: format!("{number}-{message}").parse()?,
-            user: format!("user{}", message % 100).parse()?,
-            text: "x".repeat(100).parse()?,
-        };
+        let id = format!("{number}-{message}").parse()?;
+        let draft = Draft::text(id, format!("user{}", message % 100).parse()?, "x".repeat(100).parse()?);
         let bus = bus.clone();
         calls.spawn(async move {
             let asked = Instant::now();

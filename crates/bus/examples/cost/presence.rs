@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::mpsc::Receiver;
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, PresenceStore, RedisBus, RedisSubscriptions, Subscriptions};
-use trunkline_domain::{InstanceId, Room, Roster, UserName};
+use trunkline_domain::{InstanceId, Member, Room, Roster};
 use trunkline_testbed::Redis;
 
 use super::{Cpu, Failure, connect};
@@ -38,7 +38,7 @@ async fn measure_rooms(redis: &Redis, rooms: usize, users: usize) -> Result<(), 
     let before = Cpu::now(redis)?;
     for room in &rooms {
         for (index, ((bus, _), instance)) in instances.iter().enumerate() {
-            let here: Vec<UserName> = (index..users).step_by(INSTANCES).map(user).collect::<Result<_, _>>()?;
+            let here: Vec<Member> = (index..users).step_by(INSTANCES).map(user).collect::<Result<_, _>>()?;
             bus.replace(room, *instance, &here).await?;
         }
     }
@@ -79,7 +79,7 @@ async fn measure_rooms(redis: &Redis, rooms: usize, users: usize) -> Result<(), 
     Ok(())
 }
 
-fn user(number: usize) -> Result<UserName, trunkline_domain::InvalidName> {
+fn user(number: usize) -> Result<Member, trunkline_domain::InvalidName> {
     format!("user{number}").parse()
 }
 

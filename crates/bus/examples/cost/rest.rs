@@ -21,7 +21,7 @@ pub(super) async fn measure(redis: &Redis) -> Result<(), Failure> {
     bus.heartbeat(instance).await?;
     let users = ["ann".parse()?];
     for room in &rooms {
-        let draft = Draft { id: "id".parse()?, user: "ann".parse()?, text: "x".repeat(100).parse()? };
+        let draft = Draft::text("id".parse()?, "ann".parse()?, "x".repeat(100).parse()?);
         bus.publish(room, draft).await?;
         bus.replace(room, instance, &users).await?;
     }

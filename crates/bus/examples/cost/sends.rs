@@ -62,7 +62,7 @@ async fn send(bus: &RedisBus, count: usize, rooms: usize, bytes: usize, pace: Du
         let room: Room = format!("room-{}", number % rooms).parse()?;
         let (user, id) =
             (format!("user{}", number % 100).parse()?, format!("{rooms}-{pace:?}-{number}").replace('.', "-"));
-        let draft = Draft { id: id.parse()?, user, text: "x".repeat(bytes).parse()? };
+        let draft = Draft::text(id.parse()?, user, "x".repeat(bytes).parse()?);
         let bus = bus.clone();
         calls.spawn(async move { bus.publish(&room, draft).await.map(drop) });
     }

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod amend;
 mod delivery;
 mod presence;
 mod publish;
@@ -41,7 +42,7 @@ use tokio::{
 };
 use trunkline_domain::{Draft, Entry, Position, Room};
 
-pub use self::{delivery::*, presence::*, publish::*, read::*};
+pub use self::{amend::*, delivery::*, presence::*, publish::*, read::*};
 use crate::{Bus, Delivery, Page, Range, Receipt};
 
 /// The storage of one test.
@@ -74,6 +75,11 @@ macro_rules! contract {
             ids_are_scoped_to_room_and_user,
             calls_are_executed_in_the_order_of_their_first_poll,
             concurrent_publishers_share_one_sequence,
+            every_content_is_read_and_delivered_as_it_was_sent,
+            amendments_need_a_retained_text_of_the_same_author,
+            moderators_delete_the_texts_of_others_and_edit_none,
+            deleted_texts_are_in_no_page,
+            read_marks_move_forward_up_to_the_head,
             empty_log_follows_only_the_origin,
             reading_forward_returns_the_oldest_entries_up_to_the_limit,
             reading_backward_returns_the_newest_entries_up_to_the_limit,
@@ -126,7 +132,7 @@ fn draft(number: usize) -> Draft {
 }
 
 fn draft_of(user: &str, id: &str, text: &str) -> Draft {
-    Draft { id: id.parse().expect("an id"), user: user.parse().expect("a name"), text: text.parse().expect("a text") }
+    Draft::text(id.parse().expect("an id"), user.parse().expect("a user id"), text.parse().expect("a text"))
 }
 
 async fn publish_one(bus: &impl Bus, room: &Room, draft: Draft) -> Receipt {

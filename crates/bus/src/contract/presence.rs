@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::{sync::mpsc::Receiver, time::sleep};
-use trunkline_domain::{InstanceId, PresenceDiff, Room, Roster, UserName};
+use trunkline_domain::{InstanceId, Member, PresenceDiff, Room, Roster};
 
 use super::{Store, expect_subscribed, next_delivery, room, within};
 use crate::{Bus, Delivery, InstanceRegistry, Lease, LeaseStatus, PresenceStore, Subscriptions};
@@ -72,7 +72,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry> TestInstance<B> {
             let diff = self.roster.apply(change);
             assert!(!self.roster.needs_snapshot(), "no change was lost");
             if diff != PresenceDiff::default() {
-                let names = |users: &[UserName]| users.iter().map(ToString::to_string).collect();
+                let names = |users: &[Member]| users.iter().map(ToString::to_string).collect();
                 return (names(&diff.joined), names(&diff.left));
             }
         }
@@ -101,7 +101,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry> TestInstance<B> {
     }
 }
 
-fn names(users: &[&str]) -> Vec<UserName> {
+fn names(users: &[&str]) -> Vec<Member> {
     users.iter().map(|user| user.parse().expect("a name")).collect()
 }
 

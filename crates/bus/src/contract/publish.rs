@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use trunkline_domain::Position;
+use trunkline_domain::{Body, MessageText, Position};
 
 use super::{
     Call, RETAIN, Store, draft, draft_of, fill, finish, in_order, poll_once, positions, publish_one, read_page, ready,
@@ -34,7 +34,8 @@ pub async fn prev_of_each_entry_is_the_position_before_it(store: &impl Store) {
         assert_eq!(entry.prev, head);
         head = entry.message.pos;
         let sent = draft(number);
-        assert_eq!((&entry.message.id, &entry.message.user, &entry.message.text), (&sent.id, &sent.user, &sent.text));
+        assert_eq!((&entry.message.id, &entry.message.user), (&sent.id, &sent.user));
+        assert_eq!(entry.message.body, Body::Content(sent.content));
         assert!(entry.message.at > 0 && entry.message.at >= at);
         at = entry.message.at;
     }
@@ -51,7 +52,7 @@ pub async fn repeated_id_returns_the_first_position_and_appends_nothing(store: &
     assert_eq!(publish_one(&bus, &lobby, draft_of("ann", "id-1", "second")).await, again);
     assert_eq!(publish_one(&other, &lobby, draft_of("ann", "id-1", "third")).await, again);
     let page = read_page(&other, &lobby, Range::Latest(10)).await;
-    let texts: Vec<_> = page.entries.iter().map(|entry| entry.message.text.as_str()).collect();
+    let texts: Vec<_> = page.entries.iter().filter_map(|entry| entry.message.text()).map(MessageText::as_str).collect();
     assert_eq!(texts, ["first\nof\ttwo lines", "between"]);
 }
 

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use trunkline_domain::{
-    Draft, Entry, InstanceId, Millis, Position, PresenceChange, PresenceSnapshot, Room, UserName, millis,
+    Draft, InstanceId, Member, Millis, Position, PresenceChange, PresenceSnapshot, Room, UserId, millis,
 };
 
 use super::{
@@ -36,7 +36,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let bus = LocalBus::new(LocalConfig { retain: 100, ..LocalConfig::default() });
 /// let lobby: Room = "lobby".parse()?;
-/// let draft = Draft { id: "m1".parse()?, user: "ann".parse()?, text: "hello".parse()? };
+/// let draft = Draft::text("m1".parse()?, "ann".parse()?, "hello".parse()?);
 /// let first = bus.publish(&lobby, draft.clone()).await?;
 /// // A retry with the same id appends nothing.
 /// let retry = bus.publish(&lobby, draft).await?;
@@ -142,11 +142,19 @@ impl Bus for LocalBus {
     type Subscriptions = LocalSubscriptions;
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
-        let append = |inner: &Inner| {
-            let (receipt, entry): (Receipt, Option<Entry>) = lock(&inner.rooms).publish(inner.now(), room, draft);
-            (entry.map(|entry| Delivery::Entry(room.clone(), entry)), receipt)
+        let append = |inner: &Inner| match lock(&inner.rooms).publish(inner.now(), room, draft) {
+            Ok((receipt, entry)) => (entry.map(|entry| Delivery::Entry(room.clone(), entry)), Ok(receipt)),
+            Err(kind) => (None, Err(BusError::from(kind))),
         };
-        Ok(self.change(room, append).await)
+        self.change(room, append).await
+    }
+
+    async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
+        Ok(lock(&self.0.rooms).mark_seen(self.0.now(), room, user, pos))
+    }
+
+    async fn seen(&self, room: &Room, user: &UserId) -> Result<Option<Position>, BusError> {
+        Ok(lock(&self.0.rooms).seen(self.0.now(), room, user))
     }
 
     async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
@@ -182,7 +190,7 @@ impl Bus for LocalBus {
 }
 
 impl PresenceStore for LocalBus {
-    async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+    async fn replace(&self, room: &Room, instance: InstanceId, users: &[Member]) -> Result<(), BusError> {
         self.change_leases(room, |leases| (leases.replace(room, instance, users), ())).await;
         Ok(())
     }
@@ -191,8 +199,8 @@ impl PresenceStore for LocalBus {
         &self,
         room: &Room,
         instance: InstanceId,
-        joined: &[UserName],
-        left: &[UserName],
+        joined: &[Member],
+        left: &[Member],
     ) -> Result<Lease, BusError> {
         let update = |leases: &mut Leases| {
             let change = leases.update(room, instance, joined, left);

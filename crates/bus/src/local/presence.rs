@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use trunkline_domain::{ChangeKind, InstanceId, Millis, PresenceChange, PresenceSnapshot, Room, UserName};
+use trunkline_domain::{ChangeKind, InstanceId, Member, Millis, PresenceChange, PresenceSnapshot, Room};
 
 use crate::{InstanceReport, LeaseStatus};
 
@@ -27,7 +27,7 @@ pub(super) struct Leases {
 #[derive(Debug, Default)]
 struct RoomLeases {
     version: u64,
-    instances: BTreeMap<InstanceId, BTreeSet<UserName>>,
+    instances: BTreeMap<InstanceId, BTreeSet<Member>>,
 }
 
 impl Leases {
@@ -38,7 +38,7 @@ impl Leases {
         self.alive.keys().copied().collect()
     }
 
-    pub(super) fn replace(&mut self, room: &Room, instance: InstanceId, users: &[UserName]) -> Option<PresenceChange> {
+    pub(super) fn replace(&mut self, room: &Room, instance: InstanceId, users: &[Member]) -> Option<PresenceChange> {
         if users.is_empty() {
             return self.end_lease(room, instance, ChangeKind::Left);
         }
@@ -55,8 +55,8 @@ impl Leases {
         &mut self,
         room: &Room,
         instance: InstanceId,
-        joined: &[UserName],
-        left: &[UserName],
+        joined: &[Member],
+        left: &[Member],
     ) -> Option<PresenceChange> {
         let room_leases = self.rooms.get_mut(room)?;
         let users = room_leases.instances.get_mut(&instance)?;
@@ -89,8 +89,7 @@ impl Leases {
         let Some(room_leases) = self.rooms.get(room) else {
             return PresenceSnapshot { version: self.last_version, instances: Vec::new() };
         };
-        let users =
-            |(instance, users): (&InstanceId, &BTreeSet<UserName>)| (*instance, users.iter().cloned().collect());
+        let users = |(instance, users): (&InstanceId, &BTreeSet<Member>)| (*instance, users.iter().cloned().collect());
         PresenceSnapshot { version: room_leases.version, instances: room_leases.instances.iter().map(users).collect() }
     }
 

@@ -1,6 +1,7 @@
 //! [`RedisBus`]: the [`Bus`] over one Redis.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, Mutex},
 };
@@ -11,17 +12,18 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     time::Instant,
 };
-use trunkline_domain::{Draft, InstanceId, Position, Room, millis};
+use trunkline_domain::{Draft, InstanceId, Position, Room, UserId, millis};
 
 use super::{
     at_rest::{RefreshCache, RoomCountCache},
-    codec::{Payload, StreamEntry, last_position, stream_entries},
+    codec::{Payload, StreamEntry, deleted_positions, last_position, stream_entries},
     config::{InvalidRedisUrl, RedisConfig},
     connection::{Connector, Generation, Link, LinkState, Supervisor},
     error::unexpected_reply,
     keys::Keyspace,
     publish,
     read::{PageReader, RangeQuery},
+    scripts,
     subscribe::{RedisSubscriptions, Subscription, SubscriptionHealth},
 };
 use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt, sync::lock};
@@ -41,7 +43,7 @@ const ROOMS_PER_PIPELINE: usize = 512;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let bus = RedisBus::new(RedisConfig::new("redis://127.0.0.1:6379/0"))?;
-/// let draft = Draft { id: "m1".parse()?, user: "ann".parse()?, text: "hello".parse()? };
+/// let draft = Draft::text("m1".parse()?, "ann".parse()?, "hello".parse()?);
 /// // Fails with `Unavailable` until the connection is up; `health` says why.
 /// match bus.publish(&"lobby".parse::<Room>()?, draft).await {
 ///     Ok(receipt) => println!("stored at {}", receipt.pos),
@@ -132,6 +134,12 @@ impl RedisBus {
         })
     }
 
+    /// The expiry that a refresh sets, in ms: later than required, so that a room that was refreshed needs no other refresh
+    /// for some time.
+    fn refreshed_expiry(&self) -> u64 {
+        self.config.retention().millis + millis(2 * self.config.refresh_interval())
+    }
+
     /// The current link, or why there is none.
     fn link_state(&self) -> Result<Arc<Link>, String> {
         match &*self.link.borrow() {
@@ -161,22 +169,31 @@ impl Bus for RedisBus {
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
         let link = self.link()?;
-        let command = publish::command(
-            link.publish_script(),
-            &self.names.room(room),
-            self.config.retention(),
-            (draft.user.as_str(), draft.id.as_str(), draft.text.as_str()),
-        );
-        let (pos, repeated): (String, u8) = link.query(command).await?;
-        publish::receipt(&pos, repeated).ok_or_else(|| unexpected_reply("the publish script returned no position"))
+        let keys = self.names.room(room);
+        let command = publish::command(link.publish_script(), &keys, self.config.retention(), &draft);
+        let (pos, status): (String, u8) = link.query(command).await?;
+        publish::receipt((&pos, status))
+    }
+
+    async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
+        let command = scripts::mark_seen(&self.names.room(room), user, pos, self.refreshed_expiry());
+        let mark: String = self.link()?.query(command).await?;
+        mark.parse().map_err(|_| unexpected_reply("the script of read marks returned no position"))
+    }
+
+    async fn seen(&self, room: &Room, user: &UserId) -> Result<Option<Position>, BusError> {
+        let command = redis::cmd("HGET").arg(self.names.room(room).seen()).arg(user.as_str()).take();
+        let mark: Option<String> = self.link()?.query(command).await?;
+        Ok(mark.and_then(|mark| mark.parse().ok()))
     }
 
     /// Skips damaged entries, which another program wrote or changed.
     async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
         let link = self.link()?;
-        let log = self.names.room(room).log();
+        let keys = self.names.room(room);
+        let log = keys.log();
         let mut reader = PageReader::new(range);
-        let mut head = None;
+        let (mut head, mut deleted) = (None, HashSet::new());
         loop {
             let query = reader.next_query();
             let mut commands = Vec::new();
@@ -186,17 +203,26 @@ impl Bus for RedisBus {
             }
             if let Some(RangeQuery { command, from, to, count }) = &query {
                 commands.push(redis::cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count).take());
+                // Read after the page, so that a deletion that is on the page is known.
+                commands.push(redis::cmd("HGETALL").arg(keys.meta()).take());
             }
             if commands.is_empty() {
-                return Ok(reader.into_page(head.unwrap_or_default()));
+                let mut page = reader.into_page(head.unwrap_or_default());
+                for entry in &mut page.entries {
+                    entry.message.redact(|pos| deleted.contains(&pos));
+                }
+                return Ok(page);
             }
             let replies: Vec<Value> = link.query_all(commands).await?;
-            let mut replies = replies.iter().map(entries_in);
+            let mut replies = replies.iter();
+            let mut next = || replies.next().unwrap_or(&Value::Nil);
             if head.is_none() {
-                head = Some(head_of(&replies.next().transpose()?.unwrap_or_default()));
+                head = Some(head_of(&entries_in(next())?));
             }
             if let Some(query) = query {
-                reader.add_reply(&query, replies.next().transpose()?.unwrap_or_default());
+                reader.add_reply(&query, entries_in(next())?);
+                let more = deleted_positions(next());
+                deleted.extend(more.ok_or_else(|| unexpected_reply("the reply to HGETALL is not a map"))?);
             }
         }
     }
@@ -224,12 +250,11 @@ impl Bus for RedisBus {
 
     async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
         let link = self.link()?;
-        // Later than required, so that a room that was refreshed needs no other refresh for some time.
-        let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        let expiry = self.refreshed_expiry();
         let rooms = lock(&self.refreshed).due(rooms, self.started.elapsed());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
             let keys = rooms.iter().map(|room| self.names.room(room));
-            let keys = keys.flat_map(|keys| [keys.log(), keys.meta()]);
+            let keys = keys.flat_map(|keys| [keys.log(), keys.meta(), keys.seen()]);
             // GT: never earlier than the publish script has set.
             let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(expiry).arg("GT").take();
             link.query_all::<()>(keys.map(expire).collect()).await?;

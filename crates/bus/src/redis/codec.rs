@@ -1,17 +1,20 @@
 //! Decoding of what Redis stores and publishes about a room: pub/sub payloads, stream entries, presence. Pure; no input
 //! panics.
 
-use std::collections::HashMap;
+use std::{collections::HashSet, str::FromStr};
 
 use bytes::Bytes;
 use redis::Value;
-use trunkline_domain::{ChangeKind, Entry, Message, Position, PresenceChange, PresenceSnapshot, UserName};
+use trunkline_domain::{
+    Body, ChangeKind, Content, DisplayName, Entry, Member, Message, Position, PresenceChange, PresenceSnapshot, UserId,
+};
 
 /// A payload of a room's channel: one byte for its kind, then the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// `e<pos> <prev> <at> <id> <user>\n<text>`, written by publish.lua. `-` for `<prev>` means the previous offset of the
-    /// same epoch.
+    /// Written by publish.lua. A plain text is `e<pos> <prev> <at> <id> <user>\n<text>`; anything else is
+    /// `x<pos> <prev> <at> <id> <user> <ref> <event>\n<name>\n<text or data>`. `-` for `<prev>` means the previous offset of
+    /// the same epoch; `-` for `<ref>` and `<event>`, and an empty name, mean that there is none.
     Entry(Entry),
     /// `w`, then the bytes of the ephemeral event.
     Ephemeral(Bytes),
@@ -21,10 +24,11 @@ pub(super) enum Payload {
 
 impl Payload {
     /// `None` if no gateway of this version wrote the payload.
-    pub(super) fn decode(payload: &[u8], names: &mut UserNameCache) -> Option<Self> {
+    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
         let (kind, content) = payload.split_first()?;
         match kind {
-            b'e' => entry(std::str::from_utf8(content).ok()?, names).map(Self::Entry),
+            b'e' => plain_text(std::str::from_utf8(content).ok()?).map(Self::Entry),
+            b'x' => any_content(std::str::from_utf8(content).ok()?).map(Self::Entry),
             b'w' => Some(Self::Ephemeral(Bytes::copy_from_slice(content))),
             b'p' => presence_change(std::str::from_utf8(content).ok()?).map(Self::Presence),
             _ => None,
@@ -37,9 +41,38 @@ impl Payload {
     }
 }
 
-fn entry(content: &str, names: &mut UserNameCache) -> Option<Entry> {
-    let (header, text) = content.split_once('\n')?;
+fn plain_text(payload: &str) -> Option<Entry> {
+    let (header, text) = payload.split_once('\n')?;
     let mut words = header.splitn(5, ' ');
+    entry_header(
+        &mut words,
+        |user| user.parse::<UserId>().ok().map(Member::from),
+        Content::from_body(None, None, text).ok()?,
+    )
+}
+
+fn any_content(payload: &str) -> Option<Entry> {
+    let (header, rest) = payload.split_once('\n')?;
+    let (name, body) = rest.split_once('\n')?;
+    let (header, event) = header.rsplit_once(' ')?;
+    let (header, reference) = header.rsplit_once(' ')?;
+    let name: Option<DisplayName> = optional(name, "")?;
+    let event: Option<String> = optional(event, "-")?;
+    let content = Content::from_body(event.as_deref(), optional(reference, "-")?, body).ok()?;
+    entry_header(&mut header.splitn(5, ' '), |user| Some(Member { user: user.parse().ok()?, name }), content)
+}
+
+/// `Some(None)` if `text` is the mark of an absent value.
+fn optional<T: FromStr>(text: &str, absent: &str) -> Option<Option<T>> {
+    if text == absent { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+/// The entry with the words `<pos> <prev> <at> <id> <user>`.
+fn entry_header<'a>(
+    words: &mut impl Iterator<Item = &'a str>,
+    author: impl FnOnce(&str) -> Option<Member>,
+    content: Content,
+) -> Option<Entry> {
     let pos: Position = words.next()?.parse().ok()?;
     let prev = match words.next()? {
         "-" => pos.before_in_epoch()?,
@@ -47,24 +80,24 @@ fn entry(content: &str, names: &mut UserNameCache) -> Option<Entry> {
     };
     let at = words.next()?.parse().ok()?;
     let id = words.next()?.parse().ok()?;
-    let user = names.parse(words.next()?)?;
-    Some(Entry { prev, message: Message { pos, id, user, text: text.parse().ok()?, at } })
+    let Member { user, name } = author(words.next()?)?;
+    Some(Entry { prev, message: Message { pos, id, user, name, body: Body::Content(content), at } })
 }
 
-/// `<version> <instance>`, then, each after a space: `=` and all users; or `+user` and `-user`; or `!` if another instance
+/// `<version> <instance>`, then, each after a newline: `=` and all users; or `+user` and `-user`; or `!` if another instance
 /// expired the lease; or nothing if all users left.
 fn presence_change(content: &str) -> Option<PresenceChange> {
-    let mut words = content.split(' ');
-    let version = words.next()?.parse().ok()?;
-    let instance = words.next()?.parse().ok()?;
+    let mut lines = content.split('\n');
+    let (version, instance) = lines.next()?.split_once(' ')?;
+    let (version, instance) = (version.parse().ok()?, instance.parse().ok()?);
     let (mut joined, mut left) = (Vec::new(), Vec::new());
-    let (mut all, mut expired) = (None::<Vec<UserName>>, false);
-    for word in words {
+    let (mut all, mut expired) = (None::<Vec<Member>>, false);
+    for line in lines {
         if let Some(all) = &mut all {
-            all.push(word.parse().ok()?);
+            all.push(line.parse().ok()?);
             continue;
         }
-        match word.split_at_checked(1)? {
+        match line.split_at_checked(1)? {
             ("=", "") => all = Some(Vec::new()),
             ("!", "") => expired = true,
             ("+", user) => joined.push(user.parse().ok()?),
@@ -124,7 +157,7 @@ impl StreamEntry {
     }
 
     /// Decodes one element of a reply to XRANGE: `[id, [field, value, …]]`. `None` if it has another form.
-    fn decode(element: &Value, names: &mut UserNameCache) -> Option<Self> {
+    fn decode(element: &Value) -> Option<Self> {
         let Value::Array(parts) = element else { return None };
         let [id, fields] = parts.as_slice() else { return None };
         let pos: Position = text(id)?.parse().ok()?;
@@ -135,12 +168,16 @@ impl StreamEntry {
             None => field("prev").and_then(|prev| prev.parse().ok()),
             prev => prev,
         };
-        let mut message = || {
+        let message = || {
+            let event = field("event");
+            let reference = field("ref").map(str::parse).transpose().ok()?;
+            let body = field("text").or_else(|| field("data"))?;
             Some(Message {
                 pos,
                 id: field("id")?.parse().ok()?,
-                user: names.parse(field("user")?)?,
-                text: field("text")?.parse().ok()?,
+                user: field("user")?.parse().ok()?,
+                name: field("name").map(str::parse).transpose().ok()?,
+                body: Body::Content(Content::from_body(event, reference, body).ok()?),
                 at: field("at")?.parse().ok()?,
             })
         };
@@ -154,8 +191,7 @@ impl StreamEntry {
 /// Decodes the reply to XRANGE or XREVRANGE, in its order.
 pub(super) fn stream_entries(reply: &Value) -> Option<Vec<StreamEntry>> {
     let Value::Array(elements) = reply else { return None };
-    let mut names = UserNameCache::default();
-    elements.iter().map(|element| StreamEntry::decode(element, &mut names)).collect()
+    elements.iter().map(StreamEntry::decode).collect()
 }
 
 /// The position of the first entry in the reply to XRANGE or XREVRANGE; the origin if there is none. Does not decode the
@@ -175,27 +211,19 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// Parses user names, and each distinct name once: validating a name (its scripts, what it can be confused with) costs more
-/// than the rest of decoding an entry, and a room has few authors. Holds at most 1,024 names; when full, it is emptied.
-#[derive(Debug, Default)]
-pub(super) struct UserNameCache(HashMap<Box<str>, UserName>);
-
-impl UserNameCache {
-    const MAX_NAMES: usize = 1024;
-
-    /// The name, if the text is a valid one.
-    fn parse(&mut self, text: &str) -> Option<UserName> {
-        if let Some(name) = self.0.get(text) {
-            return Some(name.clone());
-        }
-        let name: UserName = text.parse().ok()?;
-        if self.0.len() == Self::MAX_NAMES {
-            self.0.clear();
-        }
-        self.0.insert(text.into(), name.clone());
-        Some(name)
-    }
+/// The positions of deleted texts, from the reply to HGETALL of a room's `meta`.
+pub(super) fn deleted_positions(reply: &Value) -> Option<HashSet<Position>> {
+    let pairs: Vec<(&Value, &Value)> = match reply {
+        Value::Array(values) => values.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        Value::Map(pairs) => pairs.iter().map(|(field, value)| (field, value)).collect(),
+        _ => return None,
+    };
+    let deleted = pairs.into_iter().filter_map(|(field, _)| text(field)?.strip_prefix(DELETED_PREFIX)?.parse().ok());
+    Some(deleted.collect())
 }
+
+/// Beginning of the fields of `meta` that name deleted texts.
+const DELETED_PREFIX: &str = "d:";
 
 #[cfg(test)]
 mod tests {
@@ -209,22 +237,75 @@ mod tests {
     }
 
     fn entries() -> impl Strategy<Value = Entry> {
-        let message =
-            (positions(), "[A-Za-z0-9_-]{1,64}", "[a-z][a-z0-9._-]{0,20}", "[ -~\n\t\u{e4}]{0,50}x", any::<u64>());
+        let author = ("[!-~\u{e4}]{1,64}", prop::option::of("[ -~\u{e4}]{0,20}x"));
+        let message = (positions(), "[A-Za-z0-9_-]{1,64}", author, contents(), any::<u64>());
         let prev = prop::option::of(positions());
-        (prev, message).prop_filter_map("a reserved name", |(prev, (pos, id, user, text, at))| {
-            let user = user.parse().ok()?;
-            let prev = prev.or(pos.before_in_epoch())?;
-            let message = Message { pos, id: id.parse().unwrap(), user, text: text.parse().unwrap(), at };
-            Some(Entry { prev, message })
-        })
+        (prev, message).prop_filter_map(
+            "a first position without prev",
+            |(prev, (pos, id, (user, name), content, at))| {
+                let prev = prev.or(pos.before_in_epoch())?;
+                let (user, name) = (user.parse().unwrap(), name.map(|name| name.parse().unwrap()));
+                let message = Message { pos, id: id.parse().unwrap(), user, name, body: Body::Content(content), at };
+                Some(Entry { prev, message })
+            },
+        )
+    }
+
+    fn contents() -> impl Strategy<Value = Content> {
+        let text = || "[ -~\n\t\u{e4}]{0,50}x".prop_map(|text| text.parse().unwrap());
+        prop_oneof![
+            (text(), prop::option::of(positions())).prop_map(|(text, reply_to)| Content::Text { text, reply_to }),
+            ("[a-z0-9][a-z0-9._-]{6,63}", "[0-9]{1,9}|\"[a-z\n]*\"|null|\\{ \"b\": 1.50 ,\"a\":\\[\\]\\}")
+                .prop_filter_map("no JSON", |(event, data)| Some(Content::Event {
+                    event: event.parse().unwrap(),
+                    data: data.parse().ok()?
+                })),
+            (positions(), text()).prop_map(|(of, text)| Content::Edit { of, text }),
+            positions().prop_map(|of| Content::Delete { of }),
+            (positions(), "[!-~\u{1f44d}]{1,16}", any::<bool>()).prop_map(|(of, key, on)| Content::React {
+                of,
+                key: key.parse().unwrap(),
+                on
+            }),
+        ]
+    }
+
+    /// The fields of the stream, as publish.lua writes them.
+    fn stored_fields(message: &Message) -> Vec<(&'static str, String)> {
+        let Body::Content(content) = &message.body else { panic!("nothing is stored as deleted") };
+        let parts = content.fields();
+        let body = match &parts.data {
+            Some(data) => ("data", data.as_str().to_owned()),
+            None => ("text", parts.text.unwrap_or_default().to_owned()),
+        };
+        let mut fields = vec![
+            ("id", message.id.to_string()),
+            ("user", message.user.to_string()),
+            body,
+            ("at", message.at.to_string()),
+        ];
+        fields.extend(message.name.as_ref().map(|name| ("name", name.to_string())));
+        fields.extend(parts.reference.map(|reference| ("ref", reference.to_string())));
+        fields.extend(parts.event.map(|event| ("event", event.to_owned())));
+        fields
     }
 
     /// As publish.lua writes it.
     fn encode(Entry { prev, message }: &Entry) -> Vec<u8> {
-        let Message { pos, id, user, text, at } = message;
+        let Message { pos, id, user, name, body, at } = message;
         let prev = if pos.before_in_epoch() == Some(*prev) { "-".to_owned() } else { prev.to_string() };
-        format!("e{pos} {prev} {at} {id} {user}\n{}", text.as_str()).into_bytes()
+        match (name, body) {
+            (None, Body::Content(Content::Text { text, reply_to: None })) => {
+                format!("e{pos} {prev} {at} {id} {user}\n{}", text.as_str()).into_bytes()
+            }
+            _ => {
+                let fields = stored_fields(message);
+                let field = |name: &str| fields.iter().find(|field| field.0 == name).map(|field| field.1.as_str());
+                let (reference, event) = (field("ref").unwrap_or("-"), field("event").unwrap_or("-"));
+                let (name, body) = (field("name").unwrap_or_default(), fields[2].1.as_str());
+                format!("x{pos} {prev} {at} {id} {user} {reference} {event}\n{name}\n{body}").into_bytes()
+            }
+        }
     }
 
     fn bulk(text: &str) -> Value {
@@ -239,29 +320,30 @@ mod tests {
     proptest! {
         #[test]
         fn published_entry_decodes_to_itself(entry in entries()) {
-            let decoded = Payload::decode(&encode(&entry), &mut UserNameCache::default());
+            let decoded = Payload::decode(&encode(&entry));
             prop_assert_eq!(decoded, Some(Payload::Entry(entry)));
         }
 
         #[test]
         fn ephemeral_event_decodes_to_itself(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let decoded = Payload::decode(&Payload::encode_ephemeral(&bytes), &mut UserNameCache::default());
+            let decoded = Payload::decode(&Payload::encode_ephemeral(&bytes));
             prop_assert_eq!(decoded, Some(Payload::Ephemeral(bytes.into())));
         }
 
         #[test]
         fn stored_entry_decodes_to_itself(entry in entries()) {
-            let Message { pos, id, user, text, at } = &entry.message;
+            let pos = &entry.message.pos;
             let prev = if pos.offset > 1 { pos.before_in_epoch().unwrap() } else { entry.prev };
-            let fields = [("id", id.as_str()), ("user", user.as_str()), ("text", text.as_str()),
-                ("at", &at.to_string()), ("prev", &prev.to_string())];
+            let mut fields = stored_fields(&entry.message);
+            fields.push(("prev", prev.to_string()));
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let reply = Value::Array(vec![element(&pos.to_string(), &fields)]);
             prop_assert_eq!(stream_entries(&reply), Some(vec![StreamEntry::Intact(Entry { prev, ..entry.clone() })]));
         }
 
         #[test]
         fn no_payload_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Payload::decode(&bytes, &mut UserNameCache::default());
+            let _ = Payload::decode(&bytes);
         }
 
         #[test]
@@ -274,15 +356,15 @@ mod tests {
             let mut bytes = encode(&entry);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = Payload::decode(&bytes, &mut UserNameCache::default());
+            let _ = Payload::decode(&bytes);
             bytes.truncate(at);
-            let _ = Payload::decode(&bytes, &mut UserNameCache::default());
+            let _ = Payload::decode(&bytes);
         }
     }
 
     #[test]
     fn damaged_entry_keeps_its_position() {
-        let decode = |element| StreamEntry::decode(&element, &mut UserNameCache::default());
+        let decode = |element| StreamEntry::decode(&element);
         let pos = Position::new(5, 3);
         let prev = Some(Position::new(5, 2));
         assert_eq!(decode(element("5-3", &[("foo", "bar")])), Some(StreamEntry::Damaged { pos, prev }));
@@ -296,28 +378,17 @@ mod tests {
 
     #[test]
     fn presence_changes_decode_as_the_script_writes_them() {
-        let (ann, bob): (UserName, UserName) = ("ann".parse().unwrap(), "bob-".parse().unwrap());
+        let (ann, bob): (Member, Member) = ("ann".parse().unwrap(), "bob- Bob B.".parse().unwrap());
         let instance = InstanceId(10);
-        let decode = |words: &str| presence_change(&format!("7 {instance}{words}")).map(|change| change.kind);
+        let decode = |lines: &str| presence_change(&format!("7 {instance}{lines}")).map(|change| change.kind);
         assert_eq!(decode(""), Some(ChangeKind::Left));
-        assert_eq!(decode(" !"), Some(ChangeKind::Expired));
-        assert_eq!(decode(" = ann bob-"), Some(ChangeKind::Replaced(vec![ann.clone(), bob.clone()])));
-        assert_eq!(decode(" -ann +bob-"), Some(ChangeKind::Updated { joined: vec![bob], left: vec![ann] }));
-        for words in [" ", " ann", " =", " *ann", " +a\u{1}", " + ann"] {
-            assert!(!matches!(decode(words), Some(ChangeKind::Updated { .. } | ChangeKind::Left)), "{words:?}");
+        assert_eq!(decode("\n!"), Some(ChangeKind::Expired));
+        assert_eq!(decode("\n=\nann\nbob- Bob B."), Some(ChangeKind::Replaced(vec![ann.clone(), bob.clone()])));
+        let Some(ChangeKind::Updated { joined, left }) = decode("\n-ann\n+bob- Bob B.") else { panic!("an update") };
+        assert_eq!((&joined[..], &left[..]), (&[bob][..], &[ann][..]));
+        assert_eq!(joined[0].name.as_ref().unwrap().as_str(), "Bob B.");
+        for lines in ["\n", "\nann", "\n=", "\n*ann", "\n+a\u{1}", "\n+", "\n+ ann"] {
+            assert!(!matches!(decode(lines), Some(ChangeKind::Updated { .. } | ChangeKind::Left)), "{lines:?}");
         }
-    }
-
-    #[test]
-    fn name_cache_is_bounded() {
-        let mut names = UserNameCache::default();
-        for number in 0..3 * UserNameCache::MAX_NAMES {
-            let text = format!("user{number}");
-            for _ in 0..2 {
-                assert_eq!(names.parse(&text).unwrap().as_str(), text);
-            }
-            assert!(names.0.len() <= UserNameCache::MAX_NAMES);
-        }
-        assert_eq!(names.parse("no name"), None);
     }
 }

@@ -5,7 +5,7 @@ use redis::Value;
 use trunkline_domain::{Entry, Position, PresenceChange, PresenceSnapshot};
 
 use super::{
-    codec::{Payload, UserNameCache, presence_snapshot, stream_entries},
+    codec::{Payload, presence_snapshot, stream_entries},
     read::PageReader,
 };
 use crate::{Page, Range};
@@ -22,7 +22,7 @@ pub enum BusPayload {
 /// Decodes a pub/sub payload. `None` if no gateway of this version wrote it.
 #[must_use]
 pub fn decode_payload(payload: &[u8]) -> Option<BusPayload> {
-    Payload::decode(payload, &mut UserNameCache::default()).map(|payload| match payload {
+    Payload::decode(payload).map(|payload| match payload {
         Payload::Entry(entry) => BusPayload::Entry(entry),
         Payload::Ephemeral(bytes) => BusPayload::Ephemeral(bytes),
         Payload::Presence(change) => BusPayload::Presence(change),
@@ -50,14 +50,14 @@ pub fn read_page(range: Range, head: Position, reply: &str) -> Option<Page> {
 }
 
 /// Decodes a reply of presence.lua. The text form: the version in the first line; then, per line, an instance and its
-/// users, separated by spaces.
+/// users, separated by tabs.
 #[must_use]
 pub fn decode_presence_snapshot(reply: &str) -> Option<PresenceSnapshot> {
     let mut lines = reply.split('\n');
     let mut values = vec![value(lines.next()?)];
     for line in lines {
-        let (instance, users) = line.split_once(' ').unwrap_or((line, ""));
-        values.extend([value(instance), Value::Array(users.split(' ').map(value).collect())]);
+        let (instance, users) = line.split_once('\t').unwrap_or((line, ""));
+        values.extend([value(instance), Value::Array(users.split('\t').map(value).collect())]);
     }
     presence_snapshot(&values)
 }

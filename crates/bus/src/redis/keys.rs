@@ -64,7 +64,7 @@ impl Keys {
         format!("{}:log", self.base)
     }
 
-    /// Hash: generation of the last write, epoch, and when expiries were set.
+    /// Hash: generation of the last write, epoch, when expiries were set, and the positions of deleted texts.
     pub(super) fn meta(&self) -> String {
         format!("{}:meta", self.base)
     }
@@ -72,6 +72,11 @@ impl Keys {
     /// Hash: message ids of the even (0) or odd (1) ten-minute buckets.
     pub(super) fn ids(&self, parity: u8) -> String {
         format!("{}:ids:{parity}", self.base)
+    }
+
+    /// Hash: the read mark of each user.
+    pub(super) fn seen(&self) -> String {
+        format!("{}:seen", self.base)
     }
 
     /// Set: instances with users in the room. With `:<instance>` appended, a set: the users of that instance.

@@ -16,8 +16,8 @@
 -- expire    ends the lease of a dead instance                     reply: version
 -- snapshot                                                        reply: {version, instance, {users}, instance, {users} …}
 --
--- A change is published as p<version> <instance>, followed, each after a space, by: = and all users (replace), or +user
--- and -user (update), or ! (expire), or nothing (the last user left). The version is incremented first: INCR is the
+-- A user is an id, or an id, a space and a name. A change is published as p<version> <instance>, followed, each after a
+-- newline, by: = and all users (replace), or +user and -user (update), or ! (expire), or nothing (the last user left). The version is incremented first: INCR is the
 -- command that a Redis without memory refuses, and then nothing is changed and nothing published.
 
 local instances, version_key = KEYS[1], KEYS[2]
@@ -85,7 +85,7 @@ if operation == 'snapshot' then
 end
 
 if operation == 'expire' then
-  return end_lease(' !')
+  return end_lease('\n!')
 end
 
 if operation == 'replace' then
@@ -97,7 +97,7 @@ if operation == 'replace' then
   for_each_user('SADD', 4, #ARGV)
   redis.call('SADD', instances, instance)
   refresh_expiry()
-  publish(version, ' = ' .. table.concat(ARGV, ' ', 4))
+  publish(version, '\n=\n' .. table.concat(ARGV, '\n', 4))
   return version
 end
 
@@ -125,7 +125,7 @@ if redis.call('SCARD', users) == 0 then
 end
 local change = {}
 for index = 5, #ARGV do
-  change[#change + 1] = (index < 5 + joined and ' +' or ' -') .. ARGV[index]
+  change[#change + 1] = (index < 5 + joined and '\n+' or '\n-') .. ARGV[index]
 end
 publish(version, table.concat(change))
 return version

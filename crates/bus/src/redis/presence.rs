@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use trunkline_domain::{InstanceId, PresenceSnapshot, Room, UserName, millis};
+use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room, millis};
 
 use super::{
     bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus},
@@ -47,10 +47,10 @@ impl RedisBus {
 }
 
 impl PresenceStore for RedisBus {
-    async fn replace(&self, room: &Room, instance: InstanceId, users: &[UserName]) -> Result<(), BusError> {
+    async fn replace(&self, room: &Room, instance: InstanceId, users: &[Member]) -> Result<(), BusError> {
         let mut command = self.presence_command("replace", room, instance);
         for user in users {
-            command.arg(user.as_str());
+            command.arg(user.to_string());
         }
         self.link()?.query::<i64>(command).await.map(drop)
     }
@@ -59,13 +59,13 @@ impl PresenceStore for RedisBus {
         &self,
         room: &Room,
         instance: InstanceId,
-        joined: &[UserName],
-        left: &[UserName],
+        joined: &[Member],
+        left: &[Member],
     ) -> Result<Lease, BusError> {
         let mut command = self.presence_command("update", room, instance);
         command.arg(joined.len());
         for user in joined.iter().chain(left) {
-            command.arg(user.as_str());
+            command.arg(user.to_string());
         }
         let version: i64 = self.link()?.query(command).await?;
         Ok(if version < 0 { Lease::Lost } else { Lease::Held })

@@ -131,7 +131,7 @@ fn skip_damaged(mut last: Option<Position>, stored: Vec<StreamEntry>) -> Vec<Ent
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use trunkline_domain::Message;
+    use trunkline_domain::{Body, Content, Message};
 
     use super::*;
     use crate::Log;
@@ -141,7 +141,8 @@ mod tests {
             pos,
             id: "id".parse().unwrap(),
             user: "ann".parse().unwrap(),
-            text: "text".parse().unwrap(),
+            name: None,
+            body: Body::Content(Content::Text { text: "text".parse().unwrap(), reply_to: None }),
             at: 0,
         };
         Entry { prev, message }

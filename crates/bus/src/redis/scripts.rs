@@ -1,22 +1,23 @@
-//! The Lua scripts of presence and of shared limits, and their calls. The publish script is compiled per run of Redis: see
+//! The Lua scripts of presence, read marks and shared limits, and their calls. The publish script is compiled per run of Redis: see
 //! [`Generation`](super::connection::Generation).
 
 use std::{sync::LazyLock, time::Duration};
 
 use redis::{Cmd, RedisResult, Script, aio::MultiplexedConnection};
-use trunkline_domain::{InstanceId, millis};
+use trunkline_domain::{InstanceId, Position, UserId, millis};
 
 use super::keys::Keys;
 
 static PRESENCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence.lua")));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heartbeat.lua")));
 static REGISTRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("registry.lua")));
+static SEEN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("seen.lua")));
 pub(super) static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
 pub(super) static SOCKETS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sockets.lua")));
 
 /// Loads the scripts into the Redis at the other end of `connection`.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PRESENCE, &HEARTBEAT, &REGISTRY, &CHARGE, &SOCKETS] {
+    for script in [&PRESENCE, &HEARTBEAT, &REGISTRY, &SEEN, &CHARGE, &SOCKETS] {
         script.load_async(connection).await?;
     }
     Ok(())
@@ -27,6 +28,14 @@ pub(super) fn presence(operation: &str, keys: &Keys, instance: InstanceId) -> Cm
     let mut cmd = redis::cmd("EVALSHA");
     cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.instances()).arg(keys.version());
     cmd.arg(operation).arg(instance.to_string()).arg(keys.channel());
+    cmd
+}
+
+/// The call of seen.lua: the mark of `user` moves to `pos` and lives for `expiry_ms`.
+pub(super) fn mark_seen(keys: &Keys, user: &UserId, pos: Position, expiry_ms: u64) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(SEEN.get_hash()).arg(2).arg(keys.log()).arg(keys.seen());
+    cmd.arg(user.as_str()).arg(pos.to_string()).arg(expiry_ms);
     cmd
 }
 

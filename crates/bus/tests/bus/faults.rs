@@ -26,7 +26,7 @@ async fn publish_with_retries(bus: &RedisBus, number: usize) -> Receipt {
 
 async fn texts_after(bus: &RedisBus, after: Position) -> (bool, Vec<String>) {
     let page = bus.read(&lobby(), Range::After(after, 1000)).await.unwrap();
-    (page.follows, page.entries.iter().map(|entry| entry.message.text.as_str().to_owned()).collect())
+    (page.follows, page.entries.iter().map(|entry| entry.message.text().unwrap().as_str().to_owned()).collect())
 }
 
 /// An error and its source, as they are logged.

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, Lease, LeaseStatus, PresenceStore, RedisBus, Subscriptions};
-use trunkline_domain::{InstanceId, Roster, UserName};
+use trunkline_domain::{InstanceId, Member, Roster};
 
 use crate::redis::{LEASE, Server, TEST_TIMEOUT, healthy, lobby, next_delivery, unhealthy};
 
 const ONE: InstanceId = InstanceId(1);
 const OTHER: InstanceId = InstanceId(2);
 
-fn names<const N: usize>(users: [&str; N]) -> Vec<UserName> {
+fn names<const N: usize>(users: [&str; N]) -> Vec<Member> {
     users.into_iter().map(|user| user.parse().unwrap()).collect()
 }
 
@@ -27,7 +27,7 @@ async fn with_retries<T, E>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T
     tokio::time::timeout(TEST_TIMEOUT, trying).await.unwrap()
 }
 
-async fn replace(bus: &RedisBus, instance: InstanceId, users: &[UserName]) {
+async fn replace(bus: &RedisBus, instance: InstanceId, users: &[Member]) {
     with_retries(async || bus.replace(&lobby(), instance, users).await).await;
 }
 

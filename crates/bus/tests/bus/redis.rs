@@ -90,7 +90,7 @@ pub(crate) fn lobby() -> Room {
 
 pub(crate) fn draft(number: usize) -> Draft {
     let text = format!("text {number}");
-    Draft { id: format!("m{number}").parse().unwrap(), user: "ann".parse().unwrap(), text: text.parse().unwrap() }
+    Draft::text(format!("m{number}").parse().unwrap(), "ann".parse().unwrap(), text.parse().unwrap())
 }
 
 /// The next delivery.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trunkline_bus::{Charge, Charged, REPORT_GRACE, RedisBus, SharedLimits, SocketChange};
-use trunkline_domain::{InstanceId, UserName};
+use trunkline_domain::{InstanceId, UserId};
 
 use crate::redis::{LEASE, Server};
 
@@ -16,7 +16,7 @@ async fn charge(bus: &RedisBus, count: u32, max_backlog: Option<Duration>) -> Ch
     bus.charge(&[charge]).await.unwrap()[0]
 }
 
-fn ann() -> UserName {
+fn ann() -> UserId {
     "ann".parse().unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Connection attempts, back-off, detection of dead sockets, and the hand-over to another instance.
 
-use trunkline_domain::{CloseCode, Millis, Reconnect, UserName};
+use trunkline_domain::{CloseCode, DisplayName, Millis, Reconnect, UserId};
 
 use super::{ClientCore, ClientEffect, ClientEvent, ClientState, DisconnectReason, EndReason, SessionProbe, SocketId};
 
@@ -39,6 +39,8 @@ struct ConnectAttempt {
     /// Whether the probe succeeded and [`ClientEffect::Open`] was emitted.
     open: bool,
     deadline: Millis,
+    /// When its token is to be replaced.
+    refresh_at: Option<Millis>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,10 @@ pub(super) struct ActiveSocket {
     silence_limit: Millis,
     /// When the draining server asks the client to reconnect.
     hand_over_at: Option<Millis>,
+    /// When to ask for a new token.
+    pub(super) refresh_at: Option<Millis>,
+    /// Tokens in a row that were refused or could not be had.
+    pub(super) failed_tokens: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +74,7 @@ impl ConnectionState {
             self.retry.map(|retry| retry.at),
             active.map(|active| active.last_frame_at + active.silence_limit),
             active.and_then(|active| active.hand_over_at),
+            active.and_then(|active| active.refresh_at),
         ]
         .into_iter()
         .flatten()
@@ -111,7 +118,8 @@ impl ClientCore {
         self.connection.retry = None;
         self.connection.latest_socket += 1;
         let socket = self.connection.latest_socket;
-        self.connection.attempt = Some(ConnectAttempt { socket, open: false, deadline: self.now + ATTEMPT_TIMEOUT_MS });
+        let deadline = self.now + ATTEMPT_TIMEOUT_MS;
+        self.connection.attempt = Some(ConnectAttempt { socket, open: false, deadline, refresh_at: None });
         if self.connection.active.is_none() {
             self.emit(ClientEvent::State(ClientState::Connecting));
         }
@@ -123,14 +131,17 @@ impl ClientCore {
             return;
         }
         match result {
-            SessionProbe::LoggedIn(user) => {
+            SessionProbe::LoggedIn { user, expires_in } => {
                 if self.identify(&user) {
+                    let refresh_at = expires_in.filter(|_| self.has_tokens).map(|time| self.refresh_time(time));
                     if let Some(attempt) = &mut self.connection.attempt {
                         attempt.open = true;
+                        attempt.refresh_at = refresh_at;
                     }
                     self.effects.push_back(ClientEffect::Open { socket });
                 }
             }
+            SessionProbe::NotLoggedIn if self.has_tokens => self.attempt_failed(DisconnectReason::BadToken, 0, None),
             SessionProbe::NotLoggedIn => self.stop(ClientState::Ended(EndReason::NotLoggedIn)),
             SessionProbe::Unavailable(retry_after) => {
                 self.attempt_failed(DisconnectReason::Unavailable, retry_after, None);
@@ -173,14 +184,22 @@ impl ClientCore {
         }
     }
 
-    pub(super) fn welcome(&mut self, socket: SocketId, user: UserName, instance: String, ping_interval: Millis) {
-        self.connection.attempt = None;
+    pub(super) fn welcome(
+        &mut self,
+        socket: SocketId,
+        (user, name): (UserId, Option<DisplayName>),
+        instance: String,
+        ping_interval: Millis,
+    ) {
+        let refresh_at = self.connection.attempt.take().and_then(|attempt| attempt.refresh_at);
         let active = ActiveSocket {
             socket,
             since: self.now,
             last_frame_at: self.now,
             silence_limit: ping_interval.max(1).saturating_mul(8) / 5,
             hand_over_at: None,
+            refresh_at,
+            failed_tokens: 0,
         };
         if let Some(old) = self.connection.active.replace(active) {
             self.effects.push_back(ClientEffect::Close { socket: old.socket });
@@ -188,16 +207,16 @@ impl ClientCore {
         if !self.identify(&user) {
             return;
         }
-        self.emit(ClientEvent::State(ClientState::Connected { user, instance }));
+        self.emit(ClientEvent::State(ClientState::Connected { user, name, instance }));
         for index in 0..self.rooms.len() {
             self.reset_subscription(index);
             self.join(index);
         }
     }
 
-    /// Checks that the session belongs to the outbox's user, and learns that user from the first session. Stops the
+    /// Checks that the identity is the outbox's user, and learns that user from the first one. Stops the
     /// client and returns false if it does not.
-    fn identify(&mut self, user: &UserName) -> bool {
+    fn identify(&mut self, user: &UserId) -> bool {
         if self.user.is_none() {
             self.user = Some(user.clone());
             for room in &self.rooms {
@@ -225,6 +244,8 @@ impl ClientCore {
     /// Stops the client and returns true if the close code forbids to reconnect.
     fn stops_after(&mut self, code: u16) -> bool {
         let state = match CloseCode::from_code(code).map(CloseCode::reconnect) {
+            // A new token may bring the identity back.
+            Some(Reconnect::LoginFirst) if self.has_tokens => return false,
             Some(Reconnect::LoginFirst) => ClientState::Ended(EndReason::SessionEnded),
             Some(Reconnect::OnRequest) => ClientState::TooManySockets,
             Some(Reconnect::WhenTold | Reconnect::WithBackoff) | None => return false,

@@ -1,6 +1,6 @@
 //! Effects of the state machine.
 
-use trunkline_domain::{Command, Room, UserName};
+use trunkline_domain::{Command, Room, UserId};
 
 use super::{ClientEvent, SocketId};
 
@@ -8,7 +8,7 @@ use super::{ClientEvent, SocketId};
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientEffect {
     /// Request `GET /session` and pass the result as [`ClientInput::Probed`](super::ClientInput::Probed). The probe and
-    /// the socket of one connection attempt have the same number.
+    /// the socket of one connection attempt have the same number. With a source of tokens, ask it for a new one first.
     Probe {
         /// The connection attempt.
         socket: SocketId,
@@ -31,11 +31,17 @@ pub enum ClientEffect {
         /// The frame.
         command: Command,
     },
+    /// Ask the source of tokens for a new one and pass it as [`ClientInput::Token`](super::ClientInput::Token). It refreshes
+    /// the identity of an open socket.
+    Token {
+        /// The socket.
+        socket: SocketId,
+    },
     /// Read the stored outbox entries of this user and room, and pass them as
     /// [`ClientInput::Outbox`](super::ClientInput::Outbox).
     Load {
         /// The user.
-        user: UserName,
+        user: UserId,
         /// The room.
         room: Room,
     },

@@ -1,6 +1,8 @@
 //! Events for the application.
 
-use trunkline_domain::{ErrorCode, Message, MessageId, MessageText, Millis, Position, Room, UserName};
+use trunkline_domain::{
+    Content, Data, DisplayName, ErrorCode, EventName, Member, Message, MessageId, Millis, Position, Room, UserId,
+};
 
 /// An event for the application.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,10 +26,11 @@ pub enum ClientEvent {
     CaughtUp {
         /// The room.
         room: Room,
-        /// Number of messages missed while disconnected, if the subscription was resumed; otherwise 0.
+        /// Number of messages missed while disconnected, amendments not counted, if the subscription was resumed; otherwise 0.
         missed: usize,
     },
-    /// A new message. Each message is emitted once, in position order.
+    /// A new entry of the log: a message, an event, or an amendment of an earlier message, for [`Fold`](super::Fold). Each
+    /// entry is emitted once, in position order.
     Message {
         /// The room.
         room: Room,
@@ -63,18 +66,36 @@ pub enum ClientEvent {
         /// Number of users.
         count: usize,
         /// All users, sorted. `None` in large rooms, for which the server sends no list.
-        users: Option<Vec<UserName>>,
+        users: Option<Vec<Member>>,
         /// Users that have just joined.
-        joined: Vec<UserName>,
+        joined: Vec<Member>,
         /// Users that have just left.
-        left: Vec<UserName>,
+        left: Vec<Member>,
     },
     /// A user is typing. Show it for five seconds.
     Typing {
         /// The room.
         room: Room,
         /// The user.
-        user: UserName,
+        user: UserId,
+    },
+    /// An event that is not logged.
+    Signal {
+        /// The room.
+        room: Room,
+        /// Its sender.
+        user: UserId,
+        /// Its name.
+        event: EventName,
+        /// Its data.
+        data: Data,
+    },
+    /// The user's read mark of a room has moved, on another device or in an earlier connection.
+    Seen {
+        /// The room.
+        room: Room,
+        /// The position of the last message that the user has read.
+        pos: Position,
     },
     /// The server refused a command other than a `send` or a `history`. After a permanent refusal of a `join` the client
     /// leaves the room.
@@ -95,8 +116,10 @@ pub enum ClientState {
     Connecting,
     /// The server sent `welcome`.
     Connected {
-        /// The user of the session.
-        user: UserName,
+        /// The user of the session or token.
+        user: UserId,
+        /// The user's display name, unless it equals the id.
+        name: Option<DisplayName>,
         /// The instance at the other end.
         instance: String,
     },
@@ -126,6 +149,8 @@ pub enum ClientState {
 pub enum DisconnectReason {
     /// The probe got no response, or an unexpected one.
     Unreachable,
+    /// The probe got 401 with a token. The next attempt asks the source for a new one.
+    BadToken,
     /// The probe got 503: the instance drains, or its session store is unavailable.
     Unavailable,
     /// The socket closed or could not be opened.
@@ -141,9 +166,9 @@ pub enum DisconnectReason {
 /// Why the client does not reconnect by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// The probe got 401.
+    /// The probe got 401, and the client has no source of tokens.
     NotLoggedIn,
-    /// The socket was closed with 4401.
+    /// The socket was closed with 4401, and the client has no source of tokens.
     SessionEnded,
     /// The session belongs to another user now.
     OtherUser,
@@ -162,18 +187,18 @@ pub enum HistoryFailure {
     Refused(ErrorCode),
 }
 
-/// A message in the outbox: not yet acknowledged by the server. An application can store entries beyond the end of the
+/// A message, an event or an amendment in the outbox: not yet acknowledged by the server. An application can store entries beyond the end of the
 /// process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEntry {
     /// The sender. An entry is never sent under another name.
-    pub user: UserName,
+    pub user: UserId,
     /// The room.
     pub room: Room,
     /// The message id, the same for every attempt.
     pub id: MessageId,
-    /// The text.
-    pub text: MessageText,
+    /// What it contains.
+    pub content: Content,
     /// When it was written, in ms since the Unix epoch. Unique; entries are sent in this order.
     pub written_at: Millis,
     /// When it was first sent, in ms since the Unix epoch; `None` before that.

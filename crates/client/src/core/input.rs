@@ -1,6 +1,6 @@
 //! Inputs of the state machine.
 
-use trunkline_domain::{Event, MessageId, MessageText, Millis, Position, Room, UserName};
+use trunkline_domain::{Content, Data, Event, EventName, MessageId, Millis, Position, Room, Token, UserId};
 
 use super::OutboxEntry;
 
@@ -28,6 +28,13 @@ pub enum ClientInput {
         socket: SocketId,
         /// The result.
         result: SessionProbe,
+    },
+    /// The answer to [`ClientEffect::Token`](super::ClientEffect::Token).
+    Token {
+        /// The socket.
+        socket: SocketId,
+        /// The token; `None` if the source has none now.
+        token: Option<Token>,
     },
     /// The server sent a frame.
     Frame {
@@ -71,14 +78,14 @@ pub enum ClientInput {
         /// The stored entries. Those of other users and rooms are ignored.
         entries: Vec<OutboxEntry>,
     },
-    /// Send a message.
+    /// Send a message, an event or an amendment.
     Send {
         /// The room.
         room: Room,
         /// A new id that this user has never used in this room.
         id: MessageId,
-        /// The text.
-        text: MessageText,
+        /// What it contains.
+        content: Content,
     },
     /// Send a failed or uncertain outbox entry again.
     Retry {
@@ -108,14 +115,36 @@ pub enum ClientInput {
         /// The room.
         room: Room,
     },
+    /// Send an event that is not logged. Dropped if the room is not joined.
+    Signal {
+        /// The room.
+        room: Room,
+        /// The name of the event.
+        event: EventName,
+        /// Its data, at most 4 KiB.
+        data: Data,
+    },
+    /// The user has read everything up to a position. Marks are sent at most every two seconds per room, the latest one
+    /// also after a reconnect.
+    Seen {
+        /// The room.
+        room: Room,
+        /// The position of the last message that the user has read.
+        pos: Position,
+    },
 }
 
 /// The result of `GET /session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionProbe {
-    /// 200: the session is valid and belongs to this user.
-    LoggedIn(UserName),
-    /// 401: there is no session.
+    /// 200: the session or token is valid.
+    LoggedIn {
+        /// Its user.
+        user: UserId,
+        /// Time until it ends, in seconds, if the response says it.
+        expires_in: Option<u64>,
+    },
+    /// 401: there is no session, or the token is refused.
     NotLoggedIn,
     /// 503, with the time of its `Retry-After` in ms, 0 if absent.
     Unavailable(Millis),
@@ -132,4 +161,6 @@ pub struct MessageSummary {
     pub pos: Position,
     /// Its id, if this user sent it.
     pub own: Option<MessageId>,
+    /// Whether it amends another message.
+    pub amends: bool,
 }

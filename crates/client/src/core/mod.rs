@@ -6,18 +6,23 @@
 mod connection;
 mod effect;
 mod event;
+mod fold;
 mod input;
 mod jitter;
 mod outbox;
+mod presence;
+mod read_mark;
 mod room;
+mod token;
 
 use std::collections::VecDeque;
 
-use trunkline_domain::{Command, Event, Millis, UserName};
+use trunkline_domain::{Command, Event, Millis, UserId};
 
 use connection::ConnectionState;
 pub use effect::ClientEffect;
 pub use event::{ClientEvent, ClientState, DisconnectReason, EndReason, HistoryFailure, OutboxEntry, OutboxEntryState};
+pub use fold::{Fold, FoldedMessage, FoldedReaction};
 pub use input::{ClientInput, MessageSummary, SessionProbe, SocketId};
 pub use jitter::JitterSource;
 use outbox::OutboxItem;
@@ -26,12 +31,14 @@ use room::ClientRoom;
 /// The state machine of one client.
 ///
 /// Memory: one [`OutboxEntry`] per unacknowledged message, whose number the application bounds, and up to 256 positions
-/// per room.
+/// per room. It holds no messages: an application shows what a [`Fold`] of the emitted ones contains.
 #[derive(Debug)]
 pub struct ClientCore {
     /// The user that the outbox belongs to, learned from the server if not given. Never changes after that, so an
     /// outbox is never sent under another name.
-    user: Option<UserName>,
+    user: Option<UserId>,
+    /// Whether the driver has a source of tokens, so that an identity that has ended can begin again.
+    has_tokens: bool,
     now: Millis,
     connection: ConnectionState,
     /// In the order of the `Join` inputs.
@@ -46,9 +53,10 @@ pub struct ClientCore {
 impl ClientCore {
     /// A disconnected client of `user`, or of the user whose session the server confirms first.
     #[must_use]
-    pub fn new(user: Option<UserName>, jitter: JitterSource) -> Self {
+    pub fn new(user: Option<UserId>, jitter: JitterSource) -> Self {
         Self {
             user,
+            has_tokens: false,
             now: 0,
             connection: ConnectionState::default(),
             rooms: Vec::new(),
@@ -59,9 +67,15 @@ impl ClientCore {
         }
     }
 
+    /// The same client with a source of tokens: it refreshes them, and reconnects after a 401 and after 4401.
+    #[must_use]
+    pub fn with_tokens(self) -> Self {
+        Self { has_tokens: true, ..self }
+    }
+
     /// The user that the outbox belongs to.
     #[must_use]
-    pub fn user(&self) -> Option<&UserName> {
+    pub fn user(&self) -> Option<&UserId> {
         self.user.as_ref()
     }
 
@@ -85,17 +99,20 @@ impl ClientCore {
             ClientInput::Offline => self.went_offline(),
             ClientInput::Visible => self.skip_back_off(),
             ClientInput::Probed { socket, result } => self.probed(socket, result),
+            ClientInput::Token { socket, token } => self.token(socket, token),
             ClientInput::Frame { socket, event } => self.frame(socket, event),
             ClientInput::MessageSeen { socket, message } => self.message_seen(socket, &message),
             ClientInput::Closed { socket, code } => self.closed(socket, code),
             ClientInput::Join { room, recent } => self.add_room(room, recent),
             ClientInput::Leave { room } => self.remove_room(&room),
             ClientInput::Outbox { room, entries } => self.outbox_loaded(&room, entries),
-            ClientInput::Send { room, id, text } => self.send(room, id, text),
+            ClientInput::Send { room, id, content } => self.send(room, id, content),
             ClientInput::Retry { room, id } => self.retry(&room, &id),
             ClientInput::Discard { room, id } => self.remove_entry(&room, &id, OutboxEntryState::Discarded, None),
             ClientInput::History { room, before, limit } => self.request_history(room, before, limit),
             ClientInput::Typing { room } => self.send_typing(&room),
+            ClientInput::Signal { room, event, data } => self.send_signal(room, event, data),
+            ClientInput::Seen { room, pos } => self.seen(&room, pos),
         }
     }
 
@@ -111,7 +128,7 @@ impl ClientCore {
         if self.connection.active.is_some() {
             for room in &self.rooms {
                 let send = self.next_to_send(room).map(|_| room.send_at);
-                due = [due, room.rejoin_at, send].into_iter().flatten().min();
+                due = [due, room.rejoin_at, send, room.next_mark()].into_iter().flatten().min();
             }
         }
         due
@@ -122,18 +139,20 @@ impl ClientCore {
         if self.connection.active.is_none() {
             return;
         }
+        self.tick_token();
         for index in 0..self.rooms.len() {
             if self.rooms[index].rejoin_at.is_some_and(|at| at <= self.now) {
                 self.join(index);
             }
+            self.send_mark(index);
             self.flush(index);
         }
     }
 
     fn frame(&mut self, socket: SocketId, event: Event) {
         if self.connection.awaits_welcome(socket) {
-            if let Event::Welcome { user, instance, ping_interval_ms, .. } = event {
-                self.welcome(socket, user, instance, ping_interval_ms);
+            if let Event::Welcome { user, name, instance, ping_interval_ms, .. } = event {
+                self.welcome(socket, (user, name), instance, ping_interval_ms);
             }
             return;
         }
@@ -147,12 +166,16 @@ impl ClientCore {
             }
             Event::Error(refusal) => self.refused(refusal),
             Event::Sent { room, id, pos } => self.acknowledged(&room, &id, OutboxEntryState::Sent { pos }, None),
-            Event::Joined { room, resumed, head } => self.joined(&room, resumed, head),
+            Event::Joined { room, resumed, head, seen } => self.joined(&room, resumed, head, seen),
             Event::Message { room, message } => self.message(room, message),
             Event::History { room, before, messages, more } => self.history(&room, before, messages, more),
-            Event::Presence { room, count, here, came, went } => self.presence(&room, count, here, came, went),
+            Event::Presence { room, count, users, joined, left } => self.presence(&room, count, users, joined, left),
             Event::Typing { room, user } => self.typing(room, user),
-            Event::Welcome { .. } | Event::Left { .. } | Event::Unknown => {}
+            Event::Signal { room, user, event, data } => self.signal(room, user, event, data),
+            Event::Seen { room, pos } => self.marked_elsewhere(&room, pos),
+            Event::Left { room } => self.left(&room),
+            Event::Refreshed { expires_in } => self.refreshed(expires_in),
+            Event::Welcome { .. } | Event::Unknown => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! The outbox: messages that the server has not acknowledged.
 
-use trunkline_domain::{Command, ErrorCode, MessageId, MessageText, Millis, Room};
+use trunkline_domain::{Command, Content, ErrorCode, MessageId, Millis, Room};
 
 use super::{
     ClientCore, ClientEvent, OutboxEntry, OutboxEntryState,
@@ -39,7 +39,7 @@ impl ClientCore {
         self.flush(index);
     }
 
-    pub(super) fn send(&mut self, room: Room, id: MessageId, text: MessageText) {
+    pub(super) fn send(&mut self, room: Room, id: MessageId, content: Content) {
         let (Some(index), Some(user)) = (self.room_index(&room), self.user.clone()) else {
             let room = Some(room.to_string());
             return self.emit(ClientEvent::Refused { code: ErrorCode::NotJoined, room, detail: None });
@@ -52,16 +52,18 @@ impl ClientCore {
             user,
             room,
             id,
-            text,
+            content,
             written_at: self.last_written_at,
             first_sent_at: None,
             state: OutboxEntryState::Pending,
             refusal: None,
         };
+        if matches!(entry.content, Content::Text { .. }) {
+            // A message ends the typing state at the other clients.
+            self.rooms[index].typing_sent_at = None;
+        }
         self.outbox.push(OutboxItem { entry: entry.clone(), may_be_logged: false });
         self.emit(ClientEvent::Outbox(entry));
-        // A message ends the typing state at the other clients.
-        self.rooms[index].typing_sent_at = None;
         self.flush(index);
     }
 
@@ -109,9 +111,9 @@ impl ClientCore {
                 entry.first_sent_at = Some(self.now);
                 self.change_entry(item, OutboxEntryState::Pending, None);
             }
-            let OutboxEntry { room, id, text, .. } = self.outbox[item].entry.clone();
+            let OutboxEntry { room, id, content, .. } = self.outbox[item].entry.clone();
             self.rooms[index].sending = Some(id.clone());
-            self.transmit(Command::Send { room, id, text });
+            self.transmit(Command::Send { room, id, content });
         }
     }
 

@@ -1,13 +1,16 @@
 //! Rooms: joining, resumed, and emitting each message once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use trunkline_domain::{Command, ErrorCode, JoinFrom, Message, MessageId, Millis, Position, Refusal, Room, UserName};
+use trunkline_domain::{
+    Body, Command, DisplayName, ErrorCode, JoinFrom, Message, MessageId, Millis, Position, Refusal, Room, UserId,
+};
 
-use super::{ClientCore, ClientEffect, ClientEvent, HistoryFailure, MessageSummary, OutboxEntryState, SocketId};
+use super::{
+    ClientCore, ClientEffect, ClientEvent, HistoryFailure, MessageSummary, OutboxEntryState, SocketId,
+    read_mark::ReadMark,
+};
 
-/// Minimum time between two `typing` frames per room, in ms. Other clients show the typing state for five seconds.
-const TYPING_INTERVAL_MS: Millis = 3_000;
 /// Number of latest positions per room that are compared with arriving messages. Only messages sent on two sockets
 /// during a hand-over arrive twice, so far fewer would be enough.
 const MAX_SEEN_POSITIONS: usize = 256;
@@ -23,7 +26,7 @@ pub(super) struct ClientRoom {
     /// The head of the last `joined`.
     head: Position,
     resumed: bool,
-    /// Messages received since the last `joined`.
+    /// Messages received since the last `joined`, amendments not counted.
     received: usize,
     /// The latest positions received since the last gap.
     seen: VecDeque<Position>,
@@ -41,7 +44,9 @@ pub(super) struct ClientRoom {
     /// The `before` of the page under way.
     paging: Option<Option<Position>>,
     pub(super) typing_sent_at: Option<Millis>,
-    users: Option<BTreeSet<UserName>>,
+    /// The users in the room with their names, unless the room is too large.
+    pub(super) users: Option<BTreeMap<UserId, Option<DisplayName>>>,
+    pub(super) mark: ReadMark,
 }
 
 /// The progress of the subscription on the active socket.
@@ -76,15 +81,16 @@ impl ClientRoom {
             paging: None,
             typing_sent_at: None,
             users: None,
+            mark: ReadMark::default(),
         }
     }
 
-    fn is_joined(&self) -> bool {
+    pub(super) fn is_joined(&self) -> bool {
         matches!(self.phase, JoinPhase::CatchingUp | JoinPhase::CaughtUp)
     }
 
     /// Records a message. Returns false if it arrived before.
-    fn record(&mut self, pos: Position) -> bool {
+    fn record(&mut self, pos: Position, amends: bool) -> bool {
         if self.last == Some(pos) || self.seen.contains(&pos) {
             return false;
         }
@@ -93,7 +99,7 @@ impl ClientRoom {
         }
         self.seen.push_back(pos);
         self.last = Some(pos);
-        self.received += 1;
+        self.received += usize::from(!amends);
         true
     }
 }
@@ -105,7 +111,7 @@ impl ClientCore {
 
     /// The index of a joined room. Frames that arrive before `joined` belong to an earlier subscription on this socket
     /// and are ignored.
-    fn joined_room_index(&self, room: &Room) -> Option<usize> {
+    pub(super) fn joined_room_index(&self, room: &Room) -> Option<usize> {
         self.room_index(room).filter(|&index| self.rooms[index].is_joined())
     }
 
@@ -153,10 +159,19 @@ impl ClientCore {
         room.rejoin_at = None;
         room.send_at = 0;
         room.typing_sent_at = None;
+        room.mark.connection_lost();
         self.history_failed(index, HistoryFailure::Closed);
     }
 
-    pub(super) fn joined(&mut self, room: &Room, resumed: bool, head: Position) {
+    /// Handles a `left` that this client did not ask for: a new token does not allow the room. A refusal follows. The
+    /// `left` that answers a `leave` names a room that is forgotten, or joined again and not answered yet.
+    pub(super) fn left(&mut self, room: &Room) {
+        if let Some(index) = self.joined_room_index(room) {
+            self.reset_subscription(index);
+        }
+    }
+
+    pub(super) fn joined(&mut self, room: &Room, resumed: bool, head: Position, seen: Option<Position>) {
         let Some(index) = self.room_index(room) else { return };
         let room = &mut self.rooms[index];
         if room.phase == JoinPhase::NotJoined {
@@ -177,6 +192,7 @@ impl ClientCore {
             self.record_gap(&name);
         }
         self.emit(ClientEvent::Joined { room: name, head, resumed, gap });
+        self.restore_mark(index, seen);
         self.check_caught_up(index);
     }
 
@@ -195,7 +211,9 @@ impl ClientCore {
 
     pub(super) fn message(&mut self, room: Room, message: Message) {
         let Some(index) = self.joined_room_index(&room) else { return };
-        if !self.rooms[index].record(message.pos) {
+        let amends = matches!(&message.body, Body::DeletedEdit { .. })
+            || matches!(&message.body, Body::Content(content) if content.amends().is_some());
+        if !self.rooms[index].record(message.pos, amends) {
             return;
         }
         let own = self.user.as_ref() == Some(&message.user);
@@ -206,12 +224,13 @@ impl ClientCore {
         self.after_message(index);
     }
 
-    pub(super) fn message_seen(&mut self, socket: SocketId, MessageSummary { room, pos, own }: &MessageSummary) {
+    pub(super) fn message_seen(&mut self, socket: SocketId, message: &MessageSummary) {
+        let MessageSummary { room, pos, own, amends } = message;
         if !self.connection.record_activity(socket, self.now) {
             return;
         }
         let Some(index) = self.joined_room_index(room) else { return };
-        if !self.rooms[index].record(*pos) {
+        if !self.rooms[index].record(*pos, *amends) {
             return;
         }
         if let Some(id) = own {
@@ -263,6 +282,9 @@ impl ClientCore {
     }
 
     pub(super) fn refused(&mut self, refusal: Refusal) {
+        if refusal.code == ErrorCode::BadToken {
+            return self.token_refused();
+        }
         let room: Option<Room> = refusal.room.as_deref().and_then(|name| name.parse().ok());
         let index = room.as_ref().and_then(|room| self.room_index(room));
         if let Some(id) = &refusal.id {
@@ -277,6 +299,9 @@ impl ClientCore {
                 if is_temporary(refusal.code) {
                     return self.rejoin_later(index, refusal.retry_after_ms);
                 }
+                self.forget_room(index);
+            } else if self.rooms[index].phase == JoinPhase::NotJoined && refusal.code == ErrorCode::Forbidden {
+                // The server has left the room: see `left`.
                 self.forget_room(index);
             } else if self.rooms[index].paging.is_some() {
                 return self.history_failed(index, HistoryFailure::Refused(refusal.code));
@@ -298,44 +323,6 @@ impl ClientCore {
             room.refusals += 1;
         }
         room.rejoin_at = Some(self.now.saturating_add(delay));
-    }
-
-    pub(super) fn presence(
-        &mut self,
-        room: &Room,
-        count: usize,
-        here: Option<Vec<UserName>>,
-        came: Option<Vec<UserName>>,
-        went: Option<Vec<UserName>>,
-    ) {
-        let Some(index) = self.joined_room_index(room) else { return };
-        let known = &mut self.rooms[index].users;
-        if came.is_none() && went.is_none() {
-            *known = here.map(BTreeSet::from_iter);
-        } else if let Some(known) = known {
-            for user in went.iter().flatten() {
-                known.remove(user);
-            }
-            known.extend(came.iter().flatten().cloned());
-        }
-        let users = known.as_ref().map(|users| users.iter().cloned().collect());
-        let (joined, left) = (came.unwrap_or_default(), went.unwrap_or_default());
-        self.emit(ClientEvent::Presence { room: room.clone(), count, users, joined, left });
-    }
-
-    pub(super) fn typing(&mut self, room: Room, user: UserName) {
-        if self.joined_room_index(&room).is_some() {
-            self.emit(ClientEvent::Typing { room, user });
-        }
-    }
-
-    pub(super) fn send_typing(&mut self, room: &Room) {
-        let Some(index) = self.joined_room_index(room) else { return };
-        let typing_sent_at = &mut self.rooms[index].typing_sent_at;
-        if typing_sent_at.is_none_or(|at| self.now >= at + TYPING_INTERVAL_MS) {
-            *typing_sent_at = Some(self.now);
-            self.transmit(Command::Typing { room: room.clone() });
-        }
     }
 }
 

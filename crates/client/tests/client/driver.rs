@@ -20,9 +20,10 @@ use tokio_tungstenite::{
     },
 };
 use trunkline_client::{
-    Client, ClientError, ClientEvent, ClientSession, ClientState, EndReason, MessageFrame, OutboxEntryState,
-    SessionProbe, SocketId, WireEvent, WireObserver, new_id,
+    Client, ClientError, ClientEvent, ClientSession, ClientState, DisconnectReason, EndReason, MessageFrame,
+    OutboxEntryState, SessionProbe, SocketId, WireEvent, WireObserver,
 };
+use trunkline_domain::Token;
 
 /// The server's behaviour: one response per probe (the last one is repeated) and one function per socket.
 #[derive(Default)]
@@ -31,6 +32,8 @@ struct Script {
     sockets: Vec<SocketScript>,
     /// The `Cookie` headers received so far.
     cookies: Vec<String>,
+    /// The `Authorization` headers received so far.
+    tokens: Vec<String>,
 }
 
 type SocketScript = Box<dyn FnOnce(WebSocketStream<TcpStream>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
@@ -53,11 +56,9 @@ async fn answer(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     // Peeking leaves the bytes for the WebSocket handshake. On loopback, requests this small arrive in one piece.
     let length = stream.peek(&mut head).await.unwrap();
     let head = String::from_utf8_lossy(&head[..length]).into_owned();
-    if let Some(cookie) =
-        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("cookie: ").map(str::to_owned))
-    {
-        script.lock().await.cookies.push(cookie);
-    }
+    let field = |name| head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(str::to_owned));
+    script.lock().await.cookies.extend(field("cookie: "));
+    script.lock().await.tokens.extend(field("authorization: "));
     if head.starts_with("GET /ws") {
         let run = script.lock().await.sockets.remove(0);
         return run(accept_hdr_async(stream, select).await.unwrap()).await;
@@ -162,7 +163,7 @@ async fn client_resumes_and_resends_after_a_crash_with_rotated_cookies() {
     let mut client = Client::new(session, user);
     let room: trunkline_domain::Room = "lobby".parse().unwrap();
     client.join(room.clone(), 20);
-    client.send(room, new_id(), "mine".parse().unwrap());
+    client.send(room, "mine".parse().unwrap());
     let mut shown = Vec::new();
     let pos = until(&mut client, |event| match event {
         ClientEvent::Message { message, .. } => {
@@ -201,6 +202,50 @@ async fn client_ends_when_its_session_ends() {
     assert_eq!(end.await, EndReason::SessionEnded);
 }
 
+const TOKEN_OF_2_S: &str = "HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{\"user\":\"ann\",\"expires_in\":2}";
+const UNAUTHORISED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}";
+
+#[tokio::test]
+async fn client_takes_a_new_token_for_each_attempt_and_refreshes_it_before_it_expires() {
+    let first = script_socket(async |mut socket| {
+        welcome(&mut socket).await;
+        assert_eq!(receive(&mut socket).await, json!({"type": "refresh", "token": "t3"}));
+        send_frame(&mut socket, json!({"type": "error", "code": "bad_token", "detail": "?"})).await;
+        assert_eq!(receive(&mut socket).await, json!({"type": "refresh", "token": "t4"}), "asked anew at once");
+        send_frame(&mut socket, json!({"type": "refreshed", "expires_in": 3600})).await;
+        let close = CloseFrame { code: 4401.into(), reason: "".into() };
+        socket.send(Frame::Close(Some(close))).await.unwrap();
+        while socket.next().await.is_some() {}
+    });
+    let second = script_socket(async |mut socket| {
+        welcome(&mut socket).await;
+        while socket.next().await.is_some() {}
+    });
+    let probes = vec![UNAUTHORISED, TOKEN_OF_2_S];
+    let (url, script) = serve(Script { probes, sockets: vec![first, second], ..Script::default() }).await;
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let session = ClientSession::with_tokens(&url, move || {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        async move { Ok(Token::new(format!("t{number}"))) }
+    });
+    assert!(!format!("{session:?}").contains("t1"));
+    let mut client = Client::new(session, None);
+    let mut states = Vec::new();
+    let user = until(&mut client, |event| match event {
+        ClientEvent::State(ClientState::Connected { user, .. }) if states.len() == 2 => Some(user),
+        ClientEvent::State(ClientState::Waiting { reason, .. }) => {
+            states.push(reason);
+            None
+        }
+        _ => None,
+    })
+    .await;
+    assert_eq!((user.as_str(), states), ("ann", vec![DisconnectReason::BadToken, DisconnectReason::Closed]));
+    // One per probe and handshake; a refusal of the probe is followed by a new token.
+    let tokens = ["t1", "t2", "t2", "t5", "t5"].map(|token| format!("bearer {token}"));
+    assert_eq!(script.lock().await.tokens, tokens);
+}
+
 /// Records all traffic and consumes the messages.
 #[derive(Default)]
 struct TrafficLog(Vec<String>);
@@ -210,7 +255,7 @@ impl WireObserver for TrafficLog {
 
     fn observe(&mut self, wire: WireEvent<'_>) {
         self.0.push(match wire {
-            WireEvent::Probed(SessionProbe::LoggedIn(user)) => format!("probed {user}"),
+            WireEvent::Probed(SessionProbe::LoggedIn { user, .. }) => format!("probed {user}"),
             WireEvent::Message(socket, MessageFrame { pos, .. }) => format!("{socket} message {pos}"),
             WireEvent::Closed(socket, code) => format!("{socket} closed {code}"),
             WireEvent::Sent(socket, command) => format!("{socket} {}", command.encode()),
@@ -250,7 +295,7 @@ async fn observer_sees_all_traffic_and_can_consume_messages() {
             "probed ann".to_owned(),
             format!("Opened({first})"),
             format!("{first} {{\"type\":\"welc"),
-            format!("{first} {{\"recent\":0,\"room\":\"lobby\",\"type\":\"join\"}}"),
+            format!("{first} {{\"type\":\"join\",\"room\":\"lobby\",\"recent\":0}}"),
             format!("{first} {{\"type\":\"join"),
             format!("{first} message 5-1"),
             format!("{first} ?"),

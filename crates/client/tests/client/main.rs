@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod driver;
+mod fold;
 mod simulated;
 mod vectors;

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 use trunkline_client::{ClientCore, ClientEffect, ClientEvent, ClientInput, JitterSource, SessionProbe, SocketId};
-use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Message, Position, Refusal, Room, WelcomeLimits};
+use trunkline_domain::{
+    Body, Command, Content, ErrorCode, Event, JoinFrom, Message, Position, Refusal, Room, Token, WelcomeLimits,
+};
 
 /// One step of a simulation.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,10 @@ fn step() -> impl Strategy<Value = SimulationStep> {
         1 => Just(SimulationStep::Drain),
         4 => (1..3000u64).prop_map(SimulationStep::Wait),
     ]
+}
+
+fn text(text: &str) -> Content {
+    Content::Text { text: text.parse().unwrap(), reply_to: None }
 }
 
 struct Simulation {
@@ -86,15 +92,19 @@ impl Simulation {
             match effect {
                 ClientEffect::Load { room, .. } => self.handle(ClientInput::Outbox { room, entries: Vec::new() }),
                 ClientEffect::Probe { socket } => {
-                    let result = SessionProbe::LoggedIn("ann".parse().unwrap());
+                    let result = SessionProbe::LoggedIn { user: "ann".parse().unwrap(), expires_in: None };
                     self.handle(ClientInput::Probed { socket, result });
+                }
+                ClientEffect::Token { socket } => {
+                    let token = Some(Token::new("t"));
+                    self.handle(ClientInput::Token { socket, token });
                 }
                 ClientEffect::Open { socket } => {
                     self.disconnect();
                     self.socket = Some((socket, 0, false));
-                    let limits = WelcomeLimits { text_bytes: 4096, rooms: 128 };
+                    let limits = WelcomeLimits { text_bytes: 4096, rooms: 128, data_bytes: 16384 };
                     let (user, instance) = ("ann".parse().unwrap(), "gw".to_owned());
-                    self.queue(Event::Welcome { user, instance, ping_interval_ms: 25_000, limits });
+                    self.queue(Event::Welcome { user, name: None, instance, ping_interval_ms: 25_000, limits });
                 }
                 ClientEffect::Close { socket } => {
                     if self.socket.is_some_and(|(open, ..)| open == socket) {
@@ -125,13 +135,13 @@ impl Simulation {
         }
     }
 
-    fn append(&mut self, user: &str, id: &str, text: &str) -> Position {
+    fn append(&mut self, user: &str, id: &str, content: Content) -> Position {
         let (user, id) = (user.parse().unwrap(), id.parse().unwrap());
         if let Some(known) = self.log.iter().find(|message| message.user == user && message.id == id) {
             return known.pos;
         }
         let pos = Position::new(7, self.log.len() as u64 + 1);
-        self.log.push(Message { pos, id, user, text: text.parse().unwrap(), at: 1 });
+        self.log.push(Message { pos, id, user, name: None, body: Body::Content(content), at: 1 });
         pos
     }
 
@@ -157,7 +167,7 @@ impl Simulation {
             }
             Command::Join { from: JoinFrom { after, .. }, .. } => {
                 let head = self.log.last().map_or(Position::ORIGIN, |message| message.pos);
-                self.queue(Event::Joined { room, resumed: after.is_some(), head });
+                self.queue(Event::Joined { room, resumed: after.is_some(), head, seen: None });
                 let queued = after.map_or(self.log.len(), |after| usize::try_from(after.offset).unwrap());
                 if let Some(socket) = &mut self.socket {
                     (socket.1, socket.2) = (queued, true);
@@ -166,8 +176,8 @@ impl Simulation {
             Command::Send { id, .. } if refuse => {
                 self.queue(Event::Error(Refusal::new(ErrorCode::RateLimited, "later").in_room(&room).of(&id)));
             }
-            Command::Send { id, text, .. } => {
-                let pos = self.append("ann", id.as_str(), text.as_str());
+            Command::Send { id, content, .. } => {
+                let pos = self.append("ann", id.as_str(), content);
                 if uncertain {
                     self.queue(Event::Error(Refusal::new(ErrorCode::Unavailable, "?").in_room(&room).of(&id)));
                 } else {
@@ -182,13 +192,19 @@ impl Simulation {
     fn apply(&mut self, step: SimulationStep) {
         match step {
             SimulationStep::Send => {
-                let (id, text) = (format!("a{:04}", self.sent), "hi".parse().unwrap());
+                let id = format!("a{:04}", self.sent);
+                // Every kind of content waits in the outbox alike.
+                let content = match self.sent % 3 {
+                    0 => text("hi"),
+                    1 => Content::Event { event: "shipped".parse().unwrap(), data: "{}".parse().unwrap() },
+                    _ => Content::Delete { of: Position::new(7, 1) },
+                };
                 self.sent += 1;
-                self.handle(ClientInput::Send { room: self.room.clone(), id: id.parse().unwrap(), text });
+                self.handle(ClientInput::Send { room: self.room.clone(), id: id.parse().unwrap(), content });
             }
             SimulationStep::OtherMessage => {
                 let id = format!("b{}", self.log.len());
-                self.append("bob", &id, "ho");
+                self.append("bob", &id, text("ho"));
                 self.queue_new_messages();
             }
             SimulationStep::Serve => self.serve(false, false),
@@ -263,9 +279,13 @@ proptest! {
     #[test]
     fn no_input_sequence_causes_a_panic_or_an_endless_tick(
         jitter_seed: u64,
-        steps in prop::collection::vec((0..16u8, 0..60_000u64, 0..4u64, any::<bool>()), 0..200),
+        tokens: bool,
+        steps in prop::collection::vec((0..21u8, 0..60_000u64, 0..4u64, any::<bool>()), 0..200),
     ) {
         let mut simulation = Simulation::new(jitter_seed);
+        if tokens {
+            simulation.core = ClientCore::new(None, JitterSource::from_seed(jitter_seed)).with_tokens();
+        }
         let room = simulation.room.clone();
         for (kind, time, socket, flag) in steps {
             let pos = Position::new(7, time % 5);
@@ -283,13 +303,27 @@ proptest! {
                 6 => ClientInput::Closed { socket, code: if flag { 1006 } else { 4409 } },
                 7 => ClientInput::Join { room: room.clone(), recent: usize::from(flag) },
                 8 => ClientInput::Leave { room: room.clone() },
-                9 => ClientInput::Send { room: room.clone(), id: id(), text: "hi".parse().unwrap() },
+                9 => ClientInput::Send { room: room.clone(), id: id(), content: text("hi") },
                 10 => ClientInput::Retry { room: room.clone(), id: id() },
                 11 => ClientInput::Discard { room: room.clone(), id: id() },
                 12 => ClientInput::History { room: room.clone(), before: flag.then_some(pos), limit: 5 },
                 13 => ClientInput::Typing { room: room.clone() },
                 14 => {
-                    let event = Event::Joined { room: room.clone(), resumed: flag, head: pos };
+                    let event = Event::Joined { room: room.clone(), resumed: flag, head: pos, seen: flag.then_some(pos) };
+                    ClientInput::Frame { socket, event }
+                }
+                15 => ClientInput::Seen { room: room.clone(), pos },
+                16 => {
+                    let (event, data) = ("cursor".parse().unwrap(), "1".parse().unwrap());
+                    ClientInput::Signal { room: room.clone(), event, data }
+                }
+                17 => ClientInput::Token { socket, token: flag.then(|| Token::new("t")) },
+                18 => {
+                    let refusal = Refusal::new(if flag { ErrorCode::BadToken } else { ErrorCode::Forbidden }, "no");
+                    ClientInput::Frame { socket, event: Event::Error(refusal.in_room(&room)) }
+                }
+                19 => {
+                    let event = if flag { Event::Left { room: room.clone() } } else { Event::Refreshed { expires_in: time } };
                     ClientInput::Frame { socket, event }
                 }
                 _ => ClientInput::Tick,

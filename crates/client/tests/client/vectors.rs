@@ -7,7 +7,7 @@ use trunkline_client::{
     ClientCore, ClientEffect, ClientEvent, ClientInput, ClientState, DisconnectReason, EndReason, HistoryFailure,
     JitterSource, OutboxEntry, OutboxEntryState, SessionProbe,
 };
-use trunkline_domain::{Command, Message};
+use trunkline_domain::{Command, Content, Data, Message};
 
 #[test]
 fn core_produces_the_effects_of_every_vector() {
@@ -36,7 +36,8 @@ fn run(case: &Value, given: &HashMap<String, Value>) {
         Some(Value::Null) => None,
         Some(name) => Some(name.as_str().unwrap().parse().unwrap()),
     };
-    let mut core = ClientCore::new(user, JitterSource::constant(0.5));
+    let core = ClientCore::new(user, JitterSource::constant(0.5));
+    let mut core = if case["tokens"] == true { core.with_tokens() } else { core };
     let before = case.get("given").map(|name| &given[name.as_str().unwrap()]);
     for step in before.into_iter().chain([case]).flat_map(|case| case["steps"].as_array().unwrap()) {
         core.handle(step["at"].as_u64().unwrap(), input(&step["event"]));
@@ -66,12 +67,19 @@ fn input(event: &Value) -> ClientInput {
         "probed" => {
             let after = number("retry_after_ms", 0);
             let result = match (event["status"].as_u64().unwrap(), event["user"].as_str()) {
-                (200, Some(user)) => SessionProbe::LoggedIn(user.parse().unwrap()),
+                (200, Some(user)) => {
+                    let (user, expires_in) = (user.parse().unwrap(), event["expires_in"].as_u64());
+                    SessionProbe::LoggedIn { user, expires_in }
+                }
                 (401, _) => SessionProbe::NotLoggedIn,
                 (503, _) => SessionProbe::Unavailable(after),
                 _ => SessionProbe::Unreachable(after),
             };
             ClientInput::Probed { socket: socket(), result }
+        }
+        "token" => {
+            let token = event["token"].as_str().map(trunkline_domain::Token::new);
+            ClientInput::Token { socket: socket(), token }
         }
         "frame" => {
             let event = trunkline_domain::Event::decode(&event["frame"].to_string()).unwrap();
@@ -84,7 +92,7 @@ fn input(event: &Value) -> ClientInput {
             let entries = event["entries"].as_array().unwrap().iter().map(entry).collect();
             ClientInput::Outbox { room: room(), entries }
         }
-        "send" => ClientInput::Send { room: room(), id: id(), text: text(event, "text").parse().unwrap() },
+        "send" => ClientInput::Send { room: room(), id: id(), content: content(event) },
         "retry" => ClientInput::Retry { room: room(), id: id() },
         "discard" => ClientInput::Discard { room: room(), id: id() },
         "history" => {
@@ -92,7 +100,30 @@ fn input(event: &Value) -> ClientInput {
             ClientInput::History { room: room(), before, limit: number("limit", 50).try_into().unwrap() }
         }
         "typing" => ClientInput::Typing { room: room() },
+        "signal" => {
+            let name = text(event, "event").parse().unwrap();
+            ClientInput::Signal { room: room(), event: name, data: data(event).unwrap_or_else(Data::null) }
+        }
+        "seen" => ClientInput::Seen { room: room(), pos: text(event, "pos").parse().unwrap() },
         other => panic!("unknown event: {other}"),
+    }
+}
+
+fn data(value: &Value) -> Option<Data> {
+    value.get("data").map(|data| Data::encode(data).unwrap())
+}
+
+/// The content of a `send` with these fields.
+fn content(value: &Value) -> Content {
+    let mut frame = json!({"type": "send", "room": "r", "id": "a"});
+    for field in ["event", "ref", "text", "data"] {
+        if let Some(given) = value.get(field) {
+            frame[field] = given.clone();
+        }
+    }
+    match Command::decode(&frame.to_string()) {
+        Ok(Command::Send { content, .. }) => content,
+        other => panic!("{value}: {other:?}"),
     }
 }
 
@@ -101,7 +132,7 @@ fn entry(value: &Value) -> OutboxEntry {
         user: text(value, "user").parse().unwrap(),
         room: text(value, "room").parse().unwrap(),
         id: text(value, "id").parse().unwrap(),
-        text: text(value, "text").parse().unwrap(),
+        content: content(value),
         written_at: value["at"].as_u64().unwrap(),
         first_sent_at: value["tried"].as_u64(),
         state: match value["state"].as_str().unwrap() {
@@ -126,6 +157,7 @@ fn shown(effect: &ClientEffect) -> Value {
         ClientEffect::Transmit { socket, command } => {
             json!({"do": "transmit", "socket": socket, "frame": frame(command)})
         }
+        ClientEffect::Token { socket } => json!({"do": "token", "socket": socket}),
         ClientEffect::Load { user, room } => json!({"do": "load", "user": user, "room": room}),
         ClientEffect::Emit(notice) => notice_shown(notice),
     }
@@ -156,9 +188,14 @@ fn notice_shown(notice: &ClientEvent) -> Value {
             json!({"do": "history_failed", "room": room, "before": before, "code": code})
         }
         ClientEvent::Presence { room, count, users, joined, left } => {
-            json!({"do": "presence", "room": room, "count": count, "here": users, "came": joined, "went": left})
+            json!({"do": "presence", "room": room, "count": count, "users": users, "joined": joined, "left": left})
         }
         ClientEvent::Typing { room, user } => json!({"do": "typing", "room": room, "user": user}),
+        ClientEvent::Signal { room, user, event, data } => {
+            let data: Value = serde_json::from_str(data.as_str()).unwrap();
+            json!({"do": "signal", "room": room, "user": user, "event": event, "data": data})
+        }
+        ClientEvent::Seen { room, pos } => json!({"do": "seen", "room": room, "pos": pos}),
         ClientEvent::Refused { code, room, detail } => with(
             json!({"do": "refused", "code": code}),
             [("room", room.as_ref().map(|room| json!(room))), ("detail", detail.as_ref().map(|detail| json!(detail)))],
@@ -169,13 +206,15 @@ fn notice_shown(notice: &ClientEvent) -> Value {
 fn state_shown(state: &ClientState) -> Value {
     match state {
         ClientState::Connecting => json!({"do": "state", "state": "connecting"}),
-        ClientState::Connected { user, instance } => {
-            json!({"do": "state", "state": "connected", "user": user, "instance": instance})
+        ClientState::Connected { user, name, instance } => {
+            let base = json!({"do": "state", "state": "connected", "user": user, "instance": instance});
+            with(base, [("name", name.as_ref().map(|name| json!(name)))])
         }
         ClientState::Waiting { reason, retry_at, code, offline } => {
             let state = if *offline { "offline" } else { "waiting" };
             let reason = match reason {
                 DisconnectReason::Unreachable => "unreachable",
+                DisconnectReason::BadToken => "bad_token",
                 DisconnectReason::Unavailable => "unavailable",
                 DisconnectReason::Closed => "closed",
                 DisconnectReason::Timeout => "timeout",
@@ -206,8 +245,11 @@ fn entry_shown(entry: &OutboxEntry) -> Value {
         OutboxEntryState::Sent { pos } => ("sent", Some(pos)),
         OutboxEntryState::Discarded => ("discarded", None),
     };
-    let base = json!({"user": entry.user, "room": entry.room, "id": entry.id, "text": entry.text, "at": entry.written_at,
+    let base = json!({"user": entry.user, "room": entry.room, "id": entry.id, "at": entry.written_at,
         "tried": entry.first_sent_at, "state": state});
+    let content: Map<String, Value> = serde_json::from_str(&serde_json::to_string(&entry.content).unwrap()).unwrap();
+    let Value::Object(base) = base else { unreachable!() };
+    let base = Value::Object(base.into_iter().chain(content).collect());
     with(base, [("code", entry.refusal.map(|code| json!(code))), ("pos", pos.map(|pos| json!(pos)))])
 }
 

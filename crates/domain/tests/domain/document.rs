@@ -67,10 +67,25 @@ fn every_frame_type_has_a_documented_example() {
         let value = |frame| serde_json::from_str::<serde_json::Value>(frame).unwrap();
         examples.map(|(_, frame)| value(frame)["type"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(types("json client"), ["history", "join", "leave", "pong", "send", "typing"].map(String::from).into());
-    let server_types =
-        ["closing", "error", "history", "joined", "left", "message", "ping", "presence", "sent", "typing", "welcome"];
-    assert_eq!(types("json server"), server_types.map(String::from).into());
+    let client = ["history", "join", "leave", "pong", "refresh", "seen", "send", "signal", "typing"];
+    assert_eq!(types("json client"), client.map(String::from).into());
+    let server = [
+        "closing",
+        "error",
+        "history",
+        "joined",
+        "left",
+        "message",
+        "ping",
+        "presence",
+        "refreshed",
+        "seen",
+        "sent",
+        "signal",
+        "typing",
+        "welcome",
+    ];
+    assert_eq!(types("json server"), server.map(String::from).into());
 }
 
 #[test]
@@ -82,10 +97,13 @@ fn documented_error_codes_are_those_of_the_code() {
         ErrorCode::BadRoom,
         ErrorCode::BadId,
         ErrorCode::BadText,
+        ErrorCode::BadEvent,
         ErrorCode::TooLong,
         ErrorCode::NotJoined,
         ErrorCode::TooManyRooms,
         ErrorCode::Forbidden,
+        ErrorCode::NotFound,
+        ErrorCode::BadToken,
         ErrorCode::RateLimited,
         ErrorCode::Unavailable,
     ];
@@ -97,10 +115,13 @@ fn documented_error_codes_are_those_of_the_code() {
             | ErrorCode::BadRoom
             | ErrorCode::BadId
             | ErrorCode::BadText
+            | ErrorCode::BadEvent
             | ErrorCode::TooLong
             | ErrorCode::NotJoined
             | ErrorCode::TooManyRooms
             | ErrorCode::Forbidden
+            | ErrorCode::NotFound
+            | ErrorCode::BadToken
             | ErrorCode::RateLimited
             | ErrorCode::Unavailable => serde_json::to_value(code).unwrap().as_str().unwrap().to_owned(),
         }

@@ -1,74 +1,53 @@
 //! Codecs of both directions: `decode(encode(x)) = x`, and no input makes decoding panic.
 
 use proptest::{collection::vec, option, prelude::*};
-use trunkline_domain::{
-    Command, ErrorCode, Event, JoinFrom, Message, MessageId, MessageText, Position, Refusal, Room, UserName,
-    WelcomeLimits,
-};
+use trunkline_domain::{Command, ErrorCode, Event, JoinFrom, Refusal, Token, WelcomeLimits};
 
-fn room() -> impl Strategy<Value = Room> {
-    "[a-z0-9][a-z0-9._-]{0,63}".prop_map(|text| text.parse().unwrap())
-}
-
-fn id() -> impl Strategy<Value = MessageId> {
-    "[A-Za-z0-9_-]{1,64}".prop_map(|text| text.parse().unwrap())
-}
-
-fn user() -> impl Strategy<Value = UserName> {
-    "[b-k]{4,12}".prop_map(|text| text.parse().unwrap())
-}
-
-fn text() -> impl Strategy<Value = MessageText> {
-    "\\PC{1,200}".prop_filter_map("blank", |text| text.parse().ok())
-}
-
-fn position() -> impl Strategy<Value = Position> {
-    (any::<u64>(), any::<u64>()).prop_map(|(epoch, offset)| Position::new(epoch, offset))
-}
-
-fn message() -> impl Strategy<Value = Message> {
-    (position(), id(), user(), text(), any::<u64>()).prop_map(|(pos, id, user, text, at)| Message {
-        pos,
-        id,
-        user,
-        text,
-        at,
-    })
-}
+use crate::strategies::{content, data, event_name, id, member, message, name, position, room, user};
 
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (room(), option::of(position()), 0..=200_usize)
             .prop_map(|(room, after, recent)| Command::Join { room, from: JoinFrom { after, recent } }),
         room().prop_map(|room| Command::Leave { room }),
-        (room(), id(), text()).prop_map(|(room, id, text)| Command::Send { room, id, text }),
+        (room(), id(), content()).prop_map(|(room, id, content)| Command::Send { room, id, content }),
         (room(), option::of(position()), 1..=200_usize).prop_map(|(room, before, limit)| Command::History {
             room,
             before,
             limit
         }),
         room().prop_map(|room| Command::Typing { room }),
+        (room(), event_name(), data()).prop_map(|(room, event, data)| Command::Signal { room, event, data }),
+        (room(), position()).prop_map(|(room, pos)| Command::Seen { room, pos }),
+        "\\PC{0,80}".prop_map(|token| Command::Refresh { token: Token::new(token) }),
         Just(Command::Pong),
     ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let names = || option::of(vec(user(), 0..4));
-    let code = prop_oneof![Just(ErrorCode::BadFrame), Just(ErrorCode::RateLimited), Just(ErrorCode::Unavailable)];
+    let members = || option::of(vec(member(), 0..4));
+    let code = prop_oneof![Just(ErrorCode::BadFrame), Just(ErrorCode::RateLimited), Just(ErrorCode::NotFound)];
     prop_oneof![
-        (user(), ".{0,20}", any::<u64>()).prop_map(|(user, instance, ping_interval_ms)| Event::Welcome {
-            user,
-            instance,
-            ping_interval_ms,
-            limits: WelcomeLimits { text_bytes: 4096, rooms: 128 },
+        (user(), option::of(name()), ".{0,20}", any::<u64>()).prop_map(|(user, name, instance, ping_interval_ms)| {
+            let limits = WelcomeLimits { text_bytes: 4096, rooms: 128, data_bytes: 16384 };
+            Event::Welcome { user, name, instance, ping_interval_ms, limits }
         }),
-        (room(), any::<bool>(), position()).prop_map(|(room, resumed, head)| Event::Joined { room, resumed, head }),
+        (room(), any::<bool>(), position(), option::of(position()))
+            .prop_map(|(room, resumed, head, seen)| Event::Joined { room, resumed, head, seen }),
         (room(), message()).prop_map(|(room, message)| Event::Message { room, message }),
         room().prop_map(|room| Event::Left { room }),
         (room(), id(), position()).prop_map(|(room, id, pos)| Event::Sent { room, id, pos }),
-        (room(), any::<usize>(), names(), names(), names())
-            .prop_map(|(room, count, here, came, went)| Event::Presence { room, count, here, came, went }),
+        (room(), any::<usize>(), members(), members(), members())
+            .prop_map(|(room, count, users, joined, left)| Event::Presence { room, count, users, joined, left }),
         (room(), user()).prop_map(|(room, user)| Event::Typing { room, user }),
+        (room(), user(), event_name(), data()).prop_map(|(room, user, event, data)| Event::Signal {
+            room,
+            user,
+            event,
+            data
+        }),
+        (room(), position()).prop_map(|(room, pos)| Event::Seen { room, pos }),
+        any::<u64>().prop_map(|expires_in| Event::Refreshed { expires_in }),
         (room(), option::of(position()), vec(message(), 0..4), any::<bool>())
             .prop_map(|(room, before, messages, more)| Event::History { room, before, messages, more }),
         (code, ".{0,40}", option::of(".{0,9}"), option::of(".{0,9}"), option::of(any::<u64>())).prop_map(
@@ -87,7 +66,11 @@ proptest! {
 
     #[test]
     fn encoded_event_decodes_to_itself(event in event()) {
-        prop_assert_eq!(Event::decode(&event.encode()).unwrap(), event);
+        let frame = event.encode();
+        let decoded = Event::decode(&frame).unwrap();
+        // Members and messages are equal if parts of them are; the frame shows all of them.
+        prop_assert_eq!(decoded.encode(), frame);
+        prop_assert_eq!(decoded, event);
     }
 
     #[test]
@@ -121,6 +104,11 @@ fn bad_command_is_refused_with_its_code_and_repeats_room_and_id() {
         (r#"{"type":"send","room":"lobby","id":"","text":"x"}"#, ErrorCode::BadId),
         (r#"{"type":"send","room":"lobby","id":"a","text":" "}"#, ErrorCode::BadText),
         (r#"{"type":"send","room":"lobby","id":"a","text":5}"#, ErrorCode::BadFrame),
+        (r#"{"type":"seen","room":"lobby"}"#, ErrorCode::BadFrame),
+        (r#"{"type":"seen","pos":"5-1"}"#, ErrorCode::BadFrame),
+        (r#"{"type":"seen","room":"lobby","pos":"5"}"#, ErrorCode::BadFrame),
+        (r#"{"type":"refresh"}"#, ErrorCode::BadFrame),
+        (r#"{"type":"refresh","token":7}"#, ErrorCode::BadFrame),
     ];
     for (frame, code) in table {
         assert_eq!(Command::decode(frame).unwrap_err().code, code, "{frame}");
@@ -140,4 +128,33 @@ fn unknown_fields_and_unknown_events_are_ignored() {
     assert_eq!(join, Command::Join { room: "lobby".parse().unwrap(), from });
     assert_eq!(Event::decode(r#"{"type":"fanfare","loud":true}"#).unwrap(), Event::Unknown);
     assert_eq!(Event::decode(r#"{"type":"ping","extra":1}"#).unwrap(), Event::Ping);
+}
+
+#[test]
+fn token_is_not_shown_by_debug() {
+    let command = Command::decode(r#"{"type":"refresh","token":"secret"}"#).unwrap();
+    assert_eq!(command, Command::Refresh { token: Token::new("secret") });
+    assert!(!format!("{command:?}").contains("secret"));
+}
+
+#[test]
+fn messages_that_no_gateway_sends_are_refused() {
+    let message = |fields: &str| {
+        Event::decode(&format!(r#"{{"type":"message","pos":"5-1","room":"r","id":"a","user":"ann"{fields},"at":1}}"#))
+    };
+    assert!(message(r#","text":"hi""#).is_ok());
+    for fields in [
+        "",
+        r#","text":"hi","event":"shipped""#,
+        r#","event":"shipped","deleted":true"#,
+        r#","event":"edit","deleted":true"#,
+        r#","event":"edit","ref":"5-1""#,
+        r#","event":"react","ref":"5-1","data":null"#,
+    ] {
+        assert!(message(fields).is_err(), "{fields}");
+    }
+    assert!(
+        Event::decode(r#"{"type":"message","pos":"5-1","id":"a","user":"ann","text":"hi","at":1}"#).is_err(),
+        "no room"
+    );
 }

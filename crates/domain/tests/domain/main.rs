@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod content;
 mod document;
 mod frames;
+mod grants;
 mod presence;
+mod strategies;
 mod values;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::{collection::vec, prelude::*};
-use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceDiff, PresenceSnapshot, Roster, UserName};
+use trunkline_domain::{ChangeKind, InstanceId, Member, PresenceChange, PresenceDiff, PresenceSnapshot, Roster};
 
-fn user(number: u8) -> UserName {
+fn user(number: u8) -> Member {
     format!("user{number}").parse().unwrap()
 }
 
-type Users = BTreeSet<UserName>;
+type Users = BTreeSet<Member>;
 
 /// The presence store, the changes on their way, and a roster that receives them.
 #[derive(Default)]
@@ -174,11 +174,11 @@ proptest! {
     }
 }
 
-fn joined(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
+fn joined(users: impl IntoIterator<Item = Member>) -> PresenceDiff {
     PresenceDiff { joined: users.into_iter().collect(), left: vec![] }
 }
 
-fn left(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
+fn left(users: impl IntoIterator<Item = Member>) -> PresenceDiff {
     PresenceDiff { joined: vec![], left: users.into_iter().collect() }
 }
 

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use trunkline_domain::{
-    CloseCode, InvalidName, InvalidText, MessageId, MessageText, Position, Reconnect, Room, UserName,
+    CloseCode, DisplayName, EventName, InvalidName, InvalidText, Member, MessageId, MessageText, Position, ReactionKey,
+    Reconnect, Room, UserId, UserName,
 };
 
 #[test]
@@ -81,6 +82,80 @@ fn blank_characters_are_those_of_the_shared_vectors() {
 }
 
 #[test]
+fn user_ids_are_opaque_texts_without_white_space_and_control_characters() {
+    let long = "x".repeat(128);
+    for id in ["7", "auth0|123", "ann@example.com", "6f1c0a52-77aa-4c1e-9f27-0d8d2f1b8f11", "Zoë", &long] {
+        assert_eq!(id.parse::<UserId>().unwrap().as_str(), id);
+    }
+    for id in [
+        "",
+        " ",
+        "a b",
+        " a",
+        "a\u{a0}b",
+        "a\u{3000}b",
+        "a\tb",
+        "a\n",
+        "a\u{0}",
+        "a\u{7f}",
+        "a\u{85}",
+        &format!("{long}x"),
+    ] {
+        assert!(id.parse::<UserId>().is_err(), "{id:?}");
+    }
+    // Compared byte for byte: neither case nor composition is folded.
+    assert_ne!("ann".parse::<UserId>(), "Ann".parse());
+    assert_ne!("zoë".parse::<UserId>(), "zoe\u{308}".parse());
+}
+
+#[test]
+fn display_names_have_1_to_64_characters_one_of_which_is_visible() {
+    let long = "ë".repeat(64);
+    for name in ["Ann", "Ann Lee", " Ann", "李雷", &long] {
+        assert_eq!(name.parse::<DisplayName>().unwrap().as_str(), name);
+    }
+    for name in ["", "  ", "\u{200b}\u{3164}", "Ann\n", "a\u{7f}", &format!("{long}x")] {
+        assert!(name.parse::<DisplayName>().is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn member_is_stored_as_its_id_and_its_name_if_that_differs() {
+    let bob = Member::new("u-17".parse().unwrap(), Some("Bob  Lee".parse().unwrap()));
+    assert_eq!(bob.to_string(), "u-17 Bob  Lee");
+    let ann = Member::new("ann".parse().unwrap(), Some("ann".parse().unwrap()));
+    assert_eq!((ann.to_string().as_str(), &ann.name), ("ann", &None));
+    assert_eq!(serde_json::to_string(&ann).unwrap(), r#"{"user":"ann"}"#);
+    assert_eq!(serde_json::to_string(&bob).unwrap(), r#"{"user":"u-17","name":"Bob  Lee"}"#);
+    for text in ["", " ", "ann ", " ann", "ann \u{200b}"] {
+        assert!(text.parse::<Member>().is_err(), "{text:?}");
+    }
+    assert_eq!(bob, Member::from(bob.user.clone()), "the id alone identifies a member");
+}
+
+#[test]
+fn event_names_are_those_of_the_pattern_without_the_reserved_names() {
+    let long = "e".repeat(64);
+    for name in ["shipped", "7", "cursor.moved", "a_b-c", "edited", &long] {
+        assert_eq!(name.parse::<EventName>().unwrap().as_str(), name);
+    }
+    for name in ["", ".a", "-a", "Shipped", "a b", "é", "edit", "delete", "react", &format!("{long}e")] {
+        assert!(name.parse::<EventName>().is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn reaction_keys_have_1_to_64_bytes_without_white_space() {
+    let long = "👍".repeat(16);
+    for key in ["👍", "❤️", ":+1:", "__proto__", &long] {
+        assert_eq!(key.parse::<ReactionKey>().unwrap().as_str(), key);
+    }
+    for key in ["", " ", "a b", "👍\n", "\u{2003}", "\u{0}", &format!("{long}.")] {
+        assert!(key.parse::<ReactionKey>().is_err(), "{key:?}");
+    }
+}
+
+#[test]
 fn positions_have_one_canonical_form() {
     for bad in ["", "0", "1-", "-1", "01-1", "1-01", "+1-1", "1-1-1", "99999999999999999999-1", "a-b"] {
         assert!(bad.parse::<Position>().is_err(), "{bad:?}");
@@ -103,6 +178,28 @@ proptest! {
     fn parsing_never_panics(text in any::<String>()) {
         let _ = (text.parse::<UserName>(), text.parse::<Room>(), text.parse::<MessageText>());
         let _ = (text.parse::<MessageId>(), text.parse::<Position>());
+        let _ = (text.parse::<UserId>(), text.parse::<DisplayName>(), text.parse::<Member>());
+        let _ = (text.parse::<EventName>(), text.parse::<ReactionKey>());
+    }
+
+    #[test]
+    fn formatted_member_parses_to_itself(user in "[\\PC&&[^\\s]]{1,40}", name in proptest::option::of("\\PC{1,64}")) {
+        if let (Ok(user), Ok(name)) = (user.parse::<UserId>(), name.map(|name| name.parse::<DisplayName>()).transpose()) {
+            let member = Member::new(user, name);
+            let parsed: Member = member.to_string().parse().unwrap();
+            prop_assert_eq!(&parsed.name, &member.name);
+            prop_assert_eq!(parsed, member);
+        }
+    }
+
+    /// A name of the login is the id of its user.
+    #[test]
+    fn valid_name_is_a_user_id(text in "\\PC{1,40}") {
+        if let Ok(name) = text.parse::<UserName>() {
+            let id = UserId::from(name.clone());
+            prop_assert_eq!(id.as_str().parse::<UserId>(), Ok(id.clone()));
+            prop_assert_eq!(id.as_str(), name.as_str());
+        }
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use trunkline_bus::{Bus, Range};
+use trunkline_bus::{Bus, ErrorKind, Range};
 use trunkline_domain::{
-    Command, Draft, ErrorCode, Event, Message, MessageId, Position, Refusal, Room, UserName, millis,
+    Command, Content, Draft, ErrorCode, Event, EventName, Message, MessageId, Position, Refusal, Room, UserId, millis,
 };
 
 use super::handler::{ConnectionHandler, Next};
 use crate::{
-    fanout::{encode_typing, replace_start},
-    limits::Rate,
+    fanout::{Ephemeral, SocketOrigin, replace_start},
+    limits::{Rate, RateState},
     metrics::SendOutcome,
     policy::{Action, Policy},
     state::GatewayState,
@@ -20,17 +20,32 @@ use crate::{
 const MAX_HISTORY_BYTES: usize = 64 << 10;
 /// Time after which a client retries a command that failed because the bus was unavailable, in ms.
 const UNAVAILABLE_RETRY_MS: u64 = 1000;
-/// `typing` events per user and connection: one per second, two at once. Clients show no more, and the rest is dropped.
-const TYPING_INTERVAL: Duration = Duration::from_secs(1);
-const TYPING_BURST: u32 = 2;
+/// `typing` frames per connection, and signals per connection and event: one per second, two at once. The rest is dropped.
+const EPHEMERAL_INTERVAL: Duration = Duration::from_secs(1);
+const EPHEMERAL_BURST: u32 = 2;
+/// Number of events of which a connection's signals are counted. With more, the one that was counted longest ago is dropped.
+const MAX_SIGNAL_EVENTS: usize = 16;
+/// `seen` frames per connection and second, and twice as many at once.
+const SEEN_PER_SECOND: u32 = 10;
 /// Time after which a client retries a history request while another one of the room is being answered.
 const HISTORY_RETRY: Duration = Duration::from_secs(1);
 
 /// A command that waits for the bus.
 pub(super) enum Operation {
     Publish(Room, Draft),
-    History { room: Room, before: Option<Position>, limit: usize },
-    Typing(Room),
+    History {
+        room: Room,
+        before: Option<Position>,
+        limit: usize,
+    },
+    /// Delivers an event that is not logged.
+    Ephemeral(Room, Ephemeral),
+    /// Moves the user's read mark.
+    Seen {
+        room: Room,
+        pos: Position,
+        origin: SocketOrigin,
+    },
 }
 
 /// The answer of an operation.
@@ -61,21 +76,25 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
                     return Err(Refusal::new(ErrorCode::TooManyRooms, detail).in_room(&room));
                 }
                 self.permit(Action::Join(&room)).await.map_err(|refusal| refusal.in_room(&room))?;
-                self.connection.worker.hub().join(key, &room, replace_start(&room, from));
+                // A mark that cannot be read is left out of `joined`: the join itself waits until the log can be read.
+                let seen = self.state.bus.seen(&room, self.connection.user()).await.ok().flatten();
+                self.connection.worker.hub().join(key, &room, replace_start(&room, from), seen);
                 Ok(Next::Continue)
             }
             Command::Leave { room } => {
                 self.connection.worker.hub().leave(key, &room);
                 Ok(Next::Continue)
             }
-            Command::Send { room, id, text } => {
+            Command::Send { room, id, content } => {
                 let about = |refusal: Refusal| refusal.in_room(&room).of(&id);
                 self.require_membership(&room).map_err(about)?;
                 let admitted = self.state.admit_send(self.connection.user());
                 admitted.map_err(|wait| about(rate_limited("messages", wait)))?;
                 self.permit(Action::Send(&room)).await.map_err(about)?;
-                let draft = Draft { id, user: self.connection.user().clone(), text };
-                Ok(Next::Start(Operation::Publish(room, draft)))
+                let may_moderate = matches!(content, Content::Delete { .. })
+                    && self.state.policy.decide(self.connection.user(), Action::Moderate(&room)).await.is_ok();
+                let (user, name) = (self.connection.user().clone(), self.connection.display_name().cloned());
+                Ok(Next::Start(Operation::Publish(room, Draft { id, user, name, content, may_moderate })))
             }
             Command::History { room, before, limit } => {
                 self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
@@ -89,12 +108,53 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
             Command::Typing { room } => {
                 self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
                 let now = self.state.uptime();
-                let rate = Rate::new(NonZeroU32::MIN, TYPING_INTERVAL, TYPING_BURST);
-                let is_admitted = rate.admit(&mut self.cold().typing, now).is_ok();
-                Ok(if is_admitted { Next::Start(Operation::Typing(room)) } else { Next::Continue })
+                if ephemeral_rate().admit(&mut self.cold().typing, now).is_err() {
+                    return Ok(Next::Continue);
+                }
+                let typing = Ephemeral::Typing(self.connection.user().clone());
+                Ok(Next::Start(Operation::Ephemeral(room, typing)))
+            }
+            Command::Signal { room, event, data } => {
+                self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
+                self.permit(Action::Send(&room)).await.map_err(|refusal| refusal.in_room(&room))?;
+                if !self.admit_signal(&event) {
+                    return Ok(Next::Continue);
+                }
+                let signal = Ephemeral::Signal { user: self.connection.user().clone(), event, data };
+                Ok(Next::Start(Operation::Ephemeral(room, signal)))
+            }
+            Command::Seen { room, pos } => {
+                self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
+                let now = self.state.uptime();
+                let rate = NonZeroU32::new(SEEN_PER_SECOND).unwrap_or(NonZeroU32::MIN);
+                let rate = Rate::new(rate, Duration::from_secs(1), 2 * SEEN_PER_SECOND);
+                let verdict = rate.admit(&mut self.cold().seen, now);
+                verdict.map_err(|wait| rate_limited("read marks", wait).in_room(&room))?;
+                let origin = self.connection.origin(self.state.instance);
+                Ok(Next::Start(Operation::Seen { room, pos, origin }))
+            }
+            Command::Refresh { .. } => {
+                Err(Refusal::new(ErrorCode::BadToken, "this socket was not opened with a token; it needs none"))
             }
             Command::Pong => Ok(Next::Continue),
         }
+    }
+
+    /// Whether a signal of this event is passed on.
+    fn admit_signal(&mut self, event: &EventName) -> bool {
+        let now = self.state.uptime();
+        let signals = &mut self.cold().signals;
+        let index = signals.iter().position(|(one, _)| one == event);
+        let mut counted = match index {
+            Some(index) => signals.remove(index),
+            None => (event.clone(), RateState::default()),
+        };
+        let is_admitted = ephemeral_rate().admit(&mut counted.1, now).is_ok();
+        if signals.len() == MAX_SIGNAL_EVENTS {
+            signals.remove(0);
+        }
+        signals.push(counted);
+        is_admitted
     }
 
     fn require_membership(&self, room: &Room) -> Result<(), Refusal> {
@@ -122,21 +182,34 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
 /// Executes an operation on the bus.
 pub(super) async fn execute<B: Bus, P: Policy>(
     state: Arc<GatewayState<B, P>>,
-    user: UserName,
+    user: UserId,
     operation: Operation,
 ) -> OperationResult {
     match operation {
         Operation::Publish(room, draft) => {
             let id = draft.id.clone();
+            let deleted = if let Content::Delete { of } = draft.content { Some(of) } else { None };
             let result = state.bus.publish(&room, draft).await;
+            if let (Ok(_), Some(deleted)) = (&result, deleted) {
+                state.forget_text(&room, deleted).await;
+            }
             let outcome = match &result {
                 Ok(receipt) if receipt.repeated => "repeated",
                 Ok(_) => "sent",
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden) => "refused",
                 Err(_) => "unavailable",
             };
             state.metrics.published.get_or_create(&SendOutcome { outcome }).inc();
             OperationResult::Answer(match result {
                 Ok(receipt) => Event::Sent { room, id, pos: receipt.pos },
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let detail = "ref is not the position of a retained text that was not deleted";
+                    Event::Error(Refusal::new(ErrorCode::NotFound, detail).in_room(&room).of(&id))
+                }
+                Err(error) if error.kind() == ErrorKind::Forbidden => {
+                    let detail = "the message has another author";
+                    Event::Error(Refusal::new(ErrorCode::Forbidden, detail).in_room(&room).of(&id))
+                }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(%room, error, "publishing failed; the client is asked to retry");
@@ -148,19 +221,35 @@ pub(super) async fn execute<B: Bus, P: Policy>(
             let range = before.map_or(Range::Latest(limit), |before| Range::Before(before, limit));
             let event = match state.bus.read(&room, range).await {
                 Ok(page) => {
-                    let messages: Vec<Message> = page.entries.into_iter().map(|entry| entry.message).collect();
+                    let mut messages: Vec<Message> = page.entries.into_iter().map(|entry| entry.message).collect();
+                    state.redact(&room, &mut messages);
                     history_event(room.clone(), before, messages, page.more)
                 }
                 Err(_) => Event::Error(unavailable(&room, None)),
             };
             OperationResult::History(room, event)
         }
-        Operation::Typing(room) => {
-            // Ephemeral: a failure is not reported.
-            let _ = state.bus.publish_ephemeral(&room, encode_typing(&user)).await;
+        Operation::Ephemeral(room, event) => {
+            // A failure is not reported.
+            let _ = state.bus.publish_ephemeral(&room, event.encode()).await;
             OperationResult::Nothing
         }
+        Operation::Seen { room, pos, origin } => match state.bus.mark_seen(&room, &user, pos).await {
+            Ok(mark) => {
+                // A mark that another socket moved further was published by it.
+                if mark <= pos && mark != Position::ORIGIN {
+                    let moved = Ephemeral::Seen { user, pos: mark, origin };
+                    let _ = state.bus.publish_ephemeral(&room, moved.encode()).await;
+                }
+                OperationResult::Nothing
+            }
+            Err(_) => OperationResult::Answer(Event::Error(unavailable(&room, None))),
+        },
     }
+}
+
+fn ephemeral_rate() -> Rate {
+    Rate::new(NonZeroU32::MIN, EPHEMERAL_INTERVAL, EPHEMERAL_BURST)
 }
 
 /// Returns a `history` event of at most 64 KiB. Of a longer page the newest messages remain, because they adjoin the ones

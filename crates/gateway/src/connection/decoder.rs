@@ -8,7 +8,7 @@ use tokio_util::codec::Decoder as _;
 
 use super::frame_check::{MessageRules, ProtocolViolation, check_frame_header};
 
-/// The receiving half of a WebSocket. It buffers at most one message of 16 KiB and the rest of one read; between messages it
+/// The receiving half of a WebSocket. It buffers at most one message of 32 KiB and the rest of one read; between messages it
 /// holds no memory.
 #[derive(Debug)]
 pub(crate) struct MessageDecoder(Option<Box<PartialMessage>>);

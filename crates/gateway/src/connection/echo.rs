@@ -12,7 +12,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, body::BoxBody, rt, 
 use bytes::Bytes;
 use futures_util::Stream;
 use trunkline_bus::Bus;
-use trunkline_domain::{Event, UserName};
+use trunkline_domain::{Event, UserId};
 use trunkline_session::Sid;
 
 use super::{
@@ -35,7 +35,7 @@ pub(crate) async fn echo<B: Bus, P: Policy>(
     state: web::Data<GatewayState<B, P>>,
     worker: web::Data<LocalWorker>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let (Ok(permit), Ok(user)) = (state.connection_limits.acquire(None), "echo".parse::<UserName>()) else {
+    let (Ok(permit), Ok(user)) = (state.connection_limits.acquire(None), "echo".parse::<UserId>()) else {
         return Ok(HttpError::TooManySockets.json());
     };
     let response = handshake(&request).await?;

@@ -7,7 +7,7 @@ use trunkline_domain::CloseCode;
 
 /// Maximum payload of a frame, and of a message in several frames, in bytes. It exceeds the longest `send` frame about three
 /// times; a larger value lets each connection buffer more.
-pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 10;
+pub(super) const MAX_MESSAGE_BYTES: usize = 32 << 10;
 
 /// The messages that are accepted.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub(super) fn check_frame_header(bytes: &[u8], assembled: usize, rules: MessageR
     match opcode {
         0x2 if !rules.binary => Err(BINARY_REFUSED),
         0x0..=0x2 if length > rules.max_bytes.saturating_sub(assembled) as u64 => {
-            Err(violation(CloseCode::TooBig, "a message has at most 16384 bytes"))
+            Err(violation(CloseCode::TooBig, "a message has at most 32768 bytes"))
         }
         0x0..=0x2 => Ok(()),
         0x8..=0xA if !is_final || length > 125 => {

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use trunkline_domain::{Event, UserName};
+use trunkline_domain::{DisplayName, Event, InstanceId, UserId};
 
 use crate::{
-    fanout::{ConnectionHandle, Identity, Worker},
+    fanout::{ConnectionHandle, Identity, SocketOrigin, Worker},
     ids::ConnectionKey,
     limits::{Permit, UserPermit},
 };
@@ -16,6 +16,8 @@ pub(super) struct ConnectionGuard {
     pub(super) worker: Rc<Worker>,
     pub(super) key: ConnectionKey,
     permit: UserPermit,
+    /// The user's name, unless it equals the id.
+    display_name: Option<DisplayName>,
 }
 
 impl ConnectionGuard {
@@ -28,17 +30,28 @@ impl ConnectionGuard {
         permit: Permit,
     ) -> (Rc<Self>, Vec<ConnectionHandle>) {
         let (user, session) = (identity.user.clone(), identity.sid);
+        let display_name = identity.name.clone();
         let key = worker.hub().open(identity, welcome);
         tracing::info!(connection = worker.connection_name(key), %user, %session, "socket opened");
         let (permit, surplus) = permit.register(user, worker.handle(key));
         worker.metrics().sockets.inc();
         worker.metrics().opened.inc();
-        (Rc::new(Self { worker, key, permit }), surplus)
+        (Rc::new(Self { worker, key, permit, display_name }), surplus)
     }
 
     /// Returns the user of the connection.
-    pub(super) fn user(&self) -> &UserName {
+    pub(super) fn user(&self) -> &UserId {
         self.permit.user()
+    }
+
+    /// Returns the user's name, unless it equals the id.
+    pub(super) fn display_name(&self) -> Option<&DisplayName> {
+        self.display_name.as_ref()
+    }
+
+    /// Returns the connection among all of the cluster.
+    pub(super) fn origin(&self, instance: InstanceId) -> SocketOrigin {
+        SocketOrigin { instance, worker: self.worker.id(), key: self.key }
     }
 
     /// Returns the connection's name in the log, which is unique in the process.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use trunkline_bus::Bus;
-use trunkline_domain::{CloseCode, Command, ErrorCode, Event, Refusal, Room};
+use trunkline_domain::{CloseCode, Command, ErrorCode, Event, EventName, Refusal, Room};
 
 use super::{
     commands::{Operation, OperationResult, execute},
@@ -47,6 +47,9 @@ pub(super) struct ConnectionHandler<B, P> {
 #[derive(Default)]
 pub(super) struct ColdState {
     pub(super) typing: RateState,
+    /// The events of which signals were passed on last.
+    pub(super) signals: Vec<(EventName, RateState)>,
+    pub(super) seen: RateState,
     /// The number of refusals by rate limits, and the uptime since which they are counted.
     refusals: (u32, Duration),
     /// Rooms of which a history page is being read.

@@ -8,7 +8,7 @@ use actix_web::{
     rt, web,
 };
 use trunkline_bus::Bus;
-use trunkline_domain::{Event, MessageText, WelcomeLimits, millis};
+use trunkline_domain::{Data, Event, MessageText, WelcomeLimits, millis};
 use trunkline_session::{Principal, principal};
 
 use super::{
@@ -39,9 +39,10 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
         info_limited!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
         return Ok(HttpError::CrossSite.json());
     }
-    let Some(Principal { sid, user }) = principal(&session) else {
+    let Some(Principal { sid, user, name }) = principal(&session) else {
         return Ok(HttpError::NotLoggedIn.json());
     };
+    let identity = Identity { user, name, sid };
     let client = request
         .peer_addr()
         .map(|peer| RequestSource::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);
@@ -57,12 +58,16 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
     // No await from here until the connection is in the hub: a drain that begins meanwhile either finds it there, or its
     // phase was seen above.
     let welcome = Event::Welcome {
-        user: user.clone(),
+        user: identity.user.clone(),
+        name: identity.name.clone(),
         instance: state.config.instance.clone(),
         ping_interval_ms: millis(state.config.ping_interval),
-        limits: WelcomeLimits { text_bytes: MessageText::MAX_BYTES, rooms: state.config.limits.rooms_per_socket },
+        limits: WelcomeLimits {
+            text_bytes: MessageText::MAX_BYTES,
+            rooms: state.config.limits.rooms_per_socket,
+            data_bytes: Data::MAX_BYTES,
+        },
     };
-    let identity = Identity { user, sid };
     let (connection, surplus) = ConnectionGuard::open(worker.0.clone(), identity, &welcome, permit);
     surplus.iter().for_each(ConnectionHandle::evict);
     let handler = ConnectionHandler::new(state.into_inner(), connection.clone());

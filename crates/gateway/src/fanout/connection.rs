@@ -3,7 +3,7 @@
 use std::{fmt, io, rc::Rc, task::Waker};
 
 use bytes::{Bytes, BytesMut};
-use trunkline_domain::{Event, UserName};
+use trunkline_domain::{DisplayName, Event, Member, Position, UserId};
 use trunkline_session::Sid;
 
 use super::{cursor::Cursor, heartbeat::Heartbeat};
@@ -22,10 +22,25 @@ const MAX_CLOSE_REASON_BYTES: usize = 123;
 /// The user and the session of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    /// The user name of the session.
-    pub(crate) user: UserName,
+    /// The user.
+    pub(crate) user: UserId,
+    /// Their name, unless it equals the id.
+    pub(crate) name: Option<DisplayName>,
     /// The session's id.
     pub(crate) sid: Sid,
+}
+
+impl Identity {
+    /// Returns the identity of a session that claims `name`.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn of_name(name: &trunkline_domain::UserName) -> Self {
+        Self { user: name.clone().into(), name: None, sid: Sid::new(name) }
+    }
+
+    /// Returns the user as presence shows them.
+    pub(crate) fn member(&self) -> Member {
+        Member::new(self.user.clone(), self.name.clone())
+    }
 }
 
 /// A connection to which the hub itself can write.
@@ -81,6 +96,8 @@ pub(super) struct RoomSubscription {
     pub(super) room: usize,
     pub(super) cursor: Cursor,
     pub(super) presence: PresenceCursor,
+    /// The read mark for `joined`. Boxed, because it exists only until then.
+    pub(super) seen: Option<Box<Position>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

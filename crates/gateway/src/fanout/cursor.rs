@@ -5,7 +5,10 @@ use std::sync::Arc;
 use trunkline_bus::Range;
 use trunkline_domain::{JoinFrom, Position};
 
-use super::tail::{Chunk, FramePage, Tail};
+use super::{
+    deletions::Deletions,
+    tail::{Chunk, FramePage, Tail},
+};
 use crate::frame::Frame;
 
 /// Maximum number of entries in a page for a cursor behind the tail. With texts of 4 KiB a page is about 256 KiB; a larger
@@ -104,6 +107,13 @@ impl Cursor {
         };
         self.state = CursorState::Behind(Box::new(Behind { at, page: page.frames.clone(), next: 0 }));
         is_pending.then_some(Joined { resumed, head: page.head })
+    }
+
+    /// Removes deleted texts from the page that is being handed out.
+    pub(super) fn redact(&mut self, deletions: &Deletions) {
+        if let CursorState::Behind(behind) = &mut self.state {
+            deletions.redact_frames(&mut behind.page);
+        }
     }
 
     /// Continuity cannot be proven: the client starts over with the latest messages.

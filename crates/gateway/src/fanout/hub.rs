@@ -106,7 +106,7 @@ impl Hub {
         self.connection(key)?;
         let (_, connection) = self.connections.remove(key.slot as usize);
         for subscription in &connection.subscriptions {
-            self.remove_member(subscription.room, key.slot, connection.identity.user.clone());
+            self.remove_member(subscription.room, key.slot, connection.identity.member());
         }
         connection.close_code()
     }
@@ -403,10 +403,10 @@ mod tests {
     #[test]
     fn ended_sessions_lose_all_their_connections_and_others_none() {
         let mut hub = Hub::new(Duration::from_secs(25), Random::new(1));
-        let user: trunkline_domain::UserName = "ann".parse().unwrap();
+        let user = "ann".parse().unwrap();
         let [mut ended, kept] = [0, 1].map(|_| [0, 1].map(|_| Sid::new(&user)));
-        let keys = [ended, ended, kept]
-            .map(|sids| sids.map(|sid| hub.open(Identity { sid, user: user.clone() }, &Event::Ping)));
+        let identity = |sid| Identity { sid, ..Identity::of_name(&user) };
+        let keys = [ended, ended, kept].map(|sids| sids.map(|sid| hub.open(identity(sid), &Event::Ping)));
         ended.sort_unstable();
         hub.end_sessions(&ended);
         let cx = Context::from_waker(Waker::noop());

@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_bus::Range;
-use trunkline_domain::{Room, UserName};
+use trunkline_domain::{Member, Position, Room, UserId};
 
 use super::tail::{FramePage, Tail};
 use crate::{
@@ -30,9 +30,9 @@ pub(crate) enum HubRequest {
     /// A cursor needs a part of the log that the tail does not contain.
     Page(Room, Range),
     /// A connection of the user joined the room. The reader counts connections per user.
-    Joined(Room, UserName),
+    Joined(Room, Member),
     /// A connection of the user left the room or closed.
-    Left(Room, UserName),
+    Left(Room, Member),
 }
 
 /// What the reader sends a hub.
@@ -46,6 +46,19 @@ pub(crate) enum HubEvent {
     Page(Room, FramePage),
     /// A frame that is not logged and may be dropped.
     Ephemeral(Room, Bytes),
+    /// A user's read mark moved: a frame for their connections, except the one that moved it. It may be dropped.
+    Seen {
+        /// The room.
+        room: Room,
+        /// The user.
+        user: UserId,
+        /// The connection that moved the mark, if it belongs to this worker.
+        except: Option<ConnectionKey>,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// The text at this position was deleted.
+    Deleted(Room, Position, DeletionApplied),
     /// Who is in the room. It may be dropped, because later state replaces it.
     Presence {
         /// The room.
@@ -59,6 +72,19 @@ pub(crate) enum HubEvent {
     Evict(ConnectionKey),
 }
 
+/// Every worker that has applied a deletion drops its clone. When the last one is dropped, the receiver of the channel is
+/// notified.
+#[derive(Clone, Debug)]
+pub(crate) struct DeletionApplied(#[expect(dead_code, reason = "its end is the message")] Arc<oneshot::Sender<()>>);
+
+impl DeletionApplied {
+    /// Also returns the receiver, whose value is always an error.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(sender)), receiver)
+    }
+}
+
 /// What other tasks send the reader's task.
 #[derive(Debug)]
 pub(crate) enum ReaderCommand {
@@ -68,6 +94,8 @@ pub(crate) enum ReaderCommand {
     Request(WorkerId, HubRequest),
     /// A worker ended.
     Detach(WorkerId),
+    /// The text at this position of the room was deleted: remove every copy of it in this process.
+    Delete(Room, Position, DeletionApplied),
     /// Reply as soon as the presence store has all joins and leaves of this instance.
     NotifyWhenPresenceSettled(oneshot::Sender<()>),
 }

@@ -8,6 +8,7 @@
 
 mod connection;
 mod cursor;
+mod deletions;
 mod ephemeral;
 mod heartbeat;
 mod hub;
@@ -22,9 +23,9 @@ mod tail;
 mod worker;
 
 pub(crate) use connection::{Identity, Outgoing, Transport};
-pub(crate) use ephemeral::encode_typing;
+pub(crate) use ephemeral::{Ephemeral, SocketOrigin};
 pub(crate) use hub::MAX_CHUNKS_PER_TURN;
-pub(crate) use messages::ReaderCommand;
+pub(crate) use messages::{DeletionApplied, ReaderCommand};
 pub(crate) use mutants::replace_start;
 pub(crate) use reader_task::run;
 pub(crate) use worker::{ConnectionHandle, LocalWorker, Worker};

@@ -15,8 +15,8 @@ use trunkline_domain::{InstanceId, Position, Room};
 
 pub(crate) use super::room_feed::ReaderEffect;
 use super::{
-    ephemeral,
-    messages::{HubEvent, HubRequest},
+    ephemeral::Ephemeral,
+    messages::{DeletionApplied, HubEvent, HubRequest},
     room_feed::{COMPARE_INTERVAL, RoomFeed, RoomInput},
 };
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) enum ReaderInput {
     WorkerEnded(WorkerId),
     /// The bus delivered something.
     Delivery(Delivery),
+    /// The text at this position of the room was deleted by this process.
+    Deleted(Room, Position, DeletionApplied),
     /// A read of the log finished; `None` if it failed.
     Read(Room, Range, Option<Page>),
     /// The heads of these rooms' logs were read.
@@ -52,6 +54,7 @@ pub(crate) enum ReaderInput {
 /// Every room that this process subscribes to.
 #[derive(Debug)]
 pub(crate) struct RoomReader {
+    instance: InstanceId,
     rooms: HashMap<Room, RoomFeed>,
     /// All rooms, by the times at which they are examined.
     timers: TimerWheel<Room>,
@@ -68,6 +71,7 @@ impl RoomReader {
     /// disappear within one `lease`.
     pub(crate) fn new(instance: InstanceId, lease: Duration, mut random: Random) -> Self {
         Self {
+            instance,
             rooms: HashMap::new(),
             timers: TimerWheel::new(TIMER_GRANULARITY),
             presence: PresenceTracker::new(instance, lease, random.fork()),
@@ -83,6 +87,11 @@ impl RoomReader {
         self.now = now;
         match input {
             ReaderInput::Delivery(delivery) => self.receive(delivery),
+            ReaderInput::Deleted(name, position, applied) => {
+                if let Some(mut room) = self.room(&name) {
+                    room.delete(position, &applied);
+                }
+            }
             ReaderInput::Request(worker, request) => self.request(worker, request),
             ReaderInput::WorkerEnded(worker) => {
                 self.presence.handle(PresenceInput::WorkerEnded(worker), now);
@@ -163,15 +172,27 @@ impl RoomReader {
                 }
             }
             Delivery::Presence(room, change) => self.presence.handle(PresenceInput::Changed(room, change), self.now),
-            Delivery::Ephemeral(name, payload) => {
-                let (Some(feed), Some(frame)) = (self.rooms.get(&name), ephemeral::decode(&name, &payload)) else {
-                    return;
-                };
-                for &worker in feed.followers() {
-                    let event = HubEvent::Ephemeral(name.clone(), frame.clone());
-                    self.effects.push_back(ReaderEffect::Send(worker, event));
+            Delivery::Ephemeral(name, payload) => self.receive_ephemeral(&name, &payload),
+        }
+    }
+
+    fn receive_ephemeral(&mut self, name: &Room, payload: &[u8]) {
+        let (Some(feed), Some(ephemeral)) = (self.rooms.get(name), Ephemeral::decode(payload)) else { return };
+        let own_socket = match &ephemeral {
+            Ephemeral::Seen { user, origin, .. } => Some((user.clone(), *origin)),
+            Ephemeral::Typing(_) | Ephemeral::Signal { .. } => None,
+        };
+        let frame = ephemeral.frame(name);
+        for &worker in feed.followers() {
+            let (room, frame) = (name.clone(), frame.clone());
+            let event = match &own_socket {
+                None => HubEvent::Ephemeral(room, frame),
+                Some((user, origin)) => {
+                    let is_here = (origin.instance, origin.worker) == (self.instance, worker);
+                    HubEvent::Seen { room, user: user.clone(), except: is_here.then_some(origin.key), frame }
                 }
-            }
+            };
+            self.effects.push_back(ReaderEffect::Send(worker, event));
         }
     }
 
@@ -242,7 +263,7 @@ impl RoomReader {
 #[cfg(test)]
 mod tests {
     use trunkline_bus::Lease;
-    use trunkline_domain::UserName;
+    use trunkline_domain::Member;
 
     use super::*;
     use crate::presence::PresenceCommand;
@@ -275,7 +296,7 @@ mod tests {
     #[test]
     fn room_stays_subscribed_until_the_store_has_accepted_its_last_leave() {
         let mut reader = RoomReader::new(InstanceId(1), Duration::from_secs(15), Random::new(1));
-        let (room, user, mut now): (Room, UserName, _) =
+        let (room, user, mut now): (Room, Member, _) =
             ("lobby".parse().unwrap(), "ann".parse().unwrap(), Duration::ZERO);
         for request in [HubRequest::Follow(room.clone()), HubRequest::Joined(room.clone(), user.clone())] {
             reader.handle(ReaderInput::Request(WORKER, request), now);

@@ -77,6 +77,9 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                             workers.retain(|one| one.worker != worker);
                             reader.handle(ReaderInput::WorkerEnded(worker), now);
                         }
+                        ReaderCommand::Delete(room, position, applied) => {
+                            reader.handle(ReaderInput::Deleted(room, position, applied), now);
+                        }
                         ReaderCommand::NotifyWhenPresenceSettled(reply) => waiting_for_presence.push(reply),
                     }
                 }
@@ -98,6 +101,11 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                     // There are as many workers as cores, so a search is faster than a hash.
                     if let Some(worker) = workers.iter_mut().find(|one| one.worker == worker) {
                         worker.batch.push(event);
+                    }
+                }
+                ReaderEffect::SendAlways(worker, event) => {
+                    if let Some(worker) = workers.iter().find(|one| one.worker == worker) {
+                        worker.mailbox.downgrade().send(event);
                     }
                 }
                 ReaderEffect::Read(room, range) => {

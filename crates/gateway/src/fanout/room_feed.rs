@@ -6,7 +6,8 @@ use trunkline_bus::{Page, Range};
 use trunkline_domain::{Position, Room};
 
 use super::{
-    messages::HubEvent,
+    deletions::Deletions,
+    messages::{DeletionApplied, HubEvent},
     tail::{Append, FramePage, Tail},
 };
 use crate::{frame::Frame, ids::WorkerId, presence::PresenceCommand, ticks::Timer};
@@ -39,6 +40,8 @@ pub(crate) enum ReaderEffect {
     ReadHeads(Vec<Room>),
     /// Send an event to a worker.
     Send(WorkerId, HubEvent),
+    /// Send an event to a worker even if its mailbox is full.
+    SendAlways(WorkerId, HubEvent),
     /// Execute this on the presence store.
     Presence(PresenceCommand),
 }
@@ -48,6 +51,7 @@ pub(crate) enum ReaderEffect {
 pub(super) struct RoomFeed {
     phase: FeedPhase,
     tail: Option<Tail>,
+    deletions: Deletions,
     /// Live frames that were not sent to the followers yet.
     unsent: Vec<Frame>,
     /// Workers that have the tail and are sent every frame.
@@ -97,6 +101,7 @@ impl RoomFeed {
         Self {
             phase: FeedPhase::Subscribing,
             tail: None,
+            deletions: Deletions::default(),
             unsent: Vec::new(),
             followers: Vec::new(),
             waiting: Vec::new(),
@@ -154,6 +159,32 @@ impl RoomFeed {
         is_due
     }
 
+    /// Removes every copy of the text at `position`.
+    fn delete(&mut self, position: Position) {
+        if !self.deletions.record(position) {
+            return;
+        }
+        if let Some(tail) = &mut self.tail {
+            tail.redact(&self.deletions);
+        }
+        let waiting =
+            if let FeedPhase::Reading { waiting, .. } = &mut self.phase { waiting.as_mut_slice() } else { &mut [] };
+        for frame in self.unsent.iter_mut().chain(waiting) {
+            self.deletions.redact(frame);
+        }
+        for page in self.pages.iter_mut().filter_map(|page| page.answer.as_mut()) {
+            self.deletions.redact_frames(&mut page.frames);
+        }
+    }
+
+    /// A frame from the bus: applies the deletion that it contains, and removes its text if it was deleted.
+    fn admit(&mut self, frame: &mut Frame) {
+        if let Some(deleted) = frame.deletes.as_deref() {
+            self.delete(*deleted);
+        }
+        self.deletions.redact(frame);
+    }
+
     /// Returns whether a page shows entries after the tail, so that the tail must have missed them.
     fn is_overtaken(&self) -> bool {
         let (FeedPhase::Live, Some(tail)) = (&self.phase, &self.tail) else { return false };
@@ -193,9 +224,19 @@ impl RoomInput<'_> {
         }
     }
 
+    /// The text at `position` was deleted: every copy of it is removed, here and in the workers, which then drop `applied`.
+    pub(super) fn delete(&mut self, position: Position, applied: &DeletionApplied) {
+        self.feed.delete(position);
+        for &worker in &self.feed.followers {
+            let event = HubEvent::Deleted(self.name.clone(), position, applied.clone());
+            self.effects.push_back(ReaderEffect::SendAlways(worker, event));
+        }
+    }
+
     /// An entry was received. Returns whether the room has its first unsent frame.
-    pub(super) fn receive(&mut self, frame: Frame) -> bool {
+    pub(super) fn receive(&mut self, mut frame: Frame) -> bool {
         let feed = &mut *self.feed;
+        feed.admit(&mut frame);
         feed.compare_at = self.now + COMPARE_INTERVAL;
         match (&mut feed.phase, &mut feed.tail) {
             (FeedPhase::Subscribing, _) => {}
@@ -242,7 +283,9 @@ impl RoomInput<'_> {
 
     /// A read of the log finished.
     pub(super) fn read_finished(&mut self, range: Range, page: Page) {
-        let frames: Arc<[Frame]> = page.entries.into_iter().map(|entry| Frame::encode(self.name, entry)).collect();
+        let mut frames: Vec<Frame> = page.entries.into_iter().map(|entry| Frame::encode(self.name, entry)).collect();
+        frames.iter_mut().for_each(|frame| self.feed.admit(frame));
+        let frames: Arc<[Frame]> = frames.into();
         let more = page.more;
         let page = FramePage { range, follows: page.follows, frames, head: page.head };
         if let Some(requested) = self.feed.pages.iter_mut().find(|requested| requested.range == range) {

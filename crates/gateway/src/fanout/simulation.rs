@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     rc::Rc,
     sync::Arc,
@@ -12,12 +12,12 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
+use tokio::sync::oneshot::error::TryRecvError;
 use trunkline_bus::{Delivery, Lease, Log, Range};
-use trunkline_domain::{Entry, Event, InstanceId, JoinFrom, Message, Position, Room, UserName};
-use trunkline_session::Sid;
+use trunkline_domain::{Body, Content, Entry, Event, InstanceId, JoinFrom, Message, Position, Room};
 
 use super::{
-    Hub, HubEvent, Identity, Outgoing, Transport,
+    DeletionApplied, Hub, HubEvent, Identity, Outgoing, Transport,
     reader::{ReaderEffect, ReaderInput, RoomReader},
 };
 use crate::{
@@ -31,6 +31,8 @@ use crate::{
 enum Step {
     /// A message is appended, and its delivery received or lost.
     Append { received: bool },
+    /// A text is deleted, which is acknowledged by this instance. The delivery of the deletion is received or lost.
+    Delete { nth: usize, received: bool },
     /// The subscription is established again.
     Resubscribe,
     /// The oldest read in flight is answered, or fails.
@@ -58,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
     let from = || prop_oneof![Just(JoinPosition::None), Just(JoinPosition::Origin), Just(JoinPosition::Last)];
     prop_oneof![
         8 => any::<bool>().prop_map(|received| Step::Append { received }),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(nth, received)| Step::Delete { nth, received }),
         1 => Just(Step::Resubscribe),
         6 => prop::bool::weighted(0.2).prop_map(|fails| Step::Read { fails }),
         8 => (0..2_usize, prop::bool::weighted(0.1), 0..600_usize)
@@ -78,6 +81,7 @@ struct World {
     /// For every position that ever existed, the one before.
     history: HashMap<Position, Position>,
     epoch: u64,
+    deleted: HashSet<Position>,
     reader: RoomReader,
     is_subscribed: bool,
     reads: VecDeque<(Room, Range)>,
@@ -97,6 +101,8 @@ struct Client {
     shown: Option<Position>,
     /// The position after which it asked to resume.
     asked: Option<Position>,
+    /// The texts that had been deleted when it joined. It is never sent one of them.
+    deleted: HashSet<Position>,
     stage: ClientStage,
 }
 
@@ -129,8 +135,7 @@ impl Transport for Wire {
 /// Opens a connection. The hub writes to those of the first two clients, as after a takeover; for the others only their own
 /// task writes.
 fn open(hub: &mut Hub, client: usize) -> (ConnectionKey, Rc<Wire>) {
-    let user: UserName = "ann".parse().unwrap();
-    let key = hub.open(Identity { sid: Sid::new(&user), user }, &Event::Ping);
+    let key = hub.open(Identity::of_name(&"ann".parse().unwrap()), &Event::Ping);
     let wire = Rc::new(Wire::default());
     if client < 2 {
         hub.attach(key, wire.clone());
@@ -146,7 +151,7 @@ impl World {
             .map(|client| {
                 let hub = client % 2;
                 let (key, wire) = open(&mut hubs[hub], client);
-                Client { hub, key, wire, shown: None, asked: None, stage: ClientStage::Idle }
+                Client { hub, key, wire, shown: None, asked: None, deleted: HashSet::new(), stage: ClientStage::Idle }
             })
             .collect();
         Self {
@@ -154,6 +159,7 @@ impl World {
             log: Log::new(RETAINED_ENTRIES, 1 << 20),
             history: HashMap::new(),
             epoch: 5,
+            deleted: HashSet::new(),
             reader: RoomReader::new(InstanceId(1), Duration::from_secs(15), random),
             is_subscribed: false,
             reads: VecDeque::new(),
@@ -168,9 +174,24 @@ impl World {
     fn run(&mut self, step: Step) {
         match step {
             Step::Append { received } => {
-                let entry = self.append();
-                if received && self.is_subscribed {
-                    self.handle(ReaderInput::Delivery(Delivery::Entry(self.room.clone(), entry)));
+                let text = "text".parse().unwrap();
+                let entry = self.append(Content::Text { text, reply_to: None });
+                self.deliver(entry, received);
+            }
+            Step::Delete { nth, received } => {
+                let entries = self.log.read(Range::Latest(RETAINED_ENTRIES)).entries;
+                let texts: Vec<_> = entries.iter().filter(|entry| entry.message.text().is_some()).collect();
+                if let Some(of) = nth.checked_rem(texts.len()).map(|nth| texts[nth].message.pos) {
+                    self.log.redact(of);
+                    self.deleted.insert(of);
+                    let entry = self.append(Content::Delete { of });
+                    self.deliver(entry, received);
+                    let (applied, mut all_applied) = DeletionApplied::new();
+                    self.handle(ReaderInput::Deleted(self.room.clone(), of, applied));
+                    assert!(
+                        all_applied.try_recv().is_err_and(|error| error == TryRecvError::Closed),
+                        "applied at once"
+                    );
                 }
             }
             Step::Resubscribe => {
@@ -215,9 +236,10 @@ impl World {
                     JoinPosition::Origin => Some(Position::ORIGIN),
                     JoinPosition::Last => client.shown,
                 };
+                client.deleted.clone_from(&self.deleted);
                 client.stage = ClientStage::Joining;
                 let from = JoinFrom { after: client.asked, recent };
-                self.hubs[client.hub].join(client.key, &self.room, from);
+                self.hubs[client.hub].join(client.key, &self.room, from, None);
             }
             Step::Lose { entries } => {
                 let kept = self.log.len().saturating_sub(entries);
@@ -236,15 +258,22 @@ impl World {
         self.pass_requests();
     }
 
+    fn deliver(&mut self, entry: Entry, received: bool) {
+        if received && self.is_subscribed {
+            self.handle(ReaderInput::Delivery(Delivery::Entry(self.room.clone(), entry)));
+        }
+    }
+
     /// Appends an entry by the rules of a log: the next offset, or the first one of a new epoch.
-    fn append(&mut self) -> Entry {
+    fn append(&mut self, content: Content) -> Entry {
         let prev = self.log.head();
         let pos = if prev.epoch == self.epoch { prev.next_in_epoch() } else { Position::new(self.epoch, 1) };
         let message = Message {
             pos,
             id: "id".parse().unwrap(),
             user: "ann".parse().unwrap(),
-            text: "text".parse().unwrap(),
+            name: None,
+            body: Body::Content(content),
             at: 0,
         };
         let entry = Entry { prev, message };
@@ -278,6 +307,7 @@ impl World {
                     self.reader.handle(ReaderInput::Heads(heads), self.now);
                 }
                 ReaderEffect::Send(worker, event) => self.events[worker.0 as usize].push_back(event),
+                ReaderEffect::SendAlways(worker, event) => self.hubs[worker.0 as usize].receive(event),
                 // The presence store of this world accepts every write and answers nothing else.
                 ReaderEffect::Presence(PresenceCommand::Replace(room, _) | PresenceCommand::Update { room, .. }) => {
                     let reply = PresenceReply::Written(room, Some(Lease::Held));
@@ -351,6 +381,7 @@ impl Client {
                 if let Some(shown) = self.shown {
                     assert_eq!(history[&message.pos], shown, "{} does not follow {shown}", message.pos);
                 }
+                assert!(message.text().is_none() || !self.deleted.contains(&message.pos), "a deleted text");
                 self.shown = Some(message.pos);
             }
             Event::Ping => {}

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use trunkline_bus::Range;
 use trunkline_domain::{Position, follows};
 
+use super::deletions::Deletions;
 use crate::frame::Frame;
 
 /// The newest frames of a room's log, without a gap, up to its head.
@@ -102,6 +103,21 @@ impl Tail {
         Append::Appended
     }
 
+    /// Removes the texts that were deleted.
+    pub(super) fn redact(&mut self, deletions: &Deletions) {
+        for frame in &mut self.frames {
+            let before = frame.bytes.len();
+            if deletions.redact(frame) {
+                self.bytes = self.bytes - before + frame.bytes.len();
+            }
+        }
+    }
+
+    /// Returns the messages whose texts the frames delete.
+    pub(super) fn deletes(&self) -> impl Iterator<Item = Position> {
+        self.frames.iter().filter_map(|frame| frame.deletes.as_deref().copied())
+    }
+
     /// Returns whether all entries after `position` are here.
     pub(crate) fn covers(&self, position: Position) -> bool {
         self.index_after(position).is_some()
@@ -174,7 +190,7 @@ mod tests {
 
     fn frame(prev: u64, size: usize) -> Frame {
         let bytes = Bytes::from(vec![u8::try_from(prev % 251).unwrap(); size]);
-        Frame { prev: Position::new(7, prev), pos: Position::new(7, prev + 1), bytes }
+        Frame { prev: Position::new(7, prev), pos: Position::new(7, prev + 1), deletes: None, bytes }
     }
 
     fn tail(count: u64, size: usize) -> Tail {
@@ -187,7 +203,8 @@ mod tests {
         assert_eq!(tail.append(frame(1, 1)), Append::Duplicate);
         assert_eq!(tail.append(frame(4, 1)), Append::Gap);
         assert_eq!(tail.append(frame(3, 1)), Append::Appended);
-        let other_epoch = Frame { prev: Position::ORIGIN, pos: Position::new(6, 1), bytes: Bytes::new() };
+        let other_epoch =
+            Frame { prev: Position::ORIGIN, pos: Position::new(6, 1), deletes: None, bytes: Bytes::new() };
         assert_eq!(tail.append(other_epoch), Append::Gap, "a position of an older epoch does not prove a duplicate");
         assert_eq!(tail.head(), Position::new(7, 4));
     }

@@ -90,6 +90,11 @@ impl Worker {
         ConnectionHandle { mailbox: self.mailbox.downgrade(), key }
     }
 
+    /// Returns the worker's id.
+    pub(crate) fn id(&self) -> WorkerId {
+        self.id
+    }
+
     /// Returns the counters of this worker's gateway.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics

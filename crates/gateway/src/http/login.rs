@@ -10,7 +10,7 @@ use actix_web::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use trunkline_domain::{InvalidName, UserName};
+use trunkline_domain::{InvalidName, UserId, UserName};
 use trunkline_session::{LoginAttempt, SessionError, Sessions};
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     log_limit::info_limited,
     pages::{self, LoginFailure, PageLanguage},
+    policy::Denied,
 };
 
 /// Maximum size of a request body, in bytes.
@@ -74,7 +75,7 @@ async fn try_login<S: Sessions>(
     session: &Session,
     payload: web::Payload,
     fields: &mut LoginRequest,
-) -> Result<UserName, HttpError> {
+) -> Result<UserId, HttpError> {
     if !may_post(request.headers(), &state.config.public_origins) {
         return Err(HttpError::CrossSite);
     }
@@ -89,6 +90,9 @@ async fn try_login<S: Sessions>(
         }
         Err(SessionError::Taken) => Err(HttpError::NameTaken),
         Err(SessionError::Ended) => Err(HttpError::NotLoggedIn),
+        Err(SessionError::KeptOut(rest)) => {
+            Err(HttpError::Forbidden(Denied(format!("You cannot log in for another {} s.", rest.as_secs().max(1)))))
+        }
         Err(error @ SessionError::Unavailable(_)) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -5,7 +5,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 use actix_session::SessionMiddleware;
 use actix_web::{HttpRequest, dev::RequestHead};
 use trunkline_bus::{BusError, Health};
-use trunkline_domain::{Room, UserName};
+use trunkline_domain::{Room, UserId};
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
 use super::{cross_site::own_origin, forwarded::RequestSource};
@@ -32,7 +32,7 @@ pub(crate) trait GatewayView: Send + Sync + 'static {
     /// Returns the rooms of all instances that have members and that `user` may list.
     fn rooms<'a>(
         &'a self,
-        user: &'a UserName,
+        user: &'a UserId,
     ) -> Pin<Box<dyn Future<Output = Result<RoomCounts, RoomListError>> + Send + 'a>>;
 }
 

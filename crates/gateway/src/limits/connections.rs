@@ -12,7 +12,7 @@ use std::{
 
 use smallvec::SmallVec;
 use trunkline_bus::{SharedLimits, SocketChange};
-use trunkline_domain::{InstanceId, UserName};
+use trunkline_domain::{InstanceId, UserId};
 
 use super::exchange::{ExchangeTrigger, start_socket_exchange};
 use crate::{Limits, fanout::ConnectionHandle};
@@ -36,7 +36,7 @@ pub(crate) struct ConnectionLimits {
 struct ConnectionCounts {
     by_address: HashMap<IpAddr, u32>,
     /// The connections of each user with their numbers, oldest first. Most users have one.
-    by_user: HashMap<UserName, SmallVec<[(u64, ConnectionHandle); 1]>>,
+    by_user: HashMap<UserId, SmallVec<[(u64, ConnectionHandle); 1]>>,
     /// The number of the newest connection. A connection's number is the time when it opened, in µs since the limits were
     /// created, made unique.
     last_number: u64,
@@ -62,7 +62,7 @@ pub(crate) struct Permit {
 #[derive(Debug)]
 pub(crate) struct UserPermit {
     permit: Permit,
-    user: UserName,
+    user: UserId,
     number: u64,
 }
 
@@ -125,7 +125,7 @@ impl ConnectionLimits {
     }
 
     /// Removes a connection from the list of its user, for the caller to evict. `None` if it has closed.
-    pub(super) fn take(&self, user: &UserName, number: u64) -> Option<ConnectionHandle> {
+    pub(super) fn take(&self, user: &UserId, number: u64) -> Option<ConnectionHandle> {
         self.lock().remove(user, number)
     }
 
@@ -181,7 +181,7 @@ impl ConnectionCounts {
         self.changes.retain(|change| change.age.is_none());
     }
 
-    fn remove(&mut self, user: &UserName, number: u64) -> Option<ConnectionHandle> {
+    fn remove(&mut self, user: &UserId, number: u64) -> Option<ConnectionHandle> {
         let connections = self.by_user.get_mut(user)?;
         let index = connections.iter().position(|(one, _)| *one == number)?;
         let (_, connection) = connections.remove(index);
@@ -195,7 +195,7 @@ impl ConnectionCounts {
 impl Permit {
     /// Adds the connection to the list of `user`. Also returns the user's oldest connections that are over the limit now,
     /// for the caller to evict.
-    pub(crate) fn register(self, user: UserName, connection: ConnectionHandle) -> (UserPermit, Vec<ConnectionHandle>) {
+    pub(crate) fn register(self, user: UserId, connection: ConnectionHandle) -> (UserPermit, Vec<ConnectionHandle>) {
         let uptime = self.limits.started.elapsed().as_micros() as u64;
         let mut counts = self.limits.lock();
         let number = uptime.max(counts.last_number + 1);
@@ -218,7 +218,7 @@ impl Permit {
 
 impl UserPermit {
     /// Returns the user of the connection.
-    pub(crate) fn user(&self) -> &UserName {
+    pub(crate) fn user(&self) -> &UserId {
         &self.user
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use trunkline_bus::{BusError, SharedLimits};
-use trunkline_domain::{InstanceId, UserName};
+use trunkline_domain::{InstanceId, UserId};
 
 use super::{connections::ConnectionLimits, send::SendLimiter};
 
@@ -66,7 +66,7 @@ impl SendLimits {
     ///
     /// # Errors
     /// Returns the time to wait. After it, a second's worth of messages may come at once.
-    pub(crate) fn admit(&self, user: &UserName) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, user: &UserId) -> Result<(), Duration> {
         let mut limiter = self.lock();
         limiter.admit(user, self.started.elapsed())?;
         if let Some(trigger) = &self.trigger

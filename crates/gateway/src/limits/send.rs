@@ -11,7 +11,7 @@
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use trunkline_bus::{Charge, Charged};
-use trunkline_domain::UserName;
+use trunkline_domain::UserId;
 
 use super::rate::{Rate, RateTable};
 
@@ -27,9 +27,9 @@ const MAX_BACKLOG: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct SendLimiter {
     rate: Rate,
-    states: RateTable<UserName>,
+    states: RateTable<UserId>,
     /// Number of admitted messages per user that are not reported yet.
-    unreported: HashMap<UserName, u32>,
+    unreported: HashMap<UserId, u32>,
 }
 
 impl SendLimiter {
@@ -44,12 +44,12 @@ impl SendLimiter {
     ///
     /// # Errors
     /// Returns the time to wait. After it, a second's worth of messages may come at once.
-    pub(crate) fn admit(&mut self, user: &UserName, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn admit(&mut self, user: &UserId, now: Duration) -> Result<(), Duration> {
         self.states.admit(user, now)
     }
 
     /// Adds an admitted message to the next report. Returns whether it is the first one, for which a report is to be sent.
-    pub(crate) fn report(&mut self, user: &UserName) -> bool {
+    pub(crate) fn report(&mut self, user: &UserId) -> bool {
         if let Some(count) = self.unreported.get_mut(user) {
             *count = count.saturating_add(1);
         } else if self.unreported.len() < MAX_REPORTED_USERS {
@@ -60,8 +60,8 @@ impl SendLimiter {
     }
 
     /// Takes the report: the users and their charges, in the same order.
-    pub(crate) fn take_report(&mut self) -> (Vec<UserName>, Vec<Charge>) {
-        let charge = |(user, count): (UserName, u32)| {
+    pub(crate) fn take_report(&mut self) -> (Vec<UserId>, Vec<Charge>) {
+        let charge = |(user, count): (UserId, u32)| {
             let key = format!("send:{user}");
             (user, Charge { key, count, interval: self.rate.interval(), max_backlog: None })
         };
@@ -69,7 +69,7 @@ impl SendLimiter {
     }
 
     /// Applies the answer to a report that was taken at `taken`. Messages admitted since then come on top of it.
-    pub(crate) fn apply(&mut self, users: &[UserName], charged: &[Charged], taken: Duration) {
+    pub(crate) fn apply(&mut self, users: &[UserId], charged: &[Charged], taken: Duration) {
         for (user, charged) in users.iter().zip(charged) {
             let since = self.unreported.get(user).copied().unwrap_or(0);
             self.states.raise(user, taken + charged.backlog.min(MAX_BACKLOG) + self.rate.interval() * since);
@@ -105,8 +105,8 @@ mod tests {
     enum Exchange {
         Idle,
         Due(u64),
-        Sent { at: u64, taken: u64, report: (Vec<UserName>, Vec<Charge>) },
-        Answered { at: u64, taken: u64, users: Vec<UserName>, charged: Vec<Charged> },
+        Sent { at: u64, taken: u64, report: (Vec<UserId>, Vec<Charge>) },
+        Answered { at: u64, taken: u64, users: Vec<UserId>, charged: Vec<Charged> },
     }
 
     /// Three instances and a store. Each way between them takes `latency`.
@@ -115,7 +115,7 @@ mod tests {
         latency: u64,
         store: Store,
         instances: Vec<(SendLimiter, Exchange)>,
-        user: UserName,
+        user: UserId,
     }
 
     impl Cluster {
@@ -180,7 +180,7 @@ mod tests {
     fn users_above_the_bound_of_a_report_are_not_reported() {
         let mut limiter = SendLimiter::new(RATE);
         for number in 0..MAX_REPORTED_USERS + 10 {
-            let user: UserName = format!("user{number}").parse().unwrap();
+            let user: UserId = format!("user{number}").parse().unwrap();
             assert_eq!(limiter.admit(&user, Duration::from_secs(1)), Ok(()));
             assert_eq!(limiter.report(&user), number == 0);
         }

@@ -1,12 +1,12 @@
 //! The chat page of one room.
 
 use maud::{Markup, PreEscaped, html};
-use trunkline_domain::{Room, UserName};
+use trunkline_domain::{Room, UserId};
 
 use super::{PageStrings, assets, layout};
 
 /// The chat page of `room` for `user`, rendered by `instance`.
-pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserName, login: &str, instance: &str) -> Markup {
+pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserId, login: &str, instance: &str) -> Markup {
     let body = html! {
         body class="chat" data-room=(room) data-user=(user) data-instance=(instance) {
             a class="skip" href="#text" { (strings.get("page.skip")) }
@@ -26,7 +26,7 @@ pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserName, login: &
     layout::page(strings, room.as_str(), &html! {}, &body)
 }
 
-fn header(strings: &PageStrings, room: &Room, user: &UserName, login: &str) -> Markup {
+fn header(strings: &PageStrings, room: &Room, user: &UserId, login: &str) -> Markup {
     html! {
         header {
             button type="button" id="show-rooms" aria-expanded="false" aria-controls="rooms" {

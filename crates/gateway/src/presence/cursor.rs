@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use trunkline_domain::UserName;
+use trunkline_domain::UserId;
 
 use super::PresenceState;
 use crate::ticks::Tick;
@@ -39,7 +39,7 @@ impl PresenceTail {
     }
 
     /// Returns the frame that brings `user`'s subscription up to date and advances `cursor`; `None` if nothing is due.
-    pub(crate) fn frame_after(&self, cursor: &mut PresenceCursor, user: &UserName, now: Tick) -> Option<Bytes> {
+    pub(crate) fn frame_after(&self, cursor: &mut PresenceCursor, user: &UserId, now: Tick) -> Option<Bytes> {
         let frame = match *cursor {
             PresenceCursor::BeforeJoined => return None,
             PresenceCursor::Due(since) if !self.state.includes(user) && now < since + PresenceCursor::OWN_NAME_WAIT => {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use trunkline_domain::{PresenceDiff, UserName};
+use trunkline_domain::{Member, PresenceDiff};
 
 /// Turns the changes of a room's presence into updates for its members.
 ///
@@ -21,9 +21,9 @@ pub(crate) struct PresenceDebouncer {
     /// Number of visible users.
     visible: usize,
     /// Users who are present and not yet visible.
-    joining: BTreeSet<UserName>,
+    joining: BTreeSet<Member>,
     /// Users who are visible and no longer present, with the time at which they left.
-    leaving: BTreeMap<UserName, Duration>,
+    leaving: BTreeMap<Member, Duration>,
     /// Earliest time of the next update.
     next_update: Duration,
 }
@@ -72,8 +72,8 @@ impl PresenceDebouncer {
             return None;
         }
         let had_names = self.shows_names();
-        let joined: Vec<UserName> = std::mem::take(&mut self.joining).into_iter().collect();
-        let left: Vec<UserName> =
+        let joined: Vec<Member> = std::mem::take(&mut self.joining).into_iter().collect();
+        let left: Vec<Member> =
             self.leaving.extract_if(.., |_, left_at| is_due(left_at)).map(|(user, _)| user).collect();
         self.visible = self.visible + joined.len() - left.len();
         self.next_update = now + Self::MIN_UPDATE_INTERVAL;
@@ -97,7 +97,7 @@ impl PresenceDebouncer {
     }
 
     /// Returns the users that members see. `present` are the users in the room after all applied changes.
-    pub(crate) fn visible_users<'a>(&'a self, present: impl IntoIterator<Item = &'a UserName>) -> BTreeSet<UserName> {
+    pub(crate) fn visible_users<'a>(&'a self, present: impl IntoIterator<Item = &'a Member>) -> BTreeSet<Member> {
         let visible = present.into_iter().filter(|user| !self.joining.contains(*user));
         visible.chain(self.leaving.keys()).cloned().collect()
     }

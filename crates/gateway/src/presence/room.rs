@@ -6,7 +6,7 @@ use std::{
 };
 
 use trunkline_bus::Lease;
-use trunkline_domain::{Event, PresenceSnapshot, Room, Roster, UserName};
+use trunkline_domain::{Event, Member, PresenceSnapshot, Room, Roster};
 
 use super::{
     PresenceCommand, PresenceEffect, PresenceState,
@@ -66,8 +66,8 @@ pub(super) struct LocalLease {
     releases: bool,
     /// Whether a write failed, which may have been applied.
     is_uncertain: bool,
-    joined: BTreeSet<UserName>,
-    left: BTreeSet<UserName>,
+    joined: BTreeSet<Member>,
+    left: BTreeSet<Member>,
     next_write: Duration,
     pub(super) next_check: Duration,
 }
@@ -100,14 +100,17 @@ pub(super) struct RoomContext {
 
 impl LocalLease {
     /// The first connection of `user` joined.
-    pub(super) fn add(&mut self, user: UserName) {
-        if !self.left.remove(&user) {
+    pub(super) fn add(&mut self, user: Member) {
+        // Under another name the user joins and leaves: the store compares the whole member.
+        if self.left.get(&user).is_none_or(|left| left.name != user.name) {
             self.joined.insert(user);
+        } else {
+            self.left.remove(&user);
         }
     }
 
     /// The last connection of `user` left.
-    pub(super) fn remove(&mut self, user: UserName) {
+    pub(super) fn remove(&mut self, user: Member) {
         if !self.joined.remove(&user) {
             self.left.insert(user);
         }
@@ -249,9 +252,9 @@ impl RoomPresence {
             PresenceUpdate::Diff(diff) => Some(text_frame(&Event::Presence {
                 room: room.clone(),
                 count: self.debouncer.count(),
-                here: None,
-                came: Some(diff.joined),
-                went: Some(diff.left),
+                users: None,
+                joined: Some(diff.joined),
+                left: Some(diff.left),
             })),
         };
         let state = PresenceState::encode(room, &self.debouncer, &self.roster);

@@ -17,7 +17,7 @@ use trunkline_bus::{
     Bus, BusError, Delivery, InstanceRegistry, Lease, LocalBus, LocalConfig, LocalSubscriptions, PresenceStore,
     Subscriptions,
 };
-use trunkline_domain::{Event, InstanceId, Room, UserName};
+use trunkline_domain::{Event, InstanceId, Member, Room};
 
 use super::{
     PresenceCommand, PresenceEffect, PresenceInput, PresenceReply, PresenceTracker, debouncer::PresenceDebouncer,
@@ -96,9 +96,9 @@ struct Instance {
     _subscriptions: LocalSubscriptions,
     commands: VecDeque<PresenceCommand>,
     /// The number of connections of each user on each worker.
-    connections: BTreeMap<(usize, UserName), usize>,
+    connections: BTreeMap<(usize, Member), usize>,
     /// The users that the members on each worker see.
-    seen: [Option<BTreeSet<UserName>>; 2],
+    seen: [Option<BTreeSet<Member>>; 2],
 }
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -157,7 +157,7 @@ impl World {
         match step {
             Step::Join { instance, worker, user } => {
                 let instance = &mut self.instances[instance];
-                let user: UserName = format!("user{user}").parse().unwrap();
+                let user: Member = format!("user{user}").parse().unwrap();
                 if !instance.follows(worker) {
                     instance.handle(PresenceInput::Follow(WorkerId(worker as u32), self.room.clone()), now);
                 }
@@ -166,7 +166,7 @@ impl World {
             }
             Step::Leave { instance, worker, user } => {
                 let instance = &mut self.instances[instance];
-                let user: UserName = format!("user{user}").parse().unwrap();
+                let user: Member = format!("user{user}").parse().unwrap();
                 let Some(count) = instance.connections.get_mut(&(worker, user.clone())) else { return };
                 *count -= 1;
                 if *count == 0 {
@@ -240,7 +240,7 @@ impl Instance {
                     let state = names(&state.bytes);
                     match (diff, &mut self.seen[worker.0 as usize]) {
                         (Some(diff), Some(seen)) => {
-                            let Event::Presence { came: Some(joined), went: Some(left), .. } = decode(&diff) else {
+                            let Event::Presence { joined: Some(joined), left: Some(left), .. } = decode(&diff) else {
                                 panic!("not a diff")
                             };
                             for user in joined {
@@ -306,10 +306,10 @@ fn decode(frame: &[u8]) -> Event {
     Event::decode(std::str::from_utf8(text).unwrap()).unwrap()
 }
 
-fn names(frame: &[u8]) -> BTreeSet<UserName> {
-    let Event::Presence { here: Some(here), count, .. } = decode(frame) else { panic!("not a state") };
-    assert_eq!(here.len(), count);
-    here.into_iter().collect()
+fn names(frame: &[u8]) -> BTreeSet<Member> {
+    let Event::Presence { users: Some(users), count, .. } = decode(frame) else { panic!("not a state") };
+    assert_eq!(users.len(), count);
+    users.into_iter().collect()
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn members_see_the_actual_users_in_the_end() {
         }
         world.settle();
         let users = world.instances.iter().flat_map(|instance| instance.connections.keys());
-        let present: BTreeSet<UserName> = users.map(|(_, user)| user.clone()).collect();
+        let present: BTreeSet<Member> = users.map(|(_, user)| user.clone()).collect();
         for instance in &world.instances {
             for worker in 0..2 {
                 let seen = instance.seen[worker].as_ref();

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use indexmap::IndexMap;
 use trunkline_bus::{Lease, LeaseStatus};
-use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceSnapshot, Room, UserName};
+use trunkline_domain::{ChangeKind, InstanceId, Member, PresenceChange, PresenceSnapshot, Room};
 
 use super::{
     PresenceState,
@@ -37,9 +37,9 @@ pub(crate) enum PresenceInput {
     /// The worker has no members in the room any more.
     Unfollow(WorkerId, Room),
     /// A connection of the user joined the room.
-    Joined(WorkerId, Room, UserName),
+    Joined(WorkerId, Room, Member),
     /// A connection of the user left the room or closed.
-    Left(WorkerId, Room, UserName),
+    Left(WorkerId, Room, Member),
     /// The worker ended, with all its connections.
     WorkerEnded(WorkerId),
     /// The subscription of the room was established. Earlier changes may have been missed.
@@ -77,15 +77,15 @@ pub(crate) enum PresenceEffect {
 #[derive(Debug)]
 pub(crate) enum PresenceCommand {
     /// Set the users of this instance in the room: `Written`.
-    Replace(Room, Vec<UserName>),
+    Replace(Room, Vec<Member>),
     /// Add and remove users of this instance: `Written`.
     Update {
         /// The room.
         room: Room,
         /// Users to add.
-        joined: Vec<UserName>,
+        joined: Vec<Member>,
         /// Users to remove.
-        left: Vec<UserName>,
+        left: Vec<Member>,
     },
     /// Report that this instance lives: `Heartbeat`.
     Heartbeat,
@@ -169,7 +169,7 @@ impl PresenceTracker {
                 }
             }
             PresenceInput::Joined(worker, room, user) => self.joined(worker, &room, user),
-            PresenceInput::Left(worker, room, user) => self.left(worker, &room, user),
+            PresenceInput::Left(worker, room, user) => self.left(worker, &room, &user),
             PresenceInput::WorkerEnded(worker) => self.worker_ended(worker),
             PresenceInput::Subscribed(room) => self.subscribed(&room),
             PresenceInput::Unsubscribed(room) => self.unsubscribed(&room),
@@ -214,7 +214,7 @@ impl PresenceTracker {
         }
     }
 
-    fn joined(&mut self, worker: WorkerId, room: &Room, user: UserName) {
+    fn joined(&mut self, worker: WorkerId, room: &Room, user: Member) {
         let presence = self.rooms.entry(room.clone()).or_default();
         let is_first = presence.local.is_empty();
         if presence.local.add(worker, user.clone()) {
@@ -225,9 +225,9 @@ impl PresenceTracker {
         }
     }
 
-    fn left(&mut self, worker: WorkerId, room: &Room, user: UserName) {
+    fn left(&mut self, worker: WorkerId, room: &Room, user: &Member) {
         if let Some(presence) = self.rooms.get_mut(room)
-            && presence.local.remove(worker, &user)
+            && let Some(user) = presence.local.remove(worker, user)
         {
             self.local_rooms -= usize::from(presence.local.is_empty());
             self.local_users -= 1;

@@ -99,12 +99,17 @@ impl Tab {
     }
 }
 
-fn state(count: usize, here: &[&str]) -> Value {
-    json!({"type": "presence", "room": "lobby", "count": count, "here": here})
+/// Users without display names.
+fn members(users: &[&str]) -> Vec<Value> {
+    users.iter().map(|user| json!({ "user": user })).collect()
 }
 
-fn change(count: usize, came: &[&str], went: &[&str]) -> Value {
-    json!({"type": "presence", "room": "lobby", "count": count, "came": came, "went": went})
+fn state(count: usize, users: &[&str]) -> Value {
+    json!({"type": "presence", "room": "lobby", "count": count, "users": members(users)})
+}
+
+fn change(count: usize, joined: &[&str], left: &[&str]) -> Value {
+    json!({"type": "presence", "room": "lobby", "count": count, "joined": members(joined), "left": members(left)})
 }
 
 #[tokio::test]

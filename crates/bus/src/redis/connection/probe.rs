@@ -77,7 +77,8 @@ pub(super) struct Probe {
 }
 
 /// Commands in publish.lua, for the reason when this user may not run one of them.
-const PUBLISH_COMMANDS: &str = "time hget hmget hset xadd xrevrange pexpire pexpireat publish";
+const PUBLISH_COMMANDS: &str =
+    "time hget hmget hset hexists hlen hkeys hdel hgetall xadd xrange xrevrange pexpire pexpireat publish";
 /// Commands in presence.lua, heartbeat.lua and registry.lua.
 const PRESENCE_COMMANDS: &str = "time get set incr del pexpire pttl sadd srem scard sismember smembers zadd zrem zrange \
     zrangebyscore zremrangebyscore hget hset hdel publish";
@@ -96,7 +97,7 @@ impl Probe {
         let mut writes = Vec::new();
         // Apart from the script, so that a refused write does not look like a lost subscription.
         add("publish", redis::cmd("PUBLISH").arg(keys.channel()).arg("").take(), &mut writes);
-        let publish = publish::command(publish_script, keys, retention, ("probe", &number.to_string(), "probe"));
+        let publish = publish::plain(publish_script, keys, retention, ("probe", &number.to_string(), "probe"));
         add("sending a message", publish, &mut writes);
         add("xrevrange", redis::cmd("XREVRANGE").arg(&log).arg("+").arg("-").arg("COUNT").arg(1).take(), &mut writes);
         add("xrange", redis::cmd("XRANGE").arg(&log).arg("0-0").arg("+").arg("COUNT").arg(1).take(), &mut writes);

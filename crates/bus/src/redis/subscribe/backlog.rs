@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use trunkline_domain::{ChangeKind, Entry, Room};
+use trunkline_domain::{ChangeKind, Room};
 
-use crate::Delivery;
+use crate::{Delivery, log};
 
 /// A queue of deliveries, bounded by number and bytes.
 ///
@@ -30,7 +30,7 @@ fn weight(delivery: &Delivery) -> usize {
     size_of::<Delivery>()
         + match delivery {
             Delivery::Subscribed(_) => 0,
-            Delivery::Entry(_, Entry { message, .. }) => message.text.as_str().len() + message.id.as_str().len(),
+            Delivery::Entry(_, entry) => log::weight(entry),
             Delivery::Ephemeral(_, bytes) => Bytes::len(bytes),
             Delivery::Presence(_, change) => match &change.kind {
                 ChangeKind::Replaced(users) => NAME_BYTES * users.len(),
@@ -80,7 +80,7 @@ mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
-    use trunkline_domain::{Message, Position};
+    use trunkline_domain::{Body, Content, Entry, Message, Position};
 
     use super::*;
 
@@ -93,7 +93,8 @@ mod tests {
             pos: Position::new(1, offset),
             id: "id".parse().unwrap(),
             user: "ann".parse().unwrap(),
-            text: "text".parse().unwrap(),
+            name: None,
+            body: Body::Content(Content::Text { text: "text".parse().unwrap(), reply_to: None }),
             at: 0,
         };
         Entry { prev: Position::new(1, offset - 1), message }

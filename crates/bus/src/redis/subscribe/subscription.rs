@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Delivery, Subscriptions,
     redis::{
-        codec::{Payload, UserNameCache},
+        codec::Payload,
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
         connection::{Backoff, Connector, LinkState, within},
         keys::Keyspace,
@@ -155,7 +155,6 @@ impl Subscription {
         self.probe_now.notify_one();
         let mut checks = interval(PROBE_INTERVAL / 4);
         let mut pending = PendingRequest::none();
-        let mut names = UserNameCache::default();
         loop {
             if pending.is_none()
                 && let Some(request) = lock(&shared.channels).next_request()
@@ -170,7 +169,7 @@ impl Subscription {
                     };
                     for message in messages {
                         if message.get_channel_name() != self.probe_channel {
-                            deliver(shared, &self.names, &message, &mut names);
+                            deliver(shared, &self.names, &message);
                             continue;
                         }
                         backoff.reset();
@@ -279,10 +278,10 @@ fn announce(shared: &Shared) {
     }
 }
 
-fn deliver(shared: &Shared, keyspace: &Keyspace, message: &Msg, names: &mut UserNameCache) {
+fn deliver(shared: &Shared, keyspace: &Keyspace, message: &Msg) {
     let Some(name) = keyspace.room_of_channel(message.get_channel_name()) else { return };
     let Some(room) = lock(&shared.channels).delivering_room(name) else { return };
-    match Payload::decode(message.get_payload_bytes(), names) {
+    match Payload::decode(message.get_payload_bytes()) {
         Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
         Some(Payload::Ephemeral(bytes)) => push(shared, Delivery::Ephemeral(room, bytes)),
         Some(Payload::Presence(change)) => push(shared, Delivery::Presence(room, change)),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use trunkline_bus::Range;
-use trunkline_domain::{CloseCode, Event, JoinFrom, Room, UserName};
+use trunkline_domain::{CloseCode, Event, JoinFrom, Member, Position, Room};
 
 use super::{
     super::{
         connection::RoomSubscription,
         cursor::{Cursor, Joined},
+        deletions::Deletions,
         messages::{HubEvent, HubRequest},
         tail::{Append, Chunk, FramePage, Tail},
     },
@@ -42,6 +43,8 @@ pub(super) struct HubRoom {
     room: Room,
     /// `None` until the reader sent it.
     pub(super) tail: Option<Tail>,
+    /// Boxed, because in few rooms anything is deleted.
+    deletions: Box<Deletions>,
     /// The slots of the members' connections. Serials are not needed: a connection leaves its rooms before its slot is used
     /// again.
     members: Vec<u32>,
@@ -71,24 +74,24 @@ impl Hub {
         self.connection(key).is_some_and(|connection| connection.subscription(index).is_some())
     }
 
-    /// Subscribes the connection, or restarts its subscription. `joined` is sent once the room's log can be read.
-    pub(crate) fn join(&mut self, key: ConnectionKey, room: &Room, from: JoinFrom) {
+    /// Subscribes the connection, or restarts its subscription. `joined`, with the read mark `seen`, is sent once the room's
+    /// log can be read.
+    pub(crate) fn join(&mut self, key: ConnectionKey, room: &Room, from: JoinFrom, seen: Option<Position>) {
         if self.connection(key).is_none() {
             return;
         }
         let index = self.follow(room);
         let Some(connection) = self.connection(key) else { return };
-        let cursor = Cursor::new(from);
+        let (cursor, presence, seen) = (Cursor::new(from), PresenceCursor::BeforeJoined, seen.map(Box::new));
         match connection.subscription(index) {
             Some(subscription) => {
-                (subscription.cursor, subscription.presence) = (cursor, PresenceCursor::BeforeJoined);
+                (subscription.cursor, subscription.presence, subscription.seen) = (cursor, presence, seen);
             }
             None => {
                 // Most connections stay in one room. From there on the vector doubles.
                 connection.subscriptions.reserve_exact(1);
-                let presence = PresenceCursor::BeforeJoined;
-                connection.subscriptions.push(RoomSubscription { room: index, cursor, presence });
-                let user = connection.identity.user.clone();
+                connection.subscriptions.push(RoomSubscription { room: index, cursor, presence, seen });
+                let user = connection.identity.member();
                 self.rooms[index].members.push(key.slot);
                 self.requests.push_back(HubRequest::Joined(room.clone(), user));
             }
@@ -105,7 +108,7 @@ impl Hub {
         connection.subscriptions.retain(|subscription| Some(subscription.room) != index);
         let was_member = connection.subscriptions.len() < before;
         connection.send(&Event::Left { room: room.clone() }, now);
-        let user = connection.identity.user.clone();
+        let user = connection.identity.member();
         if let (true, Some(index)) = (was_member, index) {
             self.remove_member(index, key.slot, user);
         }
@@ -114,9 +117,13 @@ impl Hub {
     /// Takes an event of the reader. Members are handed what is new with the next [`flush`](Self::flush).
     pub(crate) fn receive(&mut self, event: HubEvent) {
         match event {
-            HubEvent::Tail(room, tail) => {
+            HubEvent::Tail(room, mut tail) => {
                 let Some(&index) = self.rooms_by_name.get(&room) else { return };
+                for deleted in tail.deletes() {
+                    self.delete(index, deleted);
+                }
                 let room = &mut self.rooms[index];
+                tail.redact(&room.deletions);
                 room.tail = Some(tail);
                 room.awaits_tail = false;
                 for slot in room.members.clone() {
@@ -125,11 +132,16 @@ impl Hub {
             }
             HubEvent::Frames(name, frames) => {
                 let Some(&index) = self.rooms_by_name.get(&name) else { return };
+                for deleted in frames.iter().filter_map(|frame| frame.deletes.as_deref()) {
+                    self.delete(index, *deleted);
+                }
                 let room = &mut self.rooms[index];
                 let Some(tail) = &mut room.tail else { return };
                 let mut has_news = false;
                 for frame in frames.iter() {
-                    match tail.append(frame.clone()) {
+                    let mut frame = frame.clone();
+                    room.deletions.redact(&mut frame);
+                    match tail.append(frame) {
                         Append::Duplicate => {}
                         Append::Appended => has_news = true,
                         Append::Gap if room.awaits_tail => {}
@@ -143,7 +155,23 @@ impl Hub {
                     self.mark_pending(index);
                 }
             }
-            HubEvent::Page(room, page) => self.receive_page(&room, &page),
+            HubEvent::Page(room, page) => self.receive_page(&room, page),
+            // What else holds `applied` are other workers.
+            HubEvent::Deleted(room, position, _applied) => {
+                if let Some(&index) = self.rooms_by_name.get(&room) {
+                    self.delete(index, position);
+                }
+            }
+            HubEvent::Seen { room, user, except, frame } => {
+                let Some(&index) = self.rooms_by_name.get(&room) else { return };
+                for &slot in &self.rooms[index].members {
+                    let Some((serial, connection)) = self.connections.get_mut(slot as usize) else { continue };
+                    let key = ConnectionKey { slot, serial: *serial };
+                    if connection.identity.user == user && Some(key) != except {
+                        connection.send_ephemeral(&frame, self.now);
+                    }
+                }
+            }
             HubEvent::Evict(key) => {
                 self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
             }
@@ -164,9 +192,28 @@ impl Hub {
         }
     }
 
-    fn receive_page(&mut self, name: &Room, page: &FramePage) {
+    /// Removes every copy of the text at `position`.
+    fn delete(&mut self, index: usize, position: Position) {
+        let room = &mut self.rooms[index];
+        if !room.deletions.record(position) {
+            return;
+        }
+        room.shared_chunk = None;
+        if let Some(tail) = &mut room.tail {
+            tail.redact(&room.deletions);
+        }
+        for &slot in &room.members {
+            let Some((_, connection)) = self.connections.get_mut(slot as usize) else { continue };
+            if let Some(subscription) = connection.subscription(index) {
+                subscription.cursor.redact(&room.deletions);
+            }
+        }
+    }
+
+    fn receive_page(&mut self, name: &Room, mut page: FramePage) {
         let Some(&index) = self.rooms_by_name.get(name) else { return };
         let room = &mut self.rooms[index];
+        room.deletions.redact_frames(&mut page.frames);
         room.requested_pages.retain(|range| *range != page.range);
         let Some(tail) = &room.tail else { return };
         let mut answered = Vec::new();
@@ -175,8 +222,9 @@ impl Hub {
             let Some((_, connection)) = self.connections.get_mut(slot as usize) else { continue };
             let Some(subscription) = connection.subscription(index) else { continue };
             if subscription.cursor.awaited_page() == Some(page.range) {
-                if let Some(joined) = subscription.cursor.receive_page(page, tail) {
-                    connection.send_joined(&joined_event(name, joined), index, self.now);
+                if let Some(joined) = subscription.cursor.receive_page(&page, tail) {
+                    let joined = subscription.joined_event(name, joined);
+                    connection.send_joined(&joined, index, self.now);
                 }
                 connection.wake_writer(self.now);
                 answered.push(slot);
@@ -245,6 +293,7 @@ impl Hub {
         let index = self.rooms.insert(HubRoom {
             room: room.clone(),
             tail: None,
+            deletions: Box::default(),
             members: Vec::new(),
             presence: None,
             shared_chunk: None,
@@ -258,7 +307,7 @@ impl Hub {
         index
     }
 
-    pub(super) fn remove_member(&mut self, index: usize, slot: u32, user: UserName) {
+    pub(super) fn remove_member(&mut self, index: usize, slot: u32, user: Member) {
         let room = &mut self.rooms[index];
         room.members.retain(|member| *member != slot);
         self.requests.push_back(HubRequest::Left(room.room.clone(), user));
@@ -277,8 +326,9 @@ impl Hub {
         let Some(subscription) = connection.subscription(index) else { return };
         let joined = subscription.cursor.settle(tail);
         self.requests.extend(room.request_page(&subscription.cursor));
-        if let Some(joined) = joined {
-            connection.send_joined(&joined_event(&room.room, joined), index, self.now);
+        let joined = joined.map(|joined| subscription.joined_event(&room.room, joined));
+        if let Some(joined) = &joined {
+            connection.send_joined(joined, index, self.now);
         }
         connection.wake_writer(self.now);
         if joined.is_some() {
@@ -296,6 +346,9 @@ impl HubRoom {
     }
 }
 
-fn joined_event(room: &Room, Joined { resumed, head }: Joined) -> Event {
-    Event::Joined { room: room.clone(), resumed, head }
+impl RoomSubscription {
+    /// Returns `joined`. The read mark is in the first one only.
+    pub(super) fn joined_event(&mut self, room: &Room, Joined { resumed, head }: Joined) -> Event {
+        Event::Joined { room: room.clone(), resumed, head, seen: self.seen.take().map(|seen| *seen) }
+    }
 }

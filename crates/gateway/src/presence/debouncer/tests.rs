@@ -6,15 +6,15 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use trunkline_domain::{ChangeKind, InstanceId, PresenceChange, PresenceDiff, PresenceSnapshot, Roster, UserName};
+use trunkline_domain::{ChangeKind, InstanceId, Member, PresenceChange, PresenceDiff, PresenceSnapshot, Roster};
 
 use super::{PresenceDebouncer, PresenceUpdate};
 
-fn user(number: u8) -> UserName {
+fn user(number: u8) -> Member {
     format!("user{number}").parse().unwrap()
 }
 
-type Users = BTreeSet<UserName>;
+type Users = BTreeSet<Member>;
 
 /// The presence store, one instance that receives its changes, and one client of that instance.
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct World {
     count: usize,
     last_update: Option<Duration>,
     /// When each absent user left.
-    absent_since: BTreeMap<UserName, Duration>,
+    absent_since: BTreeMap<Member, Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -230,11 +230,11 @@ proptest! {
     }
 }
 
-fn joined(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
+fn joined(users: impl IntoIterator<Item = Member>) -> PresenceDiff {
     PresenceDiff { joined: users.into_iter().collect(), left: vec![] }
 }
 
-fn left(users: impl IntoIterator<Item = UserName>) -> PresenceDiff {
+fn left(users: impl IntoIterator<Item = Member>) -> PresenceDiff {
     PresenceDiff { joined: vec![], left: users.into_iter().collect() }
 }
 
@@ -261,7 +261,7 @@ fn a_reconnect_causes_no_update() {
 
 #[test]
 fn a_room_above_500_users_is_sent_as_a_count() {
-    let users = |range: std::ops::Range<usize>| range.map(|n| format!("user{n}").parse::<UserName>().unwrap());
+    let users = |range: std::ops::Range<usize>| range.map(|n| format!("user{n}").parse::<Member>().unwrap());
     let mut debouncer = PresenceDebouncer::default();
     debouncer.apply(joined(users(0..500)), at(0));
     assert!(matches!(debouncer.poll_update(at(0)), Some(PresenceUpdate::Diff(diff)) if diff.joined.len() == 500));

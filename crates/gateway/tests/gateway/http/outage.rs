@@ -15,7 +15,7 @@ use actix_web::{
     dev::{Service, ServiceResponse},
     http::{Method, StatusCode},
 };
-use trunkline_domain::UserName;
+use trunkline_domain::{DisplayName, UserId, UserName};
 use trunkline_gateway::Config;
 use trunkline_session::{LoginAttempt, SessionError, SessionEvents, Sessions, Sid};
 use trunkline_testbed::{AppendFsync, Redis};
@@ -189,6 +189,14 @@ impl<S: Sessions> Sessions for EndsBeforeUpdate<S> {
         let sid = self.inner.claim(user, attempt).await?;
         *self.sid.lock().unwrap() = Some(sid);
         Ok(sid)
+    }
+
+    async fn start(&self, user: &UserId, name: Option<&DisplayName>) -> Result<Sid, SessionError> {
+        self.inner.start(user, name).await
+    }
+
+    async fn end_user(&self, user: &UserId, keep_out: Option<Duration>) -> Result<(), SessionError> {
+        self.inner.end_user(user, keep_out).await
     }
 
     async fn touch(&self, sid: &Sid) -> Result<Option<Duration>, SessionError> {
