@@ -5,6 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 use ipnet::IpNet;
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
+#[cfg(feature = "oidc")]
+use crate::oidc::OidcConfig;
 use crate::origin::Origin;
 
 /// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
@@ -48,6 +50,12 @@ pub struct Config {
     pub drain_window: Duration,
     /// Limits per client.
     pub limits: Limits,
+    /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
+    /// could equal the id of one of them.
+    pub name_login: bool,
+    /// The OpenID provider with which users log in.
+    #[cfg(feature = "oidc")]
+    pub oidc: Option<OidcConfig>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are used.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -85,6 +93,9 @@ impl Default for Config {
             drain_delay: Duration::from_secs(2),
             drain_window: Duration::from_secs(10),
             limits: Limits::default(),
+            name_login: true,
+            #[cfg(feature = "oidc")]
+            oidc: None,
             trusted_proxies: Vec::new(),
         }
     }

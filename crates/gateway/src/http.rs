@@ -15,6 +15,8 @@ pub(crate) mod forwarded;
 mod headers;
 mod health;
 pub(crate) mod login;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod outage;
 mod rooms;
 mod session;
@@ -36,6 +38,7 @@ pub(crate) use self::state::{GatewayView, HttpState, RoomCounts, RoomListError};
 pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         health_routes(state.clone())(config);
+        config.app_data(web::Data::new(state.login_methods()));
         let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
         let post = AllowedMethods(&[Method::POST]);
         let assets =
@@ -48,6 +51,10 @@ pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route)
             read_only.at("/session", web::to(session::probe::<S>)),
             post.at("/login", web::to(login::login::<S>)),
             post.at("/logout", web::to(login::logout::<S>)),
+            #[cfg(feature = "oidc")]
+            AllowedMethods(&[Method::GET]).at("/login/oidc", web::to(oidc::start::<S>)),
+            #[cfg(feature = "oidc")]
+            AllowedMethods(&[Method::GET]).at(oidc::CALLBACK_PATH, web::to(oidc::callback::<S>)),
         ] {
             config.service(
                 resource

@@ -19,10 +19,14 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+#[cfg(feature = "oidc")]
+mod http_client;
 mod ids;
 mod limits;
 mod log_limit;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod origin;
 mod pages;
 mod policy;
@@ -41,5 +45,7 @@ pub use config::{Config, Limits};
 pub use http::not_found;
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
+#[cfg(feature = "oidc")]
+pub use oidc::{InvalidOidc, OidcConfig};
 pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};

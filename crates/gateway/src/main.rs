@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
     Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
 };
-use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, OidcConfig};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
 use crate::settings::GatewaySettings;
@@ -45,8 +45,8 @@ enum ProgramError {
 }
 
 fn main() -> ExitCode {
-    let (settings, keys) = settings::from_process();
-    match rt::System::new().block_on(run(&settings, keys)) {
+    let (settings, keys, oidc) = settings::from_process();
+    match rt::System::new().block_on(run(&settings, keys, oidc)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
@@ -59,11 +59,16 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: &GatewaySettings, keys: Option<SecretKeys>) -> Result<(), ProgramError> {
+async fn run(
+    settings: &GatewaySettings,
+    keys: Option<SecretKeys>,
+    oidc: Option<OidcConfig>,
+) -> Result<(), ProgramError> {
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
-    let config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
+    let name = default_instance(public.local_addr()?);
+    let config = settings.config(name, keys.unwrap_or_else(SecretKeys::random), oidc);
     let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ProgramError::Log)?;
     raise_limits();
     if random_key {

@@ -17,7 +17,7 @@ use clap::{
 };
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
-use trunkline_gateway::{Config, Limits, Origin};
+use trunkline_gateway::{Config, InvalidOidc, Limits, OidcConfig, Origin};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 pub(crate) use self::secrets::RedactedText;
@@ -123,6 +123,43 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_PUBLIC_ORIGIN", value_name = "URL", value_delimiter = ',', help_heading = "Sessions")]
     public_origin: Vec<Origin>,
 
+    /// Issuer of the OpenID provider with which users log in, exactly as its discovery document spells it, such as
+    /// https://id.example.org. Register <public origin>/login/oidc/callback there as the redirect URI, and <public origin>/ as
+    /// the URI after a logout. Users then cannot log in by typing a name.
+    #[arg(
+        long,
+        env = "TRUNKLINE_OIDC_ISSUER",
+        value_name = "URL",
+        requires = "oidc_client_id",
+        requires = "oidc_secret_file",
+        help_heading = "Sessions"
+    )]
+    oidc_issuer: Option<String>,
+
+    /// Id under which the OpenID provider has registered this service.
+    #[arg(
+        long,
+        env = "TRUNKLINE_OIDC_CLIENT_ID",
+        value_name = "ID",
+        requires = "oidc_issuer",
+        help_heading = "Sessions"
+    )]
+    oidc_client_id: Option<String>,
+
+    /// File with the client secret that the OpenID provider has issued, in one line.
+    #[arg(
+        long,
+        env = "TRUNKLINE_OIDC_SECRET_FILE",
+        value_name = "FILE",
+        requires = "oidc_issuer",
+        help_heading = "Sessions"
+    )]
+    oidc_secret_file: Option<PathBuf>,
+
+    /// Name of the OpenID provider on the login page. Defaults to the host of the issuer.
+    #[arg(long, env = "TRUNKLINE_OIDC_NAME", value_name = "NAME", requires = "oidc_issuer", help_heading = "Sessions")]
+    oidc_name: Option<String>,
+
     /// Name of the session cookie. Services that share a host name need different names. A name that starts with
     /// __Host- requires an https origin.
     #[arg(long, env = "TRUNKLINE_COOKIE_NAME", value_name = "NAME", default_value = "jsessionid",
@@ -209,10 +246,10 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads the arguments, the environment and the secret file. Returns the settings and the keys that sign session
-/// cookies, or `None` if no keys are configured and none are required. Exits with code 2 if a setting is invalid, and
+/// Reads the arguments, the environment and the secret files. Returns the settings; the keys that sign session cookies, or
+/// `None` if no keys are configured and none are required; and the OpenID provider. Exits with code 2 if a setting is invalid, and
 /// with 0 after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
+pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, Option<OidcConfig>) {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -223,7 +260,8 @@ pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>) {
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
-    (settings, keys)
+    let oidc = settings.oidc().unwrap_or_else(|error| error.exit());
+    (settings, keys, oidc)
 }
 
 /// The parsed command line.
@@ -302,6 +340,29 @@ impl GatewaySettings {
         keys.map(Some).map_err(|why| invalid(format!("{from}: {why}; create one with `openssl rand -hex 64`")))
     }
 
+    /// Returns the OpenID provider with which users log in.
+    ///
+    /// # Errors
+    /// Returns an error with exit code 2 if the secret cannot be read, or if a setting cannot be used.
+    fn oidc(&self) -> Result<Option<OidcConfig>, clap::Error> {
+        let (Some(issuer), Some(client_id), Some(file)) =
+            (&self.oidc_issuer, &self.oidc_client_id, &self.oidc_secret_file)
+        else {
+            return Ok(None);
+        };
+        let secret =
+            secrets::read(file).map_err(|why| invalid(format!("--oidc-secret-file {}: {why}", file.display())))?;
+        let oidc = OidcConfig::new(issuer, client_id, secret.trim()).map_err(|why| {
+            let flag = match why {
+                InvalidOidc::Issuer | InvalidOidc::Plaintext => "--oidc-issuer",
+                InvalidOidc::ClientId => "--oidc-client-id",
+                InvalidOidc::Secret => "--oidc-secret-file",
+            };
+            invalid(format!("{flag}: {why}"))
+        })?;
+        Ok(Some(oidc.named(self.oidc_name.as_deref().unwrap_or_default())))
+    }
+
     /// Returns the filter of log lines.
     pub(crate) fn log_filter(&self) -> Targets {
         // `validate` has parsed it already.
@@ -314,7 +375,7 @@ impl GatewaySettings {
     }
 
     /// Returns the configuration of the gateway. `default_instance` is the instance name unless one is set.
-    pub(crate) fn config(&self, default_instance: String, keys: SecretKeys) -> Config {
+    pub(crate) fn config(&self, default_instance: String, keys: SecretKeys, oidc: Option<OidcConfig>) -> Config {
         Config {
             instance: self.instance.clone().unwrap_or(default_instance),
             public_origins: self.public_origin.clone(),
@@ -336,6 +397,8 @@ impl GatewaySettings {
                 sockets: NonZeroU32::new(self.max_sockets),
                 ..Limits::default()
             },
+            name_login: oidc.is_none(),
+            oidc,
             trusted_proxies: self.trust_proxy.clone(),
         }
     }

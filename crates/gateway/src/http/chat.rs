@@ -59,7 +59,7 @@ fn chat_or_login<S: Sessions>(
             pages::chat(strings, room, &principal.user, &principal.sid.login_id(), &state.config.instance)
         }
         None => {
-            pages::login(strings, &explain(state, request, pages::LoginPage { next, ..pages::LoginPage::default() }))
+            pages::login(strings, &explain(state, request, pages::LoginPage { next, ..pages::LoginPage::of(request) }))
         }
     };
     HttpResponse::Ok().content_type(HTML).body(page.into_string())

@@ -17,12 +17,11 @@ use super::{
     HttpState,
     cookie_check::marked,
     cross_site::may_post,
-    error::{HttpError, accepts_html, prefers_json},
+    error::{HTML, HttpError, accepts_html, prefers_json},
 };
 use crate::{
     log_limit::info_limited,
     pages::{self, LoginFailure, PageLanguage},
-    policy::Denied,
 };
 
 /// Maximum size of a request body, in bytes.
@@ -64,7 +63,7 @@ pub(super) async fn login<S: Sessions>(
         Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
         Err(error) => {
             info_limited!(code = error.code(), address = %state.source(&request).address, "login refused");
-            refusal(&state, &request, &fields, &error)
+            refusal(&state, &request, fields.name.trim(), fields.next.as_deref(), &error)
         }
     }
 }
@@ -79,6 +78,9 @@ async fn try_login<S: Sessions>(
     if !may_post(request.headers(), &state.config.public_origins) {
         return Err(HttpError::CrossSite);
     }
+    if !state.config.name_login {
+        return Err(HttpError::NameLoginOff);
+    }
     state.login_limiter.admit_address(state.source(request).address).await.map_err(HttpError::LoginRateExceeded)?;
     *fields = read_body(request, payload).await?;
     let user: UserName = fields.name.parse()?;
@@ -88,22 +90,29 @@ async fn try_login<S: Sessions>(
             tracing::info!(user = %principal.user, session = %principal.sid, "logged in");
             Ok(principal.user)
         }
-        Err(SessionError::Taken) => Err(HttpError::NameTaken),
-        Err(SessionError::Ended) => Err(HttpError::NotLoggedIn),
-        Err(SessionError::KeptOut(rest)) => {
-            Err(HttpError::Forbidden(Denied(format!("You cannot log in for another {} s.", rest.as_secs().max(1)))))
-        }
-        Err(error @ SessionError::Unavailable(_)) => {
+        Err(error) => Err(http_error(&error)),
+    }
+}
+
+/// Returns what a failed start of a session is answered with, and logs a failure of the store.
+pub(super) fn http_error(error: &SessionError) -> HttpError {
+    match error {
+        SessionError::Taken => HttpError::NameTaken,
+        SessionError::Ended => HttpError::NotLoggedIn,
+        SessionError::KeptOut(left) => HttpError::KeptOut(*left),
+        SessionError::Unavailable(_) => {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "session store failed during a login; answering 503"
             );
-            Err(HttpError::Unavailable)
+            HttpError::Unavailable
         }
     }
 }
 
-/// Ends the session. A form is answered with 303 to the login page, JSON with 204. Succeeds without a session.
+/// Ends the session. With an OpenID provider that offers it, the browser then continues there, so that it ends its session as
+/// well. A form is answered with 303 to the login page, JSON with 204; where the browser continues at the provider, a form with a
+/// page that leads there, JSON with 200 `{"logout_url":"https://…"}`. Succeeds without a session.
 pub(super) async fn logout<S: Sessions>(
     state: web::Data<HttpState<S>>,
     request: HttpRequest,
@@ -113,6 +122,11 @@ pub(super) async fn logout<S: Sessions>(
         return HttpError::CrossSite.answer(&request);
     }
     let principal = trunkline_session::principal(&session);
+    #[cfg(feature = "oidc")]
+    let provider = match &state.oidc {
+        Some(oidc) => oidc.logout_url(&state, &request, &session).await,
+        None => None,
+    };
     if let Err(error) = trunkline_session::logout(&session, &state.sessions).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "session store failed during a logout; answering 503");
         return HttpError::Unavailable.answer(&request);
@@ -120,7 +134,24 @@ pub(super) async fn logout<S: Sessions>(
     if let Some(principal) = principal {
         tracing::info!(user = %principal.user, session = %principal.sid, "logged out");
     }
+    #[cfg(feature = "oidc")]
+    if let Some(url) = provider {
+        return continue_at(&request, url.as_str());
+    }
     if answers_json(&request) { HttpResponse::NoContent().finish() } else { see_other("/") }
+}
+
+/// Sends the browser to another site with a page, because `form-action` of the Content-Security-Policy forbids a redirect there
+/// after a form.
+#[cfg(feature = "oidc")]
+fn continue_at(request: &HttpRequest, url: &str) -> HttpResponse {
+    if answers_json(request) {
+        return HttpResponse::Ok().json(json!({ "logout_url": url }));
+    }
+    let methods = pages::LoginMethods::of(request);
+    let name = methods.provider.as_deref().unwrap_or_default();
+    let page = pages::logout_continues(PageLanguage::of(request).strings(), name, url);
+    HttpResponse::Ok().content_type(HTML).body(page.into_string())
 }
 
 /// Reads the body as JSON or as a form, depending on its `Content-Type`.
@@ -156,8 +187,14 @@ pub(crate) fn decode_body(body: &[u8], is_json: bool) -> Result<LoginRequest, Ht
     }
 }
 
-/// Returns the answer to a refused login. Browsers get the login page with the name as it was typed.
-fn refusal<S>(state: &HttpState<S>, request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
+/// Returns the answer to a refused login. Browsers get the login page, with the name as it was typed.
+pub(super) fn refusal<S>(
+    state: &HttpState<S>,
+    request: &HttpRequest,
+    name: &str,
+    next: Option<&str>,
+    error: &HttpError,
+) -> HttpResponse {
     if answers_json(request) {
         return error.json();
     }
@@ -168,14 +205,18 @@ fn refusal<S>(state: &HttpState<S>, request: &HttpRequest, fields: &LoginRequest
         HttpError::CrossSite => {
             state.origin_instead(request).map_or(LoginFailure::CrossSite, LoginFailure::WrongAddress)
         }
+        HttpError::KeptOut(_) => LoginFailure::KeptOut(error.retry_after().unwrap_or_default()),
+        HttpError::NameLoginOff => LoginFailure::NameLoginOff,
+        #[cfg(feature = "oidc")]
+        HttpError::Provider(failure) => LoginFailure::Provider(*failure),
         HttpError::BadName(_) | HttpError::BadBody | HttpError::BodyTooLarge => LoginFailure::BadName,
         _ => LoginFailure::Unavailable,
     };
     let page = pages::LoginPage {
-        name: fields.name.trim(),
-        next: fields.next.as_deref().and_then(local_path),
+        name,
+        next: next.and_then(local_path),
         failure: Some(failure),
-        ..pages::LoginPage::default()
+        ..pages::LoginPage::of(request)
     };
     error.page(pages::login(PageLanguage::of(request).strings(), &page))
 }

@@ -24,7 +24,7 @@ pub(super) async fn list<S: Sessions>(
         if !as_page {
             return HttpError::NotLoggedIn.json();
         }
-        let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::default() };
+        let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::of(&request) };
         return HttpError::NotLoggedIn.page(pages::login(strings, &explain(&state, &request, login)));
     };
     if let Some(redirect) = without_marker(&request) {

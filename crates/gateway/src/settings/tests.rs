@@ -22,7 +22,7 @@ fn without_command_serves_with_the_defaults_of_the_library() {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
         assert_eq!((settings.retain.get(), settings.retain_for.as_secs()), (1000, 7 * 24 * 3600));
         assert_eq!(
-            format!("{:?}", settings.config("trunkline".into(), SecretKeys::random())),
+            format!("{:?}", settings.config("trunkline".into(), SecretKeys::random(), None)),
             format!("{:?}", Config::default())
         );
         assert!(settings.keys().unwrap().is_none());
@@ -86,7 +86,7 @@ fn every_flag_reaches_the_configuration() {
         "--trust-proxy",
         "::1",
     ]);
-    let config = settings.config("unused".into(), SecretKeys::random());
+    let config = settings.config("unused".into(), SecretKeys::random(), None);
     assert_eq!((settings.redis_prefix.as_str(), settings.batch_delay_max), ("chat-2", Duration::ZERO));
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
