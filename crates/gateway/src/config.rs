@@ -5,6 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 use ipnet::IpNet;
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
+#[cfg(feature = "jwt")]
+use crate::jwt::TokenVerifier;
 #[cfg(feature = "oidc")]
 use crate::oidc::OidcConfig;
 use crate::origin::Origin;
@@ -39,6 +41,15 @@ pub struct Config {
     pub keys: SecretKeys,
     /// How long sessions last; the session store must be given the same. The cookie lasts as long.
     pub lifetimes: Lifetimes,
+    /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
+    /// could equal the id of one of them.
+    pub name_login: bool,
+    /// Accepts JSON Web Tokens as proof of identity.
+    #[cfg(feature = "jwt")]
+    pub tokens: Option<TokenVerifier>,
+    /// The OpenID provider with which users log in.
+    #[cfg(feature = "oidc")]
+    pub oidc: Option<OidcConfig>,
     /// Maximum time between two `ping` frames of a connection; jitter shortens it by up to 10 %. A smaller value detects dead
     /// connections sooner and sends more frames.
     pub ping_interval: Duration,
@@ -50,12 +61,6 @@ pub struct Config {
     pub drain_window: Duration,
     /// Limits per client.
     pub limits: Limits,
-    /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
-    /// could equal the id of one of them.
-    pub name_login: bool,
-    /// The OpenID provider with which users log in.
-    #[cfg(feature = "oidc")]
-    pub oidc: Option<OidcConfig>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are used.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -89,13 +94,15 @@ impl Default for Config {
             cookie: CookieSettings::default(),
             keys: SecretKeys::random(),
             lifetimes: Lifetimes::default(),
+            name_login: true,
+            #[cfg(feature = "jwt")]
+            tokens: None,
+            #[cfg(feature = "oidc")]
+            oidc: None,
             ping_interval: Duration::from_secs(25),
             drain_delay: Duration::from_secs(2),
             drain_window: Duration::from_secs(10),
             limits: Limits::default(),
-            name_login: true,
-            #[cfg(feature = "oidc")]
-            oidc: None,
             trusted_proxies: Vec::new(),
         }
     }

@@ -65,6 +65,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// As [`Self::send`].
+    #[cfg(feature = "jwt")]
     pub(crate) async fn get_json(&self, url: &hyper::Uri) -> Result<Response<Vec<u8>>, HttpClientError> {
         let mut request = Request::new(Vec::new());
         *request.uri_mut() = url.clone();

@@ -19,8 +19,9 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
-#[cfg(feature = "oidc")]
+#[cfg(any(feature = "jwt", feature = "oidc"))]
 mod http_client;
+mod identity;
 mod ids;
 mod limits;
 mod log_limit;
@@ -43,6 +44,9 @@ mod ticks;
 pub use app::Gateway;
 pub use config::{Config, Limits};
 pub use http::not_found;
+#[cfg(feature = "jwt")]
+pub use identity::jwt;
+pub use identity::{Identify, Identity, NoHostUsers, Unidentified};
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
 #[cfg(feature = "oidc")]

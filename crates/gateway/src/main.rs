@@ -19,10 +19,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
     Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
 };
-use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, OidcConfig};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, jwt::TokenVerifier};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
-use crate::settings::GatewaySettings;
+use crate::settings::{GatewaySettings, LoadedFiles};
 
 /// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +38,8 @@ enum ProgramError {
     Log(#[source] io::Error),
     #[error("the HTTP server failed: {0}")]
     Server(#[from] io::Error),
+    #[error("--jwt-jwks-url: cannot read the certificates of the system: {0}")]
+    Certificates(#[source] io::Error),
     #[error("--redis: {0}")]
     Redis(#[from] InvalidRedisUrl),
     #[error(transparent)]
@@ -45,13 +47,16 @@ enum ProgramError {
 }
 
 fn main() -> ExitCode {
-    let (settings, keys, oidc) = settings::from_process();
-    match rt::System::new().block_on(run(&settings, keys, oidc)) {
+    let (settings, files) = settings::from_process();
+    match rt::System::new().block_on(run(&settings, files)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
             match error {
-                ProgramError::Listen(..) | ProgramError::Log(_) | ProgramError::Server(_) => ExitCode::FAILURE,
+                ProgramError::Listen(..)
+                | ProgramError::Log(_)
+                | ProgramError::Server(_)
+                | ProgramError::Certificates(_) => ExitCode::FAILURE,
                 // An invalid setting.
                 ProgramError::Redis(_) | ProgramError::Settings(_) => ExitCode::from(2),
             }
@@ -59,21 +64,25 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(
-    settings: &GatewaySettings,
-    keys: Option<SecretKeys>,
-    oidc: Option<OidcConfig>,
-) -> Result<(), ProgramError> {
+async fn run(settings: &GatewaySettings, files: LoadedFiles) -> Result<(), ProgramError> {
+    let LoadedFiles { keys, tokens, oidc } = files;
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
-    let name = default_instance(public.local_addr()?);
-    let config = settings.config(name, keys.unwrap_or_else(SecretKeys::random), oidc);
+    let mut config = settings.config(default_instance(public.local_addr()?), keys.unwrap_or_else(SecretKeys::random));
     let _log = logging::start(settings.log, settings.log_filter(), &config.instance).map_err(ProgramError::Log)?;
     raise_limits();
     if random_key {
         tracing::info!(
             "no --secret-file is set: session cookies are signed with a random key, and all sessions end when this process stops"
+        );
+    }
+    config.tokens = tokens.map(TokenVerifier::start).transpose().map_err(ProgramError::Certificates)?;
+    config.oidc = oidc;
+    if (config.tokens.is_some() || config.oidc.is_some()) && config.name_login {
+        tracing::warn!(
+            "--name-login is set although users come from a token issuer or an OpenID provider: anyone can log in under the id of \
+             such a user; use it for development only"
         );
     }
     let retain = settings.retain.get() as usize;

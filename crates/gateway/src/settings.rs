@@ -6,8 +6,10 @@
     reason = "the comments of the settings are the text of --help and docs/CONFIG.md, not of rustdoc"
 )]
 
+mod oidc;
 mod reference;
 mod secrets;
+mod tokens;
 mod values;
 
 use std::{io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -17,10 +19,11 @@ use clap::{
 };
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
-use trunkline_gateway::{Config, InvalidOidc, Limits, OidcConfig, Origin};
+use trunkline_gateway::{Config, Limits, OidcConfig, Origin, jwt::TokenSettings};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 pub(crate) use self::secrets::RedactedText;
+use self::{oidc::OidcFlags, tokens::TokenFlags};
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
 #[derive(Debug, Parser)]
@@ -123,43 +126,6 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_PUBLIC_ORIGIN", value_name = "URL", value_delimiter = ',', help_heading = "Sessions")]
     public_origin: Vec<Origin>,
 
-    /// Issuer of the OpenID provider with which users log in, exactly as its discovery document spells it, such as
-    /// https://id.example.org. Register <public origin>/login/oidc/callback there as the redirect URI, and <public origin>/ as
-    /// the URI after a logout. Users then cannot log in by typing a name.
-    #[arg(
-        long,
-        env = "TRUNKLINE_OIDC_ISSUER",
-        value_name = "URL",
-        requires = "oidc_client_id",
-        requires = "oidc_secret_file",
-        help_heading = "Sessions"
-    )]
-    oidc_issuer: Option<String>,
-
-    /// Id under which the OpenID provider has registered this service.
-    #[arg(
-        long,
-        env = "TRUNKLINE_OIDC_CLIENT_ID",
-        value_name = "ID",
-        requires = "oidc_issuer",
-        help_heading = "Sessions"
-    )]
-    oidc_client_id: Option<String>,
-
-    /// File with the client secret that the OpenID provider has issued, in one line.
-    #[arg(
-        long,
-        env = "TRUNKLINE_OIDC_SECRET_FILE",
-        value_name = "FILE",
-        requires = "oidc_issuer",
-        help_heading = "Sessions"
-    )]
-    oidc_secret_file: Option<PathBuf>,
-
-    /// Name of the OpenID provider on the login page. Defaults to the host of the issuer.
-    #[arg(long, env = "TRUNKLINE_OIDC_NAME", value_name = "NAME", requires = "oidc_issuer", help_heading = "Sessions")]
-    oidc_name: Option<String>,
-
     /// Name of the session cookie. Services that share a host name need different names. A name that starts with
     /// __Host- requires an https origin.
     #[arg(long, env = "TRUNKLINE_COOKIE_NAME", value_name = "NAME", default_value = "jsessionid",
@@ -175,6 +141,12 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_SESSION_MAX", value_name = "DURATION", default_value = "8h", value_parser = values::period,
           help_heading = "Sessions")]
     session_max: Duration,
+
+    #[command(flatten)]
+    pub(crate) oidc: OidcFlags,
+
+    #[command(flatten)]
+    pub(crate) tokens: TokenFlags,
 
     /// Time between two pings on a socket. A client that receives nothing for 1.6 times as long reconnects.
     #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "DURATION", default_value = "25s", value_parser = values::period,
@@ -246,10 +218,19 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// Reads the arguments, the environment and the secret files. Returns the settings; the keys that sign session cookies, or
-/// `None` if no keys are configured and none are required; and the OpenID provider. Exits with code 2 if a setting is invalid, and
-/// with 0 after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, Option<OidcConfig>) {
+/// What the files contain that the settings name.
+pub(crate) struct LoadedFiles {
+    /// The keys that sign session cookies, or `None` if none are configured and none are required.
+    pub(crate) keys: Option<SecretKeys>,
+    /// Which tokens are accepted.
+    pub(crate) tokens: Option<TokenSettings>,
+    /// The OpenID provider with which users log in.
+    pub(crate) oidc: Option<OidcConfig>,
+}
+
+/// Reads the arguments, the environment and the files that they name. Exits with code 2 if a setting is invalid, and with 0
+/// after `--help`.
+pub(crate) fn from_process() -> (GatewaySettings, LoadedFiles) {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -260,8 +241,9 @@ pub(crate) fn from_process() -> (GatewaySettings, Option<SecretKeys>, Option<Oid
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
-    let oidc = settings.oidc().unwrap_or_else(|error| error.exit());
-    (settings, keys, oidc)
+    let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
+    let oidc = settings.oidc.load().unwrap_or_else(|why| invalid(why).exit());
+    (settings, LoadedFiles { keys, tokens, oidc })
 }
 
 /// The parsed command line.
@@ -318,7 +300,7 @@ impl GatewaySettings {
         if self.secret_file.is_some() && self.secret.is_some() {
             return Err(invalid("--secret-file and TRUNKLINE_SECRET are both set: set only one of them"));
         }
-        Ok(())
+        self.tokens.validate().map_err(invalid)
     }
 
     /// Returns the keys that sign session cookies, or `None` if none are configured and none are required.
@@ -340,29 +322,6 @@ impl GatewaySettings {
         keys.map(Some).map_err(|why| invalid(format!("{from}: {why}; create one with `openssl rand -hex 64`")))
     }
 
-    /// Returns the OpenID provider with which users log in.
-    ///
-    /// # Errors
-    /// Returns an error with exit code 2 if the secret cannot be read, or if a setting cannot be used.
-    fn oidc(&self) -> Result<Option<OidcConfig>, clap::Error> {
-        let (Some(issuer), Some(client_id), Some(file)) =
-            (&self.oidc_issuer, &self.oidc_client_id, &self.oidc_secret_file)
-        else {
-            return Ok(None);
-        };
-        let secret =
-            secrets::read(file).map_err(|why| invalid(format!("--oidc-secret-file {}: {why}", file.display())))?;
-        let oidc = OidcConfig::new(issuer, client_id, secret.trim()).map_err(|why| {
-            let flag = match why {
-                InvalidOidc::Issuer | InvalidOidc::Plaintext => "--oidc-issuer",
-                InvalidOidc::ClientId => "--oidc-client-id",
-                InvalidOidc::Secret => "--oidc-secret-file",
-            };
-            invalid(format!("{flag}: {why}"))
-        })?;
-        Ok(Some(oidc.named(self.oidc_name.as_deref().unwrap_or_default())))
-    }
-
     /// Returns the filter of log lines.
     pub(crate) fn log_filter(&self) -> Targets {
         // `validate` has parsed it already.
@@ -374,9 +333,10 @@ impl GatewaySettings {
         Lifetimes { idle: self.session_idle, max: self.session_max, ..Lifetimes::default() }
     }
 
-    /// Returns the configuration of the gateway. `default_instance` is the instance name unless one is set.
-    pub(crate) fn config(&self, default_instance: String, keys: SecretKeys, oidc: Option<OidcConfig>) -> Config {
+    /// Returns the configuration of the gateway, without tokens and provider. `default_instance` is the instance name unless one is set.
+    pub(crate) fn config(&self, default_instance: String, keys: SecretKeys) -> Config {
         Config {
+            name_login: self.tokens.is_name_login_asked_for() || !(self.tokens.are_accepted() || self.oidc.is_on()),
             instance: self.instance.clone().unwrap_or(default_instance),
             public_origins: self.public_origin.clone(),
             cookie: CookieSettings {
@@ -397,9 +357,9 @@ impl GatewaySettings {
                 sockets: NonZeroU32::new(self.max_sockets),
                 ..Limits::default()
             },
-            name_login: oidc.is_none(),
-            oidc,
             trusted_proxies: self.trust_proxy.clone(),
+            tokens: None,
+            oidc: None,
         }
     }
 }

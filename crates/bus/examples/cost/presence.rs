@@ -79,7 +79,7 @@ async fn measure_rooms(redis: &Redis, rooms: usize, users: usize) -> Result<(), 
     Ok(())
 }
 
-fn user(number: usize) -> Result<Member, trunkline_domain::InvalidName> {
+fn user(number: usize) -> Result<Member, trunkline_domain::InvalidMember> {
     format!("user{number}").parse()
 }
 

@@ -45,7 +45,8 @@ impl Deletions {
             return;
         }
         let mut frames: Vec<Frame> = shared.to_vec();
-        if frames.iter_mut().fold(false, |any, frame| self.redact(frame) || any) {
+        let redacted = frames.iter_mut().filter_map(|frame| self.redact(frame).then_some(frame)).count();
+        if redacted > 0 {
             *shared = frames.into();
         }
     }

@@ -6,6 +6,8 @@ use trunkline_bus::Health;
 use trunkline_session::Sessions;
 
 use super::HttpState;
+#[cfg(feature = "jwt")]
+use crate::jwt::TokenVerifier;
 
 /// Checks whose failure leaves logins and messages working. They do not make an instance unready: all instances share
 /// Redis, so the balancer would be left without any.
@@ -37,6 +39,8 @@ pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpRe
     if state.out_of_descriptors.is_present() {
         degraded.push("new sockets are refused: no file descriptors are left for them".to_owned());
     }
+    #[cfg(feature = "jwt")]
+    degraded.extend(state.config.tokens.as_ref().and_then(TokenVerifier::degraded));
     let checks: Map<String, Value> = checks
         .into_iter()
         .map(|Health { check, state }| match state {

@@ -35,7 +35,9 @@ fn row(arg: &Arg) -> String {
     let choices = if possible.is_empty() { String::new() } else { format!(" One of {}.", possible.join(", ")) };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default().replace('\n', " ");
     let help = format!("{}{choices}", help.trim_end_matches('.').to_owned() + ".").replace('|', "\\|");
-    format!("| `--{flag} {value}` | `{variable}` | {default} | {help} |")
+    let flag = format!("--{flag} {value}");
+    let flag = flag.trim_end();
+    format!("| `{flag}` | `{variable}` | {default} | {help} |")
 }
 
 const HEAD: &str = "\

@@ -36,13 +36,24 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
 /// Maximum size of a secret file, in bytes. A larger file is not one.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
+/// Reads a secret file that contains text.
+///
+/// # Errors
+/// As [`read_bytes`], and if the file is not UTF-8 text.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    match String::from_utf8(read_bytes(path)?) {
+        Ok(text) if !text.starts_with('\u{feff}') && !text.contains('\0') => Ok(text),
+        _ => Err("the file is not plain UTF-8 text; create one with `openssl rand -hex 64`".to_owned()),
+    }
+}
+
 /// Reads a secret file.
 ///
 /// # Errors
-/// Returns what is wrong and what to do if the file cannot be read, is too large, is not UTF-8 text, or can be changed
-/// by every user of the machine. Files that others can read are accepted: secrets that Kubernetes and Docker mount are
+/// Returns what is wrong and what to do if the file cannot be read, is too large, or can be changed by every user of the
+/// machine. Files that others can read are accepted: secrets that Kubernetes and Docker mount are
 /// such.
-pub(super) fn read(path: &Path) -> Result<String, String> {
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let readable = "; the user that runs trunkline must be able to read it";
     let file = File::open(path).map_err(|error| format!("{error}{readable}"))?;
     let about = file.metadata().map_err(|error| format!("{error}{readable}"))?;
@@ -59,8 +70,5 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("the file is larger than {MAX_FILE_BYTES} bytes, so it is probably not a secret file"));
     }
-    match String::from_utf8(bytes) {
-        Ok(text) if !text.starts_with('\u{feff}') && !text.contains('\0') => Ok(text),
-        _ => Err("the file is not plain UTF-8 text; create one with `openssl rand -hex 64`".to_owned()),
-    }
+    Ok(bytes)
 }

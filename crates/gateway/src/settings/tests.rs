@@ -22,7 +22,7 @@ fn without_command_serves_with_the_defaults_of_the_library() {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
         assert_eq!((settings.retain.get(), settings.retain_for.as_secs()), (1000, 7 * 24 * 3600));
         assert_eq!(
-            format!("{:?}", settings.config("trunkline".into(), SecretKeys::random(), None)),
+            format!("{:?}", settings.config("trunkline".into(), SecretKeys::random())),
             format!("{:?}", Config::default())
         );
         assert!(settings.keys().unwrap().is_none());
@@ -86,7 +86,7 @@ fn every_flag_reaches_the_configuration() {
         "--trust-proxy",
         "::1",
     ]);
-    let config = settings.config("unused".into(), SecretKeys::random(), None);
+    let config = settings.config("unused".into(), SecretKeys::random());
     assert_eq!((settings.redis_prefix.as_str(), settings.batch_delay_max), ("chat-2", Duration::ZERO));
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
@@ -196,4 +196,66 @@ fn config_document_is_current() {
     let document = std::fs::read_to_string(file).unwrap();
     let written = reference::markdown(&CommandLine::command());
     assert!(document == written, "docs/CONFIG.md is outdated: its first comment names the command that generates it");
+}
+
+#[test]
+fn tokens_and_providers_turn_the_login_with_a_name_off_unless_it_is_asked_for() {
+    let url = ["--jwt-jwks-url", "https://id.example/jwks"];
+    for (args, expected) in [
+        (&[][..], true),
+        (&url[..], false),
+        (&["--jwt-key-file", "keys"], false),
+        (&["--jwt-key-file", "keys", "--name-login"], true),
+        (&["--oidc-issuer", "https://id.example"], false),
+        (&["--oidc-issuer", "https://id.example", "--name-login"], true),
+        (&["--name-login"], true),
+    ] {
+        assert_eq!(settings(args).config("a".into(), SecretKeys::random()).name_login, expected, "{args:?}");
+    }
+}
+
+#[test]
+fn invalid_settings_of_tokens_are_refused() {
+    for args in [&["--jwt-issuer", "a"][..], &["--jwt-audience", "a"]] {
+        assert!(refusal(args).contains("set --jwt-key-file or --jwt-jwks-url"), "{args:?}");
+    }
+    assert!(refusal(&["--jwt-jwks-url", "file:///keys"]).contains("https://"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    let load = || settings(&["--jwt-key-file", file.to_str().unwrap()]).tokens.load();
+    assert!(load().unwrap_err().contains("No such file"));
+    std::fs::write(&file, "{\n\"keys\":[}").unwrap();
+    let error = load().unwrap_err();
+    assert!(error.contains("--jwt-key-file") && error.contains("line 2: not a JWKS document"), "{error}");
+    std::fs::write(&file, [0xff; 32]).unwrap();
+    assert!(load().unwrap().is_some_and(|tokens| tokens.keys.is_some()));
+}
+
+#[test]
+fn invalid_settings_of_a_provider_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let path = file.to_str().unwrap();
+    let load = |args: &[&str]| settings(args).oidc.load();
+    let all = |issuer: &str| load(&["--oidc-issuer", issuer, "--oidc-client-id", "chat", "--oidc-secret-file", path]);
+    assert_eq!(load(&[]), Ok(None));
+    for args in [
+        &["--oidc-issuer", "https://id.example"][..],
+        &["--oidc-client-id", "chat"],
+        &["--oidc-secret-file", "secret"],
+        &["--oidc-name", "Example"],
+        &["--oidc-issuer", "https://id.example", "--oidc-client-id", "chat"],
+    ] {
+        assert!(load(args).unwrap_err().contains("set all three"), "{args:?}");
+    }
+    assert!(all("https://id.example").unwrap_err().contains("No such file"));
+    std::fs::write(&file, "\n").unwrap();
+    let error = all("https://id.example").unwrap_err();
+    assert!(error.contains(path) && error.contains("client secret"), "{error}");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    for (issuer, says) in [("http://id.example", "must be https"), ("id.example", "is a URL"), ("", "is a URL")] {
+        let error = all(issuer).unwrap_err();
+        assert!(error.starts_with("--oidc-issuer") && error.contains(says) && !error.contains("hunter2"), "{error}");
+    }
+    assert_eq!(all("https://id.example:8443").unwrap().unwrap().name(), "id.example");
 }

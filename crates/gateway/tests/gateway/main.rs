@@ -5,4 +5,6 @@ mod cluster_limits;
 mod http;
 mod presence;
 mod program;
+#[path = "../provider/mod.rs"]
+mod provider;
 mod socket;
