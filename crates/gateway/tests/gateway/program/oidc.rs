@@ -8,6 +8,8 @@ use super::{
 };
 use crate::provider::{self, CLIENT_SECRET, OidcProvider};
 
+const JSON: &[u8] = b"Accept: application/json";
+
 /// A gateway, and the provider with which its users log in.
 struct Login {
     gateway: Gateway,
@@ -51,7 +53,7 @@ fn started(port: u16, flags: &[String]) -> Gateway {
 
 fn callback(port: u16, query: &str, cookie: &str) -> Response {
     let cookie = format!("Cookie: {cookie}");
-    request(port, &format!("GET /login/oidc/callback?{query}"), &[cookie.as_bytes()], "")
+    request(port, &format!("GET /login/oidc/callback?{query}"), &[JSON, cookie.as_bytes()], "")
 }
 
 fn assert_code(answer: &Response, status: u16, code: &str) {
@@ -142,7 +144,7 @@ fn provider_that_is_away_leaves_the_login_with_a_name() {
         assert!(page.0.contains("Example does not answer at the moment."), "{page:?}");
         assert!(page.0.contains(r#"action="/login""#) && page.0.contains("/login/oidc?next=%2Frooms%2Fden"), "{page:?}");
     }
-    assert_code(&request(port, "GET /login/oidc", &[], ""), 503, "provider_unavailable");
+    assert_code(&request(port, "GET /login/oidc", &[JSON], ""), 503, "provider_unavailable");
     assert_eq!(log_in(port, "ann").status(), 200);
     let lines = gateway.last_lines();
     assert!(lines.contains("--name-login is set although") && lines.contains("answering 503"), "{lines}");
