@@ -1,15 +1,19 @@
 /** The chat page: `PAGE.md` is the contract with its HTML, `trunkline.js` the connection. */
 
+import { messageActions } from "./actions.js";
 import { alerts } from "./alerts.js";
 import { browserStore } from "./browserstore.js";
 import { composer } from "./composer.js";
 import { connection } from "./connection.js";
-import { button, coloured, element, find, link, locale } from "./dom.js";
+import { button, element, find, link, locale } from "./dom.js";
 import { carry, draftStore, takeCarried } from "./drafts.js";
 import { hasFocus, isHidden, keyValueStore, onResize, showPath, timeoutSignal } from "./facilities.js";
+import { isAmendment } from "./fold.js";
 import { conversation } from "./log.js";
 import { logout } from "./logout.js";
-import { listed, speaker } from "./render.js";
+import { people } from "./people.js";
+import { ORIGIN } from "./positions.js";
+import { speaker } from "./render.js";
 import { openRooms } from "./rooms.js";
 import { Client } from "./trunkline.js";
 
@@ -23,10 +27,9 @@ const ACTIVE_AGAIN = 5_000;
 const LATEST_WRITTEN_MOST = 31_536_000_000;
 
 /**
- * A room that is open. Its `item` in the list holds the link `way` and the number `count`; `typists` are writing now; `here` is null where only the
- * number of people is known, `people` is null before that.
+ * A room that is open. Its `item` in the list holds the link `way` and the number `count`.
  * @typedef {{name: string, log: ReturnType<typeof conversation>, item: HTMLElement, way: HTMLElement, count: HTMLElement,
- *   typists: Map<string, ReturnType<typeof setTimeout>>, people: {count: number, here: string[] | null} | null}} Room
+ *   people: import("./people.js").People}} Room
  */
 
 const { room: home = "", user = "" } = document.body.dataset;
@@ -54,7 +57,17 @@ const collator = new Intl.Collator(locale, { numeric: true });
 let current;
 
 const showLoss = logout({ say, unsent: () => unsent.size, hasDrafts: () => drafts.all().length > 0, forget });
-const showDraft = composer({ say, client, drafts, room: () => current.name, changed: showLoss });
+const { show: showDraft, begin } = composer({ say, client, drafts, room: () => current.name, changed: showLoss });
+const who = people({ user, say, collator, client, roomOf: (name) => rooms.get(name), shown: () => current.people });
+const redrawn = messageActions({
+  user,
+  say,
+  at: (pos) => current.log.at(pos),
+  answer: (message) => begin({ kind: "answer", message }),
+  edit: (message) => begin({ kind: "edit", message }),
+  remove: ({ pos }) => client.delete(current.name, pos),
+  react: ({ pos }, key, on) => client.react(current.name, pos, key, on),
+});
 const showActive = active();
 const closeDrawers = drawers();
 const { news, looked, hush } = alerts({ say, go, isShown: (name) => name === current.name, isUnread: (name) => !!rooms.get(name)?.log.unread });
@@ -152,8 +165,7 @@ function enter(name) {
     current.way.ariaCurrent = "page";
     find("room").textContent = name;
     current.log.show();
-    showPeople();
-    showTypists();
+    who.show();
   }
   showDraft();
 }
@@ -165,13 +177,20 @@ function hold(name) {
   const count = element("span", "quiet");
   const leaving = button("×", () => leave(name));
   leaving.ariaLabel = leaving.title = say("rooms.leave", { room: name });
+  const read = new Map(opened.list()).get(name) ?? "";
   const log = conversation({
     user,
     room: name,
-    read: new Map(opened.list()).get(name) ?? "",
+    read,
     say,
     client,
-    seen: (position) => opened.read(name, position),
+    nameOf: who.nameOf,
+    isNamed: who.isNamed,
+    redrawn,
+    seen: (position) => {
+      opened.read(name, position);
+      showRead(name, position);
+    },
     counted: (unread, mentioned, atLeast) => {
       badge.textContent = unread ? `${mentioned ? "@" : ""}${unread}${atLeast ? "+" : ""}` : "";
       badge.classList.toggle("mentioned", mentioned);
@@ -181,12 +200,18 @@ function hold(name) {
     news: (message, how) => news(name, message, how),
   });
   const item = element("li", "", way, count, leaving);
-  const room = { name, log, item, way, count, typists: new Map(), people: null };
+  const room = { name, log, item, way, count, people: { typists: new Map(), state: null } };
   rooms.set(name, room);
   list.replaceChildren(...[...rooms.keys()].sort(collator.compare).map((each) => rooms.get(each)?.item ?? ""));
   showActive();
   client.join(name);
+  if (read) showRead(name, read);
   return room;
+}
+
+/** Tells the reader's other devices how far the room was read here. @param {string} name @param {string} position */
+function showRead(name, position) {
+  if (position !== ORIGIN) client.seen(name, position);
 }
 
 /** Leaves a room. If it is shown, the one that was opened before it is shown instead. @param {string} name */
@@ -243,7 +268,7 @@ function roomOf(path) {
 
 function listen() {
   /**
-   * @template {"joined" | "caught_up" | "history" | "history_failed" | "message" | "typing" | "presence"} K
+   * @template {"joined" | "caught_up" | "history" | "history_failed" | "message" | "seen"} K
    * @param {K} what @param {(room: Room, effect: Extract<import("./machine.js").Effect, {do: K}>) => void} act
    */
   const on = (what, act) => client.on(what, (/** @type {any} */ effect) => {
@@ -260,29 +285,19 @@ function listen() {
     showLoss();
   });
   on("message", (room, { message, own }) => {
-    stopTyping(room, message.user);
+    if (!isAmendment(message)) who.stopTyping(room.people, message.user);
     room.log.add(message, own);
+  });
+  // Read on another device.
+  on("seen", (room, { pos }) => {
+    room.log.readUpTo(pos);
+    opened.read(room.name, pos);
   });
   client.on("state", ({ state }) => {
     document.body.dataset.state = state;
     if (state === "connected") return;
     // Without a connection nothing is known about who is writing.
-    for (const room of rooms.values()) for (const name of room.typists.keys()) stopTyping(room, name);
-  });
-  on("typing", (room, { user: typist }) => {
-    if (typist === user) return;
-    clearTimeout(room.typists.get(typist));
-    room.typists.set(typist, setTimeout(() => stopTyping(room, typist), 5_000));
-    showTypists();
-  });
-  on("presence", (room, effect) => {
-    room.people = effect;
-    room.count.textContent = String(effect.count);
-    for (const what of /** @type {const} */ (["came", "went"])) {
-      const others = effect[what].filter((name) => name !== user);
-      if (others.length) room.log.note(say(`people.${what}`, { names: listed(others, say) }));
-    }
-    showPeople();
+    for (const { people } of rooms.values()) for (const typist of people.typists.keys()) who.stopTyping(people, typist);
   });
 
   find("latest").onclick = () => current.log.toEnd();
@@ -309,32 +324,6 @@ function listen() {
     name.value = "";
   });
   for (const button of find("open-room").querySelectorAll("button")) button.disabled = false;
-}
-
-/** @param {Room} room @param {string} name */
-function stopTyping({ typists }, name) {
-  clearTimeout(typists.get(name));
-  typists.delete(name);
-  showTypists();
-}
-
-function showTypists() {
-  const names = [...current.typists.keys()];
-  find("typing").textContent = names.length ? say("typing", { names: listed(names, say), count: names.length }) : "";
-}
-
-/** Shows the people of the current room. Hidden until the server names them. */
-function showPeople() {
-  const { people } = current;
-  const show = find("show-people");
-  find("people").hidden = show.hidden = !people;
-  if (!people) return;
-  const heading = say("people.count", { count: people.count });
-  find("people-count").textContent = show.ariaLabel = heading;
-  show.textContent = String(people.count);
-  find("people-list").replaceChildren(
-    ...[...(people.here ?? [])].sort(collator.compare).map((name) => coloured("li", "", name, name === user ? say("people.you", { name }) : name)),
-  );
 }
 
 // ---------------------------------------------------------------- parts of the page

@@ -1,14 +1,17 @@
 /** The conversation of one room: delivered messages in order, and below them the reader's own messages that are not delivered yet. */
 
-import { button, element, find } from "./dom.js";
+import { isChat, roomContent } from "./content.js";
+import { element, find } from "./dom.js";
 import { hasFocus } from "./facilities.js";
-import { continues, reason, sameDay } from "./render.js";
+import { isAmendment } from "./fold.js";
+import { isLater } from "./positions.js";
+import { continues, sameDay } from "./render.js";
 import { dayLine, divider, rows as rowMaker } from "./rows.js";
-import { mentions } from "./text.js";
+import { unsentList } from "./unsent.js";
 
-/** @typedef {import("./machine.js").Message} Message */
-/** @typedef {import("./machine.js").Entry} Entry */
-/** @typedef {{message: Message, nodes: Element[]}} Row */
+/** @typedef {import("./effects.js").Message} Message */
+/** @typedef {import("./effects.js").Entry} Entry */
+/** `apart`: it stands below a line, so it names its author. @typedef {{message: import("./content.js").Amended, nodes: HTMLElement[], apart: boolean}} Row */
 /** `named`: it mentions the reader. `missed`: it was sent while the page was not connected. @typedef {{named: boolean, missed: boolean}} Circumstances */
 /**
  * @typedef {object} Surroundings
@@ -17,6 +20,9 @@ import { mentions } from "./text.js";
  * @property {string} read the position of the last message that was seen before; empty: none ever was
  * @property {ReturnType<typeof import("./render.js").speaker>} say
  * @property {import("./trunkline.js").Client} client
+ * @property {(user: string) => string} nameOf
+ * @property {(text: string) => boolean} isNamed whether a text mentions the reader
+ * @property {(before: HTMLElement, after: HTMLElement) => void} redrawn a row is replaced: called before the old one goes
  * @property {(position: string) => void} seen everything up to there was seen
  * @property {(unread: number, mentioned: boolean, atLeast: boolean) => void} counted the number of unread messages may have changed; `atLeast`: older ones
  *   are being counted
@@ -43,19 +49,18 @@ const scroller = find("log");
 const latest = find("latest");
 
 /** @param {Surroundings} surroundings */
-export function conversation({ user: me, room, read, say, client, seen: sawUpTo, counted, news }) {
+export function conversation({ user: me, room, read, say, client, nameOf, isNamed, redrawn, seen: sawUpTo, counted, news }) {
   const messages = element("ol", "");
-  const unsent = element("ol", "");
   messages.id = "messages";
-  unsent.id = "unsent";
   /** First child of the list: "loading", or "the beginning". */
   const top = element("li", "note quiet");
   const newLine = divider("new", say("messages.new"));
   const notes = messages.getElementsByClassName("note");
   /** The messages on the page, oldest first. @type {Row[]} */
   let rows = [];
-  /** @type {Message | null} */
+  /** @type {Row["message"] | null} */
   let last = null;
+  const content = roomContent(me);
   /** Another line stands below the last message, so the next message names its author again. */
   let parted = false;
   let more = true;
@@ -76,7 +81,8 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   /** Where else the reader was when the room was last shown: pixels above the end. */
   let place = 0;
   let height = 0;
-  const rowOf = rowMaker(me, say);
+  const rowOf = rowMaker(me, say, { nameOf, isNamed, at: content.get, goTo, react: (pos, key, on) => client.react(room, pos, key, on) });
+  const unsent = unsentList({ user: me, room, say, client, rowOf });
   messages.append(top);
 
   // ---------------------------------------------------------------- events
@@ -89,6 +95,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     // Continuity broke: the rows of the room are dropped.
     rows = [];
     last = null;
+    content.clear();
     more = following = true;
     loading = seeking = capped = false;
     unread = 0;
@@ -97,11 +104,22 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     messages.replaceChildren(top, divider("gap", say("messages.gap")));
   }
 
-  /** @param {Message} message @param {boolean} own */
-  function add(message, own) {
-    const isNews = counting && !own;
-    const named = isNews && mentions(message.text, me);
-    if (own) unsent.querySelector(`[data-id="${message.id}"]`)?.remove();
+  /** An entry of the log. @param {Message} entry @param {boolean} own */
+  function add(entry, own) {
+    const changed = content.add(entry);
+    if (own) unsent.remove(entry.id);
+    if (isChat(entry)) addRow(entry, own);
+    changed.forEach(redrawAt);
+    if (read && !isLater(entry.pos, read)) unread = 0; // it was read in another tab
+    keepPlace();
+  }
+
+  /** A message below all others. @param {Message} entry @param {boolean} own */
+  function addRow(entry, own) {
+    const message = content.get(entry.pos);
+    if (!message) return;
+    const isNews = counting && !own && !message.deleted;
+    const named = isNews && isNamed(message.text ?? "");
     if (isNews && !looking()) {
       if (!unread) {
         messages.append(newLine);
@@ -111,22 +129,20 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
       mentioned ||= named;
     }
     const nodes = drawn(message, last, parted);
-    rows.push({ message, nodes });
+    rows.push({ message, nodes, apart: parted });
     messages.append(...nodes);
     last = message;
     parted = false;
     groupUnsent();
-    if (message.pos === read) unread = 0; // it was read in another tab
     if (own && counting) following = true;
-    keepPlace();
-    if (isNews) news(message, { named, missed: behind });
+    if (isNews) news(entry, { named, missed: behind });
   }
 
   /** The room was followed up to its head. */
   function caughtUp() {
     behind = false;
     dropSent();
-    if (!rows.length) reachedStart();
+    if (content.oldest === null) reachedStart();
     if (!counting && read) {
       unreadAfter(read);
       seeking = !isHeld(read);
@@ -138,9 +154,9 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     loadOlder();
   }
 
-  /** @param {string} position a message that was seen in another tab */
+  /** @param {string} position an entry that was seen in another tab, or on another device */
   function readUpTo(position) {
-    if (position === read) return;
+    if (position === "" || (read && !isLater(position, read))) return;
     read = position;
     if (isHeld(read)) unreadAfter(read);
     report();
@@ -153,10 +169,13 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     above(() => {
       if (more) top.textContent = "";
       else reachedStart();
-      const added = older.map((message, index) => ({ message, nodes: drawn(message, older[index - 1] ?? null) }));
+      const changed = older.flatMap((entry) => content.add(entry));
+      const shown = older.flatMap(({ pos }) => content.get(pos) ?? []);
+      const added = shown.map((message, index) => ({ message, nodes: drawn(message, shown[index - 1] ?? null), apart: false }));
       top.after(...added.flatMap(({ nodes }) => nodes));
       rows.unshift(...added);
       redraw(added.length); // it stands below another message now
+      new Set(changed).forEach(redrawAt);
     });
     if (seeking) seek(older.length);
     if (older.length) loadOlder();
@@ -178,85 +197,83 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     keepPlace();
   }
 
-  /** An own message that is not delivered yet. @param {Entry} entry */
+  /** An own entry that is not delivered yet. @param {Entry} entry */
   function entry(entry) {
-    const old = unsent.querySelector(`[data-id="${entry.id}"]`);
-    if (entry.state === "discarded" || (entry.state === "sent" && !old)) return old?.remove();
-    const row = unsentRow(entry);
-    if (old && atOf(old) === entry.at) {
-      old.replaceWith(row);
-    } else {
-      old?.remove();
-      const later = [...unsent.children].find((other) => atOf(other) > entry.at);
-      unsent.insertBefore(row, later ?? null);
-      if (entry.tried === null) following = true;
+    if (isAmendment(entry)) {
+      content.amending(entry).forEach(redrawAt);
+      // To repeat an amendment does no harm.
+      if (entry.state === "unsure") return client.retry(room, entry.id);
+      if (entry.state === "failed" && entry.text === undefined) return client.discard(room, entry.id);
+      if (entry.state !== "failed") return unsent.remove(entry.id);
+    } else if (!isChat(entry)) {
+      return;
     }
+    if (unsent.show(entry) && entry.tried === null) following = true;
     groupUnsent();
     keepPlace();
   }
 
   // ---------------------------------------------------------------- rows
 
-  /** @param {Message} message @param {Message | null} above @param {boolean} [apart] @returns {Element[]} */
+  /** @param {string} pos */
+  function indexOf(pos) {
+    return rows.findIndex(({ message }) => message.pos === pos);
+  }
+
+  /** Draws a message again that looks different now. @param {string} pos */
+  function redrawAt(pos) {
+    const index = indexOf(pos);
+    const row = rows[index];
+    const message = content.get(pos);
+    if (!row || !message) return;
+    row.message = message;
+    if (last?.pos === pos) last = message;
+    redraw(index);
+    redraw(index + 1);
+  }
+
+  /** Shows a message that has arrived, and gives it the focus. @param {string} pos */
+  function goTo(pos) {
+    const row = rows[indexOf(pos)]?.nodes.at(-1);
+    row?.scrollIntoView({ block: "center" });
+    row?.focus({ preventScroll: true });
+  }
+
+  /** @param {Row["message"]} message @param {Row["message"] | null} above @param {boolean} [apart] @returns {HTMLElement[]} */
   function drawn(message, above, apart = false) {
     const row = rowOf(message, message.pos, !apart && continues(above, message));
     row.dataset.pos = message.pos;
+    row.tabIndex = -1;
     if (above && sameDay(above.at, message.at)) return [row];
     return [dayLine(message.at), row];
   }
 
-  /** @param {Entry} entry */
-  function unsentRow({ user, id, text, at, state, code, pos = "" }) {
-    const row = rowOf({ user, text, at }, id, false);
-    row.classList.add(state);
-    row.dataset.id = id;
-    row.dataset.at = String(at);
-    const fate = element("p", "fate quiet");
-    row.append(fate);
-    if (state === "sent") {
-      fate.append(say("message.sent"));
-      fate.title = pos;
-    } else if (state === "pending") {
-      // "sending" only while there is a connection: the style sheet shows one of the two.
-      if (code === undefined) fate.append(element("span", "if-connected", say("message.pending")));
-      fate.append(element("span", code === undefined ? "if-disconnected" : "", say("message.delayed")));
-    } else {
-      fate.append(
-        state === "unsure" ? say("message.unsure") : say("message.failed", { reason: reason(code ?? "", say) }),
-        " ",
-        button(say("message.retry"), () => client.retry(room, id)),
-        " ",
-        button(say("message.discard"), () => client.discard(room, id)),
-      );
-    }
-    return row;
-  }
-
-  /** The first of the unsent messages may continue the last message, the others continue the first. */
   function groupUnsent() {
-    [...unsent.children].forEach((row, index) => {
-      const continued = index > 0 || (!parted && continues(last, { user: me, text: "", at: atOf(row) }));
-      row.classList.toggle("first", !continued);
-    });
+    unsent.group(parted ? null : last);
   }
 
   /** Draws one row again after the row above it has changed. @param {number} index @param {boolean} [apart] */
   function redraw(index, apart) {
     const row = rows[index];
     if (!row) return;
-    const nodes = drawn(row.message, rows[index - 1]?.message ?? null, apart);
-    row.nodes.at(-1)?.after(...nodes);
+    row.apart = apart ?? row.apart;
+    const nodes = drawn(row.message, rows[index - 1]?.message ?? null, row.apart);
+    const [before, after] = [row.nodes.at(-1), nodes.at(-1)];
+    before?.after(...nodes);
+    if (before && after) redrawn(before, after);
     for (const node of row.nodes) node.remove();
     row.nodes = nodes;
   }
 
   /** Their messages were shown, or are older than the rows. */
   function dropSent() {
-    for (const row of unsent.querySelectorAll(".sent")) row.remove();
+    unsent.dropSent();
+    content.dropSent().forEach(redrawAt);
   }
 
   function trim() {
     rows.splice(0, rows.length - ROWS_KEPT);
+    if (rows[0]) content.forgetBefore(rows[0].message.pos);
     const first = rows[0]?.nodes[0];
     while (top.nextSibling && top.nextSibling !== first) top.nextSibling.remove();
     redraw(0);
@@ -269,7 +286,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
 
   function show() {
     shown = true;
-    scroller.replaceChildren(messages, unsent);
+    scroller.replaceChildren(messages, unsent.list);
     arrive();
   }
 
@@ -318,10 +335,10 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   }
 
   function loadOlder() {
-    if (!shown || !rows[0] || !more || loading || scroller.scrollTop > NEAR_START) return;
+    if (!shown || content.oldest === null || !more || loading || scroller.scrollTop > NEAR_START) return;
     loading = true;
     top.textContent = say("messages.loading");
-    client.history(room, { before: rows[0].message.pos });
+    client.history(room, { before: content.oldest });
   }
 
   function reachedStart() {
@@ -340,8 +357,7 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     if (looking()) {
       unread = 0;
       capped = false;
-      const end = last ? last.pos : "0-0"; // before every message
-      if (end !== read) sawUpTo((read = end));
+      if (content.newest !== read) sawUpTo((read = content.newest));
     }
     report();
   }
@@ -355,18 +371,17 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     counted(unread, mentioned, seeking || capped);
   }
 
-  /** @param {string} position */
+  /** Whether everything after a position has arrived. @param {string} position */
   function isHeld(position) {
-    return rows.some(({ message }) => message.pos === position);
+    return content.oldest !== null && !isLater(content.oldest, position);
   }
 
-  /** Counts the messages after a position, and puts the line above the first of them. @param {string} position if no row has it, all rows came after it */
+  /** Counts the messages after a position, and puts the line above the first of them. @param {string} position */
   function unreadAfter(position) {
-    const from = rows.findIndex(({ message }) => message.pos === position) + 1;
-    const others = rows.slice(from).filter(({ message }) => message.user !== me);
+    const others = rows.filter(({ message }) => message.user !== me && !message.deleted && isLater(message.pos, position));
     const index = others[0] ? rows.indexOf(others[0]) : -1;
     unread = others.length;
-    mentioned = others.some(({ message }) => mentions(message.text, me));
+    mentioned = others.some(({ message }) => isNamed(message.text ?? ""));
     newLine.remove();
     if (index < 0) return;
     redraw(index, true);
@@ -378,9 +393,9 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
     if (added) above(() => unreadAfter(read));
     const done = isHeld(read) || !more || rows.length >= SEEK_MOST;
     if (!done) {
-      if (loading || !rows[0]) return;
+      if (loading || content.oldest === null) return;
       loading = true;
-      client.history(room, { before: rows[0].message.pos, limit: SEEK_PAGE });
+      client.history(room, { before: content.oldest, limit: SEEK_PAGE });
     } else {
       seeking = false;
       capped = more && !isHeld(read);
@@ -392,11 +407,8 @@ export function conversation({ user: me, room, read, say, client, seen: sawUpTo,
   return {
     joined, caught_up: caughtUp, history, history_failed: historyFailed, add, entry, note, readUpTo,
     show, hide, toEnd, scrolled, resized, seen,
+    /** A message that is shown. @param {string} pos */
+    at: (pos) => rows[indexOf(pos)]?.message ?? null,
     get unread() { return unread; },
   };
-}
-
-/** When the message in a row of the unsent messages was written. @param {Element} row */
-function atOf(row) {
-  return Number(/** @type {HTMLElement} */ (row).dataset.at);
 }

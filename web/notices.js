@@ -1,5 +1,6 @@
 /** Which mentions become a system notification, and which messages are read aloud. Pure: the time comes with each call. */
 
+import { excerpt } from "./render.js";
 import { isolated } from "./text.js";
 
 /** Quiet time in ms after which collected mentions are shown, and the longest time that the first of them waits. */
@@ -71,15 +72,9 @@ export function mentionCollector() {
  */
 export function summary(mentions, say) {
   const [{ room, message }] = mentions.slice(-1);
-  if (mentions.length === 1) return { title: say("notify.title", { user: message.user, room }), body: isolated(shortened(message.text)) };
+  if (mentions.length === 1) return { title: say("notify.title", { user: message.name ?? message.user, room }), body: isolated(excerpt(message.text ?? "", BODY_MOST)) };
   const rooms = [...new Set(mentions.map((mention) => mention.room))];
   return { title: say("notify.many", { count: mentions.length }), body: rooms.join(say("names.separator")) };
-}
-
-/** @param {string} text */
-function shortened(text) {
-  const characters = [...text];
-  return characters.length > BODY_MOST ? `${characters.slice(0, BODY_MOST).join("")}…` : text;
 }
 
 /** Maximum number of new messages per second that are read aloud; of more, their number is. */
@@ -92,5 +87,5 @@ const SPOKEN_MOST = 3;
  */
 export function spoken(messages, say) {
   if (messages.length > SPOKEN_MOST) return [say("messages.unread", { count: messages.length })];
-  return messages.map(({ user, text }) => `${isolated(user)}: ${isolated(shortened(text))}`);
+  return messages.map(({ user, name = user, text = "" }) => `${isolated(name)}: ${isolated(excerpt(text, BODY_MOST))}`);
 }

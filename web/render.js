@@ -2,7 +2,11 @@
 
 import { isolated } from "./text.js";
 
-/** @typedef {{user: string, text: string, at: number}} Said */
+/**
+ * What is shown of a message. `waiting`: amendments of the reader that are not delivered are applied to it.
+ * @typedef {{user: string, name?: string, text?: string, ref?: string, at: number, edited?: number, deleted?: boolean,
+ *   reactions?: {key: string, users: string[]}[], waiting?: boolean}} Said
+ */
 /** @typedef {Record<string, string>} Strings */
 
 /** Number of colours for people: hues around the circle, all of one lightness and chroma. */
@@ -15,9 +19,18 @@ export function hueOf(user) {
   return (((hash ^ (hash >>> 15)) >>> 0) % HUES) * (360 / HUES);
 }
 
-/** The action in "/me waves"; null for other texts. @param {string} text */
-export function actionIn(text) {
+/** The action in "/me waves"; null for other texts. @param {string} [text] */
+export function actionIn(text = "") {
   return /^\/me\s+(\S[\s\S]*)$/.exec(text)?.[1] ?? null;
+}
+
+/** Maximum number of characters of a text that is quoted in another line. */
+const EXCERPT_MOST = 100;
+
+/** The beginning of a text, in one line. @param {string} text @param {number} [most] */
+export function excerpt(text, most = EXCERPT_MOST) {
+  const characters = [...text.replace(/\s+/g, " ")];
+  return characters.length > most ? `${characters.slice(0, most).join("")}…` : characters.join("");
 }
 
 /** @param {number} a @param {number} b milliseconds since the Unix epoch */
@@ -30,6 +43,8 @@ export function continues(last, next) {
   return (
     last !== null &&
     last.user === next.user &&
+    last.name === next.name &&
+    next.ref === undefined &&
     Math.floor(last.at / 60_000) === Math.floor(next.at / 60_000) &&
     actionIn(last.text) === null &&
     actionIn(next.text) === null

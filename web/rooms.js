@@ -32,7 +32,7 @@ export function openRooms(storage, user) {
 /** The list, or none: a storage can hold what this page did not write. @param {string | null} text @returns {List} */
 function parsed(text) {
   try {
-    const rooms = JSON.parse(text ?? "[]").filter((/** @type {any} */ each) => Array.isArray(each) && /^[a-z0-9][a-z0-9._-]{0,63}$/.test(each[0]) && typeof each[1] === "string");
+    const rooms = JSON.parse(text ?? "[]").filter((/** @type {any} */ each) => Array.isArray(each) && /^[a-z0-9][a-z0-9._-]{0,63}$/.test(each[0]) && typeof each[1] === "string" && /^(\d+-\d+)?$/.test(each[1]));
     return [...new Map(rooms.map((/** @type {[string, string]} */ [room, read]) => [room, read]))];
   } catch {
     return [];

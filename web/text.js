@@ -98,7 +98,7 @@ const UNSPACED = String.raw`\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}`;
 
 /**
  * Whether a text names the user: `@ann`, but not in `@annabel`, `@ann-marie`, `@ann.b`, `joe@ann` or a link. Compared in normal form and without regard
- * to case. Names consist of letters, marks, digits and `. _ - '`; a possessive `'s` is not part of a name.
+ * to case. Names of the login consist of letters, marks, digits and `. _ - '`, others of any characters; a possessive `'s` is not part of a name.
  * @param {string} text @param {string} user
  */
 export function mentions(text, user) {
@@ -108,7 +108,7 @@ export function mentions(text, user) {
   const spaced = new RegExp(`[${UNSPACED}]`, "u").test(name) ? letter : `(?![${UNSPACED}])${letter}`;
   const before = String.raw`(?<!(?![${UNSPACED}])${letter})`;
   const after = String.raw`(?!${spaced}|[.\-']+(?!(?<=')s(?!${letter}))${spaced})`;
-  const mention = new RegExp(`${before}[@＠]${name.replaceAll(".", "\\.")}${after}`, "iu"); // names have no other special character
+  const mention = new RegExp(`${before}[@＠]${name.replace(/[$()*+.?[\\\]^{|}/]/g, "\\$&")}${after}`, "iu");
   // Names are kept in NFC; some keyboards and programs write compatibility forms.
   return pieces(text).some(({ href, text: piece }) => href === undefined && ["NFC", "NFKC"].some((form) => mention.test(piece.normalize(form).replaceAll("’", "'"))));
 }

@@ -32,5 +32,5 @@ fuzz_target!(|text: &str| {
     if let Ok(network) = values::network(text) {
         assert_eq!(values::network(&network.to_string()), Ok(network));
     }
-    let _ = values::is_redis_url(text);
+    let _ = text.parse::<trunkline_bus::RedisUrl>();
 });

@@ -30,6 +30,13 @@ test("mentions end where names end", () => {
   for (const { text, user, mentioned } of vectors("mentions")) assert.equal(mentions(text, user), mentioned, `${text} for ${user}`);
 });
 
+test("user ids and display names of any characters are mentioned", () => {
+  for (const name of ["auth0|123", "a.b+c@example.org", "x[1]", "(y)", "$z^", "Ann Smith", "a\\\\b", "{}*?"]) {
+    assert.ok(mentions(`hi @${name}, there`, name), name);
+    assert.ok(!mentions("hi @bob", name), name);
+  }
+});
+
 test("links are those of the vectors, and pieces add up to the text", () => {
   for (const { text, links } of vectors("links")) {
     const found = pieces(text);

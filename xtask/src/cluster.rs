@@ -8,6 +8,8 @@ mod instance;
 mod instances;
 mod live_table;
 mod port;
+mod redis;
+mod redis_task;
 mod report;
 mod roll;
 mod servers;
@@ -29,7 +31,9 @@ use self::{
     instance::ProbeResult,
     instances::Cluster,
     live_table::{InstanceMetrics, LiveTable},
-    report::ClusterFile,
+    redis::{RedisChoice, RedisMode},
+    redis_task::RedisCommand,
+    report::{ClusterFile, RedisReport},
     servers::ClusterServers,
 };
 use crate::error::{Result, XtaskError};
@@ -47,9 +51,13 @@ pub(crate) struct ClusterArguments {
     /// Port for clients. Without a load balancer: the port of gw-1; gw-2 has the next port, and so on.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Use this running Redis and keep its data. Default: start an empty Redis.
-    #[arg(long, value_name = "URL")]
-    redis: Option<String>,
+    /// Which Redis to start, or the URL of a running one, whose data is kept. `cluster`: a Redis Cluster of three masters
+    /// and three replicas. `sentinel`: a master, a replica and three Sentinels. Default: start an empty Redis.
+    #[arg(long, value_name = "cluster|sentinel|URL")]
+    redis: Option<RedisChoice>,
+    /// Start Redis with TLS only. Its certificates are in target/cluster/tls.
+    #[arg(long)]
+    tls: bool,
     /// Load balancer in front of the instances.
     #[arg(long, value_enum, default_value_t = BalancerChoice::Haproxy)]
     lb: BalancerChoice,
@@ -82,6 +90,10 @@ pub(crate) enum ClusterEvent {
     Probed { number: usize, run: u32, result: ProbeResult },
     /// Metrics of an instance, or `None` if it does not answer.
     Metrics { name: String, metrics: Option<InstanceMetrics> },
+    /// The state of the Redis servers has changed.
+    Redis(RedisReport),
+    /// An answer to a command for Redis servers.
+    Say(String),
 }
 
 pub(crate) fn run(arguments: &ClusterArguments, console: &Console) -> Result<()> {
@@ -90,9 +102,9 @@ pub(crate) fn run(arguments: &ClusterArguments, console: &Console) -> Result<()>
         let events = events.clone();
         StopSignal::install(move || _ = events.send(ClusterEvent::Stop))?
     };
-    let servers = ClusterServers::start(arguments, console, &console.progress(&stop))?;
-    let mut file = ClusterFile::new(&servers.folder);
-    let mut cluster = Cluster::new(servers, arguments.port, console.clone(), events.clone());
+    let (servers, redis) = ClusterServers::start(arguments, console, &console.progress(&stop), events.clone())?;
+    let (mut file, mode) = (ClusterFile::new(&servers.folder), servers.redis_mode);
+    let mut cluster = Cluster::new(servers, redis, arguments.port, console.clone(), events.clone());
     cluster.grow(arguments.instances)?;
     let mut live = LiveTable::start(console, events.clone());
     read_commands(events);
@@ -108,11 +120,13 @@ pub(crate) fn run(arguments: &ClusterArguments, console: &Console) -> Result<()>
                     live.observe(&name, metrics);
                 }
             }
+            Ok(ClusterEvent::Redis(report)) => cluster.redis = report,
+            Ok(ClusterEvent::Say(text)) => console.say(&text),
             Ok(ClusterEvent::Typed(line)) => {
                 console.typed(&line);
-                match line.parse() {
+                match ClusterCommand::parse(&line, mode) {
                     Ok(ClusterCommand::Quit) => break,
-                    Ok(command) => execute(command, &mut cluster, console),
+                    Ok(command) => execute(command, &mut cluster, console, mode),
                     Err(message) => console.say(&message),
                 }
             }
@@ -150,13 +164,14 @@ pub(crate) fn run(arguments: &ClusterArguments, console: &Console) -> Result<()>
     Ok(())
 }
 
-fn execute(command: ClusterCommand, cluster: &mut Cluster, console: &Console) {
+fn execute(command: ClusterCommand, cluster: &mut Cluster, console: &Console, mode: RedisMode) {
     let done = match command {
         ClusterCommand::Kill(CommandTarget::Instance(number)) => cluster.kill(number),
-        ClusterCommand::Kill(CommandTarget::Redis) => cluster.kill_redis(),
+        ClusterCommand::Kill(CommandTarget::Server(name)) => cluster.command_redis(RedisCommand::Kill(name)),
         ClusterCommand::Stop(number) => cluster.stop(number),
         ClusterCommand::Start(CommandTarget::Instance(number)) => cluster.start(number),
-        ClusterCommand::Start(CommandTarget::Redis) => cluster.start_redis(),
+        ClusterCommand::Start(CommandTarget::Server(name)) => cluster.command_redis(RedisCommand::Start(name)),
+        ClusterCommand::Redis(command) => cluster.command_redis(command),
         ClusterCommand::RollingRestart => cluster.roll(),
         ClusterCommand::Scale(count) => cluster.scale(count),
         ClusterCommand::Open => {
@@ -168,7 +183,7 @@ fn execute(command: ClusterCommand, cluster: &mut Cluster, console: &Console) {
             Ok(())
         }
         ClusterCommand::Help => {
-            console.say(command::HELP);
+            console.say(&command::help(mode));
             Ok(())
         }
         ClusterCommand::Quit | ClusterCommand::Nothing => Ok(()),

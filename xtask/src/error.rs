@@ -22,6 +22,8 @@ pub(crate) enum XtaskError {
     NotReady { name: String, seconds: u64, reason: String },
     #[error("Redis at {url} does not answer: {reason}")]
     RedisUnreachable { url: String, reason: String },
+    #[error("`--tls` is for servers that this command starts; a Redis given by URL speaks TLS if its URL is rediss://")]
+    TlsOfGivenRedis,
     #[error("cargo-fuzz is not installed. `cargo install cargo-fuzz` installs it.")]
     NoCargoFuzz,
     #[error("there is no fuzz target {name}; the targets are {known}")]

@@ -40,7 +40,7 @@ mod sync;
 #[doc(hidden)]
 pub use self::redis::fuzzing;
 #[cfg(feature = "redis")]
-pub use self::redis::{InvalidRedisUrl, RedisBus, RedisConfig, RedisSubscriptions};
+pub use self::redis::{RedisBus, RedisConfig, RedisSubscriptions};
 pub use bus::{Bus, Delivery, Health, Page, Range, Receipt, Subscriptions};
 pub use error::{BusError, ErrorKind};
 pub use idempotency::IdempotencyCache;
@@ -48,3 +48,5 @@ pub use local::{LocalBus, LocalConfig, LocalSubscriptions};
 pub use log::{Log, NotContiguous};
 pub use presence::{InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
 pub use shared_limits::{Charge, Charged, REPORT_GRACE, SharedLimits, SocketChange, SocketExchange};
+#[cfg(feature = "redis")]
+pub use trunkline_redis::{InvalidRedisSettings, InvalidRedisUrl, RedisOptions, RedisUrl, TlsFile};

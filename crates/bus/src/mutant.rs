@@ -37,7 +37,7 @@ pub const fn is_on(_: Mutant) -> bool {
 /// # Errors
 /// As [`RedisBus::new`](crate::RedisBus::new).
 #[cfg(all(feature = "redis", not(feature = "mutants")))]
-pub fn redis_bus(config: crate::RedisConfig) -> Result<crate::RedisBus, crate::InvalidRedisUrl> {
+pub fn redis_bus(config: crate::RedisConfig) -> Result<crate::RedisBus, crate::InvalidRedisSettings> {
     crate::RedisBus::new(config)
 }
 
@@ -88,7 +88,7 @@ mod faulty {
     /// # Errors
     /// As [`RedisBus::new`](crate::RedisBus::new).
     #[cfg(feature = "redis")]
-    pub fn redis_bus(config: crate::RedisConfig) -> Result<FaultyBus<crate::RedisBus>, crate::InvalidRedisUrl> {
+    pub fn redis_bus(config: crate::RedisConfig) -> Result<FaultyBus<crate::RedisBus>, crate::InvalidRedisSettings> {
         let connect = if is_on(Mutant::Epoch) { crate::RedisBus::without_generations } else { crate::RedisBus::new };
         connect(config).map(FaultyBus)
     }

@@ -13,7 +13,7 @@
 //! | `t` | microseconds since the start of the run |
 //! | `c` | number of the client, assigned by a `client` line |
 //! | `s` | number of the client's socket, counted from 1; during a hand-over a client has two |
-//! | `room`, `id`, `pos`, `head`, `after`, `code`, `resumed` | as in the frames of the protocol |
+//! | `room`, `id`, `pos`, `head`, `after`, `before`, `code`, `resumed`, `event`, `ref`, `deleted` | as in the frames of the protocol |
 //!
 //! Readers ignore unknown fields, so that an older checker can judge the history of a newer one.
 //!
@@ -25,15 +25,16 @@
 //! assert_eq!((t, pos.offset), (1500, 2));
 //! ```
 
+mod encoding;
 mod parts;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use trunkline_client::SocketId;
-use trunkline_domain::{Millis, Position};
+use trunkline_domain::{DisplayName, Member, Millis, Position};
 
-pub use self::parts::{InjectedFault, MeasurementStage, ReferenceMessage};
+pub use self::parts::{FoldedEntry, FoldedRange, InjectedFault, LoggedMessage, MeasurementStage};
 
 /// Microseconds since the start of a run, or a duration in microseconds.
 pub type Micros = u64;
@@ -47,7 +48,7 @@ pub type ClientNumber = u32;
 pub enum HistoryLine<'a> {
     /// The first line of a history.
     Run {
-        /// Version of this format. The current version is 1.
+        /// Version of this format. The current version is 2.
         version: u32,
         /// Wall-clock time at which the run began, in milliseconds since the Unix epoch.
         started: Millis,
@@ -62,6 +63,9 @@ pub enum HistoryLine<'a> {
         c: ClientNumber,
         /// User that the client is logged in as.
         user: Cow<'a, str>,
+        /// Display name of the user, unless it equals the id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<DisplayName>,
     },
     /// A socket received `welcome`. It replaces the previous socket of the client.
     Open {
@@ -143,6 +147,12 @@ pub enum HistoryLine<'a> {
         /// Time at which the plan of the run scheduled the message. Latencies count from here, so that a stalled deployment cannot hide
         /// the stall by slowing the writers down (coordinated omission).
         due: Micros,
+        /// Name of the event, if it is one or an amendment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<Cow<'a, str>>,
+        /// Message that it amends.
+        #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+        of: Option<Position>,
     },
     /// The client received `sent`: the message is acknowledged.
     Sent {
@@ -191,11 +201,45 @@ pub enum HistoryLine<'a> {
         /// Author of the message, as the frame names it.
         #[serde(borrow)]
         user: Cow<'a, str>,
-        /// Whether the text differs from the text that was sent.
+        /// Name of the event, if it is one or an amendment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<Cow<'a, str>>,
+        /// Message that it amends.
+        #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+        of: Option<Position>,
+        /// Whether the text was deleted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deleted: bool,
+        /// Whether text or data differ from what was sent.
         #[serde(rename = "torn", default, skip_serializing_if = "std::ops::Not::not")]
         altered: bool,
     },
-    /// The client received `presence`. With `here` or without any list it is a full state, otherwise a difference.
+    /// The client sent `history`.
+    #[serde(rename = "asked")]
+    PageRequest {
+        /// Time of the event.
+        t: Micros,
+        /// The client.
+        c: ClientNumber,
+        /// The room.
+        room: Cow<'a, str>,
+        /// Position before which it asks for messages.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<Position>,
+    },
+    /// The client received `history`.
+    Page {
+        /// Time of the event.
+        t: Micros,
+        /// The client.
+        c: ClientNumber,
+        /// The room.
+        room: Cow<'a, str>,
+        /// Messages of the page, from the oldest to the newest.
+        #[serde(borrow)]
+        messages: Vec<LoggedMessage<'a>>,
+    },
+    /// The client received `presence`. With `users` or without any list it is a full state, otherwise a difference.
     Presence {
         /// Time of the event.
         t: Micros,
@@ -207,13 +251,20 @@ pub enum HistoryLine<'a> {
         count: usize,
         /// All users in the room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        here: Option<Vec<Cow<'a, str>>>,
+        users: Option<Vec<Member>>,
         /// Users that joined.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        came: Option<Vec<Cow<'a, str>>>,
+        joined: Option<Vec<Member>>,
         /// Users that left.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        went: Option<Vec<Cow<'a, str>>>,
+        left: Option<Vec<Member>>,
+    },
+    /// The client received `refreshed`: a new token has replaced its identity.
+    Refreshed {
+        /// Time of the event.
+        t: Micros,
+        /// The client.
+        c: ClientNumber,
     },
     /// The client received `closing`: the instance drains.
     Closing {
@@ -297,9 +348,25 @@ pub enum HistoryLine<'a> {
         t: Micros,
         /// The room.
         room: Cow<'a, str>,
+        /// Time at which the page was requested.
+        #[serde(default)]
+        asked: Micros,
         /// Messages of the page.
         #[serde(borrow)]
-        messages: Vec<ReferenceMessage<'a>>,
+        messages: Vec<LoggedMessage<'a>>,
+    },
+    /// What a client shows of a room at the end of the run: its fold of the messages and amendments that it received.
+    Folded {
+        /// Time of the event.
+        t: Micros,
+        /// The client; `None` for the client that made the reference read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        c: Option<ClientNumber>,
+        /// The room.
+        room: Cow<'a, str>,
+        /// The part of the log that it shows.
+        #[serde(borrow)]
+        shown: FoldedRange<'a>,
     },
     /// Resources of a gateway process.
     #[serde(rename = "gauge")]
@@ -328,54 +395,4 @@ pub enum HistoryLine<'a> {
         /// Time of the event.
         t: Micros,
     },
-}
-
-impl<'a> HistoryLine<'a> {
-    /// Parses one line.
-    ///
-    /// # Errors
-    /// Returns the JSON error if `text` is not an object of this format.
-    pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
-    }
-
-    /// Appends the line and a line break to `out`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        // Writing to a `Vec` does not fail, and neither does serialising strings, numbers and lists of them.
-        let _ = serde_json::to_writer(&mut *out, self);
-        out.push(b'\n');
-    }
-
-    /// Time of the event. `Run` and `Client` lines describe the run as a whole and have none.
-    #[must_use]
-    pub fn time(&self) -> Option<Micros> {
-        match self {
-            Self::Run { .. } | Self::Client { .. } => None,
-            Self::Fault(fault) => Some(fault.t),
-            Self::Open { t, .. }
-            | Self::Rejected { t, .. }
-            | Self::Join { t, .. }
-            | Self::Joined { t, .. }
-            | Self::Leave { t, .. }
-            | Self::Left { t, .. }
-            | Self::Send { t, .. }
-            | Self::Sent { t, .. }
-            | Self::Error { t, .. }
-            | Self::Message { t, .. }
-            | Self::Presence { t, .. }
-            | Self::Closing { t, .. }
-            | Self::Close { t, .. }
-            | Self::ClientClose { t, .. }
-            | Self::InvalidFrame { t, .. }
-            | Self::SessionEnded { t, .. }
-            | Self::Phase { t, .. }
-            | Self::Healed { t }
-            | Self::PresenceCheck { t, .. }
-            | Self::Settled { t }
-            | Self::Disconnecting { t }
-            | Self::ReferencePage { t, .. }
-            | Self::ProcessUsage { t, .. }
-            | Self::End { t } => Some(*t),
-        }
-    }
 }

@@ -187,6 +187,7 @@ impl StormArguments {
             rate,
             duration,
             control: true,
+            amend_percent: 0,
             ..load::LoadSettings::default()
         };
         RunArguments { settings, output }

@@ -34,13 +34,15 @@
 //! it.
 //!
 //! # Features
-//! `tls`: `https://` and `wss://`, with the operating system's trusted certificates.
+//! - `tls`: `https://` and `wss://`, with the operating system's trusted certificates.
+//! - `mutants`: faults for tests of the delivery checker. Never in a release build.
 
 mod client;
 mod clock;
 mod core;
 mod error;
 mod http;
+mod mutant;
 mod observer;
 mod session;
 mod socket;

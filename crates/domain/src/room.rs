@@ -13,6 +13,20 @@ impl Room {
     /// Maximum length, in bytes.
     pub const MAX_BYTES: usize = 64;
 
+    /// The room in which gateways tell each other what concerns no room. Clients cannot join it, read it or send to it.
+    #[must_use]
+    pub fn control() -> Self {
+        Self(Self::CONTROL.into())
+    }
+
+    /// Whether this is the [control room](Self::control).
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.as_str() == Self::CONTROL
+    }
+
+    const CONTROL: &str = "trunkline.control";
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -8,8 +8,7 @@ use std::{error::Error, future::ready};
 
 use actix_web::{App, HttpServer, rt, web};
 use trunkline_bus::{LocalBus, LocalConfig};
-use trunkline_domain::UserId;
-use trunkline_gateway::{Action, Config, Denied, Gateway, Policy};
+use trunkline_gateway::{Action, Config, Denied, Gateway, Identity, Policy};
 use trunkline_session::MemorySessions;
 
 /// In the room `news` only `editor` writes. All other rooms are open.
@@ -17,8 +16,9 @@ use trunkline_session::MemorySessions;
 struct NewsDesk;
 
 impl Policy for NewsDesk {
-    fn decide(&self, user: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
-        let allowed = !matches!(action, Action::Send(room) if room.as_str() == "news" && user.as_str() != "editor");
+    fn decide(&self, identity: &Identity, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+        let allowed =
+            !matches!(action, Action::Send(room) if room.as_str() == "news" && identity.user().as_str() != "editor");
         ready(if allowed { Ok(()) } else { Err(Denied("Only the editor writes here.".to_owned())) })
     }
 }

@@ -17,7 +17,7 @@ use actix_web::{dev::Extensions, rt, web};
 use socket2::SockRef;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_bus::{Bus, Health, InstanceRegistry, PresenceStore, SharedLimits};
-use trunkline_domain::{InstanceId, UserId};
+use trunkline_domain::{InstanceId, Permission};
 use trunkline_session::{InvalidSettings, Sessions};
 
 use crate::{
@@ -25,9 +25,10 @@ use crate::{
     drain::{DRAIN_TIMEOUT, DrainPhase},
     fanout::{self, LocalWorker, ReaderCommand, Worker},
     http::{self, GatewayView, HttpState, RoomCounts, RoomListError},
+    identity::Identity,
     limits::{descriptors::ConnectionDescriptor, login::LoginLimiter},
     metrics::Metrics,
-    policy::{Action, AllowAll, Policy},
+    policy::{Action, AllowAll, Policy, decide},
     sessions,
     state::GatewayState,
     status,
@@ -58,8 +59,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # }).unwrap();
 /// ```
 pub struct Gateway<B, S, P = AllowAll> {
-    state: Arc<GatewayState<B, P>>,
-    site: web::Data<HttpState<S>>,
+    pub(crate) state: Arc<GatewayState<B, P>>,
+    pub(crate) site: web::Data<HttpState<S>>,
 }
 
 impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions> Gateway<B, S> {
@@ -228,11 +229,13 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
 
     fn rooms<'a>(
         &'a self,
-        user: &'a UserId,
+        identity: &'a Identity,
     ) -> Pin<Box<dyn Future<Output = Result<RoomCounts, RoomListError>> + Send + 'a>> {
         Box::pin(async {
-            self.policy.decide(user, Action::List).await.map_err(RoomListError::Denied)?;
-            self.bus.room_counts().await.map_err(RoomListError::Unavailable)
+            decide(&self.policy, identity, Action::List).await.map_err(RoomListError::Denied)?;
+            let mut rooms = self.bus.room_counts().await.map_err(RoomListError::Unavailable)?;
+            rooms.retain(|(room, _)| identity.is_granted(Permission::Join, room));
+            Ok(rooms)
         })
     }
 }

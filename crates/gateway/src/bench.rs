@@ -13,8 +13,9 @@ use trunkline_domain::{Body, Content, Entry, Event, JoinFrom, Message, Position,
 
 use crate::{
     connection::{ClientMessage, MessageDecoder},
-    fanout::{Hub, HubEvent, Identity, Tail, Transport},
+    fanout::{Hub, HubEvent, Tail, Transport},
     frame::Frame,
+    identity::Identity,
     random::Random,
 };
 
@@ -48,7 +49,7 @@ impl FanOut {
         let head = Position::new(1, 0);
         let keys: Vec<_> = (0..members)
             .map(|member| {
-                let key = hub.open(Identity::of_name(&valid(&format!("u{member}"))), &Event::Ping);
+                let key = hub.open(Rc::new(Identity::new(valid(&format!("u{member}")))), None, &Event::Ping);
                 hub.attach(key, counter.clone());
                 hub.join(key, &room, JoinFrom { after: None, recent: 0 }, None);
                 key

@@ -9,7 +9,7 @@ use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 use crate::jwt::TokenVerifier;
 #[cfg(feature = "oidc")]
 use crate::oidc::OidcConfig;
-use crate::origin::Origin;
+use crate::{identity::HostUsers, origin::Origin};
 
 /// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
 ///
@@ -44,6 +44,9 @@ pub struct Config {
     /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
     /// could equal the id of one of them.
     pub name_login: bool,
+    /// Users of the application that embeds the gateway. They are asked about requests that carry neither a token nor the
+    /// cookie of a session.
+    pub host_users: Option<HostUsers>,
     /// Accepts JSON Web Tokens as proof of identity.
     #[cfg(feature = "jwt")]
     pub tokens: Option<TokenVerifier>,
@@ -95,6 +98,7 @@ impl Default for Config {
             keys: SecretKeys::random(),
             lifetimes: Lifetimes::default(),
             name_login: true,
+            host_users: None,
             #[cfg(feature = "jwt")]
             tokens: None,
             #[cfg(feature = "oidc")]

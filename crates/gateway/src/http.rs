@@ -14,6 +14,7 @@ pub(crate) mod error;
 pub(crate) mod forwarded;
 mod headers;
 mod health;
+pub(crate) mod identify;
 pub(crate) mod login;
 #[cfg(feature = "oidc")]
 mod oidc;

@@ -28,10 +28,12 @@ mod log_limit;
 mod metrics;
 #[cfg(feature = "oidc")]
 mod oidc;
+mod operations;
 mod origin;
 mod pages;
 mod policy;
 mod presence;
+mod publication;
 mod random;
 mod server;
 mod sessions;
@@ -46,10 +48,13 @@ pub use config::{Config, Limits};
 pub use http::not_found;
 #[cfg(feature = "jwt")]
 pub use identity::jwt;
-pub use identity::{Identify, Identity, NoHostUsers, Unidentified};
+pub use identity::{HostUsers, Identify, Identity, Unidentified};
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
 #[cfg(feature = "oidc")]
 pub use oidc::{InvalidOidc, OidcConfig};
+pub use operations::DisconnectError;
 pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};
+pub use publication::{InvalidPublication, Publication, PublishError};
+pub use server::{Server, ShutdownSignals};

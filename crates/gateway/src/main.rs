@@ -15,14 +15,14 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::Server, rt, web};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisUrl, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits, mutant,
+    Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits,
+    mutant,
 };
-use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, jwt::TokenVerifier};
+use trunkline_gateway::{Config, Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals, jwt::TokenVerifier};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
-use crate::settings::{GatewaySettings, LoadedFiles};
+use crate::settings::{GatewaySettings, LoadedSettings};
 
 /// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,15 +40,23 @@ enum ProgramError {
     Server(#[from] io::Error),
     #[error("--jwt-jwks-url: cannot read the certificates of the system: {0}")]
     Certificates(#[source] io::Error),
-    #[error("--redis: {0}")]
-    Redis(#[from] InvalidRedisUrl),
+    #[error("{}", settings::describe(.0))]
+    Redis(#[from] InvalidRedisSettings),
     #[error(transparent)]
-    Settings(#[from] InvalidSettings),
+    Settings(InvalidSettings),
+}
+
+impl From<InvalidSettings> for ProgramError {
+    fn from(error: InvalidSettings) -> Self {
+        match error {
+            InvalidSettings::Redis(error) => Self::Redis(error),
+            other => Self::Settings(other),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let (settings, files) = settings::from_process();
-    match rt::System::new().block_on(run(&settings, files)) {
+    match rt::System::new().block_on(run(settings::from_process())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
@@ -64,8 +72,9 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: &GatewaySettings, files: LoadedFiles) -> Result<(), ProgramError> {
-    let LoadedFiles { keys, tokens, oidc } = files;
+async fn run(loaded: LoadedSettings) -> Result<(), ProgramError> {
+    let LoadedSettings { settings, keys, redis_options, tokens, oidc } = loaded;
+    let settings = &settings;
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
@@ -93,7 +102,9 @@ async fn run(settings: &GatewaySettings, files: LoadedFiles) -> Result<(), Progr
             redis.batch_delay_max = settings.batch_delay_max;
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let sessions = RedisSessions::in_redis(url.reveal(), &settings.redis_prefix, config.lifetimes)?;
+            let (url, prefix) = (url.reveal(), &settings.redis_prefix);
+            let sessions = RedisSessions::in_redis_with(url, &redis_options, prefix, config.lifetimes)?;
+            redis.options = redis_options;
             serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
         }
         None => {
@@ -133,11 +144,7 @@ async fn serve<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sess
         ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
         () = signals.next() => tracing::info!("signal received; draining"),
     }
-    tokio::select! {
-        () = gateway.drain() => {}
-        () = signals.next() => tracing::warn!("second signal received; stopping without waiting for the drain"),
-    }
-    handle.stop(true).await;
+    signals.drain(&gateway, &handle).await;
     if let (Some(handle), Some(task)) = (admin_handle, admin) {
         handle.stop(true).await;
         task.await.map_err(io::Error::other)??;
@@ -158,26 +165,6 @@ fn admin_server<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Ses
     let server =
         HttpServer::new(app).client_request_timeout(REQUEST_HEAD_TIMEOUT).disable_signals().shutdown_timeout(1);
     Ok(server.workers(1).max_connections(MAX_ADMIN_CONNECTIONS).listen(listener)?.run())
-}
-
-/// SIGTERM and SIGINT, which both start the drain.
-struct ShutdownSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl ShutdownSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next signal.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ProgramError> {

@@ -2,7 +2,9 @@
 
 use std::future::{Future, ready};
 
-use trunkline_domain::{Room, UserId};
+use trunkline_domain::{Permission, Room};
+
+use crate::identity::Identity;
 
 /// Decides which user may join, read, send and list rooms. Embedders pass their own to
 /// [`Gateway::with_policy`](crate::Gateway::with_policy).
@@ -14,15 +16,14 @@ use trunkline_domain::{Room, UserId};
 /// ```
 /// use std::future::ready;
 ///
-/// use trunkline_domain::UserId;
-/// use trunkline_gateway::{Action, Denied, Policy};
+/// use trunkline_gateway::{Action, Denied, Identity, Policy};
 ///
 /// #[derive(Clone)]
 /// struct NewsDesk;
 ///
 /// impl Policy for NewsDesk {
-///     fn decide(&self, user: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
-///         let is_editor = user.as_str() == "editor";
+///     fn decide(&self, identity: &Identity, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+///         let is_editor = identity.user().as_str() == "editor";
 ///         ready(match action {
 ///             Action::Send(room) if room.as_str() == "news" && !is_editor => {
 ///                 Err(Denied("Only the editor writes here.".to_owned()))
@@ -37,7 +38,7 @@ pub trait Policy: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Denied`] with the reason, which the client is sent.
-    fn decide(&self, user: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn decide(&self, identity: &Identity, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send;
 }
 
 /// What a user asks to do.
@@ -68,10 +69,29 @@ pub struct Denied(
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    fn decide(&self, _: &UserId, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
+    fn decide(&self, identity: &Identity, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send {
         ready(match action {
-            Action::Moderate(_) => Err(Denied("There are no moderators.".to_owned())),
-            Action::Join(_) | Action::Read(_) | Action::Send(_) | Action::List => Ok(()),
+            // The grants of the identity were asked before.
+            Action::Moderate(_) if !identity.has_grants() => Err(Denied("There are no moderators.".to_owned())),
+            _ => Ok(()),
         })
     }
+}
+
+/// Asks the grants of the identity, and then the policy.
+///
+/// # Errors
+/// [`Denied`] by either, with a reason for the client.
+pub(crate) async fn decide(policy: &impl Policy, identity: &Identity, action: Action<'_>) -> Result<(), Denied> {
+    let needed = match action {
+        Action::Join(room) => Some((Permission::Join, room)),
+        Action::Read(room) => Some((Permission::Read, room)),
+        Action::Send(room) => Some((Permission::Send, room)),
+        Action::Moderate(room) => Some((Permission::Moderate, room)),
+        Action::List => None,
+    };
+    if needed.is_some_and(|(permission, room)| !identity.is_granted(permission, room)) {
+        return Err(Denied("Your token does not allow this here.".to_owned()));
+    }
+    policy.decide(identity, action).await
 }

@@ -7,6 +7,7 @@
 )]
 
 mod oidc;
+mod redis;
 mod reference;
 mod secrets;
 mod tokens;
@@ -19,11 +20,12 @@ use clap::{
 };
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
+use trunkline_bus::{RedisOptions, RedisUrl};
 use trunkline_gateway::{Config, Limits, OidcConfig, Origin, jwt::TokenSettings};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-pub(crate) use self::secrets::RedactedText;
 use self::{oidc::OidcFlags, tokens::TokenFlags};
+pub(crate) use self::{redis::describe, secrets::RedactedText};
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
 #[derive(Debug, Parser)]
@@ -66,12 +68,50 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_ADMIN_LISTEN", value_name = "ADDR", value_parser = values::address, help_heading = "Server")]
     pub(crate) admin_listen: Option<SocketAddr>,
 
-    /// URL of the Redis server that all instances share: redis://[user:password@]host[:port][/db]. Without it the
-    /// process runs as a single instance and keeps everything in memory. Prefer the variable for a URL with a password,
-    /// because arguments are visible in process lists.
+    /// URL of the Redis that all instances share. One server: redis://[user:password@]host[:port][/db] or
+    /// unix://[user:password@]/path[?db=n]. The master that Sentinels name:
+    /// redis-sentinel://[user:password@]host[:port][,host...][/db]#master. A cluster:
+    /// redis-cluster://[user:password@]host[:port][,host...]. The same over TLS: rediss://, rediss-sentinel:// and
+    /// rediss-cluster://. In a password, @ : / # ? % are written %40 %3A %2F %23 %3F %25. Without the flag the process
+    /// runs as a single instance and keeps everything in memory. Prefer the variable for a URL with a password, because
+    /// arguments are visible in process lists.
     #[arg(long, env = "TRUNKLINE_REDIS", value_name = "URL", hide_env_values = true, value_parser = RedactedText::parse,
           help_heading = "Server")]
     pub(crate) redis: Option<RedactedText>,
+
+    /// File with the CA certificates (PEM) that the certificate of Redis must come from. By default those of the system
+    /// count. Requires a URL with TLS.
+    #[arg(long, env = "TRUNKLINE_REDIS_CA", value_name = "FILE", requires = "redis", help_heading = "Server")]
+    redis_ca: Option<PathBuf>,
+
+    /// File with the certificate, and its chain (PEM), that the gateway shows to Redis. Requires --redis-key and a URL with
+    /// TLS.
+    #[arg(long, env = "TRUNKLINE_REDIS_CERT", value_name = "FILE", requires = "redis", help_heading = "Server")]
+    redis_cert: Option<PathBuf>,
+
+    /// File with the private key (PEM) of that certificate. Files are read at the start only.
+    #[arg(long, env = "TRUNKLINE_REDIS_KEY", value_name = "FILE", requires = "redis", help_heading = "Server")]
+    redis_key: Option<PathBuf>,
+
+    /// User at the Sentinels, where they have users of their own. They are not sent the user and password of the URL.
+    #[arg(
+        long,
+        env = "TRUNKLINE_REDIS_SENTINEL_USER",
+        value_name = "NAME",
+        requires = "redis",
+        help_heading = "Server"
+    )]
+    redis_sentinel_user: Option<String>,
+
+    /// File with the password at the Sentinels, where they require one.
+    #[arg(
+        long,
+        env = "TRUNKLINE_REDIS_SENTINEL_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "redis",
+        help_heading = "Server"
+    )]
+    redis_sentinel_password_file: Option<PathBuf>,
 
     /// Prefix of all keys and channels in Redis. Deployments that share a Redis server need different prefixes: pub/sub
     /// channels are shared by all databases of a server.
@@ -218,19 +258,22 @@ pub(crate) struct GatewaySettings {
     trust_proxy: Vec<IpNet>,
 }
 
-/// What the files contain that the settings name.
-pub(crate) struct LoadedFiles {
-    /// The keys that sign session cookies, or `None` if none are configured and none are required.
+/// The settings, and what was read from the files that they name.
+pub(crate) struct LoadedSettings {
+    pub(crate) settings: GatewaySettings,
+    /// The keys that sign session cookies; `None` if none are configured and none are required.
     pub(crate) keys: Option<SecretKeys>,
+    /// What the flags add to the URL of Redis.
+    pub(crate) redis_options: RedisOptions,
     /// Which tokens are accepted.
     pub(crate) tokens: Option<TokenSettings>,
     /// The OpenID provider with which users log in.
     pub(crate) oidc: Option<OidcConfig>,
 }
 
-/// Reads the arguments, the environment and the files that they name. Exits with code 2 if a setting is invalid, and with 0
-/// after `--help`.
-pub(crate) fn from_process() -> (GatewaySettings, LoadedFiles) {
+/// Reads the arguments, the environment and the files with secrets and keys. Exits with code 2 if a setting is invalid, and
+/// with 0 after `--help`.
+pub(crate) fn from_process() -> LoadedSettings {
     let settings = match parse(std::env::args_os()) {
         Ok(Invocation::Serve(settings)) => *settings,
         Ok(Invocation::Reference) => {
@@ -241,9 +284,10 @@ pub(crate) fn from_process() -> (GatewaySettings, LoadedFiles) {
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
+    let redis_options = settings.redis_options().unwrap_or_else(|error| error.exit());
     let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
     let oidc = settings.oidc.load().unwrap_or_else(|why| invalid(why).exit());
-    (settings, LoadedFiles { keys, tokens, oidc })
+    LoadedSettings { settings, keys, redis_options, tokens, oidc }
 }
 
 /// The parsed command line.
@@ -282,8 +326,8 @@ impl GatewaySettings {
     /// Checks the rules that concern several settings.
     fn validate(&self) -> Result<(), clap::Error> {
         let https = self.public_origin.iter().any(Origin::is_https);
-        if self.redis.as_ref().is_some_and(|url| !values::is_redis_url(url.reveal())) {
-            return Err(invalid("--redis: the URL must start with redis:// or rediss://"));
+        if let Some(Err(why)) = self.redis.as_ref().map(|url| url.reveal().parse::<RedisUrl>()) {
+            return Err(invalid(format!("--redis: {why}")));
         }
         if self.session_idle > self.session_max {
             return Err(invalid("--session-idle must not be longer than --session-max"));
@@ -358,6 +402,7 @@ impl GatewaySettings {
                 ..Limits::default()
             },
             trusted_proxies: self.trust_proxy.clone(),
+            host_users: None,
             tokens: None,
             oidc: None,
         }

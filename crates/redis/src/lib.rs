@@ -2,4 +2,26 @@
 //!
 //! The bus and the sessions share this crate, so that both understand the same URLs, name the same failed steps, and
 //! follow the same topology. It holds no state of rooms or sessions.
+//!
+//! [`RedisUrl`] is a parsed URL, [`RedisOptions`] is what flags add to it, and a [`Connector`] made of both opens connections.
 
+mod connection;
+mod connector;
+mod dial;
+mod error;
+mod lookup;
+mod master;
+mod options;
+mod sentinel;
+mod server;
+mod tls;
+mod url;
+
+pub use self::{
+    connection::{CommandConnection, PubSubConnection},
+    connector::Connector,
+    error::{ConnectError, ConnectStep},
+    options::{InvalidRedisSettings, RedisOptions, TlsFile},
+    server::{ServerFacts, ServerMode, ServerRequirement, UnusableServer, info_field},
+    url::{Endpoint, InvalidRedisUrl, NodeAddress, RedisUrl, Topology},
+};

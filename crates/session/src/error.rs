@@ -2,6 +2,8 @@
 
 use std::{error::Error, time::Duration};
 
+use trunkline_redis::InvalidRedisSettings;
+
 /// A failed operation on sessions.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -30,10 +32,9 @@ impl SessionError {
 /// A setting that cannot work. Occurs only at start.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// Not a Redis URL, or one that needs TLS, which is not compiled in. The message does not repeat the URL, which
-    /// may contain a password.
-    #[error("not a usable Redis URL: {0}")]
-    Url(String),
+    /// The URL of Redis or its options cannot be used. The message does not repeat the URL, which may contain a password.
+    #[error(transparent)]
+    Redis(#[from] InvalidRedisSettings),
     /// The key prefix is empty or contains other characters than letters, digits, `:`, `_`, `-` and `.`. Braces would
     /// be a hash tag in Redis Cluster.
     #[error("a key prefix consists of letters, digits, ':', '_', '-' and '.'")]

@@ -75,3 +75,4 @@ pub use redis::{RedisBackend, RedisSessions};
 pub use secret::{SecretDigest, SecretSalt};
 pub use sessions::{MAX_SESSIONS_PER_USER, Principal, Sessions};
 pub use sid::{InvalidSid, Sid, UserTag};
+pub use trunkline_redis::{InvalidRedisSettings, RedisOptions};

@@ -14,7 +14,6 @@
 //! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `PTTL`, `TIME`, `ZADD`, `ZRANGE`, `ZREM` and `ZREMRANGEBYSCORE` on these keys;
 //! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0.
 
-mod connect;
 mod link;
 mod listener;
 
@@ -27,6 +26,7 @@ use std::{
 use ::redis::{Script, ScriptInvocation};
 use tokio::sync::broadcast;
 use trunkline_domain::{DisplayName, UserId, UserName, millis};
+use trunkline_redis::RedisOptions;
 
 use self::{link::RedisConnections, listener::EventListener};
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     SessionBackend, SessionError, SessionEvent, SessionEvents, SessionRecord, Sid, UserTag, events::EVENT_BUFFER,
 };
 
-/// A session store in Redis 6.2 or later, or Valkey.
+/// A session store in Redis 7.0 or later, or Valkey.
 ///
 /// Look-ups and [`touch`](crate::Sessions::touch) share one connection. Login, logout and key rotation each take a
 /// connection from a pool of eight and wait at most 1 s for one. Every operation ends within 3 s. A connection on which
@@ -43,16 +43,29 @@ use crate::{
 pub type RedisSessions = BackendSessions<RedisBackend>;
 
 impl RedisSessions {
-    /// A store in the Redis at `url` (`redis://[user[:password]@]host[:port][/database]`).
+    /// A store in the Redis at `url`, which is one that [`RedisUrl`](trunkline_redis::RedisUrl) takes.
     ///
     /// All keys and channels begin with `prefix`, by convention `tl`. Deployments that share a Redis need different
     /// prefixes or databases. Does not connect: Redis need not be reachable yet.
     ///
     /// # Errors
-    /// - [`Url`](InvalidSettings::Url) if the URL cannot be used.
+    /// - [`Redis`](InvalidSettings::Redis) if the URL cannot be used.
     /// - [`Prefix`](InvalidSettings::Prefix) if the prefix is empty or contains other characters than letters, digits,
     ///   `:`, `_`, `-` and `.`.
     pub fn in_redis(url: &str, prefix: &str, lifetimes: Lifetimes) -> Result<Self, InvalidSettings> {
+        Self::in_redis_with(url, &RedisOptions::default(), prefix, lifetimes)
+    }
+
+    /// As [`in_redis`](Self::in_redis), with what the URL does not say: certificates, and the credentials of Sentinels.
+    ///
+    /// # Errors
+    /// As [`in_redis`](Self::in_redis); [`Redis`](InvalidSettings::Redis) also if the options cannot be used.
+    pub fn in_redis_with(
+        url: &str,
+        options: &RedisOptions,
+        prefix: &str,
+        lifetimes: Lifetimes,
+    ) -> Result<Self, InvalidSettings> {
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-' | b'.');
         if prefix.is_empty() || !prefix.bytes().all(fits) {
             return Err(InvalidSettings::Prefix);
@@ -60,7 +73,7 @@ impl RedisSessions {
         Ok(Self::new(RedisBackend(Arc::new(RedisState {
             prefix: prefix.to_owned(),
             lifetimes,
-            connections: RedisConnections::new(url)?,
+            connections: RedisConnections::new(url, options)?,
             scripts: SessionScripts::default(),
             events: broadcast::channel(EVENT_BUFFER).0,
             listener: Mutex::default(),

@@ -46,6 +46,9 @@ pub enum TestbedError {
         /// The last lines that it printed.
         detail: String,
     },
+    /// A certificate could not be created.
+    #[error("cannot create a certificate: {0}")]
+    Certificate(String),
     /// `cargo build` failed. Its messages were printed while it ran.
     #[error("`{0}` failed; its messages are above")]
     Build(String),

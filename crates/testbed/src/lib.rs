@@ -59,6 +59,7 @@
 mod apt;
 mod browser;
 mod cargo;
+mod cluster;
 mod console;
 #[cfg(feature = "testcontainers")]
 mod docker;
@@ -75,10 +76,12 @@ mod redis;
 mod resp;
 mod sentinel;
 mod stop;
+mod tls;
 mod tools;
 
 pub use browser::{Browser, ChromeDriver};
 pub use cargo::{WorkspaceProgram, cargo};
+pub use cluster::{ClusterNodeView, OpenSlot, RedisCluster, RedisClusterBuilder, SLOTS, key_slot};
 pub use console::{Console, ConsoleProgress};
 pub use engine::docker_answers;
 pub use error::{IoContext, Result, TestbedError};
@@ -91,4 +94,5 @@ pub use progress::{NoProgress, Progress};
 pub use redis::{AppendFsync, Redis, RedisBuilder};
 pub use sentinel::{RedisSentinel, RedisSentinelBuilder};
 pub use stop::StopSignal;
+pub use tls::{ServerCertificate, TlsFiles};
 pub use tools::{Program, Tool, Toolbox, fake_time, project_root};

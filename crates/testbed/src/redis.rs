@@ -9,7 +9,7 @@ use std::env;
 
 pub use self::builder::RedisBuilder;
 use self::process::RedisProcess;
-use crate::{Result, TestbedError, resp::RedisAddress};
+use crate::{Result, ServerCertificate, TestbedError, TlsFiles, resp::RedisAddress};
 
 /// When Redis writes its append-only file to disk (`appendfsync`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,18 +67,24 @@ impl Redis {
         RedisBuilder::default()
     }
 
-    /// The URL for clients: `redis://127.0.0.1:PORT`, with the password if there is one.
+    /// The URL for clients: `redis://127.0.0.1:PORT`, with the password if there is one, or `rediss://…` with TLS.
     pub fn url(&self) -> String {
+        let scheme = if self.address.socket.is_some() { "rediss" } else { "redis" };
         match (&self.server, &self.address.password) {
             (RedisServer::Given(url), _) => url.clone(),
-            (_, Some(password)) => format!("redis://:{password}@127.0.0.1:{}", self.port()),
-            (_, None) => format!("redis://127.0.0.1:{}", self.port()),
+            (_, Some(password)) => format!("{scheme}://:{password}@127.0.0.1:{}", self.port()),
+            (_, None) => format!("{scheme}://127.0.0.1:{}", self.port()),
         }
     }
 
     /// The port of that URL. It stays the same after a restart.
     pub fn port(&self) -> u16 {
         self.address.port
+    }
+
+    /// The password of clients and replicas.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.address.password.as_deref()
     }
 
     /// Process id, or `None` if the server was given by URL or runs in Docker.
@@ -106,6 +112,16 @@ impl Redis {
     /// Returns [`TestbedError::Reply`] if the server does not answer within 5 s or answers with an error.
     pub fn cli(&self, args: &[&str]) -> Result<String> {
         self.address.call(args).map(|reply| reply.to_string())
+    }
+
+    /// Presents another certificate on new connections. A restart returns to the valid one.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Reply`] if the server does not speak TLS.
+    pub fn present(&self, tls: &TlsFiles, certificate: ServerCertificate) -> Result<()> {
+        let (certificate, key) = tls.server(certificate);
+        let (certificate, key) = (certificate.to_string_lossy(), key.to_string_lossy());
+        self.cli(&["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key]).map(drop)
     }
 
     /// Sends SIGKILL. Data that was not written to disk is lost.

@@ -5,8 +5,10 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader},
     net::{TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -22,11 +24,13 @@ pub(crate) struct RedisAddress {
     pub port: u16,
     pub user: Option<String>,
     pub password: Option<String>,
+    /// The Unix socket that is used instead of host and port. A server that speaks only TLS has one for this client.
+    pub socket: Option<PathBuf>,
 }
 
 impl RedisAddress {
     pub(crate) fn local(port: u16, password: Option<String>) -> Self {
-        Self { host: "127.0.0.1".to_owned(), port, user: None, password }
+        Self { host: "127.0.0.1".to_owned(), port, user: None, password, socket: None }
     }
 
     /// Parses `redis://[user][:password@]host[:port][/db]`.
@@ -45,6 +49,7 @@ impl RedisAddress {
             port,
             user: present(user),
             password: present(password),
+            socket: None,
         })
     }
 
@@ -54,12 +59,21 @@ impl RedisAddress {
     /// Returns [`TestbedError::Reply`] if the server does not answer within 5 s, or answers with an error.
     pub(crate) fn call(&self, args: &[&str]) -> Result<RedisReply> {
         let failed = |e: io::Error| TestbedError::Reply(format!("Redis at {}:{}: {e}", self.host, self.port));
+        if let Some(socket) = &self.socket {
+            let stream = UnixStream::connect(socket).map_err(failed)?;
+            stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
+            return self.call_on(BufReader::new(stream), args);
+        }
         let address = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.next();
         let address = address.ok_or_else(|| TestbedError::Reply(format!("{} has no address", self.host)))?;
         let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(failed)?;
         stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        let mut stream = BufReader::new(stream);
+        self.call_on(BufReader::new(stream), args)
+    }
+
+    fn call_on<S: io::Read + io::Write>(&self, mut stream: BufReader<S>, args: &[&str]) -> Result<RedisReply> {
+        let failed = |e: io::Error| TestbedError::Reply(format!("Redis at {}:{}: {e}", self.host, self.port));
         if let Some(password) = &self.password {
             let login: Vec<&str> =
                 ["AUTH"].into_iter().chain(self.user.as_deref()).chain([password.as_str()]).collect();
@@ -102,7 +116,7 @@ impl fmt::Display for RedisReply {
     }
 }
 
-fn ask(stream: &mut BufReader<TcpStream>, args: &[&str]) -> io::Result<RedisReply> {
+fn ask(stream: &mut BufReader<impl io::Read + io::Write>, args: &[&str]) -> io::Result<RedisReply> {
     let mut command = format!("*{}\r\n", args.len());
     for arg in args {
         command += &format!("${}\r\n{arg}\r\n", arg.len());

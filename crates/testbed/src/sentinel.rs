@@ -1,23 +1,28 @@
 //! A Redis master with a replica, the Sentinels that watch them, and a proxy that forwards to the current master.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+mod builder;
+mod process;
+
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{
-    AppendFsync, IoContext, LineSink, NoProgress, Process, Redis, Result, TestbedError, Tool, Toolbox, free_port,
-    process::poll, project_root, resp::RedisAddress,
-};
+pub use self::builder::RedisSentinelBuilder;
+use self::process::SentinelProcess;
+use crate::{Process, Redis, Result, TestbedError, process::poll, resp::RedisAddress};
 
 /// Maximum time of each step, such as a failover.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The user that gateways log in as, as in `deploy/redis/master.cfg`.
 const USER: &str = "trunkline";
 const PASSWORD: &str = "not-a-secret";
+/// The name of the master in the Sentinels' configuration.
+const NAME: &str = "trunkline";
 /// Number of Sentinels, as `deploy/redis/sentinel.conf` recommends.
 const SENTINELS: usize = 3;
 
-/// Two Redis nodes, three Sentinels, and a HAProxy with `deploy/redis/master.cfg`. All end on drop.
+/// Two Redis nodes, three Sentinels, and a HAProxy with `deploy/redis/master.cfg` unless gateways ask the Sentinels
+/// themselves. All end on drop.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), trunkline_testbed::TestbedError> {
@@ -34,101 +39,13 @@ const SENTINELS: usize = 3;
 #[derive(Debug)]
 pub struct RedisSentinel {
     // Fields drop in this order: the proxy and the Sentinels must not react to the end of the nodes.
-    _proxy: Process,
-    sentinels: Vec<(Process, RedisAddress)>,
+    /// With its port.
+    proxy: Option<(Process, u16)>,
+    sentinels: Vec<SentinelProcess>,
     nodes: [Redis; 2],
-    port: u16,
+    /// Whether the servers and the Sentinels speak TLS only.
+    secure: bool,
     _folder: TempDir,
-}
-
-/// Settings of a new [`RedisSentinel`].
-#[derive(Clone, Default)]
-pub struct RedisSentinelBuilder {
-    log: Option<LineSink>,
-}
-
-impl RedisSentinelBuilder {
-    /// Sends the log lines of all processes to `sink`.
-    #[must_use]
-    pub fn log(mut self, sink: LineSink) -> Self {
-        self.log = Some(sink);
-        self
-    }
-
-    /// Starts all processes. Returns when the replica is connected, the Sentinels know each other, and the proxy forwards
-    /// to the master.
-    ///
-    /// # Errors
-    /// Returns [`TestbedError::NotFound`] if a program is missing, and [`TestbedError::Start`] or [`TestbedError::Reply`] if
-    /// a step takes longer than 60 s.
-    pub fn start(self) -> Result<RedisSentinel> {
-        let folder =
-            tempfile::Builder::new().prefix("testbed-sentinel-").tempdir().context("cannot create a folder")?;
-        let node = || {
-            let node = Redis::builder().append_only(AppendFsync::EverySec);
-            let node = node.config("user", format!("{USER} on >{PASSWORD} ~* &* +@all"));
-            match &self.log {
-                Some(log) => node.log(log.clone()),
-                None => node,
-            }
-        };
-        let master = node().start()?;
-        let replica = node().replica_of(&master).start()?;
-        let sentinels =
-            (0..SENTINELS).map(|number| self.sentinel(&folder.path().join(format!("sentinel-{number}")), &master));
-        let sentinels = sentinels.collect::<Result<Vec<_>>>()?;
-        let port = free_port()?;
-        let proxy = self.proxy(&folder.path().join("master.cfg"), port, [master.port(), replica.port()], &sentinels)?;
-        let group = RedisSentinel { _proxy: proxy, sentinels, nodes: [master, replica], port, _folder: folder };
-        group.wait_until_stable()?;
-        Ok(group)
-    }
-
-    /// One Sentinel, with shorter timeouts than in `deploy/redis/sentinel.conf`.
-    fn sentinel(&self, folder: &Path, master: &Redis) -> Result<(Process, RedisAddress)> {
-        fs::create_dir_all(folder).on_path("cannot create", folder)?;
-        let (port, path) = (free_port()?, folder.join("sentinel.conf"));
-        let config = format!(
-            "port {port}\nbind 127.0.0.1\ndir .\nsentinel monitor trunkline 127.0.0.1 {} 2\n\
-             sentinel down-after-milliseconds trunkline 1000\nsentinel failover-timeout trunkline 3000\n\
-             sentinel parallel-syncs trunkline 1\n",
-            master.port()
-        );
-        fs::write(&path, config).on_path("cannot write", &path)?;
-        let mut command = Toolbox::project().get(Tool::Redis, &NoProgress)?.command();
-        command.current_dir(folder).arg("sentinel.conf").arg("--sentinel");
-        let mut process = Process::spawn(format!("Sentinel on port {port}"), command, self.log.clone())?;
-        let address = RedisAddress::local(port, None);
-        let answers = poll(STEP_TIMEOUT, || match process.ended() {
-            Some(ended) => Err(process.start_error(ended.to_string())),
-            None => Ok(address.call(&["PING"]).ok()),
-        })?;
-        match answers {
-            Some(_) => Ok((process, address)),
-            None => Err(process.start_error("does not answer")),
-        }
-    }
-
-    /// The proxy of `deploy/redis/master.cfg` with the addresses replaced. The local addresses differ by port, so the checks
-    /// compare ports in the replies of the Sentinels. The third Redis of the file does not exist.
-    fn proxy(&self, path: &Path, port: u16, nodes: [u16; 2], sentinels: &[(Process, RedisAddress)]) -> Result<Process> {
-        let original = project_root().join("deploy/redis/master.cfg");
-        let mut text = fs::read_to_string(&original).on_path("cannot read", &original)?;
-        let ports = [nodes[0], nodes[1], free_port()?];
-        for (number, (node, (_, sentinel))) in (1..).zip(ports.into_iter().zip(sentinels)) {
-            let host = format!("10.0.0.1{number}");
-            text = text
-                .replace(&format!("{host}:6379"), &format!("127.0.0.1:{node}"))
-                .replace(&format!("{host}:26379"), &format!("127.0.0.1:{}", sentinel.port))
-                .replace(&format!(r"\n{host}\r"), &format!(r"\n{node}\r"));
-        }
-        let votes = free_port()?.to_string();
-        text = text.replace("127.0.0.1:6379", &format!("127.0.0.1:{port}")).replace("6380", &votes);
-        fs::write(path, text).on_path("cannot write", path)?;
-        let mut command: Command = Toolbox::project().get(Tool::HaProxy, &NoProgress)?.command();
-        command.arg("-db").arg("-f").arg(path).env("REDIS_PASSWORD", PASSWORD);
-        Process::spawn(format!("HAProxy on port {port}"), command, self.log.clone())
-    }
 }
 
 impl RedisSentinel {
@@ -137,13 +54,37 @@ impl RedisSentinel {
         RedisSentinelBuilder::default()
     }
 
-    /// The URL of the proxy, which forwards to the current master.
+    /// The URL for gateways: of the proxy, which forwards to the current master, or [`Self::sentinel_url`] without a proxy.
     pub fn url(&self) -> String {
-        format!("redis://{USER}:{PASSWORD}@127.0.0.1:{}", self.port)
+        match &self.proxy {
+            Some((_, port)) => format!("redis://{USER}:{PASSWORD}@127.0.0.1:{port}"),
+            None => self.sentinel_url(),
+        }
     }
 
-    /// The node to which the proxy forwards new connections, or `None` if it forwards to no node.
+    /// The URL for gateways that ask the Sentinels: `redis-sentinel://user:password@host:port,…#trunkline`, or
+    /// `rediss-sentinel://…` with TLS. User and password are those of the master.
+    pub fn sentinel_url(&self) -> String {
+        let scheme = if self.secure { "rediss-sentinel" } else { "redis-sentinel" };
+        let places: Vec<_> = self.sentinel_ports().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("{scheme}://{USER}:{PASSWORD}@{}#{NAME}", places.join(","))
+    }
+
+    /// Ports of the Sentinels. They stay the same after a restart.
+    pub fn sentinel_ports(&self) -> impl Iterator<Item = u16> {
+        self.sentinels.iter().map(|sentinel| sentinel.address.port)
+    }
+
+    /// The node that a Sentinel names as the master, or `None` if the Sentinel does not answer.
+    pub fn named_by(&self, sentinel: usize) -> Option<usize> {
+        let reply = self.sentinels[sentinel].address.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).ok()?;
+        let port: u16 = reply.to_string().lines().last()?.parse().ok()?;
+        self.nodes.iter().position(|node| node.port() == port)
+    }
+
+    /// The node to which the proxy forwards new connections, or `None` if it forwards to no node or if there is no proxy.
     pub fn forwards_to(&self) -> Option<usize> {
+        self.proxy.as_ref()?;
         let answer = RedisAddress::parse(&self.url())?.call(&["CONFIG", "GET", "port"]).ok()?.to_string();
         let port: u16 = answer.lines().last()?.parse().ok()?;
         self.nodes.iter().position(|node| node.port() == port)
@@ -170,6 +111,73 @@ impl RedisSentinel {
     pub fn info(&self, node: usize, section: &str, name: &str) -> Option<String> {
         let info = self.node(node).cli(&["INFO", section]).ok()?;
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(|value| value.trim().to_owned())
+    }
+
+    /// Sends SIGKILL to a Sentinel.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Io`] if the signal cannot be sent.
+    pub fn kill_sentinel(&mut self, sentinel: usize) -> Result<()> {
+        self.sentinels[sentinel].kill()
+    }
+
+    /// Starts a Sentinel again, with what it knew.
+    ///
+    /// # Errors
+    /// Returns [`TestbedError::Start`] if it exits or does not answer within 60 s.
+    pub fn start_sentinel(&mut self, sentinel: usize) -> Result<()> {
+        self.sentinels[sentinel].restart()
+    }
+
+    /// Sends SIGSTOP to a Sentinel: it accepts connections and does not answer.
+    ///
+    /// # Errors
+    /// See [`Self::kill_sentinel`].
+    pub fn pause_sentinel(&mut self, sentinel: usize) -> Result<()> {
+        self.sentinels[sentinel].pause()
+    }
+
+    /// Sends SIGCONT to a Sentinel. After a pause of more than 2 s it takes no part in failovers for 30 s ("TILT").
+    ///
+    /// # Errors
+    /// See [`Self::kill_sentinel`].
+    pub fn resume_sentinel(&mut self, sentinel: usize) -> Result<()> {
+        self.sentinels[sentinel].resume()
+    }
+
+    /// Process id of a Sentinel, or `None` if it has ended.
+    pub fn sentinel_pid(&mut self, sentinel: usize) -> Option<u32> {
+        let sentinel = &mut self.sentinels[sentinel];
+        if sentinel.is_running() { Some(sentinel.pid()) } else { None }
+    }
+
+    /// Whether the process of a node runs.
+    pub fn node_runs(&mut self, node: usize) -> bool {
+        self.nodes[node % 2].is_running()
+    }
+
+    /// Sends SIGKILL to a node.
+    ///
+    /// # Errors
+    /// See [`Redis::kill`].
+    pub fn kill_node(&mut self, node: usize) -> Result<()> {
+        self.nodes[node % 2].kill()
+    }
+
+    /// Sends SIGSTOP to a node.
+    ///
+    /// # Errors
+    /// See [`Redis::pause`].
+    pub fn pause_node(&mut self, node: usize) -> Result<()> {
+        self.nodes[node % 2].pause()
+    }
+
+    /// Sends SIGCONT to a node.
+    ///
+    /// # Errors
+    /// See [`Redis::resume`].
+    pub fn resume_node(&mut self, node: usize) -> Result<()> {
+        self.nodes[node % 2].resume()
     }
 
     /// Stops the replication, as if the network between the nodes were cut. A failover or [`Self::catch_up`] ends this.
@@ -224,8 +232,9 @@ impl RedisSentinel {
     /// Returns [`TestbedError::Reply`] if the Sentinels refuse for 60 s, or if no node is promoted within 60 s.
     pub fn fail_over(&self) -> Result<usize> {
         let before = self.master()?;
-        // The Sentinels refuse a failover for a while after the previous one.
-        let agreed = poll(STEP_TIMEOUT, || Ok(self.sentinels[0].1.call(&["SENTINEL", "FAILOVER", "trunkline"]).ok()))?;
+        // The Sentinels refuse a failover for a while after the previous one. One that was killed refuses the connection.
+        let ask = |sentinel: &SentinelProcess| sentinel.address.call(&["SENTINEL", "FAILOVER", NAME]).ok();
+        let agreed = poll(STEP_TIMEOUT, || Ok(self.sentinels.iter().find_map(ask)))?;
         agreed.ok_or_else(|| TestbedError::Reply("the Sentinels refuse a failover".to_owned()))?;
         self.wait_for_another(before)
     }
@@ -248,16 +257,9 @@ impl RedisSentinel {
         let stable = poll(STEP_TIMEOUT, || {
             let Ok(master) = self.master() else { return Ok(None) };
             let follows = self.info((master + 1) % 2, "replication", "master_link_status").as_deref() == Some("up");
-            let known = self.sentinels.iter().all(|(_, address)| {
-                let reply = address.call(&["SENTINEL", "MASTER", "trunkline"]).map(|reply| reply.to_string());
-                let reply = reply.unwrap_or_default();
-                let fields: Vec<&str> = reply.lines().collect();
-                let is = |name: &str, value: &str| fields.windows(2).any(|pair| pair == [name, value]);
-                let port = self.nodes[master].port().to_string();
-                is("port", &port) && is("flags", "master") && is("num-slaves", "1") && is("num-other-sentinels", "2")
-            });
+            let known = self.sentinels.iter().all(|sentinel| sentinel.knows(self.nodes[master].port()));
             // Before its first checks, the proxy treats all nodes as masters and alternates between them.
-            let forwarded = (0..6).all(|_| self.forwards_to() == Some(master));
+            let forwarded = self.proxy.is_none() || (0..6).all(|_| self.forwards_to() == Some(master));
             Ok((follows && known && forwarded).then_some(()))
         })?;
         stable.ok_or_else(|| TestbedError::Reply("master, replica and Sentinels did not become stable".to_owned()))

@@ -21,6 +21,8 @@ pub fn project_root() -> PathBuf {
 pub enum Tool {
     /// `redis-server`, or `valkey-server`.
     Redis,
+    /// `valkey-server`, to test with Valkey where Redis is installed as well.
+    Valkey,
     /// `haproxy`.
     HaProxy,
     /// `nginx`.
@@ -32,6 +34,7 @@ impl Tool {
     pub fn name(self) -> &'static str {
         match self {
             Self::Redis => "Redis",
+            Self::Valkey => "Valkey",
             Self::HaProxy => "HAProxy",
             Self::Nginx => "nginx",
         }
@@ -41,6 +44,7 @@ impl Tool {
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Redis => &["redis-server", "valkey-server"],
+            Self::Valkey => &["valkey-server"],
             Self::HaProxy => &["haproxy"],
             Self::Nginx => &["nginx"],
         }
@@ -50,6 +54,8 @@ impl Tool {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Redis => &["redis-server", "redis-tools"],
+            // Since Debian 13.
+            Self::Valkey => &["valkey-server", "valkey-tools"],
             Self::HaProxy => &["haproxy"],
             Self::Nginx => &["nginx"],
         }
@@ -59,6 +65,7 @@ impl Tool {
     fn folder(self) -> &'static str {
         match self {
             Self::Redis => "redis",
+            Self::Valkey => "valkey",
             Self::HaProxy => "haproxy",
             Self::Nginx => "nginx",
         }
@@ -66,7 +73,7 @@ impl Tool {
 
     fn version_flag(self) -> &'static str {
         match self {
-            Self::Redis => "--version",
+            Self::Redis | Self::Valkey => "--version",
             Self::HaProxy | Self::Nginx => "-v",
         }
     }
@@ -75,11 +82,12 @@ impl Tool {
     pub(crate) fn not_found(self, tried: String) -> TestbedError {
         let (apt, other) = match self {
             Self::Redis => ("redis-server", "redis"),
+            Self::Valkey => ("valkey-server", "valkey"),
             Self::HaProxy => ("haproxy", "haproxy"),
             Self::Nginx => ("nginx", "nginx"),
         };
         let mut install = format!("  sudo apt install {apt}\n  sudo dnf install {other}\n  brew install {other}");
-        if cfg!(not(feature = "testcontainers")) && self != Self::Nginx {
+        if cfg!(not(feature = "testcontainers")) && !matches!(self, Self::Nginx | Self::Valkey) {
             install += "\nor run it in Docker: `cargo xtask-docker` instead of `cargo xtask`, and in tests the feature \
                         `trunkline-testbed/testcontainers`";
         }
@@ -131,6 +139,12 @@ impl Program {
             command.env("LD_LIBRARY_PATH", folders);
         }
         command
+    }
+
+    /// Another program in the same folder, with the same libraries, or `None` if there is none.
+    pub(crate) fn with_name(&self, name: &str) -> Option<Self> {
+        let path = self.path.with_file_name(name);
+        path.is_file().then(|| Self { path, library_path: self.library_path.clone() })
     }
 
     fn runs(&self, tool: Tool) -> bool {

@@ -27,6 +27,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct LaunchSettings {
     pub(crate) binary: PathBuf,
     pub(crate) redis: String,
+    /// The CA of Redis's certificates.
+    pub(crate) redis_ca: Option<PathBuf>,
     pub(crate) secret_file: PathBuf,
     /// Public origins: the URLs of the balancer.
     pub(crate) origins: Vec<String>,
@@ -142,6 +144,9 @@ impl ClusterInstance {
             .arg("--secret-file")
             .arg(&launch.secret_file)
             .args(["--trust-proxy", "127.0.0.1/32", "--login-rate", "0"]);
+        if let Some(ca) = &launch.redis_ca {
+            builder = builder.arg("--redis-ca").arg(ca);
+        }
         for origin in launch.origins.iter().chain([&self.url()]) {
             builder = builder.args(["--public-origin", origin]);
         }

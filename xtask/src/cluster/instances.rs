@@ -8,7 +8,8 @@ use super::{
     ClusterEvent,
     instance::{ClusterInstance, InstanceState, ProbeResult},
     port,
-    report::{ClusterReport, ReportedBalancer, ReportedInstance},
+    redis_task::RedisCommand,
+    report::{ClusterReport, RedisReport, ReportedBalancer, ReportedInstance},
     roll::{InstanceCondition, RollAction, RollingRestart},
     servers::{ClusterServers, MAX_INSTANCES},
 };
@@ -48,14 +49,20 @@ pub(crate) struct Cluster {
     console: Console,
     events: Sender<ClusterEvent>,
     roll: Option<RollingRestart>,
-    redis_runs: bool,
+    pub(crate) redis: RedisReport,
     balancer_runs: bool,
     /// Whether changes are reported. False until all instances are ready for the first time.
     pub(crate) reports_changes: bool,
 }
 
 impl Cluster {
-    pub(crate) fn new(servers: ClusterServers, port: u16, console: Console, events: Sender<ClusterEvent>) -> Self {
+    pub(crate) fn new(
+        servers: ClusterServers,
+        redis: RedisReport,
+        port: u16,
+        console: Console,
+        events: Sender<ClusterEvent>,
+    ) -> Self {
         Self {
             servers,
             port,
@@ -64,7 +71,7 @@ impl Cluster {
             events,
             instances: Vec::new(),
             roll: None,
-            redis_runs: true,
+            redis,
             balancer_runs: true,
             reports_changes: false,
         }
@@ -97,17 +104,9 @@ impl Cluster {
         Ok(instance.start(launch, console, events)?)
     }
 
-    pub(crate) fn kill_redis(&mut self) -> Result<(), CommandError> {
-        Ok(self.servers.redis.kill()?)
-    }
-
-    pub(crate) fn start_redis(&mut self) -> Result<(), CommandError> {
-        if self.servers.redis.is_running() {
-            return Err(CommandError::RunsAlready("redis".to_owned()));
-        }
-        self.servers.redis.restart()?;
-        self.redis_runs = true;
-        self.console.say("redis is running again, with its data");
+    /// Passes a command on to the Redis servers. The answer arrives as an event.
+    pub(crate) fn command_redis(&mut self, command: RedisCommand) -> Result<(), CommandError> {
+        self.servers.redis.send(command);
         Ok(())
     }
 
@@ -191,10 +190,6 @@ impl Cluster {
         }
         self.remove_ended();
         self.advance_roll();
-        if self.redis_runs && !self.servers.redis.is_running() {
-            self.redis_runs = false;
-            self.console.say("redis has ended; `start redis` starts it again");
-        }
         if let Some(balancer) = &mut self.servers.balancer
             && self.balancer_runs
             && !balancer.is_running()
@@ -228,15 +223,10 @@ impl Cluster {
     }
 
     pub(crate) fn report(&self) -> ClusterReport {
-        let redis = &self.servers.redis;
         let state = |runs| if runs { "running" } else { "ended" };
         ClusterReport {
             url: self.url.clone(),
-            redis: super::report::ReportedRedis {
-                url: redis.url(),
-                pid: redis.pid().filter(|_| self.redis_runs),
-                state: state(self.redis_runs),
-            },
+            redis: self.redis.clone(),
             lb: self.servers.balancer.as_ref().map(|balancer| ReportedBalancer {
                 kind: "haproxy",
                 pid: balancer.pid().filter(|_| self.balancer_runs),

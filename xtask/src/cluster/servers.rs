@@ -5,16 +5,23 @@ use std::{
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
     thread,
 };
 
 use trunkline_testbed::{
-    AppendFsync, Console, ConsoleProgress, HaProxy, IoContext, LineSink, Redis, TestbedError, WorkspaceProgram,
+    Console, ConsoleProgress, HaProxy, IoContext, LineSink, Redis, TestbedError, TlsFiles, WorkspaceProgram,
     project_root,
 };
 
-use super::{BalancerChoice, ClusterArguments, instance::LaunchSettings, port};
+use super::{
+    BalancerChoice, ClusterArguments, ClusterEvent,
+    instance::LaunchSettings,
+    port,
+    redis::{RedisChoice, RedisMode, RedisServers},
+    redis_task::RedisTask,
+    report::RedisReport,
+};
 use crate::error::{Result, XtaskError};
 
 /// Maximum number of instances: the number of slots of the balancer.
@@ -25,7 +32,8 @@ pub(crate) struct ClusterServers {
     /// Held while the cluster runs, because two clusters cannot share the folder.
     pub(crate) _lock: File,
     pub(crate) folder: PathBuf,
-    pub(crate) redis: Redis,
+    pub(crate) redis: RedisTask,
+    pub(crate) redis_mode: RedisMode,
     pub(crate) balancer: Option<HaProxy>,
     pub(crate) launch: LaunchSettings,
 }
@@ -35,7 +43,8 @@ impl ClusterServers {
         arguments: &ClusterArguments,
         console: &Console,
         progress: &ConsoleProgress<'_>,
-    ) -> Result<Self> {
+        events: Sender<ClusterEvent>,
+    ) -> Result<(Self, RedisReport)> {
         if !(1..=MAX_INSTANCES).contains(&arguments.instances) {
             return Err(XtaskError::InstanceCount { asked: arguments.instances, max: MAX_INSTANCES });
         }
@@ -44,38 +53,47 @@ impl ClusterServers {
         let lock = lock(&folder)?;
         // Checked before the build, so that the error appears at once.
         port::must_be_free(arguments.port)?;
-        let given_redis = arguments.redis.as_deref().map(given_redis).transpose()?;
+        let given_redis = match &arguments.redis {
+            Some(RedisChoice::Url(_)) if arguments.tls => return Err(XtaskError::TlsOfGivenRedis),
+            Some(RedisChoice::Url(url)) => Some(given_redis(url)?),
+            _ => None,
+        };
+        let tls = if arguments.tls { Some(TlsFiles::create_in(&folder.join("tls"))?) } else { None };
         // Building takes the CPU, downloading Redis and HAProxy takes the network.
         let (binary, servers) = thread::scope(|scope| {
             let build = scope.spawn(|| match &arguments.gateway {
                 Some(binary) => Ok(binary.clone()),
                 None => WorkspaceProgram::GATEWAY.build(arguments.release, console, progress),
             });
-            let servers = start_servers(arguments, given_redis, &folder, progress);
+            let servers = start_servers(arguments, given_redis, tls.as_ref(), &folder, progress);
             (build.join().unwrap_or(Err(TestbedError::Cancelled)), servers)
         });
         let (redis, balancer) = servers?;
         let launch = LaunchSettings {
             binary: binary?,
             redis: redis.url(),
+            redis_ca: tls.as_ref().map(TlsFiles::ca),
             secret_file: secret(&folder)?,
             origins: ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{}", arguments.port)).into(),
         };
-        Ok(Self { _lock: lock, folder, redis, balancer, launch })
+        let redis_mode = redis.mode();
+        let (redis, report) = RedisTask::start(redis, tls, events);
+        Ok((Self { _lock: lock, folder, redis, redis_mode, balancer, launch }, report))
     }
 }
 
 fn start_servers(
     arguments: &ClusterArguments,
-    given_redis: Option<Redis>,
+    given_redis: Option<RedisServers>,
+    tls: Option<&TlsFiles>,
     folder: &Path,
     progress: &ConsoleProgress<'_>,
-) -> Result<(Redis, Option<HaProxy>)> {
+) -> Result<(RedisServers, Option<HaProxy>)> {
     let redis = match given_redis {
         Some(redis) => redis,
         None => {
-            let builder = Redis::builder().append_only(AppendFsync::EverySec).folder(folder.join("redis"));
-            builder.log(log_file(&folder.join("redis.log"))?).start_with(progress)?
+            let log = log_file(&folder.join("redis.log"))?;
+            RedisServers::start(arguments.redis.as_ref(), tls, folder, log, progress)?
         }
     };
     let balancer = match arguments.lb {
@@ -102,10 +120,14 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-fn given_redis(url: &str) -> Result<Redis> {
+/// A Redis that runs elsewhere. One that this program can speak with must answer.
+fn given_redis(url: &str) -> Result<RedisServers> {
+    if !url.starts_with("redis://") {
+        return Ok(RedisServers::Elsewhere(url.to_owned()));
+    }
     let redis = Redis::given(url)?;
     match redis.cli(&["PING"]) {
-        Ok(_) => Ok(redis),
+        Ok(_) => Ok(RedisServers::Single(redis)),
         Err(e) => Err(XtaskError::RedisUnreachable { url: url.to_owned(), reason: e.to_string() }),
     }
 }

@@ -115,9 +115,11 @@ impl Driver {
             inventory.pids.extend(row["pid"].as_i64());
             inventory.ports.extend([port(&row["url"]), port(&row["admin"])]);
         }
-        inventory.pids.extend(report["redis"]["pid"].as_i64());
         inventory.pids.extend(report["lb"]["pid"].as_i64());
-        inventory.ports.push(port(&report["redis"]["url"]));
+        for server in report["redis"]["servers"].as_array().unwrap() {
+            inventory.pids.extend(server["pid"].as_i64());
+            inventory.ports.push(port(&server["address"]));
+        }
         inventory
     }
 

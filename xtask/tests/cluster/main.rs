@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy allows it in test functions only, not in their helpers")]
 
 mod driver;
+mod redis;
 
 use std::{
     collections::BTreeSet,
@@ -169,6 +170,11 @@ fn cluster_runs_without_a_balancer_and_with_a_given_redis() {
     assert!(cluster.end().0.success());
     assert_eq!(redis.cli(&["GET", "k"]).unwrap(), "v");
 
+    let (status, errors) = Driver::start(&["2", "--redis", "clutser"], &[]).end();
+    assert_eq!(status.code(), Some(2));
+    assert!(errors.contains("neither `cluster` nor `sentinel` nor a URL"), "{errors}");
+    let (_, errors) = Driver::start(&["2", "--tls", "--redis", &redis.url()], &[]).end();
+    assert!(errors.contains("rediss://"), "{errors}");
     let unreachable = "redis://127.0.0.1:1";
     let (status, errors) = Driver::start(&["2", "--redis", unreachable], &[]).end();
     assert!(!status.success());

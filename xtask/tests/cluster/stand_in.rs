@@ -27,7 +27,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let required = |flag: &'static str| value(flag).ok_or(flag);
     let (instance, listen, admin) = (required("--instance")?, required("--listen")?, required("--admin-listen")?);
     let secret = fs::metadata(required("--secret-file")?)?.len();
-    if args.first().is_none_or(|first| first != "serve") || secret < 64 || !required("--redis")?.starts_with("redis:") {
+    let redis = required("--redis")?;
+    let (plain, with_tls) =
+        (["redis", "redis-sentinel", "redis-cluster"], ["rediss", "rediss-sentinel", "rediss-cluster"]);
+    let scheme = redis.split("://").next().unwrap_or_default();
+    let ca = value("--redis-ca").is_some_and(|file| fs::read_to_string(file).is_ok_and(|pem| pem.contains("BEGIN")));
+    let right = (plain.contains(&scheme) && !ca) || (with_tls.contains(&scheme) && ca);
+    if args.first().is_none_or(|first| first != "serve") || secret < 64 || !right {
         eprintln!("wrong usage: {args:?}");
         return Ok(ExitCode::from(2));
     }

@@ -13,12 +13,13 @@ use tokio::{
     time::Instant,
 };
 use trunkline_domain::{Draft, InstanceId, Position, Room, UserId, millis};
+use trunkline_redis::{Connector, InvalidRedisSettings, RedisUrl, Topology};
 
 use super::{
     at_rest::{RefreshCache, RoomCountCache},
     codec::{Payload, StreamEntry, deleted_positions, last_position, stream_entries},
-    config::{InvalidRedisUrl, RedisConfig},
-    connection::{Connector, Generation, Link, LinkState, Supervisor},
+    config::{RESPONSE_TIMEOUT, RedisConfig},
+    connection::{Generation, Link, LinkState, Supervisor},
     error::unexpected_reply,
     keys::Keyspace,
     publish,
@@ -85,24 +86,27 @@ impl RedisBus {
     /// tokio runtime that is to drive the connections.
     ///
     /// # Errors
-    /// The URL is malformed, or requires something that this build lacks (TLS).
-    pub fn new(config: RedisConfig) -> Result<Self, InvalidRedisUrl> {
+    /// The URL or the options cannot be used: see [`InvalidRedisSettings`].
+    pub fn new(config: RedisConfig) -> Result<Self, InvalidRedisSettings> {
         Self::start(config, Generation::from_info)
     }
 
     /// A bus that takes every run of Redis for the same: see [`crate::mutant`].
     #[cfg(feature = "mutants")]
-    pub(crate) fn without_generations(config: RedisConfig) -> Result<Self, InvalidRedisUrl> {
+    pub(crate) fn without_generations(config: RedisConfig) -> Result<Self, InvalidRedisSettings> {
         Self::start(config, Generation::constant)
     }
 
     fn start(
         config: RedisConfig,
         read_generation: fn(&str, &str) -> Option<Generation>,
-    ) -> Result<Self, InvalidRedisUrl> {
-        let info = config.connection_info()?;
-        let connector = Arc::new(Connector::new(&info)?);
-        let names = Arc::new(Keyspace::new(&config.prefix, info.redis_settings().db()));
+    ) -> Result<Self, InvalidRedisSettings> {
+        let url: RedisUrl = config.url.parse()?;
+        if matches!(url.topology(), Topology::Cluster { .. }) {
+            return Err(InvalidRedisSettings::Unsupported("rooms in a Redis Cluster are not supported yet"));
+        }
+        let connector = Arc::new(Connector::new(&url, &config.options, RESPONSE_TIMEOUT)?);
+        let names = Arc::new(Keyspace::new(&config.prefix, url.database().into()));
         let process = rand::random();
         let (states, link) = watch::channel(LinkState::Down("not connected yet".into()));
         let probe_now = Arc::new(Notify::new());

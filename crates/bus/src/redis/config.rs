@@ -2,13 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _};
 use trunkline_domain::millis;
+use trunkline_redis::RedisOptions;
 
 use super::publish::Retention;
 use crate::presence::DEFAULT_LEASE;
 
-/// Maximum time for a command, queueing included, and for each step of connecting after the TCP connection.
+/// Maximum time for a command, queueing included, and for each step of connecting.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two probes. A lost subscription is noticed after two silent intervals, a changed generation after one.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
@@ -16,8 +16,11 @@ pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// Where the logs are stored, and how much of them is retained.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `redis://[[user]:password@]host[:port][/db]`. May contain a password, so `Debug` omits it.
+    /// A URL as [`RedisUrl`](crate::RedisUrl) takes it, such as `redis://[[user]:password@]host[:port][/db]`. May contain a
+    /// password, so `Debug` omits it.
     pub url: String,
+    /// Certificates, and the credentials of Sentinels. None by default.
+    pub options: RedisOptions,
     /// First part of the names of all keys and channels.
     pub prefix: String,
     /// Minimum number of entries retained per room. Redis trims whole nodes of a stream, so up to
@@ -41,6 +44,7 @@ impl RedisConfig {
         let retain_for = Duration::from_secs(7 * 24 * 3600);
         Self {
             url: url.into(),
+            options: RedisOptions::default(),
             prefix: "tl".to_owned(),
             retain: 1000,
             retain_for,
@@ -58,17 +62,13 @@ impl RedisConfig {
     pub(super) fn refresh_interval(&self) -> Duration {
         (self.retain_for / 20).min(Duration::from_secs(3600))
     }
-
-    /// The parts of the URL.
-    pub(super) fn connection_info(&self) -> Result<ConnectionInfo, InvalidRedisUrl> {
-        self.url.as_str().into_connection_info().map_err(|error| InvalidRedisUrl(error.to_string()))
-    }
 }
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, retain, retain_for, lease, batch_delay_max } = self;
+        let Self { url: _, options, prefix, retain, retain_for, lease, batch_delay_max } = self;
         f.debug_struct("RedisConfig")
+            .field("options", options)
             .field("prefix", prefix)
             .field("retain", retain)
             .field("retain_for", retain_for)
@@ -77,8 +77,3 @@ impl fmt::Debug for RedisConfig {
             .finish_non_exhaustive()
     }
 }
-
-/// The URL is malformed, or requires something that this build lacks (TLS). The message does not contain the URL.
-#[derive(Debug, thiserror::Error)]
-#[error("no usable Redis URL, like redis://user:password@host:6379/0: {0}")]
-pub struct InvalidRedisUrl(pub(super) String);

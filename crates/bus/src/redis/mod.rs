@@ -46,8 +46,4 @@ mod scripts;
 mod shared_limits;
 mod subscribe;
 
-pub use self::{
-    bus::RedisBus,
-    config::{InvalidRedisUrl, RedisConfig},
-    subscribe::RedisSubscriptions,
-};
+pub use self::{bus::RedisBus, config::RedisConfig, subscribe::RedisSubscriptions};

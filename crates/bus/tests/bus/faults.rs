@@ -200,7 +200,7 @@ async fn wrong_password_is_reported_without_showing_it() {
     assert!(shown.contains("WRONGPASS") || shown.contains("uthentication"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
 
-    for bad in ["redis://:hunter2@host:port", "hunter2", "http://:hunter2@host", "rediss://:hunter2@host"] {
+    for bad in ["redis://:hunter2@host:port", "hunter2", "http://:hunter2@host", "redis-cluster://:hunter2@host/1"] {
         let error = RedisBus::new(RedisConfig::new(bad)).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }

@@ -1,6 +1,7 @@
 //! Both buses against the contract, and `RedisBus` against a real Redis with faults.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod addresses;
 mod contract;
 mod faults;
 mod network;

@@ -52,13 +52,14 @@ impl Judge {
     /// Returns the counts so far. `lost`, `refused` and `indeterminate` are known only at the end and are 0 before.
     #[must_use]
     pub fn counts(&self) -> RunCounts {
-        let Invariants { delivery, unique_position, contiguity, presence, .. } = &self.invariants;
+        let Invariants { delivery, unique_position, contiguity, presence, redaction, .. } = &self.invariants;
         RunCounts {
             duplicated: contiguity.duplicated() + unique_position.messages_at_several_positions(),
             reordered: contiguity.reordered(),
             skipped: contiguity.skipped(),
             lost: delivery.lost(),
             flickers: presence.flickers(),
+            redacted: redaction.redacted(),
             ..self.measurements.counts
         }
     }

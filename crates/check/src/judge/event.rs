@@ -3,7 +3,7 @@
 use trunkline_client::SocketId;
 use trunkline_domain::Position;
 
-use crate::history::{ClientNumber, InjectedFault, MeasurementStage, Micros};
+use crate::history::{ClientNumber, FoldedRange, InjectedFault, LoggedMessage, MeasurementStage, Micros};
 
 /// Number of a room within one judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +16,43 @@ pub(crate) struct UserNumber(pub(crate) u32);
 /// Number of a message within one judgement. Room, user and id identify a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct MessageNumber(pub(crate) u32);
+
+/// Number of an instance within one judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InstanceNumber(pub(crate) u32);
+
+/// What an entry of a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// A text, or an event of the application.
+    Message,
+    Edit {
+        of: Position,
+    },
+    Delete {
+        of: Position,
+    },
+    React {
+        of: Position,
+    },
+    /// A text, or an edit of one, that was deleted.
+    Redacted,
+}
+
+impl EntryKind {
+    /// Returns the message whose text the entry at `pos` carries, if it carries one.
+    pub(crate) fn carries_text_of(self, pos: Position) -> Option<Position> {
+        match self {
+            Self::Message => Some(pos),
+            Self::Edit { of } => Some(of),
+            Self::Delete { .. } | Self::React { .. } | Self::Redacted => None,
+        }
+    }
+
+    pub(crate) fn is_amendment(self) -> bool {
+        matches!(self, Self::Edit { .. } | Self::Delete { .. } | Self::React { .. })
+    }
+}
 
 /// A history line with numbers in place of names.
 #[derive(Debug)]
@@ -33,6 +70,7 @@ pub(crate) enum EventKind {
     Client,
     Open {
         socket: SocketId,
+        instance: InstanceNumber,
     },
     Rejected {
         status: u16,
@@ -57,6 +95,7 @@ pub(crate) enum EventKind {
         room: RoomNumber,
         message: MessageNumber,
         due: Micros,
+        kind: EntryKind,
     },
     Sent {
         room: RoomNumber,
@@ -72,13 +111,24 @@ pub(crate) enum EventKind {
         room: RoomNumber,
         pos: Position,
         message: MessageNumber,
+        kind: EntryKind,
         altered: bool,
+    },
+    PageRequest {
+        room: RoomNumber,
+    },
+    Page {
+        room: RoomNumber,
+        entries: Vec<(Position, EntryKind)>,
     },
     Presence {
         room: RoomNumber,
         count: usize,
         content: PresenceContent,
+        /// Users of the run whose display name is wrong.
+        misnamed: Vec<UserNumber>,
     },
+    Refreshed,
     PresenceCheck {
         last: bool,
     },
@@ -103,7 +153,15 @@ pub(crate) enum EventKind {
     Disconnecting,
     ReferencePage {
         room: RoomNumber,
+        asked: Micros,
         messages: Vec<(Position, MessageNumber)>,
+        entries: Vec<LoggedMessage<'static>>,
+    },
+    Folded {
+        /// The client; `None` for the client that made the reference read.
+        by: Option<ClientNumber>,
+        room: RoomNumber,
+        shown: FoldedRange<'static>,
     },
     ProcessUsage {
         pid: u32,

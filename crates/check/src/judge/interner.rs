@@ -1,15 +1,22 @@
 //! Numbers for the names of rooms, users and messages.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
-use super::event::{EventKind, HistoryEvent, MessageNumber, PresenceContent, RoomNumber, UserNumber};
-use crate::history::{ClientNumber, HistoryLine, InjectedFault};
+use trunkline_domain::{Content, DisplayName, Member, Position};
+
+use super::event::{
+    EntryKind, EventKind, HistoryEvent, InstanceNumber, MessageNumber, PresenceContent, RoomNumber, UserNumber,
+};
+use crate::history::{ClientNumber, FoldedEntry, FoldedRange, HistoryLine, InjectedFault, LoggedMessage};
 
 /// Assigns a number to each name and returns the name of a number.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     /// User name of each client.
     clients: Vec<Box<str>>,
+    /// Display name of each user that is a client of the run.
+    display_names: HashMap<UserNumber, Option<DisplayName>>,
+    instances: Vec<Box<str>>,
     users: HashMap<Box<str>, UserNumber>,
     user_names: Vec<Box<str>>,
     rooms: HashMap<Box<str>, RoomNumber>,
@@ -61,8 +68,23 @@ impl Interner {
         user
     }
 
-    fn user_list(&mut self, names: &[Cow<'_, str>]) -> Vec<UserNumber> {
-        names.iter().map(|name| self.user(name)).collect()
+    fn user_list(&mut self, members: &[Member]) -> Vec<UserNumber> {
+        members.iter().map(|member| self.user(member.user.as_str())).collect()
+    }
+
+    /// Returns the users of the run whose display name is not the one that they have.
+    fn misnamed<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Vec<UserNumber> {
+        let users = members.filter_map(|member| Some((*self.users.get(member.user.as_str())?, &member.name)));
+        let known = users.filter_map(|(user, name)| Some((user, name, self.display_names.get(&user)?)));
+        known.filter(|(_, name, expected)| name != expected).map(|(user, ..)| user).collect()
+    }
+
+    fn instance(&mut self, name: &str) -> InstanceNumber {
+        let known = self.instances.iter().position(|known| **known == *name);
+        InstanceNumber(number(known.unwrap_or_else(|| {
+            self.instances.push(name.into());
+            self.instances.len() - 1
+        })))
     }
 
     fn room(&mut self, name: &str) -> RoomNumber {
@@ -96,16 +118,19 @@ impl Interner {
         let t = line.time().unwrap_or(0);
         let (client, kind) = match line {
             HistoryLine::Run { .. } | HistoryLine::End { .. } => (0, EventKind::Other),
-            HistoryLine::Client { c, user } => {
+            HistoryLine::Client { c, user, name } => {
                 let index = c as usize;
                 if index >= self.clients.len() {
                     self.clients.resize(index + 1, Box::from(""));
                 }
-                self.user(&user);
+                let number = self.user(&user);
+                self.display_names.insert(number, name);
                 self.clients[index] = user.into();
                 (c, EventKind::Client)
             }
-            HistoryLine::Open { c, s, .. } => (c, EventKind::Open { socket: s }),
+            HistoryLine::Open { c, s, instance, .. } => {
+                (c, EventKind::Open { socket: s, instance: self.instance(&instance) })
+            }
             HistoryLine::Rejected { c, status, .. } => (c, EventKind::Rejected { status }),
             HistoryLine::Join { c, room, after, recent, .. } => {
                 (c, EventKind::Join { room: self.room(&room), after: after.is_some(), recent })
@@ -115,10 +140,10 @@ impl Interner {
             }
             HistoryLine::Leave { c, room, .. } => (c, EventKind::Leave { room: self.room(&room) }),
             HistoryLine::Left { c, room, .. } => (c, EventKind::Left { room: self.room(&room) }),
-            HistoryLine::Send { c, room: name, id, due, .. } => {
+            HistoryLine::Send { c, room: name, id, due, event, of, .. } => {
                 let room = self.room(&name);
                 let message = self.own_message(c, &name, &id);
-                (c, EventKind::Send { room, message, due })
+                (c, EventKind::Send { room, message, due, kind: entry_kind(event.as_deref(), of, false) })
             }
             HistoryLine::Sent { c, room: name, id, pos, .. } => {
                 let room = self.room(&name);
@@ -129,22 +154,32 @@ impl Interner {
                 let message = room.zip(id).map(|(room, id)| self.own_message(c, &room, &id));
                 (c, EventKind::Refused { message, definite: code != "unavailable" })
             }
-            HistoryLine::Message { c, room: name, pos, id, user, altered, .. } => {
+            HistoryLine::Message { c, room: name, pos, id, user, event, of, deleted, altered, .. } => {
                 let room = self.room(&name);
                 let message = self.message(&name, &user, &id);
-                (c, EventKind::Message { room, pos, message, altered })
+                let kind = entry_kind(event.as_deref(), of, deleted);
+                (c, EventKind::Message { room, pos, message, kind, altered })
             }
-            HistoryLine::Presence { c, room, count, here, came, went, .. } => {
-                let content = match (here, came, went) {
-                    (Some(here), ..) => PresenceContent::Full(self.user_list(&here)),
+            HistoryLine::PageRequest { c, room, .. } => (c, EventKind::PageRequest { room: self.room(&room) }),
+            HistoryLine::Page { c, room, messages, .. } => {
+                let kind = |entry: &LoggedMessage<'_>| {
+                    (entry.pos, entry_kind(entry.event.as_deref(), entry.of, entry.deleted))
+                };
+                (c, EventKind::Page { room: self.room(&room), entries: messages.iter().map(kind).collect() })
+            }
+            HistoryLine::Presence { c, room, count, users, joined, left, .. } => {
+                let misnamed = self.misnamed([&users, &joined, &left].into_iter().flatten().flatten());
+                let content = match (users, joined, left) {
+                    (Some(users), ..) => PresenceContent::Full(self.user_list(&users)),
                     (None, None, None) => PresenceContent::CountOnly,
-                    (None, came, went) => PresenceContent::Diff {
-                        joined: self.user_list(&came.unwrap_or_default()),
-                        left: self.user_list(&went.unwrap_or_default()),
+                    (None, joined, left) => PresenceContent::Diff {
+                        joined: self.user_list(&joined.unwrap_or_default()),
+                        left: self.user_list(&left.unwrap_or_default()),
                     },
                 };
-                (c, EventKind::Presence { room: self.room(&room), count, content })
+                (c, EventKind::Presence { room: self.room(&room), count, content, misnamed })
             }
+            HistoryLine::Refreshed { c, .. } => (c, EventKind::Refreshed),
             HistoryLine::PresenceCheck { last, .. } => (0, EventKind::PresenceCheck { last }),
             HistoryLine::Closing { c, .. } => (c, EventKind::Closing),
             HistoryLine::Close { c, s, code, .. } => (c, EventKind::Close { socket: s, code }),
@@ -158,16 +193,34 @@ impl Interner {
             HistoryLine::Healed { .. } => (0, EventKind::Healed),
             HistoryLine::Settled { .. } => (0, EventKind::Settled),
             HistoryLine::Disconnecting { .. } => (0, EventKind::Disconnecting),
-            HistoryLine::ReferencePage { room: name, messages, .. } => {
+            HistoryLine::ReferencePage { room: name, asked, messages, .. } => {
                 let room = self.room(&name);
                 let numbered = messages.iter().map(|entry| (entry.pos, self.message(&name, &entry.user, &entry.id)));
-                (0, EventKind::ReferencePage { room, messages: numbered.collect() })
+                let numbered = numbered.collect();
+                let entries = messages.into_iter().map(LoggedMessage::into_owned).collect();
+                (0, EventKind::ReferencePage { room, asked, messages: numbered, entries })
+            }
+            HistoryLine::Folded { c, room, shown, .. } => {
+                let FoldedRange { from, to, changed } = shown;
+                let changed = changed.into_iter().map(FoldedEntry::into_owned).collect();
+                (0, EventKind::Folded { by: c, room: self.room(&room), shown: FoldedRange { from, to, changed } })
             }
             HistoryLine::ProcessUsage { pid, stage, rss, fds, threads, .. } => {
                 (0, EventKind::ProcessUsage { pid, stage, rss, fds, threads })
             }
         };
         HistoryEvent { t, client, kind }
+    }
+}
+
+/// The kind of an entry with these fields.
+pub(crate) fn entry_kind(event: Option<&str>, of: Option<Position>, deleted: bool) -> EntryKind {
+    match (event, of) {
+        _ if deleted => EntryKind::Redacted,
+        (Some(Content::EDIT), Some(of)) => EntryKind::Edit { of },
+        (Some(Content::DELETE), Some(of)) => EntryKind::Delete { of },
+        (Some(Content::REACT), Some(of)) => EntryKind::React { of },
+        _ => EntryKind::Message,
     }
 }
 

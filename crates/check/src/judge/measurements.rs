@@ -1,9 +1,11 @@
 //! Counts, latencies and recovery times. They are part of the verdict, but no invariant depends on them.
 
+use std::collections::HashSet;
+
 use trunkline_client::SocketId;
 
 use super::{
-    event::{EventKind, HistoryEvent},
+    event::{EventKind, HistoryEvent, MessageNumber},
     phases::PhaseTracker,
     quantiles::{Quantiles, TimeHistogram},
     silence::SilenceTracker,
@@ -19,6 +21,8 @@ const TIMELINE_SECONDS_MAX: usize = 86_400;
 #[derive(Debug)]
 pub(crate) struct Measurements {
     pub(crate) counts: RunCounts,
+    /// Amendments without an acknowledgement.
+    amendments: HashSet<MessageNumber>,
     delivery: TimeHistogram,
     acknowledgement: TimeHistogram,
     recovery: TimeHistogram,
@@ -51,6 +55,7 @@ impl Default for Measurements {
     fn default() -> Self {
         Self {
             counts: RunCounts::default(),
+            amendments: HashSet::new(),
             delivery: TimeHistogram::new(3),
             acknowledgement: TimeHistogram::new(3),
             recovery: TimeHistogram::new(3),
@@ -75,7 +80,10 @@ impl Measurements {
             EventKind::Open { .. } if state.clients.get(client as usize).is_none_or(|c| c.socket.is_none()) => {
                 self.connected += 1;
             }
-            EventKind::Send { message, .. } => {
+            EventKind::Send { message, kind, .. } => {
+                if kind.is_amendment() {
+                    self.amendments.insert(message);
+                }
                 self.counts.attempts += 1;
                 if state.fate(message).attempts == 0 {
                     self.counts.sent += 1;
@@ -84,6 +92,7 @@ impl Measurements {
             }
             EventKind::Sent { message, .. } if !state.fate(message).acked => {
                 self.counts.acknowledged += 1;
+                self.counts.amended += u64::from(self.amendments.remove(&message));
                 self.in_current_second(|second| second.acknowledged += 1);
                 let latency = t.saturating_sub(state.fate(message).due);
                 self.acknowledgement.record(latency);
@@ -124,6 +133,7 @@ impl Measurements {
                     self.counts.gaps_reported += 1;
                 }
             }
+            EventKind::Refreshed => self.counts.refreshed += 1,
             EventKind::Leave { room } => self.silence.left((client, room)),
             EventKind::Closing => self.in_current_fault(state, t, |report| report.closing += 1),
             EventKind::Rejected { .. } => {

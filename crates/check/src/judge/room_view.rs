@@ -3,6 +3,7 @@
 use trunkline_domain::Position;
 
 use super::{event::MessageNumber, known_presence::KnownPresence};
+use crate::history::Micros;
 
 /// What one client saw of one room.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub(crate) struct RoomView {
     pub(crate) wanted: bool,
     /// The socket is subscribed: true from `joined` to `left` or to the loss of the socket.
     pub(crate) joined: bool,
+    /// Time of the last `join`.
+    pub(crate) asked: Micros,
     /// The last `join` named a position to resume after.
     pub(crate) asked_to_resume: bool,
     /// Number of latest messages that the last `join` asked for.

@@ -6,7 +6,7 @@ use trunkline_client::SocketId;
 use trunkline_domain::{CloseCode, Position};
 
 use super::{
-    event::{EventKind, HistoryEvent, MessageNumber, RoomNumber, UserNumber},
+    event::{EventKind, HistoryEvent, InstanceNumber, MessageNumber, RoomNumber, UserNumber},
     interner::Interner,
     known_presence::KnownPresence,
     room_view::RoomView,
@@ -52,6 +52,8 @@ pub(crate) struct MessageFate {
 #[derive(Debug, Default)]
 pub(crate) struct JudgedClient {
     pub(crate) socket: Option<SocketId>,
+    /// Instance at the other end of the socket.
+    pub(crate) instance: Option<InstanceNumber>,
     /// Time from which on no frame may arrive, because the session has ended.
     pub(crate) silent_from: Option<Micros>,
     pub(crate) views: Vec<(RoomNumber, RoomView)>,
@@ -173,9 +175,10 @@ impl HistoryState {
         let HistoryEvent { t, client, ref kind } = *event;
         match *kind {
             EventKind::Client => drop(self.client(client)),
-            EventKind::Open { socket } => {
+            EventKind::Open { socket, instance } => {
                 let client = self.client(client);
                 client.socket = Some(socket);
+                client.instance = Some(instance);
                 client.unsubscribe();
             }
             EventKind::Close { socket, .. } | EventKind::ClientClose { socket } => {
@@ -199,6 +202,7 @@ impl HistoryState {
             EventKind::Join { room, after, recent } => {
                 let view = self.view_mut(client, room);
                 view.wanted = true;
+                view.asked = t;
                 view.asked_to_resume = after;
                 view.recent = recent;
             }
@@ -215,7 +219,7 @@ impl HistoryState {
                 view.close_span();
             }
             EventKind::Left { room } => self.view_mut(client, room).unsubscribe(),
-            EventKind::Presence { room, count, ref content } => {
+            EventKind::Presence { room, count, ref content, .. } => {
                 let view = self.view_mut(client, room);
                 view.presence = Some(KnownPresence::after(view.presence.take(), count, content));
             }
@@ -246,7 +250,7 @@ impl HistoryState {
                     window.healed = Some(t);
                 }
             }
-            EventKind::ReferencePage { room, ref messages } if self.redis_failed() => {
+            EventKind::ReferencePage { room, ref messages, .. } if self.redis_failed() => {
                 self.reference.entry(room).or_default().extend(messages.iter().map(|(pos, _)| *pos));
             }
             EventKind::Settled => self.settled = true,

@@ -68,6 +68,12 @@ pub struct RunCounts {
     pub rejected: u64,
     /// `presence` frames that reported a user as gone while a socket of that user was subscribed.
     pub flickers: u64,
+    /// Acknowledged edits, deletions and reactions.
+    pub amended: u64,
+    /// Received messages and edits without their text, because it was deleted.
+    pub redacted: u64,
+    /// Tokens that replaced earlier ones on open sockets.
+    pub refreshed: u64,
 }
 
 /// Result of one invariant.

@@ -7,20 +7,23 @@ use tokio::{
     time::{Instant, interval, sleep_until},
 };
 use trunkline_client::{Client, ClientEvent, ClientInput, ClientState, OutboxEntry, OutboxEntryState};
-use trunkline_domain::{MessageId, Position, Room};
+use trunkline_domain::{Content, Position, Room};
 
 use super::{
+    amendments::ContentChooser,
     login::SessionPool,
     observer::HistoryObserver,
     plan::{ClientPlan, SendSchedule},
     recorder::Recorder,
-    traced_text::TracedText,
+    settings::LoadSettings,
 };
 use crate::history::Micros;
 
 /// Largest number of unsettled messages of a writer. Beyond it the writer skips sends, as people stop writing while a
 /// deployment is away.
 const UNSETTLED_MAX: usize = 500;
+/// Number of older messages that a client asks for whenever it has caught up.
+const PAGE_MESSAGES: usize = 100;
 /// Time between two status reports while the run settles.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -55,6 +58,11 @@ pub(crate) struct LoadClient {
     plan: ClientPlan,
     recorder: Recorder,
     text_bytes: usize,
+    contents: ContentChooser,
+    /// Whether messages are amended, so that clients read older messages and compare their folds.
+    amends: bool,
+    /// What the client shows is in the history.
+    folds_recorded: bool,
     phase: watch::Receiver<RunPhase>,
     status: watch::Sender<ClientStatus>,
     caught_up: HashSet<Room>,
@@ -68,11 +76,24 @@ impl LoadClient {
         client: Client<HistoryObserver>,
         plan: ClientPlan,
         recorder: Recorder,
-        text_bytes: usize,
+        settings: &LoadSettings,
         phase: watch::Receiver<RunPhase>,
     ) -> (Self, watch::Receiver<ClientStatus>) {
         let (status, statuses) = watch::channel(ClientStatus::default());
-        (Self { client, plan, recorder, text_bytes, phase, status, caught_up: HashSet::new(), sends: 0 }, statuses)
+        let client = Self {
+            client,
+            recorder,
+            text_bytes: settings.text_bytes,
+            contents: ContentChooser::new(plan.seed, settings.amend_percent),
+            amends: settings.amend_percent > 0,
+            folds_recorded: false,
+            plan,
+            phase,
+            status,
+            caught_up: HashSet::new(),
+            sends: 0,
+        };
+        (client, statuses)
     }
 
     /// Runs until [`RunPhase::Disconnect`]. `recent` is the number of latest messages that the client asks for when it joins.
@@ -136,23 +157,35 @@ impl LoadClient {
         if self.client.outbox().len() >= UNSETTLED_MAX {
             return;
         }
-        // A readable id: it names the author and the number of the message in the history.
-        let id: Result<MessageId, _> = format!("{}-{number}", self.plan.name).parse();
-        if let Ok(id) = id
-            && let Some(text) = TracedText::compose(due, &id, self.text_bytes)
-        {
-            self.client.send(self.plan.rooms[0].clone(), id, text);
+        let room = self.plan.rooms[0].clone();
+        let others = self.client.observer().recent_texts(&room);
+        let composed = self.contents.compose(&self.plan.name, number, due, self.text_bytes, &others);
+        if let Some((id, content)) = composed {
+            self.client.submit(room, id, content);
         }
     }
 
     fn handle_notice(&mut self, notice: ClientEvent, phase: &RunPhase) {
         match notice {
-            ClientEvent::Joined { room, .. } => {
+            ClientEvent::Joined { room, gap, .. } => {
+                if gap {
+                    self.contents.forget_all();
+                }
                 self.caught_up.remove(&room);
             }
             ClientEvent::CaughtUp { room, .. } => {
+                if self.amends
+                    && let Some(oldest) = self.client.observer().oldest(&room)
+                {
+                    self.client.history(room.clone(), Some(oldest), PAGE_MESSAGES);
+                }
                 self.caught_up.insert(room);
             }
+            ClientEvent::Outbox(OutboxEntry {
+                content: Content::Text { .. },
+                state: OutboxEntryState::Sent { pos },
+                ..
+            }) => self.contents.acknowledged(pos),
             ClientEvent::State(ClientState::Connected { .. } | ClientState::Waiting { .. }) => self.caught_up.clear(),
             ClientEvent::State(ClientState::Ended(_)) => {
                 self.caught_up.clear();
@@ -166,9 +199,13 @@ impl LoadClient {
             ClientEvent::Outbox(OutboxEntry {
                 room,
                 id,
+                content,
                 state: OutboxEntryState::Failed | OutboxEntryState::Uncertain,
                 ..
             }) => {
+                if let Some(of) = content.amends() {
+                    self.contents.forget(of);
+                }
                 self.client.discard(room, id);
             }
             _ => return,
@@ -183,6 +220,10 @@ impl LoadClient {
                 RunPhase::ReachHeads(heads) => self.has_reached(heads),
                 _ => true,
             };
+        if caught_up && self.amends && matches!(phase, RunPhase::ReachHeads(_)) && !self.folds_recorded {
+            self.folds_recorded = true;
+            self.client.observer().record_folds();
+        }
         let unsettled = self.client.outbox().len();
         self.status.send_if_modified(|status| {
             let changed = (status.caught_up, status.unsettled) != (caught_up, unsettled);
@@ -194,6 +235,6 @@ impl LoadClient {
     fn has_reached(&mut self, heads: &[(Room, Position)]) -> bool {
         let observer = self.client.observer();
         let mut own = heads.iter().filter(|(room, _)| self.plan.rooms.contains(room));
-        own.all(|(room, head)| *head == Position::ORIGIN || observer.last_position(room.as_str()) >= Some(*head))
+        own.all(|(room, head)| *head == Position::ORIGIN || observer.last_position(room) >= Some(*head))
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct ClientPlan {
     pub(crate) rooms: Vec<Room>,
     /// `None` if the client only reads.
     pub(crate) schedule: Option<SendSchedule>,
+    /// Seed of what the client sends.
+    pub(crate) seed: u64,
 }
 
 /// Times at which a writer sends, in microseconds since the writers began.
@@ -64,12 +66,14 @@ impl LoadPlan {
             name: format!("{users}-w{number}"),
             rooms: vec![room(number)],
             schedule: Some(SendSchedule { first: rng.random_range(0..period), period }),
+            seed: seed ^ u64::from(number),
         });
         let writers: Vec<_> = writers.collect();
         let readers = (0..settings.readers).map(|number| ClientPlan {
             name: format!("{users}-r{}", number / settings.tabs),
             rooms: (0..settings.rooms_per_reader.clamp(1, settings.rooms)).map(|more| room(number + more)).collect(),
             schedule: None,
+            seed,
         });
         let clients = writers.into_iter().chain(readers).collect();
         Ok(Self { seed, clients, reference_user: format!("{users}-reference"), rooms })

@@ -72,7 +72,7 @@ impl Recorder {
         });
         let recorder = Self { shared: shared.clone() };
         let started = millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        recorder.record(|_| Some(HistoryLine::Run { version: 1, started, url: url.into(), seed }));
+        recorder.record(|_| Some(HistoryLine::Run { version: 2, started, url: url.into(), seed }));
         let thread = thread::Builder::new()
             .name("judge".to_owned())
             .spawn(move || shared.judge(file))

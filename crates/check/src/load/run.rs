@@ -8,22 +8,23 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use trunkline_client::{Client, ClientSession, GatewayUrl};
-use trunkline_domain::UserName;
+use trunkline_domain::UserId;
 
 use super::{
     control::{RunControl, execute_commands},
     load_client::{ClientStatus, LoadClient, RunPhase},
     login::SessionPool,
-    observer::HistoryObserver,
+    observer::{HistoryObserver, logged},
     plan::{ClientPlan, LoadPlan},
     processes::ProcessMonitor,
     recorder::{LiveMetrics, Recorder},
-    reference_read::{read_rooms, timed_out},
+    reference_read::{ReferenceLog, read_rooms, timed_out},
     settings::LoadSettings,
+    tokens::TokenSigner,
 };
 use crate::{
     CheckError,
-    history::{ClientNumber, HistoryLine, MeasurementStage, ReferenceMessage},
+    history::{ClientNumber, HistoryLine, MeasurementStage},
     judge::Verdict,
 };
 
@@ -138,11 +139,14 @@ async fn make_run(
     let processes = ProcessMonitor::start(recorder, &settings.pids)?;
     controller.report(RunState::LoggingIn);
     let names = plan.clients.iter().map(|client| client.name.clone());
-    let sessions = SessionPool::log_in_all(site, names, settings.connect_limit).await?;
+    let signer =
+        settings.jwt_secret_file.as_ref().map(|path| TokenSigner::read(path, settings.token_ttl)).transpose()?;
+    let sessions = SessionPool::new(site, signer, settings.connect_limit);
+    sessions.log_in_all(names).await?;
     controller.report(RunState::Joining);
     for (number, client) in (0..).zip(&plan.clients) {
         if let Some((session, user)) = sessions.get(&client.name).await {
-            let client = controller.add_client(number, client, session, user, settings.text_bytes);
+            let client = controller.add_client(number, client, (session, user), &sessions, settings);
             let renewal = settings.login_again.then(|| sessions.clone());
             controller.tasks.spawn(client.run(if number.is_multiple_of(2) { RECENT_MESSAGES } else { 0 }, renewal));
         }
@@ -152,7 +156,7 @@ async fn make_run(
     }
     controller.write(settings.duration, stopped).await;
     processes.measure(recorder, MeasurementStage::Under);
-    controller.settle(settings, plan, site).await?;
+    controller.settle(settings, plan, &sessions).await?;
     controller.disconnect().await;
     sessions.log_out_all().await;
     processes.finish(recorder).await;
@@ -165,15 +169,16 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
         &mut self,
         number: ClientNumber,
         plan: &ClientPlan,
-        session: ClientSession,
-        user: UserName,
-        text_bytes: usize,
+        (session, user): (ClientSession, UserId),
+        sessions: &SessionPool,
+        settings: &LoadSettings,
     ) -> LoadClient {
-        self.recorder.record(|_| Some(HistoryLine::Client { c: number, user: user.as_str().into() }));
-        let observer = HistoryObserver::new(self.recorder.clone(), number);
+        let name = sessions.display_name(&user);
+        self.recorder.record(|_| Some(HistoryLine::Client { c: number, user: user.as_str().into(), name }));
+        let observer = HistoryObserver::new(self.recorder.clone(), number, settings.amend_percent > 0);
         let client = Client::with_observer(session, user, observer);
         let (client, status) =
-            LoadClient::new(client, plan.clone(), self.recorder.clone(), text_bytes, self.phase.subscribe());
+            LoadClient::new(client, plan.clone(), self.recorder.clone(), settings, self.phase.subscribe());
         self.statuses.push(status);
         client
     }
@@ -224,15 +229,20 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
     }
 
     /// Waits until everything sent is settled and received, compares presence, and makes the reference read.
-    async fn settle(&mut self, settings: &LoadSettings, plan: &LoadPlan, site: &GatewayUrl) -> Result<(), CheckError> {
+    async fn settle(
+        &mut self,
+        settings: &LoadSettings,
+        plan: &LoadPlan,
+        sessions: &SessionPool,
+    ) -> Result<(), CheckError> {
         self.phase.send_replace(RunPhase::Settle);
         // Each client must report its status once in this phase before the status counts.
         sleep(POLL_INTERVAL * 3).await;
         let mut settled = self.wait_until_settled(RunState::Settling, settings.settle_limit).await;
         self.check_presence(settings.lease).await;
-        let logs =
-            read_rooms(site, &plan.reference_user, &plan.rooms, settings.reference_messages, settings.connect_limit)
-                .await?;
+        let (user, rooms) = (&plan.reference_user, &plan.rooms);
+        let (messages, limit) = (settings.reference_messages, settings.connect_limit);
+        let logs = read_rooms(sessions, self.recorder, user, rooms, messages, limit).await?;
         let heads = logs.iter().map(|log| (log.room.clone(), log.head)).collect();
         self.phase.send_replace(RunPhase::ReachHeads(Arc::new(heads)));
         sleep(POLL_INTERVAL * 3).await;
@@ -240,16 +250,14 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
         if settled {
             self.recorder.record(|t| Some(HistoryLine::Settled { t }));
         }
-        for log in &logs {
-            for page in &log.pages {
-                let messages = page.iter().map(|message| ReferenceMessage {
-                    pos: message.pos,
-                    id: message.id.as_str().into(),
-                    user: message.user.as_str().into(),
-                });
-                let messages = messages.collect();
-                self.recorder
-                    .record(|t| Some(HistoryLine::ReferencePage { t, room: log.room.as_str().into(), messages }));
+        for ReferenceLog { room, pages, shown, .. } in logs {
+            let room = || room.as_str().into();
+            for (asked, page) in &pages {
+                let (asked, messages) = (*asked, page.iter().map(logged).collect());
+                self.recorder.record(|t| Some(HistoryLine::ReferencePage { t, room: room(), asked, messages }));
+            }
+            if let Some(shown) = shown {
+                self.recorder.record(|t| Some(HistoryLine::Folded { t, c: None, room: room(), shown }));
             }
         }
         Ok(())

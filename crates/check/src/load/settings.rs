@@ -28,6 +28,17 @@ pub struct LoadSettings {
     /// Time for which the writers write.
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
+    /// Percentage of messages that are not texts but edits, deletions and reactions of earlier texts, or events with data. With
+    /// 0 clients neither read older messages nor are their folds compared.
+    #[arg(long = "amend", value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=90))]
+    pub amend_percent: u32,
+    /// Identify the users by JSON Web Tokens that are signed with this HMAC secret (HS256), instead of logging them in. The
+    /// gateways get the same file with --jwt-key-file.
+    #[arg(long, value_name = "FILE")]
+    pub jwt_secret_file: Option<PathBuf>,
+    /// Lifetime of these tokens. Clients refresh them after 80 % of it.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, requires = "jwt_secret_file")]
+    pub token_ttl: Duration,
     /// Length of a message text in bytes. Texts are longer if their timestamp and id need more.
     #[arg(long = "text", value_name = "BYTES", default_value_t = 64)]
     pub text_bytes: usize,

@@ -49,6 +49,11 @@ impl Display for TextReport<'_> {
             "sockets lost {}, failed connection attempts {}, resumed joins {}, reported gaps {}, users reported as gone while connected {}",
             counts.closed, counts.rejected, counts.resumed, counts.gaps_reported, counts.flickers
         )?;
+        writeln!(
+            f,
+            "edits, deletions and reactions {}, messages received without their deleted text {}, tokens refreshed {}",
+            counts.amended, counts.redacted, counts.refreshed
+        )?;
         writeln!(f, "delivery latency         {}", quantiles(&verdict.delivery))?;
         writeln!(f, "acknowledgement latency  {}", quantiles(&verdict.acknowledgement))?;
         writeln!(f, "recovery                 {}", quantiles(&verdict.recovery))?;

@@ -4,8 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -22,7 +24,9 @@ use tokio_tungstenite::{
         protocol::CloseFrame,
     },
 };
-use trunkline_domain::{Command, Event, JoinFrom, Message, Position, Refusal, Room, UserName, WelcomeLimits};
+use trunkline_domain::{
+    Body, Command, Content, ErrorCode, Event, JoinFrom, Member, Message, Position, Refusal, Room, WelcomeLimits,
+};
 
 /// A defect. Most of them show at every seventh opportunity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,14 @@ pub(crate) enum Defect {
     EndsSessions,
     /// Reports a user in every room that has no socket.
     ReportsAbsentUser,
+    /// Answers with texts that were deleted.
+    KeepsDeletedTexts,
+    /// Omits every deletion from history.
+    HidesDeletions,
+    /// Reports users without their names.
+    OmitsNames,
+    /// Refuses every second refresh of a token.
+    RefusesTokens,
 }
 
 pub(crate) struct FakeGateway {
@@ -59,7 +71,7 @@ struct Shared {
     defect: Defect,
     rooms: Mutex<HashMap<Room, Vec<Message>>>,
     /// Sockets of each user in each room.
-    present: Mutex<HashMap<Room, BTreeMap<UserName, usize>>>,
+    present: Mutex<HashMap<Room, BTreeMap<Member, usize>>>,
     /// Number of changes: messages, joins and leaves.
     changes: watch::Sender<u64>,
 }
@@ -88,12 +100,17 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
     // `peek` leaves the bytes for the WebSocket handshake. Requests this small arrive in one piece on loopback.
     let Ok(length) = stream.peek(&mut head).await else { return };
     let text = String::from_utf8_lossy(&head[..length]).into_owned();
-    let user = text.split("jsessionid=").nth(1).and_then(|rest| rest.split(['\r', ';']).next()).map(str::to_owned);
+    let cookie = text.split("jsessionid=").nth(1).and_then(|rest| rest.split(['\r', ';']).next());
+    let token = text.split("authorization: Bearer ").nth(1).or_else(|| text.split("Authorization: Bearer ").nth(1));
+    let identity = match (cookie, token.and_then(|rest| rest.split('\r').next())) {
+        (_, Some(token)) => Some(Identity::of_token(token)),
+        (Some(name), None) => Some(Identity { member: name.parse().unwrap(), until: Duration::MAX }),
+        (None, None) => None,
+    };
     if text.starts_with("GET /ws") {
-        let (Some(user), Ok(socket)) = (user, accept_hdr_async(stream, select).await) else { return };
+        let (Some(identity), Ok(socket)) = (identity, accept_hdr_async(stream, select).await) else { return };
         let (cursors, sent_presence) = (HashMap::new(), HashMap::new());
-        let mut socket =
-            Socket { shared, user: user.parse().unwrap(), socket, cursors, sent_presence, opportunities: 0 };
+        let mut socket = Socket { shared, identity, socket, cursors, sent_presence, opportunities: 0, refreshes: 0 };
         socket.serve().await;
         for room in socket.cursors.keys() {
             socket.leave(room);
@@ -107,7 +124,9 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
         let name = body["name"].as_str().unwrap();
         ("200 OK", format!("Set-Cookie: jsessionid={name}\r\n"), json!({"user": name}).to_string())
     } else if text.starts_with("GET /session") {
-        ("200 OK", String::new(), json!({"user": user}).to_string())
+        let user = identity.as_ref().map(|identity| identity.member.user.to_string());
+        let expires_in = identity.map(|identity| identity.expires_in());
+        ("200 OK", String::new(), json!({"user": user, "expires_in": expires_in}).to_string())
     } else {
         ("204 No Content", String::new(), String::new())
     };
@@ -122,24 +141,64 @@ fn select(_: &Request, mut response: Response) -> Result<Response, ErrorResponse
     Ok(response)
 }
 
+/// Who a client is, and until when.
+#[derive(Clone)]
+struct Identity {
+    member: Member,
+    /// Time since the Unix epoch.
+    until: Duration,
+}
+
+impl Identity {
+    /// Reads the claims of a token without checking its signature.
+    fn of_token(token: &str) -> Self {
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        let name = claims["name"].as_str().map(|name| name.parse().unwrap());
+        Self {
+            member: Member::new(claims["sub"].as_str().unwrap().parse().unwrap(), name),
+            until: Duration::from_secs(claims["exp"].as_u64().unwrap()),
+        }
+    }
+
+    /// Seconds until it ends, rounded down.
+    fn expires_in(&self) -> u64 {
+        self.until.saturating_sub(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()).as_secs()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.until <= SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
+    }
+}
+
 struct Socket {
     shared: Arc<Shared>,
-    user: UserName,
+    identity: Identity,
     socket: WebSocketStream<TcpStream>,
     /// Number of delivered messages of each room.
     cursors: HashMap<Room, usize>,
     /// Presence of each room as last sent.
-    sent_presence: HashMap<Room, Vec<UserName>>,
+    sent_presence: HashMap<Room, Vec<Member>>,
     opportunities: u64,
+    refreshes: u64,
 }
 
 impl Socket {
     async fn serve(&mut self) {
         let mut changes = self.shared.changes.subscribe();
-        let (user, limits) = (self.user.clone(), WelcomeLimits { text_bytes: 4096, rooms: 128 });
-        self.send(Event::Welcome { user, instance: "fake-gateway".to_owned(), ping_interval_ms: 25_000, limits }).await;
+        let limits = WelcomeLimits { text_bytes: 4096, rooms: 128, data_bytes: 16384 };
+        let (Member { user, name }, instance) = (self.identity.member.clone(), "fake-gateway".to_owned());
+        self.send(Event::Welcome { user, name, instance, ping_interval_ms: 25_000, limits }).await;
+        let mut second = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
+                _ = second.tick() => {
+                    if self.identity.has_ended() {
+                        let close = CloseFrame { code: 4401.into(), reason: "".into() };
+                        let _ = self.socket.close(Some(close)).await;
+                        return;
+                    }
+                }
                 frame = self.socket.next() => match frame {
                     Some(Ok(Frame::Text(text))) => match Command::decode(&text) {
                         Ok(command) => self.execute(command).await,
@@ -188,10 +247,10 @@ impl Socket {
                     Some(after) => log.partition_point(|message| message.pos <= after),
                     None => log.len().saturating_sub(recent),
                 };
-                self.send(Event::Joined { room: room.clone(), resumed: after.is_some(), head }).await;
+                self.send(Event::Joined { room: room.clone(), resumed: after.is_some(), head, seen: None }).await;
                 if self.cursors.insert(room.clone(), start).is_none() {
                     let mut present = self.shared.present.lock().unwrap();
-                    *present.entry(room).or_default().entry(self.user.clone()).or_default() += 1;
+                    *present.entry(room).or_default().entry(self.identity.member.clone()).or_default() += 1;
                     self.shared.changes.send_modify(|changes| *changes += 1);
                 }
             }
@@ -202,9 +261,13 @@ impl Socket {
                 self.sent_presence.remove(&room);
                 self.send(Event::Left { room }).await;
             }
-            Command::Send { room, id, text } => {
+            Command::Send { room, id, content } => {
+                if let Err(code) = self.check(&room, &content) {
+                    let refusal = Refusal::new(code, "no").in_room(&room).of(&id);
+                    return self.send(Event::Error(refusal)).await;
+                }
                 if self.defect_shows(Defect::AppendsRefused) {
-                    let refusal = Refusal::new(trunkline_domain::ErrorCode::Forbidden, "no").in_room(&room).of(&id);
+                    let refusal = Refusal::new(ErrorCode::Forbidden, "no").in_room(&room).of(&id);
                     self.send(Event::Error(refusal)).await;
                 } else if self.defect_shows(Defect::SkipsAppends) {
                     let pos = Position::new(7, 1_000_000 + self.opportunities);
@@ -213,12 +276,14 @@ impl Socket {
                 let pos = {
                     let mut rooms = self.shared.rooms.lock().unwrap();
                     let log = rooms.entry(room.clone()).or_default();
-                    let known = log.iter().find(|message| message.id == id && message.user == self.user);
+                    let known =
+                        log.iter().find(|message| message.id == id && message.user == self.identity.member.user);
                     match known.map(|message| message.pos) {
                         Some(pos) => pos,
                         None => {
                             let pos = Position::new(7, log.len() as u64 + 1);
-                            log.push(Message { pos, id: id.clone(), user: self.user.clone(), text, at: 1 });
+                            let Member { user, name } = self.identity.member.clone();
+                            log.push(Message { pos, id: id.clone(), user, name, body: Body::Content(content), at: 1 });
                             pos
                         }
                     }
@@ -232,29 +297,64 @@ impl Socket {
                     log.pop();
                 }
                 log.truncate(before.map_or(log.len(), |before| log.partition_point(|message| message.pos < before)));
-                let messages = log.split_off(log.len().saturating_sub(limit));
+                let mut messages = log.split_off(log.len().saturating_sub(limit));
+                messages.iter_mut().for_each(|message| self.redact(&room, message));
+                if self.shared.defect == Defect::HidesDeletions {
+                    messages.retain(|message| message.deletes().is_none());
+                }
                 let event = Event::History { room, before, messages, more: !log.is_empty() };
                 self.send(event).await;
             }
-            Command::Typing { .. } | Command::Pong => {}
+            Command::Refresh { token } => {
+                self.refreshes += 1;
+                if self.shared.defect == Defect::RefusesTokens && self.refreshes % 2 == 1 {
+                    return self.send(Event::Error(Refusal::new(ErrorCode::BadToken, "no"))).await;
+                }
+                self.identity = Identity::of_token(token.reveal());
+                self.send(Event::Refreshed { expires_in: self.identity.expires_in() }).await;
+            }
+            Command::Typing { .. } | Command::Signal { .. } | Command::Seen { .. } | Command::Pong => {}
+        }
+    }
+
+    /// Checks an amendment.
+    fn check(&self, room: &Room, content: &Content) -> Result<(), ErrorCode> {
+        let Some(of) = content.amends() else { return Ok(()) };
+        let log = self.log(room);
+        let text = log.iter().find(|message| message.pos == of && message.text().is_some());
+        let is_deleted = log.iter().any(|message| message.deletes() == Some(of));
+        let message = text.filter(|_| !is_deleted).ok_or(ErrorCode::NotFound)?;
+        let may = matches!(content, Content::React { .. }) || message.user == self.identity.member.user;
+        if may { Ok(()) } else { Err(ErrorCode::Forbidden) }
+    }
+
+    /// Removes the text of a message if it was deleted.
+    fn redact(&self, room: &Room, message: &mut Message) {
+        if self.shared.defect != Defect::KeepsDeletedTexts {
+            for deletion in self.log(room).iter().filter_map(Message::deletes) {
+                message.redact(|pos| pos == deletion);
+            }
         }
     }
 
     fn leave(&self, room: &Room) {
         let mut present = self.shared.present.lock().unwrap();
         let users = present.get_mut(room).unwrap();
-        *users.get_mut(&self.user).unwrap() -= 1;
+        *users.get_mut(&self.identity.member).unwrap() -= 1;
         users.retain(|_, sockets| *sockets > 0);
         self.shared.changes.send_modify(|changes| *changes += 1);
     }
 
     async fn send_presence(&mut self, room: &Room) {
-        let mut here: Vec<_> = self.shared.present.lock().unwrap()[room].keys().cloned().collect();
-        here.extend((self.shared.defect == Defect::ReportsAbsentUser).then(|| "ghost".parse().unwrap()));
-        if self.sent_presence.get(room) != Some(&here) {
-            self.sent_presence.insert(room.clone(), here.clone());
-            let (room, count) = (room.clone(), here.len());
-            self.send(Event::Presence { room, count, here: Some(here), came: None, went: None }).await;
+        let mut users: Vec<_> = self.shared.present.lock().unwrap()[room].keys().cloned().collect();
+        users.extend((self.shared.defect == Defect::ReportsAbsentUser).then(|| "ghost".parse().unwrap()));
+        if self.shared.defect == Defect::OmitsNames {
+            users.iter_mut().for_each(|user| user.name = None);
+        }
+        if self.sent_presence.get(room) != Some(&users) {
+            self.sent_presence.insert(room.clone(), users.clone());
+            let (room, count) = (room.clone(), users.len());
+            self.send(Event::Presence { room, count, users: Some(users), joined: None, left: None }).await;
         }
     }
 
@@ -263,7 +363,7 @@ impl Socket {
         let mut messages = log[self.cursors[room].min(log.len())..].to_vec();
         // Half of the users receive the first two new messages in the wrong order, so they wait for two.
         if self.shared.defect == Defect::ReordersDeliveries
-            && self.user.as_str().bytes().fold(0, |sum, byte| sum ^ byte) % 2 == 0
+            && self.identity.member.user.as_str().bytes().fold(0, |sum, byte| sum ^ byte) % 2 == 0
         {
             if messages.len() < 2 {
                 return;
@@ -276,8 +376,17 @@ impl Socket {
                 continue;
             }
             if self.defect_shows(Defect::AltersTexts) {
-                message.text = "altered".parse().unwrap();
+                message.body = match message.body {
+                    Body::Content(Content::Text { reply_to, .. }) => {
+                        Body::Content(Content::Text { text: "altered".parse().unwrap(), reply_to })
+                    }
+                    Body::Content(Content::Event { event, .. }) => {
+                        Body::Content(Content::Event { event, data: "{}".parse().unwrap() })
+                    }
+                    other => other,
+                };
             }
+            self.redact(room, &mut message);
             let again = self.defect_shows(Defect::DuplicatesDeliveries);
             for _ in 0..=usize::from(again) {
                 self.send(Event::Message { room: room.clone(), message: message.clone() }).await;

@@ -16,7 +16,8 @@ struct Flags {
 
 fn settings(url: &str, more: &[&str]) -> load::LoadSettings {
     let small = ["check", "--url", url, "--writers", "3", "--readers", "5", "--rooms", "2", "--rate", "300"];
-    Flags::parse_from(small.iter().chain(&["--for", "1s", "--seed", "7"]).chain(more)).settings
+    let short: &[&str] = if more.contains(&"--for") { &[] } else { &["--for", "1s"] };
+    Flags::parse_from(small.iter().chain(&["--seed", "7"]).chain(short).chain(more)).settings
 }
 
 async fn check(defect: Defect) -> Verdict {
@@ -39,12 +40,17 @@ async fn correct_gateway_passes_and_its_recorded_history_has_the_same_verdict() 
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history.jsonl");
     let server = FakeGateway::start(Defect::None).await;
-    let settings = settings(&server.url, &["--history", history.to_str().unwrap(), "--rooms-per-reader", "2"]);
+    let settings =
+        settings(&server.url, &["--history", history.to_str().unwrap(), "--rooms-per-reader", "2", "--amend", "40"]);
     let verdict = load::run(&settings, |_| {}).await.unwrap();
     assert!(verdict.passed, "{:#?}", verdict.invariants);
     let counts = verdict.counts;
-    assert!(counts.sent > 50 && counts.acknowledged == counts.sent && counts.clients == 8, "{counts:?}");
-    assert!(counts.delivered > 5 * counts.sent && verdict.delivery.count == counts.delivered, "{counts:?}");
+    assert!(counts.amended > 5 && counts.redacted > 0, "{counts:?}");
+    assert!(
+        counts.sent > 50 && counts.acknowledged + counts.refused == counts.sent && counts.clients == 8,
+        "{counts:?}"
+    );
+    assert!(counts.delivered > 5 * counts.acknowledged && verdict.delivery.count == counts.delivered, "{counts:?}");
     assert!(verdict.invariants.iter().all(|result| result.holds == Some(true)), "every invariant is judged");
     let again = judge_file(&history).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&verdict).unwrap());
@@ -121,5 +127,46 @@ async fn client_logs_in_again_after_session_end_and_loses_nothing() {
     let verdict = check(Defect::EndsSessions).await;
     assert_eq!(broken(&verdict), [10], "{:#?}", verdict.invariants);
     assert!(verdict.counts.closed > 0 && verdict.recovery.count > 0, "{:?}", verdict.counts);
-    assert_eq!(verdict.counts.acknowledged, verdict.counts.sent, "{:?}", verdict.counts);
+    assert_eq!(verdict.counts.acknowledged + verdict.counts.refused, verdict.counts.sent, "{:?}", verdict.counts);
+}
+
+#[tokio::test]
+async fn gateway_that_answers_with_deleted_texts_fails() {
+    let server = FakeGateway::start(Defect::KeepsDeletedTexts).await;
+    let settings = settings(&server.url, &["--settle", "2s", "--lease", "500ms", "--amend", "40"]);
+    let verdict = load::run(&settings, |_| {}).await.unwrap();
+    assert_eq!(broken(&verdict), [12], "{:#?}", verdict.invariants);
+}
+
+#[tokio::test]
+async fn gateway_that_hides_amendments_from_history_fails() {
+    let server = FakeGateway::start(Defect::HidesDeletions).await;
+    let settings = settings(&server.url, &["--settle", "2s", "--lease", "500ms", "--amend", "40"]);
+    let verdict = load::run(&settings, |_| {}).await.unwrap();
+    assert!(broken(&verdict).contains(&8), "{:#?}", verdict.invariants);
+}
+
+/// A run whose users have tokens of 3 s.
+async fn check_with_tokens(defect: Defect) -> Verdict {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let server = FakeGateway::start(defect).await;
+    let more = ["--jwt-secret-file", secret.to_str().unwrap(), "--token-ttl", "3s", "--for", "4s", "--lease", "500ms"];
+    load::run(&settings(&server.url, &more), |_| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn tokens_are_refreshed_before_they_expire_and_after_a_refusal() {
+    for defect in [Defect::None, Defect::RefusesTokens] {
+        let verdict = check_with_tokens(defect).await;
+        assert!(verdict.passed, "{defect:?}: {:#?}", verdict.invariants);
+        assert!(verdict.counts.refreshed >= 8 && verdict.counts.closed == 0, "{:?}", verdict.counts);
+    }
+}
+
+#[tokio::test]
+async fn gateway_that_omits_display_names_fails() {
+    let verdict = check_with_tokens(Defect::OmitsNames).await;
+    assert_eq!(broken(&verdict), [9], "{:#?}", verdict.invariants);
 }

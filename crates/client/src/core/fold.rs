@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use trunkline_domain::{Body, Content, Message, MessageText, Millis, Position, ReactionKey, UserId};
 
+use crate::mutant;
+
 /// The messages and events of a contiguous part of a room's log, each as its amendments have changed it.
 ///
 /// An amendment is later than the message that it changes. A part that reaches up to the last entry that has arrived
@@ -74,6 +76,11 @@ pub struct FoldedReaction {
     pub users: Vec<UserId>,
 }
 
+/// Whether the amendment at `pos` counts instead of the one at `known`.
+fn supersedes(pos: Position, known: Position) -> bool {
+    pos > known || mutant::fold_ignores_positions()
+}
+
 impl Fold {
     /// Adds an entry. Returns the position of the message that is shown differently now, if one is.
     pub fn add(&mut self, entry: &Message) -> Option<Position> {
@@ -89,7 +96,7 @@ impl Fold {
             Content::Delete { of } => self.delete(*of, entry.pos),
             Content::Edit { of, text } => {
                 let changes = self.changes.entry(*of).or_default();
-                let is_later = changes.edit.as_ref().is_none_or(|edit| edit.pos < entry.pos);
+                let is_later = changes.edit.as_ref().is_none_or(|edit| supersedes(entry.pos, edit.pos));
                 if !is_later || changes.deletion.is_some() {
                     return None;
                 }
@@ -98,7 +105,7 @@ impl Fold {
             }
             Content::React { of, key, on } => {
                 let users = self.changes.entry(*of).or_default().reactions.entry(key.clone()).or_default();
-                if users.get(&entry.user).is_some_and(|known| known.pos >= entry.pos) {
+                if users.get(&entry.user).is_some_and(|known| !supersedes(entry.pos, known.pos)) {
                     return None;
                 }
                 users.insert(entry.user.clone(), Reaction { pos: entry.pos, on: *on });
@@ -112,7 +119,7 @@ impl Fold {
         if let Some(known) = self.entries.get_mut(&pos) {
             // An older copy does not bring a deleted text back.
             let is_deleted = matches!(entry.body, Body::DeletedText { .. });
-            return (is_deleted && known.redact(pos)).then_some(pos);
+            return (is_deleted && known.redact(|deleted| deleted == pos)).then_some(pos);
         }
         self.entries.insert(pos, entry.clone());
         if self.changes.get(&pos).is_some_and(|changes| changes.deletion.is_some()) {
@@ -133,7 +140,7 @@ impl Fold {
     /// Drops a deleted text from memory.
     fn redact(&mut self, pos: Position) {
         if let Some(message) = self.entries.get_mut(&pos) {
-            message.redact(pos);
+            message.redact(|deleted| deleted == pos);
         }
     }
 

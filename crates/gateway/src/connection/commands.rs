@@ -4,7 +4,8 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use trunkline_bus::{Bus, ErrorKind, Range};
 use trunkline_domain::{
-    Command, Content, Draft, ErrorCode, Event, EventName, Message, MessageId, Position, Refusal, Room, UserId, millis,
+    Command, Content, Draft, ErrorCode, Event, EventName, Message, MessageId, Permission, Position, Refusal, Room,
+    UserId, millis,
 };
 
 use super::handler::{ConnectionHandler, Next};
@@ -12,7 +13,7 @@ use crate::{
     fanout::{Ephemeral, SocketOrigin, replace_start},
     limits::{Rate, RateState},
     metrics::SendOutcome,
-    policy::{Action, Policy},
+    policy::{Action, Policy, decide},
     state::GatewayState,
 };
 
@@ -27,6 +28,8 @@ const EPHEMERAL_BURST: u32 = 2;
 const MAX_SIGNAL_EVENTS: usize = 16;
 /// `seen` frames per connection and second, and twice as many at once.
 const SEEN_PER_SECOND: u32 = 10;
+/// `refresh` frames per connection: one per second, and so many at once.
+const REFRESH_BURST: u32 = 5;
 /// Time after which a client retries a history request while another one of the room is being answered.
 const HISTORY_RETRY: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,11 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
     /// The refusal that answers the command.
     pub(super) async fn command(&mut self, command: Command) -> Result<Next, Refusal> {
         let key = self.connection.key;
+        if let Command::Join { room, .. } = &command
+            && room.is_control()
+        {
+            return Err(Refusal::new(ErrorCode::Forbidden, "this room is reserved for the gateways").in_room(room));
+        }
         match command {
             Command::Join { room, from } => {
                 self.limit_joins(&room)?;
@@ -91,9 +99,9 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
                 let admitted = self.state.admit_send(self.connection.user());
                 admitted.map_err(|wait| about(rate_limited("messages", wait)))?;
                 self.permit(Action::Send(&room)).await.map_err(about)?;
-                let may_moderate = matches!(content, Content::Delete { .. })
-                    && self.state.policy.decide(self.connection.user(), Action::Moderate(&room)).await.is_ok();
-                let (user, name) = (self.connection.user().clone(), self.connection.display_name().cloned());
+                let may_moderate =
+                    matches!(content, Content::Delete { .. }) && self.permit(Action::Moderate(&room)).await.is_ok();
+                let (user, name) = (self.connection.user().clone(), self.connection.identity().name().cloned());
                 Ok(Next::Start(Operation::Publish(room, Draft { id, user, name, content, may_moderate })))
             }
             Command::History { room, before, limit } => {
@@ -107,6 +115,9 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
             }
             Command::Typing { room } => {
                 self.require_membership(&room).map_err(|refusal| refusal.in_room(&room))?;
+                if !self.connection.identity().is_granted(Permission::Send, &room) {
+                    return Ok(Next::Continue);
+                }
                 let now = self.state.uptime();
                 if ephemeral_rate().admit(&mut self.cold().typing, now).is_err() {
                     return Ok(Next::Continue);
@@ -133,8 +144,12 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
                 let origin = self.connection.origin(self.state.instance);
                 Ok(Next::Start(Operation::Seen { room, pos, origin }))
             }
-            Command::Refresh { .. } => {
-                Err(Refusal::new(ErrorCode::BadToken, "this socket was not opened with a token; it needs none"))
+            Command::Refresh { token } => {
+                let rate = Rate::new(NonZeroU32::MIN, Duration::from_secs(1), REFRESH_BURST);
+                let now = self.state.uptime();
+                let admitted = rate.admit(&mut self.cold().refresh, now);
+                admitted.map_err(|wait| rate_limited("refreshes", wait))?;
+                self.refresh(&token).await
             }
             Command::Pong => Ok(Next::Continue),
         }
@@ -165,8 +180,8 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
         }
     }
 
-    async fn permit(&self, action: Action<'_>) -> Result<(), Refusal> {
-        let verdict = self.state.policy.decide(self.connection.user(), action).await;
+    pub(super) async fn permit(&self, action: Action<'_>) -> Result<(), Refusal> {
+        let verdict = decide(&self.state.policy, &self.connection.identity(), action).await;
         verdict.map_err(|denied| Refusal::new(ErrorCode::Forbidden, denied.to_string()))
     }
 

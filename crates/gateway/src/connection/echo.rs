@@ -13,7 +13,6 @@ use bytes::Bytes;
 use futures_util::Stream;
 use trunkline_bus::Bus;
 use trunkline_domain::{Event, UserId};
-use trunkline_session::Sid;
 
 use super::{
     decoder::{ClientMessage, MessageDecoder},
@@ -21,12 +20,7 @@ use super::{
     guard::ConnectionGuard,
     transport::{CanBeTakenOver, SocketBody, Upgraded, handshake},
 };
-use crate::{
-    fanout::{Identity, LocalWorker},
-    http::error::HttpError,
-    policy::Policy,
-    state::GatewayState,
-};
+use crate::{fanout::LocalWorker, http::error::HttpError, identity::Identity, policy::Policy, state::GatewayState};
 
 /// Opens a socket without login and without a `welcome` frame.
 pub(crate) async fn echo<B: Bus, P: Policy>(
@@ -39,7 +33,7 @@ pub(crate) async fn echo<B: Bus, P: Policy>(
         return Ok(HttpError::TooManySockets.json());
     };
     let response = handshake(&request).await?;
-    let identity = Identity { sid: Sid::new(&user), user };
+    let identity = Identity::new(user);
     let (connection, _) = ConnectionGuard::open(worker.0.clone(), identity, &Event::Ping, permit);
     // The first frame of a connection is not part of RFC 6455: it is taken here and dropped.
     let _ = connection.worker.hub().poll_outgoing(connection.key, &Context::from_waker(Waker::noop()));

@@ -1,11 +1,12 @@
 //! The lifetime of a connection in its worker's hub.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc, time::SystemTime};
 
-use trunkline_domain::{DisplayName, Event, InstanceId, UserId};
+use trunkline_domain::{Event, InstanceId, UserId};
 
 use crate::{
-    fanout::{ConnectionHandle, Identity, SocketOrigin, Worker},
+    fanout::{ConnectionHandle, SocketOrigin, Worker},
+    identity::Identity,
     ids::ConnectionKey,
     limits::{Permit, UserPermit},
 };
@@ -16,8 +17,7 @@ pub(super) struct ConnectionGuard {
     pub(super) worker: Rc<Worker>,
     pub(super) key: ConnectionKey,
     permit: UserPermit,
-    /// The user's name, unless it equals the id.
-    display_name: Option<DisplayName>,
+    identity: RefCell<Rc<Identity>>,
 }
 
 impl ConnectionGuard {
@@ -29,14 +29,15 @@ impl ConnectionGuard {
         welcome: &Event,
         permit: Permit,
     ) -> (Rc<Self>, Vec<ConnectionHandle>) {
-        let (user, session) = (identity.user.clone(), identity.sid);
-        let display_name = identity.name.clone();
-        let key = worker.hub().open(identity, welcome);
-        tracing::info!(connection = worker.connection_name(key), %user, %session, "socket opened");
-        let (permit, surplus) = permit.register(user, worker.handle(key));
+        let identity = Rc::new(identity);
+        let left = identity.expires_in(SystemTime::now());
+        let key = worker.hub().open(identity.clone(), left, welcome);
+        let (user, session) = (identity.user(), identity.session().map(tracing::field::display));
+        tracing::info!(connection = worker.connection_name(key), %user, session, "socket opened");
+        let (permit, surplus) = permit.register(user.clone(), worker.handle(key));
         worker.metrics().sockets.inc();
         worker.metrics().opened.inc();
-        (Rc::new(Self { worker, key, permit, display_name }), surplus)
+        (Rc::new(Self { worker, key, permit, identity: RefCell::new(identity) }), surplus)
     }
 
     /// Returns the user of the connection.
@@ -44,9 +45,17 @@ impl ConnectionGuard {
         self.permit.user()
     }
 
-    /// Returns the user's name, unless it equals the id.
-    pub(super) fn display_name(&self) -> Option<&DisplayName> {
-        self.display_name.as_ref()
+    /// Returns the identity of the connection.
+    pub(super) fn identity(&self) -> Rc<Identity> {
+        self.identity.borrow().clone()
+    }
+
+    /// Replaces the identity by another of the same user.
+    pub(super) fn replace_identity(&self, identity: Identity) {
+        let identity = Rc::new(identity);
+        let left = identity.expires_in(SystemTime::now());
+        self.worker.hub().replace_identity(self.key, identity.clone(), left);
+        self.identity.replace(identity);
     }
 
     /// Returns the connection among all of the cluster.

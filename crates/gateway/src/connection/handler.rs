@@ -50,6 +50,7 @@ pub(super) struct ColdState {
     /// The events of which signals were passed on last.
     pub(super) signals: Vec<(EventName, RateState)>,
     pub(super) seen: RateState,
+    pub(super) refresh: RateState,
     /// The number of refusals by rate limits, and the uptime since which they are counted.
     refusals: (u32, Duration),
     /// Rooms of which a history page is being read.
@@ -242,7 +243,7 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
         self.connection.worker.hub().is_saturated(self.connection.key)
     }
 
-    fn send(&self, event: &Event) {
+    pub(super) fn send(&self, event: &Event) {
         self.connection.worker.hub().send(self.connection.key, event);
     }
 

@@ -11,6 +11,7 @@ mod frame_check;
 mod guard;
 mod handler;
 mod in_flight;
+mod refresh;
 mod transport;
 mod upgrade;
 

@@ -1,6 +1,5 @@
 //! The handshake: checks who may open a socket, and starts it.
 
-use actix_session::Session;
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse,
     body::BoxBody,
@@ -9,7 +8,6 @@ use actix_web::{
 };
 use trunkline_bus::Bus;
 use trunkline_domain::{Data, Event, MessageText, WelcomeLimits, millis};
-use trunkline_session::{Principal, principal};
 
 use super::{
     guard::ConnectionGuard,
@@ -17,8 +15,13 @@ use super::{
     transport::{CanBeTakenOver, SUBPROTOCOL, SocketBody, Upgraded, handshake},
 };
 use crate::{
-    fanout::{ConnectionHandle, Identity, LocalWorker},
-    http::{cross_site::may_open_socket, error::HttpError, forwarded::RequestSource},
+    fanout::{ConnectionHandle, LocalWorker},
+    http::{
+        cross_site::may_open_socket,
+        error::HttpError,
+        forwarded::RequestSource,
+        identify::{carries_token, identify},
+    },
     log_limit::info_limited,
     policy::Policy,
     state::GatewayState,
@@ -27,22 +30,22 @@ use crate::{
 /// `GET /ws`. The layers around this handler have answered requests that are no upgrade, and failures of the session store.
 pub(crate) async fn upgrade<B: Bus, P: Policy>(
     request: HttpRequest,
-    session: Session,
     payload: web::Payload,
     state: web::Data<GatewayState<B, P>>,
     worker: web::Data<LocalWorker>,
 ) -> Result<HttpResponse, actix_web::Error> {
+    let headers = request.headers();
+    if !carries_token(&state.config, headers) && !may_open_socket(headers, &state.config.public_origins) {
+        info_limited!(origin = ?headers.get(header::ORIGIN), "socket of a foreign origin refused");
+        return Ok(HttpError::CrossSite.json());
+    }
+    let identity = match identify(&state.config, &request).await {
+        Ok(identity) => identity,
+        Err(error) => return Ok(error.json()),
+    };
     if !state.drain.phase().accepts_sockets() {
         return Ok(HttpError::Draining.json());
     }
-    if !may_open_socket(request.headers(), &state.config.public_origins) {
-        info_limited!(origin = ?request.headers().get(header::ORIGIN), "socket of a foreign origin refused");
-        return Ok(HttpError::CrossSite.json());
-    }
-    let Some(Principal { sid, user, name }) = principal(&session) else {
-        return Ok(HttpError::NotLoggedIn.json());
-    };
-    let identity = Identity { user, name, sid };
     let client = request
         .peer_addr()
         .map(|peer| RequestSource::of(peer.ip(), request.headers(), &state.config.trusted_proxies).address);
@@ -58,8 +61,8 @@ pub(crate) async fn upgrade<B: Bus, P: Policy>(
     // No await from here until the connection is in the hub: a drain that begins meanwhile either finds it there, or its
     // phase was seen above.
     let welcome = Event::Welcome {
-        user: identity.user.clone(),
-        name: identity.name.clone(),
+        user: identity.user().clone(),
+        name: identity.name().cloned(),
         instance: state.config.instance.clone(),
         ping_interval_ms: millis(state.config.ping_interval),
         limits: WelcomeLimits {

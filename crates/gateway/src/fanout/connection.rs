@@ -3,12 +3,12 @@
 use std::{fmt, io, rc::Rc, task::Waker};
 
 use bytes::{Bytes, BytesMut};
-use trunkline_domain::{DisplayName, Event, Member, Position, UserId};
-use trunkline_session::Sid;
+use trunkline_domain::{Event, Position};
 
 use super::{cursor::Cursor, heartbeat::Heartbeat};
 use crate::{
     frame::{put_header, put_text_frame},
+    identity::Identity,
     presence::{PresenceCursor, PresenceTail},
     ticks::{Tick, Timer},
 };
@@ -18,30 +18,6 @@ use crate::{
 const MAX_CONTROL_BYTES: usize = 16 << 10;
 /// Maximum length of the reason in a close frame (RFC 6455 section 5.5: 125 bytes of payload, of which the code takes 2).
 const MAX_CLOSE_REASON_BYTES: usize = 123;
-
-/// The user and the session of a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// The user.
-    pub(crate) user: UserId,
-    /// Their name, unless it equals the id.
-    pub(crate) name: Option<DisplayName>,
-    /// The session's id.
-    pub(crate) sid: Sid,
-}
-
-impl Identity {
-    /// Returns the identity of a session that claims `name`.
-    #[cfg(any(test, feature = "bench"))]
-    pub(crate) fn of_name(name: &trunkline_domain::UserName) -> Self {
-        Self { user: name.clone().into(), name: None, sid: Sid::new(name) }
-    }
-
-    /// Returns the user as presence shows them.
-    pub(crate) fn member(&self) -> Member {
-        Member::new(self.user.clone(), self.name.clone())
-    }
-}
 
 /// A connection to which the hub itself can write.
 pub(crate) trait Transport {
@@ -64,7 +40,10 @@ pub(crate) enum Outgoing {
 /// A connection of this worker.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) identity: Identity,
+    /// Shared with the connection's own task.
+    pub(super) identity: Rc<Identity>,
+    /// When the identity ends.
+    pub(super) expiry: Option<Tick>,
     pub(super) subscriptions: Vec<RoomSubscription>,
     /// Index of the subscription that is served first. It advances, so that a busy room does not starve a quiet one.
     pub(super) next_subscription: usize,
@@ -130,9 +109,10 @@ impl fmt::Debug for dyn Transport {
 
 impl Connection {
     /// Creates an open connection without subscriptions.
-    pub(super) fn new(identity: Identity, heartbeat: Heartbeat, session_check: Tick) -> Self {
+    pub(super) fn new(identity: Rc<Identity>, expiry: Option<Tick>, heartbeat: Heartbeat, session_check: Tick) -> Self {
         Self {
             identity,
+            expiry,
             subscriptions: Vec::new(),
             next_subscription: 0,
             heartbeat,
@@ -181,13 +161,13 @@ impl Connection {
 
     /// Takes the presence frame that the subscription at `index` needs.
     pub(super) fn take_presence(&mut self, index: usize, presence: &PresenceTail, now: Tick) -> Option<Bytes> {
-        presence.frame_after(&mut self.subscriptions[index].presence, &self.identity.user, now)
+        presence.frame_after(&mut self.subscriptions[index].presence, self.identity.user(), now)
     }
 
     /// Returns the time at which the hub must examine the connection next, if nothing else schedules it earlier.
     pub(super) fn next_examination(&self, now: Tick) -> Tick {
         let next = self.heartbeat.next_poll(now).min(self.session_check);
-        self.drain_deadline.map_or(next, |deadline| next.min(deadline))
+        [self.drain_deadline, self.expiry].into_iter().flatten().fold(next, Tick::min)
     }
 
     /// Returns whether a subscription has waited long enough for a presence state with the user's own name.

@@ -72,6 +72,27 @@ impl Ephemeral {
     }
 }
 
+/// What an instance tells all others, in the [control room](Room::control). Like every ephemeral event it may be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// `d<user>`: close every socket of the user.
+    Disconnect(UserId),
+}
+
+impl Control {
+    /// Returns the payload.
+    pub(crate) fn encode(&self) -> Bytes {
+        let Self::Disconnect(user) = self;
+        Bytes::from(format!("d{user}"))
+    }
+
+    /// Returns the message; `None` if the payload is unknown.
+    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
+        let user = std::str::from_utf8(payload.strip_prefix(b"d")?).ok()?;
+        user.parse().ok().map(Self::Disconnect)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -91,6 +112,13 @@ mod tests {
         ] {
             assert_eq!(Ephemeral::decode(&event.encode()), Some(event));
         }
+    }
+
+    #[test]
+    fn control_messages_decode_to_themselves() {
+        let message = Control::Disconnect("auth0|ann".parse().unwrap());
+        assert_eq!(Control::decode(&message.encode()), Some(message));
+        assert_eq!(Control::decode(b"d a"), None);
     }
 
     proptest! {

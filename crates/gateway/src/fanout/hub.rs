@@ -6,20 +6,21 @@ use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use slab::Slab;
-use trunkline_domain::{CloseCode, Event, Room, millis};
+use trunkline_domain::{CloseCode, Event, Room, UserId, millis};
 use trunkline_session::Sid;
 
 use self::rooms::HubRoom;
 use super::{
-    connection::{Connection, Identity, Outgoing, Transport},
+    connection::{Connection, Outgoing, Transport},
     heartbeat::{Heartbeat, HeartbeatAction},
     messages::HubRequest,
 };
 use crate::{
+    identity::Identity,
     ids::ConnectionKey,
     random::Random,
     ticks::{Tick, TimerWheel},
@@ -36,6 +37,9 @@ const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Granularity of heartbeats and drain deadlines. The worker's ticks have the same.
 pub(super) const TIMER_GRANULARITY: Duration = Duration::from_millis(250);
+
+/// The reason in the close frame of a connection whose identity has ended.
+const EXPIRED: &str = "the token has expired";
 
 /// The state of one worker thread.
 #[derive(Debug)]
@@ -88,17 +92,45 @@ impl Hub {
         std::mem::take(&mut self.delivered)
     }
 
-    /// Adds a connection. `welcome` is its first frame.
-    pub(crate) fn open(&mut self, identity: Identity, welcome: &Event) -> ConnectionKey {
+    /// Adds a connection. `welcome` is its first frame. Its identity ends after `left`, if that is given.
+    pub(crate) fn open(&mut self, identity: Rc<Identity>, left: Option<Duration>, welcome: &Event) -> ConnectionKey {
         self.opened += 1;
         let heartbeat = Heartbeat::new(self.now + self.random.jitter(self.ping_interval, 0.9));
         let session_check = self.now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
-        let mut connection = Connection::new(identity, heartbeat, session_check);
+        let expiry = left.map(|left| self.expiry(left));
+        let mut connection = Connection::new(identity, expiry, heartbeat, session_check);
         connection.send(welcome, self.now);
         let first = connection.next_examination(self.now);
         let slot = self.connections.insert((self.opened, connection)) as u32;
         self.schedule(slot, first);
         ConnectionKey { serial: self.opened, slot }
+    }
+
+    /// Replaces the identity of a connection by another of the same user, which ends after `left`.
+    pub(crate) fn replace_identity(&mut self, key: ConnectionKey, identity: Rc<Identity>, left: Option<Duration>) {
+        let expiry = left.map(|left| self.expiry(left));
+        if let Some(connection) = self.connection(key) {
+            (connection.identity, connection.expiry) = (identity, expiry);
+        }
+        if let Some(expiry) = expiry {
+            self.schedule(key.slot, expiry);
+        }
+    }
+
+    /// Returns the tick at which an identity ends that now has `left`. The clock of the hub is up to one granularity late.
+    fn expiry(&self, left: Duration) -> Tick {
+        self.now + left + TIMER_GRANULARITY
+    }
+
+    /// Closes every connection whose identity has ended by `now`, in one pass over the connections. For a hub whose clock
+    /// stood still.
+    pub(crate) fn end_expired(&mut self, now: SystemTime) {
+        let tick = self.now;
+        for (_, (_, connection)) in &mut self.connections {
+            if connection.identity.expires().is_some_and(|expires| expires <= now) {
+                connection.close(Some(CloseCode::SessionEnded.code()), EXPIRED, tick);
+            }
+        }
     }
 
     /// Removes a connection. Returns the code of its close frame, if it was sent one.
@@ -171,15 +203,26 @@ impl Hub {
     pub(crate) fn end_sessions(&mut self, sids: &[Sid]) {
         let now = self.now;
         for (_, (_, connection)) in &mut self.connections {
-            if sids.binary_search(&connection.identity.sid).is_ok() {
+            if connection.identity.session().is_some_and(|sid| sids.binary_search(sid).is_ok()) {
                 connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
+            }
+        }
+    }
+
+    /// Closes every connection of the user with code 4401.
+    pub(crate) fn end_user(&mut self, user: &UserId) {
+        let now = self.now;
+        for (_, (_, connection)) in &mut self.connections {
+            if connection.identity.user() == user {
+                connection.close(Some(CloseCode::SessionEnded.code()), "the service disconnected the user", now);
             }
         }
     }
 
     /// Returns the sessions of all connections, each once.
     pub(crate) fn sessions(&self) -> Vec<Sid> {
-        let mut sids: Vec<Sid> = self.connections.iter().map(|(_, (_, connection))| connection.identity.sid).collect();
+        let sessions = self.connections.iter().filter_map(|(_, (_, connection))| connection.identity.session());
+        let mut sids: Vec<Sid> = sessions.copied().collect();
         sids.sort_unstable();
         sids.dedup();
         sids
@@ -348,12 +391,15 @@ impl Hub {
             if connection.drain_deadline.is_some_and(|deadline| now >= deadline) {
                 connection.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
             }
+            if connection.expiry.is_some_and(|expiry| now >= expiry) {
+                connection.close(Some(CloseCode::SessionEnded.code()), EXPIRED, now);
+            }
             if connection.has_overdue_presence(now) {
                 connection.wake_writer(now);
             }
             if now >= connection.session_check {
                 connection.session_check = now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
-                sessions.push(connection.identity.sid);
+                sessions.extend(connection.identity.session());
             }
             let next = connection.next_examination(now);
             self.timers.schedule(&mut connection.timer, next.elapsed(), || slot);
@@ -395,22 +441,4 @@ impl Hub {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-
-    #[test]
-    fn ended_sessions_lose_all_their_connections_and_others_none() {
-        let mut hub = Hub::new(Duration::from_secs(25), Random::new(1));
-        let user = "ann".parse().unwrap();
-        let [mut ended, kept] = [0, 1].map(|_| [0, 1].map(|_| Sid::new(&user)));
-        let identity = |sid| Identity { sid, ..Identity::of_name(&user) };
-        let keys = [ended, ended, kept].map(|sids| sids.map(|sid| hub.open(identity(sid), &Event::Ping)));
-        ended.sort_unstable();
-        hub.end_sessions(&ended);
-        let cx = Context::from_waker(Waker::noop());
-        let is_open = keys.as_flattened().iter().map(|key| hub.poll_readable(*key, &cx).map(|open| open.is_ok()));
-        assert!(is_open.eq([false, false, false, false, true, true].map(Poll::Ready)));
-    }
-}
+mod tests;

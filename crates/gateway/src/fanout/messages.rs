@@ -70,6 +70,8 @@ pub(crate) enum HubEvent {
     },
     /// Close this connection, because its user has too many.
     Evict(ConnectionKey),
+    /// Close every connection of the user.
+    Disconnect(UserId),
 }
 
 /// Every worker that has applied a deletion drops its clone. When the last one is dropped, the receiver of the channel is

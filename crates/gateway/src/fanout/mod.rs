@@ -22,8 +22,8 @@ mod simulation;
 mod tail;
 mod worker;
 
-pub(crate) use connection::{Identity, Outgoing, Transport};
-pub(crate) use ephemeral::{Ephemeral, SocketOrigin};
+pub(crate) use connection::{Outgoing, Transport};
+pub(crate) use ephemeral::{Control, Ephemeral, SocketOrigin};
 pub(crate) use hub::MAX_CHUNKS_PER_TURN;
 pub(crate) use messages::{DeletionApplied, ReaderCommand};
 pub(crate) use mutants::replace_start;

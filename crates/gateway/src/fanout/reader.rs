@@ -15,7 +15,7 @@ use trunkline_domain::{InstanceId, Position, Room};
 
 pub(crate) use super::room_feed::ReaderEffect;
 use super::{
-    ephemeral::Ephemeral,
+    ephemeral::{Control, Ephemeral},
     messages::{DeletionApplied, HubEvent, HubRequest},
     room_feed::{COMPARE_INTERVAL, RoomFeed, RoomInput},
 };
@@ -76,7 +76,7 @@ impl RoomReader {
             timers: TimerWheel::new(TIMER_GRANULARITY),
             presence: PresenceTracker::new(instance, lease, random.fork()),
             unsent: Vec::new(),
-            effects: VecDeque::new(),
+            effects: VecDeque::from([ReaderEffect::Subscribe(Room::control())]),
             random,
             now: Duration::ZERO,
         }
@@ -89,7 +89,7 @@ impl RoomReader {
             ReaderInput::Delivery(delivery) => self.receive(delivery),
             ReaderInput::Deleted(name, position, applied) => {
                 if let Some(mut room) = self.room(&name) {
-                    room.delete(position, &applied);
+                    room.delete(position, applied);
                 }
             }
             ReaderInput::Request(worker, request) => self.request(worker, request),
@@ -177,6 +177,12 @@ impl RoomReader {
     }
 
     fn receive_ephemeral(&mut self, name: &Room, payload: &[u8]) {
+        if name.is_control() {
+            if let Some(Control::Disconnect(user)) = Control::decode(payload) {
+                self.effects.push_back(ReaderEffect::Broadcast(HubEvent::Disconnect(user)));
+            }
+            return;
+        }
         let (Some(feed), Some(ephemeral)) = (self.rooms.get(name), Ephemeral::decode(payload)) else { return };
         let own_socket = match &ephemeral {
             Ephemeral::Seen { user, origin, .. } => Some((user.clone(), *origin)),

@@ -103,9 +103,10 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                         worker.batch.push(event);
                     }
                 }
-                ReaderEffect::SendAlways(worker, event) => {
-                    if let Some(worker) = workers.iter().find(|one| one.worker == worker) {
-                        worker.mailbox.downgrade().send(event);
+                ReaderEffect::Broadcast(event) => {
+                    for worker in &mut workers {
+                        worker.send_batch(&metrics);
+                        worker.mailbox.downgrade().send(event.clone());
                     }
                 }
                 ReaderEffect::Read(room, range) => {
@@ -123,10 +124,7 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                 }
             }
         }
-        for worker in workers.iter_mut().filter(|worker| !worker.batch.is_empty()) {
-            let dropped = worker.mailbox.send(std::mem::take(&mut worker.batch));
-            metrics.mailbox_overflows.inc_by(dropped as u64);
-        }
+        workers.iter_mut().for_each(|worker| worker.send_batch(&metrics));
         if !waiting_for_presence.is_empty() && reader.presence().is_settled() {
             for reply in waiting_for_presence.drain(..) {
                 // The caller may have stopped waiting.
@@ -141,6 +139,15 @@ struct WorkerMailbox {
     worker: WorkerId,
     mailbox: Mailbox,
     batch: Vec<HubEvent>,
+}
+
+impl WorkerMailbox {
+    fn send_batch(&mut self, metrics: &Metrics) {
+        if !self.batch.is_empty() {
+            let dropped = self.mailbox.send(std::mem::take(&mut self.batch));
+            metrics.mailbox_overflows.inc_by(dropped as u64);
+        }
+    }
 }
 
 enum ReadRequest {

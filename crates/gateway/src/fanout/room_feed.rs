@@ -40,8 +40,8 @@ pub(crate) enum ReaderEffect {
     ReadHeads(Vec<Room>),
     /// Send an event to a worker.
     Send(WorkerId, HubEvent),
-    /// Send an event to a worker even if its mailbox is full.
-    SendAlways(WorkerId, HubEvent),
+    /// Send an event to every worker even if its mailbox is full, after everything that it was sent before.
+    Broadcast(HubEvent),
     /// Execute this on the presence store.
     Presence(PresenceCommand),
 }
@@ -225,12 +225,10 @@ impl RoomInput<'_> {
     }
 
     /// The text at `position` was deleted: every copy of it is removed, here and in the workers, which then drop `applied`.
-    pub(super) fn delete(&mut self, position: Position, applied: &DeletionApplied) {
+    /// A worker that does not follow the room any more may have an older tail in its mailbox.
+    pub(super) fn delete(&mut self, position: Position, applied: DeletionApplied) {
         self.feed.delete(position);
-        for &worker in &self.feed.followers {
-            let event = HubEvent::Deleted(self.name.clone(), position, applied.clone());
-            self.effects.push_back(ReaderEffect::SendAlways(worker, event));
-        }
+        self.effects.push_back(ReaderEffect::Broadcast(HubEvent::Deleted(self.name.clone(), position, applied)));
     }
 
     /// An entry was received. Returns whether the room has its first unsent frame.

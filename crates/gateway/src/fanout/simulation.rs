@@ -17,10 +17,11 @@ use trunkline_bus::{Delivery, Lease, Log, Range};
 use trunkline_domain::{Body, Content, Entry, Event, InstanceId, JoinFrom, Message, Position, Room};
 
 use super::{
-    DeletionApplied, Hub, HubEvent, Identity, Outgoing, Transport,
+    DeletionApplied, Hub, HubEvent, Outgoing, Transport,
     reader::{ReaderEffect, ReaderInput, RoomReader},
 };
 use crate::{
+    identity::Identity,
     ids::{ConnectionKey, WorkerId},
     presence::{PresenceCommand, PresenceReply},
     random::Random,
@@ -135,7 +136,7 @@ impl Transport for Wire {
 /// Opens a connection. The hub writes to those of the first two clients, as after a takeover; for the others only their own
 /// task writes.
 fn open(hub: &mut Hub, client: usize) -> (ConnectionKey, Rc<Wire>) {
-    let key = hub.open(Identity::of_name(&"ann".parse().unwrap()), &Event::Ping);
+    let key = hub.open(Rc::new(Identity::new("ann".parse().unwrap())), None, &Event::Ping);
     let wire = Rc::new(Wire::default());
     if client < 2 {
         hub.attach(key, wire.clone());
@@ -307,7 +308,12 @@ impl World {
                     self.reader.handle(ReaderInput::Heads(heads), self.now);
                 }
                 ReaderEffect::Send(worker, event) => self.events[worker.0 as usize].push_back(event),
-                ReaderEffect::SendAlways(worker, event) => self.hubs[worker.0 as usize].receive(event),
+                ReaderEffect::Broadcast(event) => {
+                    for (hub, events) in self.hubs.iter_mut().zip(&mut self.events) {
+                        events.push_back(event.clone());
+                        std::mem::take(events).into_iter().for_each(|event| hub.receive(event));
+                    }
+                }
                 // The presence store of this world accepts every write and answers nothing else.
                 ReaderEffect::Presence(PresenceCommand::Replace(room, _) | PresenceCommand::Update { room, .. }) => {
                     let reply = PresenceReply::Written(room, Some(Lease::Held));

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::{mpsc, watch};
@@ -185,9 +185,13 @@ async fn run(
             }
             _ = ticks.tick() => {
                 let Some(worker) = worker.upgrade() else { return };
-                clock += last_tick.elapsed().min(MAX_CLOCK_STEP);
+                let step = last_tick.elapsed();
+                clock += step.min(MAX_CLOCK_STEP);
                 last_tick = tokio::time::Instant::now();
                 let mut hub = worker.hub();
+                if step > MAX_CLOCK_STEP {
+                    hub.end_expired(SystemTime::now());
+                }
                 let due = hub.tick(clock);
                 worker.metrics.delivered.inc_by(hub.take_delivered());
                 // A worker that never catches up requests its rooms again here, at most four times per second. So does one

@@ -17,19 +17,25 @@ use actix_web::{
 use percent_encoding::percent_decode;
 use trunkline_session::{Sessions, Sid};
 
-use super::{HttpState, error::HttpError};
+use super::{HttpState, error::HttpError, identify::carries_token};
 
 /// Length of the signature in front of the value of a signed cookie: 32 bytes in Base64.
 const SIGNATURE_LENGTH: usize = 44;
 
 /// Middleware outside of the session middleware. Removes every cookie but the session cookie, because one malformed
 /// cookie of another application would make actix-web reject all. A cookie signed with an earlier key is signed again
-/// with the current key. Answers 503 if several cookies have the name and the session store does not answer.
+/// with the current key. Answers 503 if several cookies have the name and the session store does not answer. A request with a
+/// token loses its cookies.
 pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>(
     state: web::Data<HttpState<S>>,
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    if carries_token(&state.config, request.headers()) {
+        // The token decides, so the session store need not be asked.
+        request.headers_mut().remove(COOKIE);
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
     let name = &state.config.cookie.name;
     let found = find(request.headers(), name);
     if found.foreign && state.shared_cookie_name.occurred() {

@@ -6,7 +6,7 @@ use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
         Method, StatusCode,
-        header::{Accept, CACHE_CONTROL, Header as _, RETRY_AFTER, UPGRADE},
+        header::{Accept, CACHE_CONTROL, Header as _, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE},
     },
 };
 use maud::Markup;
@@ -26,6 +26,12 @@ pub(crate) enum HttpError {
     /// The request brings no cookie of a live session.
     #[error("you are not logged in, or your session has ended; log in first")]
     NotLoggedIn,
+    /// The token is not valid. Which of the possible reasons applies is logged, and not sent.
+    #[error("the token is invalid or has expired; get a new one and repeat the request with it")]
+    BadToken,
+    /// Names cannot be used to log in.
+    #[error("this service does not let users choose a name; log in where your account is")]
+    NameLoginOff,
     /// The request was sent by a page of another origin.
     #[error("this request was sent by a page of another site; open this site and repeat it there")]
     CrossSite,
@@ -59,9 +65,6 @@ pub(crate) enum HttpError {
     /// A user whom an operator keeps out tries to log in. Holds the time that is left.
     #[error("you cannot log in at the moment; wait for the number of seconds in Retry-After")]
     KeptOut(Duration),
-    /// A login with a name, where names are not claimed.
-    #[error("logging in by typing a name is switched off here; open the login page, or send a token")]
-    NameLoginOff,
     /// The login with the OpenID provider fails.
     #[cfg(feature = "oidc")]
     #[error(transparent)]
@@ -96,7 +99,7 @@ impl HttpError {
     /// Returns the status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
+            Self::NotLoggedIn | Self::BadToken => StatusCode::UNAUTHORIZED,
             Self::CrossSite | Self::Forbidden(_) | Self::KeptOut(_) | Self::NameLoginOff => StatusCode::FORBIDDEN,
             #[cfg(feature = "oidc")]
             Self::Provider(failure) => match failure {
@@ -120,8 +123,10 @@ impl HttpError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotLoggedIn => "not_logged_in",
+            Self::BadToken => "bad_token",
+            Self::NameLoginOff => "name_login_off",
             Self::CrossSite => "cross_site",
-            Self::Forbidden(_) | Self::KeptOut(_) | Self::NameLoginOff => "forbidden",
+            Self::Forbidden(_) | Self::KeptOut(_) => "forbidden",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::OutOfDescriptors => "overloaded",
@@ -196,6 +201,10 @@ impl HttpError {
         answer.insert_header((CACHE_CONTROL, "no-store"));
         if let Some(seconds) = self.retry_after() {
             answer.insert_header((RETRY_AFTER, seconds));
+        }
+        if *self == Self::BadToken {
+            // RFC 6750 section 3.
+            answer.insert_header((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""));
         }
         if *self == Self::UpgradeRequired {
             // Required by RFC 9110 section 15.5.22.

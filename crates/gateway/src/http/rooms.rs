@@ -3,12 +3,13 @@
 use actix_session::Session;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
-use trunkline_session::{Sessions, principal, rotate};
+use trunkline_session::{Sessions, rotate};
 
 use super::{
     HttpState, RoomListError,
     cookie_check::{explain, without_marker},
     error::{HTML, HttpError, accepts_html},
+    identify::identify,
 };
 use crate::pages::{self, PageLanguage};
 
@@ -20,17 +21,18 @@ pub(super) async fn list<S: Sessions>(
 ) -> HttpResponse {
     let as_page = accepts_html(&request);
     let strings = PageLanguage::of(&request).strings();
-    let Some(principal) = principal(&session) else {
-        if !as_page {
-            return HttpError::NotLoggedIn.json();
+    let identity = match identify(&state.config, &request).await {
+        Ok(identity) => identity,
+        Err(error @ HttpError::NotLoggedIn) if as_page => {
+            let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::of(&request) };
+            return error.page(pages::login(strings, &explain(&state, &request, login)));
         }
-        let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::of(&request) };
-        return HttpError::NotLoggedIn.page(pages::login(strings, &explain(&state, &request, login)));
+        Err(error) => return error.answer(&request),
     };
     if let Some(redirect) = without_marker(&request) {
         return redirect;
     }
-    let mut rooms = match state.gateway.rooms(&principal.user).await {
+    let mut rooms = match state.gateway.rooms(&identity).await {
         Ok(rooms) => rooms,
         Err(RoomListError::Denied(denied)) => return HttpError::Forbidden(denied).answer(&request),
         Err(RoomListError::Unavailable(error)) => {

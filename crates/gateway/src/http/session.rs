@@ -1,24 +1,35 @@
 //! `GET /session`: the session probe.
 
+use std::time::SystemTime;
+
 use actix_session::Session;
-use actix_web::{HttpResponse, web};
-use serde_json::json;
-use trunkline_session::{Sessions, principal, touch_cookie};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+use trunkline_session::{Sessions, touch_cookie};
 
-use super::{HttpState, error::HttpError};
+use super::{HttpState, error::HttpError, identify::identify};
+use crate::identity::Identity;
 
-/// Answers whether the session is alive, at low cost, for a client that is about to reconnect:
-/// `{"user":"ann","login":"10f1…","instance":"gw-2","expires_in":28800}`. Counts as use of the session and sends the cookie again; the
-/// session key is not rotated.
-pub(super) async fn probe<S: Sessions>(state: web::Data<HttpState<S>>, session: Session) -> HttpResponse {
-    let Some(principal) = principal(&session) else { return HttpError::NotLoggedIn.json() };
-    match state.sessions.touch(&principal.sid).await {
+/// Answers whether the session or token is valid, at low cost, for a client that is about to reconnect:
+/// `{"user":"ann","login":"10f1…","instance":"gw-2","expires_in":28800}`. Counts as use of a session and sends its cookie again; the
+/// session key is not rotated. `login` belongs to sessions alone, and `expires_in` is absent if the identity does not end.
+pub(super) async fn probe<S: Sessions>(
+    state: web::Data<HttpState<S>>,
+    request: HttpRequest,
+    session: Session,
+) -> HttpResponse {
+    let identity = match identify(&state.config, &request).await {
+        Ok(identity) => identity,
+        Err(error) => return error.json(),
+    };
+    let Some(sid) = identity.session() else {
+        let left = identity.expires_in(SystemTime::now());
+        return HttpResponse::Ok().json(answer(&state, &identity, None, left.map(|left| left.as_secs())));
+    };
+    match state.sessions.touch(sid).await {
         Ok(Some(left)) => {
             touch_cookie(&session);
-            let (user, instance) = (&principal.user, &state.config.instance);
-            let (login, expires_in) = (principal.sid.login_id(), left.as_secs());
-            let answer = json!({ "user": user, "login": login, "instance": instance, "expires_in": expires_in });
-            HttpResponse::Ok().json(answer)
+            HttpResponse::Ok().json(answer(&state, &identity, Some(sid.login_id()), Some(left.as_secs())))
         }
         Ok(None) => HttpError::NotLoggedIn.json(),
         Err(error) => {
@@ -29,4 +40,18 @@ pub(super) async fn probe<S: Sessions>(state: web::Data<HttpState<S>>, session: 
             HttpError::Unavailable.json()
         }
     }
+}
+
+fn answer<S>(state: &HttpState<S>, identity: &Identity, login: Option<String>, expires_in: Option<u64>) -> Value {
+    let mut answer = json!({ "user": identity.user(), "instance": state.config.instance });
+    if let Some(name) = identity.name() {
+        answer["name"] = json!(name);
+    }
+    if let Some(login) = login {
+        answer["login"] = json!(login);
+    }
+    if let Some(seconds) = expires_in {
+        answer["expires_in"] = json!(seconds);
+    }
+    answer
 }

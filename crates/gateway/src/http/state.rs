@@ -5,12 +5,13 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 use actix_session::SessionMiddleware;
 use actix_web::{HttpRequest, dev::RequestHead};
 use trunkline_bus::{BusError, Health};
-use trunkline_domain::{Room, UserId};
+use trunkline_domain::Room;
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
 use super::{cross_site::own_origin, forwarded::RequestSource};
 use crate::{
     config::Config,
+    identity::Identity,
     limits::{condition::RecentCondition, login::LoginLimiter},
     metrics::Metrics,
     origin::Origin,
@@ -30,10 +31,10 @@ pub(crate) trait GatewayView: Send + Sync + 'static {
     /// Returns the readiness checks of the drain and of the bus.
     fn health(&self) -> Vec<Health>;
 
-    /// Returns the rooms of all instances that have members and that `user` may list.
+    /// Returns the rooms of all instances that have members and that this identity may list.
     fn rooms<'a>(
         &'a self,
-        user: &'a UserId,
+        identity: &'a Identity,
     ) -> Pin<Box<dyn Future<Output = Result<RoomCounts, RoomListError>> + Send + 'a>>;
 }
 

@@ -32,6 +32,11 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<Option<&str>, AmbiguousToken>
     }
 }
 
+/// Returns whether a request carries a token, or several.
+pub(crate) fn carries_token(headers: &HeaderMap) -> bool {
+    !matches!(token(headers), Ok(None))
+}
+
 /// Returns the offered subprotocols.
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());

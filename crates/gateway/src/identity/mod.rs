@@ -4,6 +4,8 @@
 #[cfg(feature = "jwt")]
 mod bearer;
 #[cfg(feature = "jwt")]
+pub(crate) use bearer::carries_token;
+#[cfg(feature = "jwt")]
 mod jwks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -11,12 +13,14 @@ pub mod jwt;
 mod tokens;
 
 use std::{
+    fmt,
     future::Future,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use actix_web::HttpRequest;
+use futures_util::future::LocalBoxFuture;
 use trunkline_domain::{DisplayName, Grants, Member, Permission, Room, UserId};
 use trunkline_session::Sid;
 
@@ -111,6 +115,12 @@ impl Identity {
         self.grants.as_ref().is_none_or(|grants| grants.allow(permission, room))
     }
 
+    /// Whether grants limit the identity.
+    #[must_use]
+    pub fn has_grants(&self) -> bool {
+        self.grants.is_some()
+    }
+
     /// The user as presence shows them.
     #[must_use]
     pub fn member(&self) -> Member {
@@ -164,13 +174,36 @@ where
     }
 }
 
-/// Supplies no identities: users come from tokens and session cookies alone.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoHostUsers;
+/// The users of the host application: an [`Identify`] of any type. Cheap to clone.
+#[derive(Clone)]
+pub struct HostUsers(Arc<dyn DynIdentify>);
 
-impl Identify for NoHostUsers {
-    async fn identify(&self, _: &HttpRequest) -> Result<Identity, Unidentified> {
-        Err(Unidentified::NotGiven)
+impl HostUsers {
+    /// Users that `identify` supplies.
+    pub fn new(identify: impl Identify) -> Self {
+        Self(Arc::new(identify))
+    }
+
+    /// As [`Identify::identify`].
+    pub(crate) async fn identify(&self, request: &HttpRequest) -> Result<Identity, Unidentified> {
+        self.0.identify(request).await
+    }
+}
+
+impl fmt::Debug for HostUsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostUsers")
+    }
+}
+
+/// [`Identify`] as a trait object.
+trait DynIdentify: Send + Sync {
+    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Result<Identity, Unidentified>>;
+}
+
+impl<T: Identify> DynIdentify for T {
+    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Result<Identity, Unidentified>> {
+        Box::pin(Identify::identify(self, request))
     }
 }
 
@@ -216,6 +249,9 @@ mod tests {
             async move { user.map(Identity::new).map_err(|_| Unidentified::NotGiven) }
         };
         assert_eq!(user(from_path).await.unwrap().user().as_str(), "ann");
-        assert_eq!(user(NoHostUsers).await, Err(Unidentified::NotGiven));
+        assert_eq!(
+            HostUsers::new(from_path).identify(&TestRequest::get().to_http_request()).await,
+            Err(Unidentified::NotGiven)
+        );
     }
 }

@@ -38,7 +38,15 @@ fn every_flag_reaches_the_configuration() {
         "--admin-listen",
         "[::1]:9000",
         "--redis",
-        "redis://u:hunter2@h:1/2",
+        "rediss-sentinel://u:hunter2@h:1/2#main",
+        "--redis-ca",
+        "ca.pem",
+        "--redis-cert",
+        "client.pem",
+        "--redis-key",
+        "client.key",
+        "--redis-sentinel-user",
+        "watcher",
         "--redis-prefix",
         "chat-2",
         "--batch-delay-max",
@@ -88,6 +96,14 @@ fn every_flag_reaches_the_configuration() {
     ]);
     let config = settings.config("unused".into(), SecretKeys::random());
     assert_eq!((settings.redis_prefix.as_str(), settings.batch_delay_max), ("chat-2", Duration::ZERO));
+    let options = RedisOptions {
+        ca_file: Some("ca.pem".into()),
+        certificate_file: Some("client.pem".into()),
+        key_file: Some("client.key".into()),
+        sentinel_user: Some("watcher".to_owned()),
+        sentinel_password: None,
+    };
+    assert_eq!(settings.redis_options().unwrap(), options);
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
     assert!(config.cookie.secure);
@@ -102,7 +118,11 @@ fn every_flag_reaches_the_configuration() {
 fn invalid_settings_are_explained() {
     for (args, says) in [
         (&["--listen", "8080"][..], "an address and a port"),
-        (&["--redis", "http://u:hunter2@h"], "start with redis://"),
+        (&["--redis", "http://u:hunter2@h"], "begin with redis://"),
+        (&["--redis", "redis://u:hunter2/3@h"], "%2F"),
+        (&["--redis", "redis-cluster://u:hunter2@h/1"], "no databases"),
+        (&["--redis", "redis-sentinel://u:hunter2@h"], "name of the master"),
+        (&["--redis-ca", "ca.pem"], "--redis <URL>"),
         (&["--session-idle", "30"], "a duration such as"),
         (&["--ping-interval", "0s"], "at least 100ms"),
         (&["--session-idle", "9h"], "longer than --session-max"),
@@ -139,6 +159,22 @@ fn redis_requires_a_key() {
 
     let missing = settings(&["--redis", "redis://h", "--secret-file", "/nowhere/secret"]);
     assert!(missing.keys().unwrap_err().to_string().contains("/nowhere/secret"));
+}
+
+#[test]
+fn password_of_the_sentinels_is_the_first_line_of_its_file() {
+    let from_file = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let args = ["--redis", "redis-sentinel://h#main", "--redis-sentinel-password-file", path];
+        settings(&args).redis_options().map_err(|error| error.to_string())
+    };
+    let options = from_file("hunter2\n").unwrap();
+    assert_eq!(options.sentinel_password.as_deref(), Some("hunter2"));
+    assert!(!format!("{options:?}").contains("hunter2"));
+    let error = from_file("\n").unwrap_err();
+    assert!(error.contains("--redis-sentinel-password-file") && error.contains("first line"), "{error}");
 }
 
 #[test]

@@ -34,12 +34,6 @@ pub(super) fn batch_delay(text: &str) -> Result<Duration, String> {
     if delay > Duration::from_millis(4) { Err("must be at most 4ms".to_owned()) } else { Ok(delay) }
 }
 
-/// Returns whether a URL has a scheme of Redis; the Redis client validates the rest. Not a value parser of clap,
-/// because its error message would repeat the text, which may contain a password.
-pub(super) fn is_redis_url(url: &str) -> bool {
-    ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
-}
-
 /// Parses the prefix of keys and channels in Redis. Braces would be a hash tag of Redis Cluster, and the characters of
 /// glob patterns would need escaping in ACL rules.
 pub(super) fn redis_prefix(prefix: &str) -> Result<String, String> {

@@ -14,6 +14,7 @@ mod script;
 mod site;
 
 mod accessible;
+mod amend;
 mod failover;
 mod hostile;
 mod keyboard;

@@ -83,7 +83,22 @@ fn invalid_settings_exit_with_two() {
         (&[], &[("TRUNKLINE_LISTEN", "nowhere")], "an address and a port"),
         (&["--redis", "redis://127.0.0.1:1"], &[], "openssl rand -hex 64"),
         (&["--redis", "redis://127.0.0.1:1"], &[("TRUNKLINE_SECRET", "hunter2")], "64 bytes"),
-        (&["--listen", "127.0.0.1:0", "--redis", "redis://u:hunter2@ /"], &[("TRUNKLINE_SECRET", SECRET)], "Redis URL"),
+        (&["--redis", "redis://u:hunter2@ /"], &[("TRUNKLINE_SECRET", SECRET)], "--redis: a host is missing"),
+        (
+            &["--listen", "127.0.0.1:0", "--redis", "rediss://u:hunter2@h", "--redis-ca", "/nowhere/ca.pem"],
+            &[("TRUNKLINE_SECRET", SECRET)],
+            "--redis-ca /nowhere/ca.pem: No such file",
+        ),
+        (
+            &["--listen", "127.0.0.1:0", "--redis", "redis://h", "--redis-ca", "ca.pem"],
+            &[("TRUNKLINE_SECRET", SECRET)],
+            "--redis-ca: the CA file is for TLS",
+        ),
+        (
+            &["--listen", "127.0.0.1:0", "--redis", "rediss://h", "--redis-cert", "cert.pem"],
+            &[("TRUNKLINE_SECRET", SECRET)],
+            "--redis-cert, --redis-key: ",
+        ),
         (&[], &[("TRUNKLINE_REDIS", "hunter2")], "redis://"),
     ] {
         let (code, text) = run(args, env);

@@ -11,15 +11,16 @@ use deadpool::{
     Runtime,
     managed::{Manager, Metrics, Pool, RecycleError, RecycleResult},
 };
-use redis::{
-    ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, ScriptInvocation, ServerErrorKind,
-    aio::MultiplexedConnection,
-};
+use redis::{ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection};
 use tokio::{sync::Mutex, time::timeout};
+use trunkline_redis::{
+    CommandConnection, ConnectError, Connector, InvalidRedisSettings, RedisOptions, RedisUrl, Topology,
+};
 
-use super::connect::{COMMAND_TIMEOUT, CommandConnection, ConnectError, Connector};
-use crate::{InvalidSettings, SessionError};
+use crate::SessionError;
 
+/// Time limit of one Redis command, and of each step of connecting.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit of one operation: waiting for a connection, connecting, and up to two commands.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long operations fail at once after a failed connect, so that no queue forms while Redis is away.
@@ -31,17 +32,15 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A failed command: no reply within [`COMMAND_TIMEOUT`], a connection that broke, or an error reply.
 #[derive(Debug, thiserror::Error)]
-#[error("command to Redis at {target}: {source}")]
+#[error("command to Redis at {address}: {source}")]
 struct RedisCommandError {
-    target: String,
+    address: String,
     source: RedisError,
 }
 
 /// The command connections to one Redis. Each is opened when it is first needed.
 pub(super) struct RedisConnections {
     connector: Arc<Connector>,
-    /// The database number of the URL.
-    database: i64,
     /// For scripts that may run twice. Multiplexed: a command does not wait for the reply to another one.
     shared: Mutex<SharedConnection>,
     /// For scripts that must run at most once.
@@ -57,28 +56,29 @@ struct SharedConnection {
 }
 
 impl RedisConnections {
-    /// Checks the URL. Does not connect.
-    pub(super) fn new(url: &str) -> Result<Self, InvalidSettings> {
-        // The URL parser's errors name the part that is wrong and do not repeat it.
-        let info = url.into_connection_info().map_err(|error| InvalidSettings::Url(error.to_string()))?;
-        let connector = Connector::new(&info).ok_or_else(|| InvalidSettings::Url("TLS is not supported".into()))?;
-        let connector = Arc::new(connector);
+    /// Checks the URL and reads the files of the options. Does not connect.
+    pub(super) fn new(url: &str, options: &RedisOptions) -> Result<Self, InvalidRedisSettings> {
+        let url: RedisUrl = url.parse()?;
+        if matches!(url.topology(), Topology::Cluster { .. }) {
+            return Err(InvalidRedisSettings::Unsupported("sessions in a Redis Cluster are not supported yet"));
+        }
+        let connector = Arc::new(Connector::new(&url, options, COMMAND_TIMEOUT)?);
         let manager = PoolManager { connector: connector.clone(), suspect_until: StdMutex::new(None) };
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
             .wait_timeout(Some(COMMAND_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| InvalidSettings::Url(error.to_string()))?;
-        Ok(Self { connector, database: info.redis_settings().db(), shared: Mutex::default(), pool })
+            .expect("a pool with timeouts has a runtime");
+        Ok(Self { connector, shared: Mutex::default(), pool })
     }
 
     pub(super) fn connector(&self) -> Arc<Connector> {
         self.connector.clone()
     }
 
-    pub(super) fn database(&self) -> i64 {
-        self.database
+    pub(super) fn database(&self) -> u32 {
+        self.connector.database()
     }
 
     /// Runs a script that may run twice on the shared connection. Runs it again on a new one if the connection turns
@@ -87,7 +87,7 @@ impl RedisConnections {
         within_limit(async {
             let mut repeated = false;
             loop {
-                let (mut connection, generation) = self.shared_connection().await?;
+                let SharedHandle { mut connection, address, generation } = self.shared_connection().await?;
                 let error = match script.invoke_async(&mut connection).await {
                     Ok(reply) => return Ok(reply),
                     Err(error) => error,
@@ -96,7 +96,7 @@ impl RedisConnections {
                     self.discard_shared(generation).await;
                 }
                 if repeated || !error.is_connection_dropped() {
-                    return Err(self.command_error(error));
+                    return Err(RedisCommandError { address, source: error }.into());
                 }
                 repeated = true;
             }
@@ -108,38 +108,36 @@ impl RedisConnections {
     pub(super) async fn on_pool<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, SessionError> {
         within_limit(async {
             let mut pooled = self.pool.get().await?;
+            let address = pooled.address().to_owned();
             let reply = script.invoke_async(&mut pooled.connection).await;
             if reply.as_ref().is_err_and(condemns_connection) {
                 drop(deadpool::managed::Object::take(pooled));
                 self.pool.manager().suspect_all();
             }
-            reply.map_err(|error| self.command_error(error))
+            reply.map_err(|source| RedisCommandError { address, source }.into())
         })
         .await
     }
 
-    fn command_error(&self, source: RedisError) -> BoxError {
-        RedisCommandError { target: self.connector.target(), source }.into()
-    }
-
-    /// A clone of the shared connection, which is opened if there is none, and its generation.
-    async fn shared_connection(&self) -> Result<(MultiplexedConnection, u64), ConnectError> {
+    /// A clone of the shared connection, which is opened if there is none or if it leads to a former master.
+    async fn shared_connection(&self) -> Result<SharedHandle, ConnectError> {
         let mut shared = self.shared.lock().await;
+        shared.connection.take_if(|open| !self.connector.is_current(open.endpoint()));
         if let Some(open) = &shared.connection {
-            return Ok((open.connection.clone(), shared.generation));
+            return Ok(SharedHandle::new(open, shared.generation));
         }
         if let Some((failed, error)) = &shared.failed
             && failed.elapsed() < RECONNECT_PAUSE
         {
             return Err(error.clone());
         }
-        match self.connector.connect().await {
+        match open(&self.connector).await {
             Ok(open) => {
-                let connection = open.connection.clone();
-                shared.connection = Some(open);
                 shared.generation += 1;
                 shared.failed = None;
-                Ok((connection, shared.generation))
+                let handle = SharedHandle::new(&open, shared.generation);
+                shared.connection = Some(open);
+                Ok(handle)
             }
             Err(error) => {
                 shared.failed = Some((Instant::now(), error.clone()));
@@ -154,6 +152,26 @@ impl RedisConnections {
             shared.connection = None;
         }
     }
+}
+
+/// What an operation takes of the shared connection.
+struct SharedHandle {
+    connection: MultiplexedConnection,
+    address: String,
+    generation: u64,
+}
+
+impl SharedHandle {
+    fn new(open: &CommandConnection, generation: u64) -> Self {
+        Self { connection: open.connection.clone(), address: open.address().to_owned(), generation }
+    }
+}
+
+/// Opens a connection on which each command fails after [`COMMAND_TIMEOUT`] without a reply.
+async fn open(connector: &Connector) -> Result<CommandConnection, ConnectError> {
+    let mut opened = connector.open().await?;
+    opened.connection.set_response_timeout(COMMAND_TIMEOUT);
+    Ok(opened)
 }
 
 /// Opens the pool's connections, and checks each one before it is used again.
@@ -179,12 +197,15 @@ impl Manager for PoolManager {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<CommandConnection, ConnectError> {
-        self.connector.connect().await
+        open(&self.connector).await
     }
 
     async fn recycle(&self, pooled: &mut CommandConnection, metrics: &Metrics) -> RecycleResult<ConnectError> {
         if self.suspects(metrics.created) {
             return Err(RecycleError::message("another connection of the same time has failed"));
+        }
+        if !self.connector.is_current(pooled.endpoint()) {
+            return Err(RecycleError::message("it leads to a former master"));
         }
         redis::cmd("PING").exec_async(&mut pooled.connection).await.map_err(|error| {
             self.suspect_all();

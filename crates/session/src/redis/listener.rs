@@ -8,8 +8,8 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, interval, sleep, timeout},
 };
+use trunkline_redis::Connector;
 
-use super::connect::Connector;
 use crate::SessionEvent;
 
 /// Time limit of SUBSCRIBE and PING. Longer than that of other commands, since a new subscription makes every instance
@@ -71,11 +71,11 @@ async fn forward(
 ) -> Result<std::convert::Infallible, Box<dyn Error + Send + Sync>> {
     // An error means that there is no receiver.
     let send = |event| drop(events.send(event));
-    let mut connection = connector.subscriber().await?;
-    timeout(REPLY_TIMEOUT, connection.subscribe(channel)).await.map_err(|_| "no reply to SUBSCRIBE within 2 s")??;
+    let opened = connector.open_pubsub().await?;
+    let (mut sink, mut messages) = opened.pubsub.split();
+    timeout(REPLY_TIMEOUT, sink.subscribe(channel)).await.map_err(|_| "no reply to SUBSCRIBE within 2 s")??;
     // Events before the subscription are lost.
     send(SessionEvent::Missed);
-    let (mut sink, mut messages) = connection.split();
     let mut ping = interval(PING_INTERVAL);
     loop {
         // redis-rs queues messages without a bound. Each is a few bytes per logout, and the only thing that this loop
@@ -88,6 +88,7 @@ async fn forward(
                     Err(error) => tracing::warn!(%error, channel, "message ignored; it is not from a gateway"),
                 }
             }
+            reason = connector.superseded(&opened.endpoint) => return Err(reason.into()),
             _ = ping.tick() => {
                 let reply = timeout(REPLY_TIMEOUT, sink.ping::<redis::Value>()).await;
                 reply.map_err(|_| "no reply to PING within 2 s")??;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{AppendFsync, Redis, RedisProcess, RedisServer};
-use crate::{LineSink, NoProgress, Program, Progress, Result, TestbedError, Tool, Toolbox, ports, resp::RedisAddress};
+use crate::{
+    LineSink, NoProgress, Program, Progress, Result, TestbedError, TlsFiles, Tool, Toolbox, ports, resp::RedisAddress,
+};
 
 /// Number of free ports that are tried, because another program may take a free port first.
 const PORT_ATTEMPTS: usize = 5;
@@ -17,6 +19,7 @@ pub struct RedisBuilder {
     pub(super) config: Vec<(String, String)>,
     pub(super) folder: Option<PathBuf>,
     pub(super) log: Option<LineSink>,
+    pub(super) tls: Option<(TlsFiles, bool)>,
     port: Option<u16>,
     program: Option<Program>,
     toolbox: Option<Toolbox>,
@@ -72,6 +75,20 @@ impl RedisBuilder {
         self
     }
 
+    /// Listens with TLS only. Clients may present a certificate, and need none. [`Redis::cli`] uses a Unix socket then.
+    #[must_use]
+    pub fn tls(mut self, files: &TlsFiles) -> Self {
+        self.tls = Some((files.clone(), false));
+        self
+    }
+
+    /// As [`Self::tls`], and refuses clients without a certificate of the CA.
+    #[must_use]
+    pub fn mutual_tls(mut self, files: &TlsFiles) -> Self {
+        self.tls = Some((files.clone(), true));
+        self
+    }
+
     /// Runs this program. Default: the program from [`Toolbox::project`].
     #[must_use]
     pub fn program(mut self, program: Program) -> Self {
@@ -84,6 +101,12 @@ impl RedisBuilder {
     pub fn toolbox(mut self, toolbox: Toolbox) -> Self {
         self.toolbox = Some(toolbox);
         self
+    }
+
+    /// Adds the directives of `other`, and takes its password, persistence, folder and log.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.config.extend(other.config.iter().cloned());
+        Self { config: self.config, ..other.clone() }
     }
 
     /// Starts the server and returns when it answers `PING`.
@@ -118,7 +141,9 @@ impl RedisBuilder {
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             let address = RedisAddress::local(port, self.password.clone());
             match RedisProcess::start(self.clone(), program.clone(), &address) {
-                Ok(own) => return Ok(Redis { address, server: RedisServer::Process(Box::new(own)) }),
+                Ok(own) => {
+                    return Ok(Redis { address: own.address().clone(), server: RedisServer::Process(Box::new(own)) });
+                }
                 Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
                 Err(e) => return Err(e),
             }
@@ -126,8 +151,8 @@ impl RedisBuilder {
     }
 
     /// The arguments of `redis-server`. Data goes to the working folder.
-    pub(super) fn arguments(&self, bind: &str, port: u16) -> Vec<String> {
-        let port = port.to_string();
+    pub(super) fn arguments(&self, bind: &str, port_number: u16) -> Vec<String> {
+        let port = port_number.to_string();
         let mut args = vec!["--port", &port, "--bind", bind, "--daemonize", "no", "--dir", "."];
         // No snapshots: data that is not in the append-only file must not survive a kill.
         args.extend(["--save", ""]);
@@ -139,13 +164,19 @@ impl RedisBuilder {
             Some(AppendFsync::Always) => args.extend(["--appendonly", "yes", "--appendfsync", "always"]),
         }
         if let Some(password) = &self.password {
-            args.extend(["--requirepass", password]);
+            // The second is for a node of a cluster, which becomes a replica of a node with the same password.
+            args.extend(["--requirepass", password, "--masterauth", password]);
         }
         let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         if let Some((master, password)) = &self.replica_of {
             args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.to_string()]);
             if let Some(password) = password {
                 args.extend(["--masterauth".to_owned(), password.clone()]);
+            }
+        }
+        if let Some((files, mutual)) = &self.tls {
+            for (name, value) in files.directives(port_number, *mutual) {
+                args.extend([format!("--{name}"), value]);
             }
         }
         for (name, value) in &self.config {

@@ -30,6 +30,9 @@ pub(super) fn start(builder: RedisBuilder, port: u16) -> Result<Redis> {
     if builder.replica_of.is_some() {
         return Err(TestbedError::Reply("a replica in Docker cannot reach its master on loopback".to_owned()));
     }
+    if builder.tls.is_some() {
+        return Err(TestbedError::Reply("Redis in Docker cannot read the certificates of this machine".to_owned()));
+    }
     if !ports::is_free(port) {
         return Err(TestbedError::PortTaken(port));
     }

@@ -25,6 +25,7 @@ pub(super) struct RedisProcess {
     builder: RedisBuilder,
     program: Program,
     address: RedisAddress,
+    _socket_folder: Option<TempDir>,
 }
 
 impl RedisProcess {
@@ -36,8 +37,21 @@ impl RedisProcess {
             ),
         };
         empty(data.path())?;
-        let process = launch(&builder, &program, data.path(), address)?;
-        Ok(Self { process, data, builder, program, address: address.clone() })
+        let mut address = address.clone();
+        let socket_folder = match &builder.tls {
+            // Not the data folder: the path of a Unix socket is at most 107 bytes.
+            Some(_) => {
+                Some(tempfile::Builder::new().prefix("testbed-socket-").tempdir().context("cannot create a folder")?)
+            }
+            None => None,
+        };
+        address.socket = socket_folder.as_ref().map(|folder| folder.path().join("redis.sock"));
+        let process = launch(&builder, &program, data.path(), &address)?;
+        Ok(Self { process, data, builder, program, address, _socket_folder: socket_folder })
+    }
+
+    pub(super) fn address(&self) -> &RedisAddress {
+        &self.address
     }
 
     pub(super) fn process(&mut self) -> &mut Process {
@@ -89,6 +103,9 @@ fn launch(builder: &RedisBuilder, program: &Program, folder: &Path, address: &Re
     }
     let mut command = program.command();
     command.current_dir(folder).args(builder.arguments("127.0.0.1", address.port));
+    if let Some(socket) = &address.socket {
+        command.arg("--unixsocket").arg(socket);
+    }
     let mut process = Process::spawn(format!("Redis on port {}", address.port), command, builder.log.clone())?;
     let answered = poll(START_TIMEOUT, || match process.ended() {
         Some(ended) => Err(process.start_error(ended.to_string())),

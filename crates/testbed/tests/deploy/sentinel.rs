@@ -13,7 +13,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use trunkline_testbed::{NoProgress, Process, Redis, Tool, Toolbox, free_port};
 
-use crate::site::{children, deploy_file, replaced, signal, wait_for};
+use crate::{
+    redis::Installed,
+    site::{children, deploy_file, replaced, signal, wait_for},
+};
 
 const PASSWORD: &str = "of-no-worth";
 
@@ -165,4 +168,63 @@ fn a_reload_leaves_no_connection_through_an_old_process() {
     wait_until_closed(&mut held, Duration::from_secs(5));
     wait_for("no old worker", || children(group.proxy.pid()) == 1);
     wait_for("the proxy leads to the master", || group.leads_to() == Some(0));
+}
+
+/// Both ACL files at once: a master and a replica with `users.acl`, three Sentinels with `sentinel.acl`.
+#[test]
+fn sentinels_with_the_shipped_users_fail_over_and_let_gateways_only_ask() {
+    let ports = [(); 2].map(|()| free_port().unwrap());
+    let sentinel_ports = [(); 3].map(|()| free_port().unwrap());
+    let installed = Installed::new();
+    let acl = installed.path("users.acl").display().to_string();
+    let _nodes = [0, 1].map(|number: usize| {
+        let (port, master) = (ports[number].to_string(), ports[0].to_string());
+        let login = ["--aclfile", &acl, "--masteruser", "replica", "--masterauth", PASSWORD, "--port", &port];
+        let follow = ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", &master];
+        installed.start("redis.conf", ports[number], &[&login[..], &follow[..if number == 0 { 2 } else { 5 }]].concat())
+    });
+    let _sentinels = sentinel_ports.map(|port| {
+        let own = Installed::new();
+        own.edit("sentinel.conf", "port 26379", &format!("port {port}"));
+        own.edit("sentinel.conf", "10.0.0.11 6379", &format!("127.0.0.1 {}", ports[0]));
+        own.edit("sentinel.conf", "@SENTINEL_PASSWORD@", PASSWORD);
+        for line in ["aclfile", "sentinel sentinel-user", "sentinel sentinel-pass"] {
+            own.edit("sentinel.conf", &format!("# {line}"), line);
+        }
+        own.edit("sentinel.conf", "@PEER_PASSWORD@", PASSWORD);
+        let process = own.start("sentinel.conf", port, &["--sentinel"]);
+        (own, process)
+    });
+    let ask =
+        |user: &str, command: &str| crate::redis::ask(sentinel_ports[0], user, &command.split(' ').collect::<Vec<_>>());
+    wait_for("the Sentinels know the replica and each other", || {
+        sentinel_ports.iter().all(|port| {
+            let told = crate::redis::ask(*port, "trunkline", &["SENTINEL", "MASTER", "trunkline"]);
+            told.contains("num-slaves\n1") && told.contains("num-other-sentinels\n2")
+        })
+    });
+    let address = ask("trunkline", "SENTINEL GET-MASTER-ADDR-BY-NAME trunkline");
+    assert_eq!(address, format!("127.0.0.1\n{}", ports[0]));
+    for command in
+        ["SENTINEL REPLICAS trunkline", "SENTINEL SENTINELS trunkline", "ROLE", "HELLO 3", "CLIENT SETNAME x"]
+    {
+        assert!(!ask("trunkline", command).contains("NOPERM"), "{command}");
+    }
+    for command in [
+        "SENTINEL FAILOVER trunkline",
+        "SENTINEL SET trunkline quorum 1",
+        "SENTINEL MONITOR other 127.0.0.1 1 1",
+        "SHUTDOWN",
+        "PUBLISH __sentinel__:hello x",
+        "SUBSCRIBE __sentinel__:hello",
+    ] {
+        assert!(ask("trunkline", command).contains("NOPERM"), "{command}");
+    }
+    // The Sentinels elect a leader among themselves, as the user `peer`.
+    wait_for("a failover", || ask("operator", "SENTINEL FAILOVER trunkline") == "OK");
+    wait_for("all Sentinels name the replica", || {
+        let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "trunkline"];
+        let promoted = format!("127.0.0.1\n{}", ports[1]);
+        sentinel_ports.iter().all(|port| crate::redis::ask(*port, "trunkline", &command) == promoted)
+    });
 }

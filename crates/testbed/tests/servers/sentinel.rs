@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::RedisSentinel;
+use trunkline_testbed::{RedisSentinel, TlsFiles};
 
 #[test]
 fn replica_is_promoted_when_the_master_is_killed_and_unreplicated_writes_are_lost() {
@@ -66,4 +66,46 @@ fn login(url: &str) -> TcpStream {
     stream.write_all(format!("AUTH {user} {password}\r\n").as_bytes()).unwrap();
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), "+OK\r\n".len());
     stream
+}
+
+#[test]
+fn sentinels_can_be_asked_without_a_proxy_and_fail_over_while_one_of_them_is_away() {
+    let mut redis = RedisSentinel::builder().sentinel_password("hush").start().unwrap();
+    let url = redis.url();
+    assert!(
+        url.starts_with("redis-sentinel://trunkline:not-a-secret@127.0.0.1:") && url.ends_with("#trunkline"),
+        "{url}"
+    );
+    assert_eq!(url.matches("127.0.0.1:").count(), 3);
+    let master = redis.master().unwrap();
+    assert!((0..3).all(|sentinel| redis.named_by(sentinel) == Some(master)));
+    redis.kill_sentinel(0).unwrap();
+    assert_eq!((redis.named_by(0), redis.sentinel_pid(0)), (None, None));
+    let killed = Instant::now();
+    redis.kill_master().unwrap();
+    let other = redis.wait_for_another(master).unwrap();
+    println!("promoted after {:.1?}", killed.elapsed());
+    redis.start_node(master).unwrap();
+    redis.start_sentinel(0).unwrap();
+    redis.wait_until_stable().unwrap();
+    assert!((0..3).all(|sentinel| redis.named_by(sentinel) == Some(other)));
+    redis.pause_sentinel(2).unwrap();
+    redis.resume_sentinel(2).unwrap();
+    assert!(redis.sentinel_pid(2).is_some());
+}
+
+#[test]
+fn servers_and_sentinels_speak_tls_only() {
+    let tls = TlsFiles::create().unwrap();
+    let redis = RedisSentinel::builder().tls(&tls).start().unwrap();
+    assert!(redis.url().starts_with("rediss-sentinel://"), "{}", redis.url());
+    let port = redis.sentinel_ports().next().unwrap();
+    let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    plain.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    plain.write_all(b"PING\r\n").unwrap();
+    let mut answer = [0; 16];
+    let length = plain.read(&mut answer).unwrap_or(0);
+    assert!(!answer[..length].starts_with(b"+PONG"), "it answered without TLS");
+    let before = redis.master().unwrap();
+    assert_ne!(redis.fail_over().unwrap(), before);
 }

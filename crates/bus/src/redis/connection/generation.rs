@@ -1,6 +1,7 @@
 //! The generation of a Redis, and the publish script that is compiled for it.
 
 use redis::Script;
+use trunkline_redis::info_field;
 
 const PUBLISH: &str = include_str!("../publish.lua");
 /// Stands in the script's text where the generation goes.
@@ -34,11 +35,6 @@ impl Generation {
     pub(super) fn publish_script(&self) -> Script {
         Script::new(&PUBLISH.replace(PLACEHOLDER, &self.0))
     }
-}
-
-/// The value of the line `name:value` in a reply to INFO.
-pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 #[cfg(test)]

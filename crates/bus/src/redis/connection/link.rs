@@ -7,12 +7,13 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
+use trunkline_redis::{CommandConnection, Endpoint};
 
 use super::{
     batcher::CommandBatcher,
-    connector::within,
     generation::Generation,
     probe::{Probe, ProbeResult, ServerInfo, info},
+    step::within,
 };
 use crate::{
     BusError, ErrorKind,
@@ -27,6 +28,8 @@ const PRESENCE_PROBE_EVERY: u64 = 5;
 /// A connection that does not reconnect by itself, with the publish script compiled for the Redis at its other end.
 pub(in super::super) struct Link {
     connection: MultiplexedConnection,
+    /// Dropping it ends the connection.
+    opened: CommandConnection,
     publish_script: Script,
     generation: Generation,
     read_generation: fn(&str, &str) -> Option<Generation>,
@@ -38,16 +41,16 @@ pub(in super::super) struct Link {
 }
 
 impl Link {
-    /// Reads the generation of Redis on `connection`, checks that this Redis can be used, and loads the scripts.
+    /// Reads the generation of Redis on the connection, checks that this Redis can be used, and loads the scripts.
     ///
     /// # Errors
     /// What is wrong, for people and without secrets.
     pub(super) async fn set_up(
-        mut connection: MultiplexedConnection,
-        address: &str,
+        opened: CommandConnection,
         read_generation: fn(&str, &str) -> Option<Generation>,
         batch_delay_max: Duration,
     ) -> Result<Self, String> {
+        let (mut connection, address) = (opened.connection.clone(), opened.address());
         let info = info();
         let (server, replication, memory): (String, String, String) =
             within(RESPONSE_TIMEOUT, "INFO", address, info.query_async(&mut connection)).await?;
@@ -65,6 +68,7 @@ impl Link {
         Ok(Self {
             batcher: CommandBatcher::new(connection.clone(), batch_delay_max),
             connection,
+            opened,
             publish_script,
             generation,
             read_generation,
@@ -82,6 +86,11 @@ impl Link {
     /// The generation of the Redis at the other end.
     pub(in super::super) fn generation(&self) -> &Generation {
         &self.generation
+    }
+
+    /// The server at the other end.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        self.opened.endpoint()
     }
 
     pub(in super::super) fn connected_at(&self) -> Instant {

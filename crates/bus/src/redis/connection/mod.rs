@@ -6,17 +6,17 @@
 
 mod backoff;
 mod batcher;
-mod connector;
 mod generation;
 mod link;
 mod policy;
 mod probe;
+mod step;
 mod supervisor;
 
 pub(super) use self::{
     backoff::Backoff,
-    connector::{Connector, within},
     generation::Generation,
     link::Link,
+    step::within,
     supervisor::{LinkState, Supervisor},
 };

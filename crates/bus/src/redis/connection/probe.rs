@@ -3,8 +3,9 @@
 
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Script, Value};
 use trunkline_domain::InstanceId;
+use trunkline_redis::{ServerFacts, ServerRequirement, info_field};
 
-use super::generation::{Generation, info_field};
+use super::generation::Generation;
 use crate::redis::{
     config::PROBE_INTERVAL,
     error::ends_link,
@@ -39,22 +40,14 @@ impl ServerInfo {
         [server, replication, memory]: [&str; 3],
         read_generation: fn(&str, &str) -> Option<Generation>,
     ) -> Result<Self, String> {
-        check_version(server)?;
-        if info_field(replication, "role") != Some("master") {
-            return Err("this Redis is a replica; writes need the master".to_owned());
-        }
+        let facts = ServerFacts::from_info(&[server, replication].join("\n"));
+        // A server that does not say what it is must not be taken for a master.
+        info_field(replication, "role").ok_or("INFO of this Redis lacks the role, so it may be a replica")?;
+        // The connector has checked the mode, which a server keeps as long as it runs.
+        facts.check(ServerRequirement { mode: None, master: true }).map_err(|unusable| unusable.to_string())?;
         let generation = read_generation(server, replication)
             .ok_or("INFO of this Redis lacks run_id or master_replid, so positions cannot be assigned")?;
         Ok(Self { generation, eviction: check_eviction(memory) })
-    }
-}
-
-/// Redis 7.0 is the first version with XADD `<ms>-*` and PEXPIRE GT. Valkey reports 7.2 or newer as `redis_version`.
-fn check_version(server: &str) -> Result<(), String> {
-    let Some(version) = info_field(server, "redis_version") else { return Ok(()) };
-    match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
-        Some(major) if major < 7 => Err(format!("this Redis is version {version}; 7.0 or newer is required")),
-        _ => Ok(()),
     }
 }
 
@@ -219,6 +212,8 @@ mod tests {
         assert!(old.contains("6.2.14") && old.contains("7.0"), "{old}");
         let replica = read("redis_version:7.0.0", "role:slave\r\nmaster_replid:ff\r\n", MEMORY).unwrap_err();
         assert!(replica.contains("replica"), "{replica}");
+        let no_role = read("redis_version:7.0.0", "master_replid:ff\r\n", MEMORY).unwrap_err();
+        assert!(no_role.contains("role"), "{no_role}");
         let no_generation = read("redis_version:7.0.0", "role:master\r\n", MEMORY).unwrap_err();
         assert!(no_generation.contains("master_replid"), "{no_generation}");
     }

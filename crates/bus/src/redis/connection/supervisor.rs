@@ -6,8 +6,9 @@ use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
+use trunkline_redis::Connector;
 
-use super::{backoff::Backoff, connector::Connector, generation::Generation, link::Link};
+use super::{backoff::Backoff, generation::Generation, link::Link};
 use crate::redis::{config::PROBE_INTERVAL, keys::Keys};
 
 /// Whether commands can be sent.
@@ -55,8 +56,8 @@ impl Supervisor {
     }
 
     async fn connect(&self) -> Result<Link, String> {
-        let (connection, address) = self.connector.open(|slow| self.set_down(slow)).await?;
-        Link::set_up(connection, &address, self.read_generation, self.batch_delay_max).await
+        let opened = self.connector.open().await.map_err(|error| error.to_string())?;
+        Link::set_up(opened, self.read_generation, self.batch_delay_max).await
     }
 
     /// Publishes the link until there is a reason to replace it, and returns the reason.
@@ -66,6 +67,7 @@ impl Supervisor {
         let reason = tokio::select! {
             reason = link.suspected() => reason,
             reason = self.probe(&link, backoff) => reason,
+            reason = self.connector.superseded(link.endpoint()) => reason,
         };
         link.close();
         reason

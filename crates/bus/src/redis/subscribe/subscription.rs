@@ -17,6 +17,7 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 use trunkline_domain::Room;
+use trunkline_redis::Connector;
 
 use super::{
     backlog::Backlog,
@@ -28,7 +29,7 @@ use crate::{
     redis::{
         codec::Payload,
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
-        connection::{Backoff, Connector, LinkState, within},
+        connection::{Backoff, LinkState, within},
         keys::Keyspace,
     },
     sync::lock,
@@ -207,17 +208,14 @@ impl Subscription {
 
     /// Connects and subscribes to the probe channel.
     async fn connect(&self) -> Result<(PubSubSink, PubSubStream), String> {
-        let slow = |reason: &str| {
-            self.health.lost(reason);
-        };
-        let (pubsub, address) = self.connector.open_pubsub(slow).await?;
-        let (mut sink, stream) = pubsub.split();
+        let opened = self.connector.open_pubsub().await.map_err(|error| error.to_string())?;
+        let (mut sink, stream) = opened.pubsub.split();
         let subscribing = async {
             sink.subscribe(&self.probe_channel).await?;
             // Needed later for rooms: the permission is checked now.
             sink.unsubscribe(format!("{}:unused", self.probe_channel)).await
         };
-        within(RESPONSE_TIMEOUT, "SUBSCRIBE and UNSUBSCRIBE", &address, subscribing).await?;
+        within(RESPONSE_TIMEOUT, "SUBSCRIBE and UNSUBSCRIBE", &opened.address, subscribing).await?;
         Ok((sink, stream))
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io, sync::atomic::AtomicBool, time::Duration};
 
 use serde_json::Value;
 use trunkline_client::{ClientSession, GatewayUrl};
-use trunkline_domain::{Room, UserName};
+use trunkline_domain::{Room, UserId};
 
 use super::http::{CLOSED, NO_ANSWER, RawAnswer, exchange};
 use crate::attack::raw_socket::{RawSocket, ReceivedFrame};
@@ -17,7 +17,7 @@ pub(super) struct AttackTarget {
     pub(super) site: GatewayUrl,
     /// Session of the attacker.
     pub(super) session: ClientSession,
-    pub(super) user: UserName,
+    pub(super) user: UserId,
     pub(super) room: Room,
     pub(super) bounds: Bounds,
     /// The deployment has refused a login with 429: further logins are paced.

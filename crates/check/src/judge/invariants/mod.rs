@@ -4,9 +4,11 @@ mod causality;
 mod close_code;
 mod contiguity;
 mod delivery;
+mod fold;
 mod order;
 mod phantom;
 mod presence;
+mod redaction;
 mod reference_read;
 mod subscription;
 mod unique_position;
@@ -30,11 +32,13 @@ pub(crate) struct Invariants {
     pub(crate) presence: presence::PresenceInvariant,
     pub(crate) close_code: close_code::CloseCodeInvariant,
     pub(crate) vacuity: vacuity::VacuityInvariant,
+    pub(crate) redaction: redaction::RedactionInvariant,
+    pub(crate) fold: fold::FoldInvariant,
 }
 
 impl Invariants {
     /// Returns all invariants in the order of their numbers.
-    pub(crate) fn all(&mut self) -> [&mut dyn Invariant; 11] {
+    pub(crate) fn all(&mut self) -> [&mut dyn Invariant; 13] {
         [
             &mut self.delivery,
             &mut self.phantom,
@@ -47,6 +51,8 @@ impl Invariants {
             &mut self.presence,
             &mut self.close_code,
             &mut self.vacuity,
+            &mut self.redaction,
+            &mut self.fold,
         ]
     }
 }

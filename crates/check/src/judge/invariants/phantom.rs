@@ -18,11 +18,11 @@ pub(crate) struct PhantomInvariant {
 impl Invariant for PhantomInvariant {
     fn observe(&mut self, event: &HistoryEvent, state: &HistoryState) {
         match event.kind {
-            EventKind::Message { room, pos, message, altered } => {
+            EventKind::Message { room, pos, message, altered, .. } => {
                 if altered {
                     self.violations.add(|| {
                         let (place, name) = (state.place(event.client, room), state.names.message_name(message));
-                        format!("{place} received {name} at {pos} with a text that differs from the text sent")
+                        format!("{place} received {name} at {pos} with text or data that differ from what was sent")
                     });
                 }
                 if self.received.insert(message) && state.fate(message).attempts == 0 {

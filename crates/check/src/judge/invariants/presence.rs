@@ -1,5 +1,5 @@
 //! Invariant 9: one lease after the last join or leave, presence equals the open sockets; until then each `presence` frame
-//! is consistent with those before it.
+//! is consistent with those before it, and names each user as that user is named.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -59,7 +59,13 @@ impl Invariant for PresenceInvariant {
                     self.clients.entry(user).or_default().push(client);
                 }
             }
-            EventKind::Presence { room, count, ref content } => {
+            EventKind::Presence { room, count, ref content, ref misnamed } => {
+                for user in misnamed {
+                    self.violations.add(|| {
+                        let name = state.names.user_name(*user);
+                        format!("{} received a wrong display name of {name}", state.place(client, room))
+                    });
+                }
                 let before = state.view(client, room).and_then(|view| view.presence.as_ref());
                 if let Some(inconsistency) = inconsistency(before, count, content, state) {
                     self.violations.add(|| format!("{} {inconsistency}", state.place(client, room)));

@@ -23,7 +23,7 @@ pub(crate) struct ReferenceReadInvariant {
 
 impl Invariant for ReferenceReadInvariant {
     fn observe(&mut self, event: &HistoryEvent, _: &HistoryState) {
-        if let EventKind::ReferencePage { room, ref messages } = event.kind {
+        if let EventKind::ReferencePage { room, ref messages, .. } = event.kind {
             self.reference.entry(room).or_default().extend(messages.iter().rev());
         }
     }

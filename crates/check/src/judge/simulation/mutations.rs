@@ -3,10 +3,10 @@
 //! A failing test prints the seed of its run. `PROPTEST_RNG_SEED=<seed> cargo test -p trunkline-check mutations` repeats it.
 
 use proptest::{prelude::*, test_runner::RngSeed};
-use trunkline_domain::Position;
+use trunkline_domain::{Body, Content, Message, Position};
 
 use super::{
-    deployment::{ROOM, SimulatedDeployment},
+    deployment::{ROOM, SimulatedDeployment, edit, react},
     judge,
 };
 use crate::history::HistoryLine;
@@ -19,6 +19,10 @@ enum Operation {
     Crash(u32),
     Reconnect(u32),
     Leave(u32),
+    /// The client edits, reacts to or deletes the text at this place of the log.
+    Amend(u32, prop::sample::Index, u8),
+    /// The client reads a page of older messages.
+    ReadPage(u32, usize),
     /// Redis loses the last entries of the log.
     Lose(usize),
 }
@@ -30,6 +34,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => client.clone().prop_map(Operation::LoseAck),
         1 => client.clone().prop_map(Operation::Crash),
         2 => client.clone().prop_map(Operation::Reconnect),
+        2 => (client.clone(), any::<prop::sample::Index>(), 0..5u8)
+            .prop_map(|(client, place, kind)| Operation::Amend(client, place, kind)),
+        1 => (client.clone(), 1..6usize).prop_map(|(client, limit)| Operation::ReadPage(client, limit)),
         1 => client.prop_map(Operation::Leave),
     ]
 }
@@ -62,12 +69,29 @@ fn deployment(operations: Vec<Operation>) -> SimulatedDeployment {
                 deployment.leave(c);
                 deployment.clients[c as usize].last = None;
             }
+            Operation::Amend(c, place, kind) => {
+                let deleted: Vec<_> = deployment.log.iter().filter_map(Message::deletes).collect();
+                let texts = deployment.log.iter().filter(|entry| {
+                    matches!(entry.body, Body::Content(Content::Text { .. })) && !deleted.contains(&entry.pos)
+                });
+                let texts: Vec<_> = texts.map(|entry| entry.pos).collect();
+                if !texts.is_empty() {
+                    let of = *place.get(&texts);
+                    let content = match kind {
+                        0 => Content::Delete { of },
+                        1 | 2 => edit(of, &id),
+                        _ => react(of, kind == 3),
+                    };
+                    deployment.send_content(c, &id, content);
+                }
+            }
+            Operation::ReadPage(c, limit) if deployment.clients[c as usize].joined => deployment.read_page(c, limit),
             Operation::Lose(count) => {
                 // The loss may include entries without an acknowledgement, so the clients do not retry those.
                 unacknowledged.clear();
                 deployment.lose_entries(count);
             }
-            Operation::Crash(_) | Operation::Reconnect(_) | Operation::Leave(_) => {}
+            Operation::Crash(_) | Operation::Reconnect(_) | Operation::Leave(_) | Operation::ReadPage(..) => {}
         }
     }
     for (c, id, pos) in unacknowledged {

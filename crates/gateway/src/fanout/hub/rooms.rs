@@ -68,6 +68,13 @@ impl Hub {
         self.connection(key).map_or(0, |connection| connection.subscriptions.len())
     }
 
+    /// Returns the rooms to which the connection is subscribed, or about to be.
+    pub(crate) fn rooms_of(&mut self, key: ConnectionKey) -> Vec<Room> {
+        let Some(connection) = self.connection(key) else { return Vec::new() };
+        let indices: Vec<usize> = connection.subscriptions.iter().map(|subscription| subscription.room).collect();
+        indices.into_iter().map(|index| self.rooms[index].room.clone()).collect()
+    }
+
     /// Returns whether the connection is subscribed to the room, or about to be.
     pub(crate) fn is_member(&mut self, key: ConnectionKey, room: &Room) -> bool {
         let Some(&index) = self.rooms_by_name.get(room) else { return false };
@@ -167,7 +174,7 @@ impl Hub {
                 for &slot in &self.rooms[index].members {
                     let Some((serial, connection)) = self.connections.get_mut(slot as usize) else { continue };
                     let key = ConnectionKey { slot, serial: *serial };
-                    if connection.identity.user == user && Some(key) != except {
+                    if *connection.identity.user() == user && Some(key) != except {
                         connection.send_ephemeral(&frame, self.now);
                     }
                 }
@@ -175,6 +182,7 @@ impl Hub {
             HubEvent::Evict(key) => {
                 self.close(key, CloseCode::TooManySockets, "too many sockets of this user; the oldest is closed");
             }
+            HubEvent::Disconnect(user) => self.end_user(&user),
             HubEvent::Presence { room, state, diff } => {
                 let Some(&index) = self.rooms_by_name.get(&room) else { return };
                 let room = &mut self.rooms[index];

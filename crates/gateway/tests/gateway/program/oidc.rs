@@ -3,8 +3,9 @@
 use trunkline_testbed::{Gateway, free_port};
 
 use super::{
-    SECRET, gateway,
+    SECRET,
     client::{Response, load, log_in, request},
+    gateway,
 };
 use crate::provider::{self, CLIENT_SECRET, OidcProvider};
 
@@ -30,7 +31,8 @@ impl Login {
         let answer = load(self.port, "/login/oidc?next=%2Frooms%2Fkitchen", &[]);
         assert_eq!(answer.status(), 303, "{answer:?}");
         let url = url::Url::parse(answer.header("location").unwrap()).unwrap();
-        let parameter = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        let parameter =
+            |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         assert_eq!(parameter("response_type").as_deref(), Some("code"));
         assert_eq!(parameter("code_challenge_method").as_deref(), Some("S256"));
         assert_eq!(parameter("scope").as_deref(), Some("openid profile"));
@@ -105,9 +107,11 @@ fn code_that_the_provider_did_not_issue_is_refused_and_not_logged() {
     for secret in ["a-forged-code", CLIENT_SECRET, &state, cookie.split_once('=').unwrap().1] {
         assert!(!lines.contains(secret), "{secret} in {lines}");
     }
-    let answer = load(login.port, &format!("/login/oidc/callback?error=access_denied&state={state}"), &[
-        format!("Cookie: {cookie}").as_bytes(),
-    ]);
+    let answer = load(
+        login.port,
+        &format!("/login/oidc/callback?error=access_denied&state={state}"),
+        &[format!("Cookie: {cookie}").as_bytes()],
+    );
     assert_eq!(answer.status(), 403);
     assert!(answer.0.contains("Example did not log you in."), "{answer:?}");
     assert!(answer.0.contains("/login/oidc?next=%2Frooms%2Fkitchen"), "the room is kept: {answer:?}");
@@ -142,7 +146,10 @@ fn provider_that_is_away_leaves_the_login_with_a_name() {
         assert_eq!(page.status(), 503, "{page:?}");
         assert!(page.header("retry-after").is_some());
         assert!(page.0.contains("Example does not answer at the moment."), "{page:?}");
-        assert!(page.0.contains(r#"action="/login""#) && page.0.contains("/login/oidc?next=%2Frooms%2Fden"), "{page:?}");
+        assert!(
+            page.0.contains(r#"action="/login""#) && page.0.contains("/login/oidc?next=%2Frooms%2Fden"),
+            "{page:?}"
+        );
     }
     assert_code(&request(port, "GET /login/oidc", &[JSON], ""), 503, "provider_unavailable");
     assert_eq!(log_in(port, "ann").status(), 200);

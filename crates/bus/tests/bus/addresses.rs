@@ -1,0 +1,87 @@
+//! `RedisBus` at every kind of address that `--redis` takes, except a cluster.
+
+use std::time::{Duration, Instant};
+
+use trunkline_bus::{Bus, Delivery, RedisBus, RedisConfig, RedisOptions, Subscriptions};
+use trunkline_testbed::{Redis, RedisSentinel, ServerCertificate, TlsFiles};
+
+use crate::redis::{draft, healthy, lobby, next_delivery, state, unhealthy, until};
+
+fn bus(url: &str, options: RedisOptions) -> RedisBus {
+    RedisBus::new(RedisConfig { options, ..RedisConfig::new(url) }).unwrap()
+}
+
+/// Sends a message and receives it.
+async fn assert_delivers(bus: &RedisBus, number: usize) {
+    let (subscriptions, mut deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    healthy(bus, "writes").await;
+    let sent = bus.publish(&lobby(), draft(number)).await.unwrap();
+    assert!(matches!(next_delivery(&mut deliveries).await, Delivery::Entry(_, entry) if entry.message.pos == sent.pos));
+    healthy(bus, "subscription").await;
+}
+
+#[tokio::test]
+async fn messages_are_delivered_over_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("trunkline-bus-{}.sock", std::process::id()));
+    let path = path.to_str().unwrap();
+    let _redis = Redis::builder().config("unixsocket", path).start().unwrap();
+    assert_delivers(&bus(&format!("unix://{path}"), RedisOptions::default()), 0).await;
+}
+
+#[tokio::test]
+async fn messages_are_delivered_over_tls_and_bad_certificates_are_named() {
+    let tls = TlsFiles::create().unwrap();
+    let redis = Redis::builder().tls(&tls).start().unwrap();
+    let options = RedisOptions { ca_file: Some(tls.ca()), ..RedisOptions::default() };
+    assert_delivers(&bus(&redis.url(), options.clone()), 0).await;
+    redis.present(&tls, ServerCertificate::Expired).unwrap();
+    let refused = bus(&redis.url(), options);
+    let _open = refused.open();
+    for check in ["redis", "subscription"] {
+        until(check, || state(&refused, check).is_err_and(|why| why.contains("certificate has expired"))).await;
+    }
+}
+
+#[tokio::test]
+async fn planned_failover_is_followed_although_the_old_master_calls_itself_master() {
+    let redis = RedisSentinel::builder().without_proxy().start().unwrap();
+    let before = redis.master().unwrap();
+    let bus = bus(&redis.sentinel_url(), RedisOptions::default());
+    assert_delivers(&bus, 0).await;
+    let (after, redis) = tokio::task::spawn_blocking(move || (redis.fail_over().unwrap(), redis)).await.unwrap();
+    let promoted = Instant::now();
+    assert_ne!(after, before);
+    loop {
+        // A message that the old master stores is not in the log of the new one.
+        let sent = bus.publish(&lobby(), draft(1)).await;
+        if let Ok(sent) = sent
+            && redis
+                .node(after)
+                .cli(&["XRANGE", "tl:{lobby}:log", &sent.pos.to_string(), "+"])
+                .unwrap()
+                .contains("text 1")
+        {
+            break;
+        }
+        assert!(promoted.elapsed() < Duration::from_secs(8), "{:?}", bus.health());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_delivers(&bus, 2).await;
+}
+
+#[tokio::test]
+async fn sentinels_that_cannot_be_asked_are_named() {
+    let mut redis = RedisSentinel::builder().without_proxy().start().unwrap();
+    let working = bus(&redis.sentinel_url(), RedisOptions::default());
+    assert_delivers(&working, 0).await;
+    for sentinel in 0..3 {
+        redis.kill_sentinel(sentinel).unwrap();
+    }
+    let bus = bus(&redis.sentinel_url(), RedisOptions::default());
+    until("the reason", || state(&bus, "redis").is_err_and(|why| why.contains("asking the Sentinels"))).await;
+    let why = unhealthy(&bus, "redis").await;
+    assert!(why.contains("trunkline") && !why.contains("not-a-secret"), "{why}");
+    assert_delivers(&working, 1).await;
+}
