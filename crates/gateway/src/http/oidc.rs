@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_session::Session;
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage as _, HttpRequest, HttpResponse,
     cookie::{Cookie, SameSite, time},
+    dev::ServiceRequest,
     http::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE},
     web,
 };
@@ -134,7 +135,7 @@ pub(super) async fn callback<S: Sessions>(
     let Some(oidc) = &state.oidc else { return HttpError::NotFound.answer(&request) };
     let query = web::Query::<CallbackQuery>::from_query(request.query_string()).map(web::Query::into_inner);
     let query = query.unwrap_or_default();
-    let pending = query.state.as_deref().and_then(|given| pending(&state, request.headers(), given));
+    let pending = query.state.as_deref().and_then(|given| pending(&state, &request, given));
     let mut answer = match &pending {
         // For example a reload of this address, or a second tab in which the user has logged in meanwhile.
         None if principal(&session).is_some() => return redirect("/"),
@@ -225,10 +226,23 @@ fn callback_url<S>(state: &HttpState<S>, request: &HttpRequest) -> Option<Redire
     RedirectUrl::new(format!("{}{CALLBACK_PATH}", public_origin(state, request)?)).ok()
 }
 
+/// The value of the cookie of a login that is under way. Part of the request's extensions.
+struct PendingCookie(String);
+
+/// Keeps the cookie for [`callback`], before a layer around it removes all but the session cookie.
+pub(super) fn keep_cookie<S>(state: &HttpState<S>, request: &ServiceRequest) {
+    if request.path() == CALLBACK_PATH
+        && let Some(value) = cookie_value(request.headers(), &cookie_name(&state.config.cookie))
+    {
+        request.extensions_mut().insert(PendingCookie(value));
+    }
+}
+
 /// The login that the request's cookie describes, if it was started with this `state`.
-fn pending<S>(state: &HttpState<S>, headers: &HeaderMap, given: &str) -> Option<PendingLogin> {
-    let signed = cookie_value(headers, &cookie_name(&state.config.cookie))?;
-    let text = state.config.keys.verify(COOKIE_PURPOSE, &signed)?;
+fn pending<S>(state: &HttpState<S>, request: &HttpRequest, given: &str) -> Option<PendingLogin> {
+    let extensions = request.extensions();
+    let PendingCookie(signed) = extensions.get()?;
+    let text = state.config.keys.verify(COOKIE_PURPOSE, signed)?;
     PendingLogin::resume(&text, given, now())
 }
 

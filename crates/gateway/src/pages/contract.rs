@@ -36,8 +36,14 @@ fn rendered(page: maud::Markup, from: &str) -> String {
 
 #[test]
 fn heads() {
-    let page =
-        super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
+    let page = super::chat(
+        PageLanguage::English.strings(),
+        &"lobby".parse().unwrap(),
+        &"ann".parse().unwrap(),
+        None,
+        LOGIN,
+        "gw-2",
+    );
     assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
 }
 
@@ -79,7 +85,13 @@ fn plain() {
 
 #[test]
 fn chat() {
-    let page =
-        super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
+    let page = super::chat(
+        PageLanguage::English.strings(),
+        &"lobby".parse().unwrap(),
+        &"ann".parse().unwrap(),
+        None,
+        LOGIN,
+        "gw-2",
+    );
     assert_eq!(rendered(page, "<body"), block("Chat"));
 }
