@@ -161,7 +161,7 @@ fn provider_that_is_away_leaves_the_login_with_a_name() {
 fn login_with_a_name_is_off_with_a_provider() {
     let mut login = Login::start();
     let answer = log_in(login.port, "ann");
-    assert_code(&answer, 403, "forbidden");
+    assert_code(&answer, 403, "name_login_off");
     let page = load(login.port, "/rooms/den", &[]);
     assert!(page.0.contains("Continue with Example") && !page.0.contains(r#"action="/login""#), "{page:?}");
     // What was discovered is used while the provider is away.
