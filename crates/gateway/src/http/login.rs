@@ -17,7 +17,7 @@ use super::{
     HttpState,
     cookie_check::marked,
     cross_site::may_post,
-    error::{HTML, HttpError, accepts_html, prefers_json},
+    error::{HttpError, accepts_html, prefers_json},
 };
 use crate::{
     log_limit::info_limited,
@@ -136,22 +136,9 @@ pub(super) async fn logout<S: Sessions>(
     }
     #[cfg(feature = "oidc")]
     if let Some(url) = provider {
-        return continue_at(&request, url.as_str());
+        return super::oidc::continue_at(&request, url.as_str());
     }
     if answers_json(&request) { HttpResponse::NoContent().finish() } else { see_other("/") }
-}
-
-/// Sends the browser to another site with a page, because `form-action` of the Content-Security-Policy forbids a redirect there
-/// after a form.
-#[cfg(feature = "oidc")]
-fn continue_at(request: &HttpRequest, url: &str) -> HttpResponse {
-    if answers_json(request) {
-        return HttpResponse::Ok().json(json!({ "logout_url": url }));
-    }
-    let methods = pages::LoginMethods::of(request);
-    let name = methods.provider.as_deref().unwrap_or_default();
-    let page = pages::logout_continues(PageLanguage::of(request).strings(), name, url);
-    HttpResponse::Ok().content_type(HTML).body(page.into_string())
 }
 
 /// Reads the body as JSON or as a form, depending on its `Content-Type`.
@@ -226,7 +213,7 @@ fn see_other(location: &str) -> HttpResponse {
 }
 
 /// Returns whether the answer is JSON: the client asks for it, or sent JSON and does not ask for pages.
-fn answers_json(request: &HttpRequest) -> bool {
+pub(super) fn answers_json(request: &HttpRequest) -> bool {
     prefers_json(request) || (has_json_body(request) && !accepts_html(request))
 }
 

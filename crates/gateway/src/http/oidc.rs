@@ -30,14 +30,14 @@ use self::{
 use super::{
     HttpState,
     cross_site::{own_origin, sec_fetch_site},
-    error::HttpError,
-    login::{local_path, refusal},
+    error::{HTML, HttpError},
+    login::{answers_json, local_path, refusal},
 };
 use crate::{
     log_limit::info_limited,
     oidc::{OidcConfig, ProviderFailure},
     origin::Origin,
-    pages::{self, LoginPage, PageLanguage},
+    pages::{self, LoginMethods, LoginPage, PageLanguage},
 };
 
 /// Path to which the provider sends the browser. It is registered with the provider.
@@ -76,6 +76,17 @@ impl Oidc {
     }
 }
 
+/// Sends the browser to the provider after a logout: with a page, because `form-action` of the Content-Security-Policy forbids a
+/// redirect there after a form. JSON is `{"logout_url":"https://…"}`.
+pub(super) fn continue_at(request: &HttpRequest, url: &str) -> HttpResponse {
+    if answers_json(request) {
+        return HttpResponse::Ok().json(serde_json::json!({ "logout_url": url }));
+    }
+    let provider = LoginMethods::of(request).provider.as_deref().unwrap_or_default();
+    let page = pages::logout_continues(PageLanguage::of(request).strings(), provider, url);
+    HttpResponse::Ok().content_type(HTML).body(page.into_string())
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct StartQuery {
     next: Option<String>,
@@ -99,7 +110,7 @@ pub(super) async fn start<S: Sessions>(
     if sec_fetch_site(request.headers()).is_some_and(|site| site != "same-origin" && site != "none") {
         let page = LoginPage { next: next.as_deref(), ..LoginPage::of(&request) };
         let page = pages::login(PageLanguage::of(&request).strings(), &page);
-        return HttpResponse::Ok().content_type(super::error::HTML).body(page.into_string());
+        return HttpResponse::Ok().content_type(HTML).body(page.into_string());
     }
     let pending = PendingLogin::new(rand::random(), next.as_deref(), now());
     let url = match callback_url(&state, &request) {

@@ -79,8 +79,8 @@ impl<'a> LoginPage<'a> {
 }
 
 impl LoginFailure {
-    /// `provider` is the name of the OpenID provider.
-    fn text(&self, strings: &PageStrings, provider: &str) -> String {
+    /// `{provider}` stands for the name of the OpenID provider.
+    fn text(&self, strings: &PageStrings) -> String {
         match self {
             Self::BadName => strings.get("login.bad_name").to_owned(),
             Self::ReservedName => strings.get("login.reserved_name").to_owned(),
@@ -89,14 +89,11 @@ impl LoginFailure {
             Self::KeptOut(seconds) => strings.with("login.kept_out", "seconds", &seconds.to_string()),
             Self::NameLoginOff => strings.get("login.name_off").to_owned(),
             #[cfg(feature = "oidc")]
-            Self::Provider(failure) => {
-                let key = match failure {
-                    ProviderFailure::Expired => "login.provider_expired",
-                    ProviderFailure::Refused => "login.provider_refused",
-                    ProviderFailure::Away => "login.provider_away",
-                };
-                strings.with(key, "provider", provider)
-            }
+            Self::Provider(ProviderFailure::Expired) => strings.get("login.provider_expired").to_owned(),
+            #[cfg(feature = "oidc")]
+            Self::Provider(ProviderFailure::Refused) => strings.get("login.provider_refused").to_owned(),
+            #[cfg(feature = "oidc")]
+            Self::Provider(ProviderFailure::Away) => strings.get("login.provider_away").to_owned(),
             Self::CrossSite => strings.get("login.cross_site").to_owned(),
             Self::Unavailable => strings.get("login.unavailable").to_owned(),
             Self::WrongAddress(origin) => strings.with("login.wrong_address", "origin", &origin.to_string()),
@@ -110,7 +107,7 @@ impl LoginFailure {
 pub(crate) fn login(strings: &PageStrings, page: &LoginPage<'_>) -> Markup {
     let methods = page.methods;
     let provider = methods.provider.as_deref().unwrap_or_default();
-    let failure = page.failure.as_ref().map(|failure| failure.text(strings, provider));
+    let failure = page.failure.as_ref().map(|failure| failure.text(strings).replace("{provider}", provider));
     let content = html! {
         @if !methods.name && let Some(failure) = &failure {
             p class="error" role="alert" { (failure) }

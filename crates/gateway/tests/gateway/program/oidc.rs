@@ -1,9 +1,11 @@
 //! The login with an OpenID provider, and what goes wrong in it. A whole login needs a browser: see the tests named `browser`.
 
+use std::time::{Duration, Instant};
+
 use trunkline_testbed::{Gateway, free_port};
 
 use super::{
-    SECRET,
+    SECOND, SECRET,
     client::{Response, load, log_in, request},
     gateway,
 };
@@ -63,6 +65,19 @@ fn assert_code(answer: &Response, status: u16, code: &str) {
     assert!(answer.0.contains(&format!(r#""code":"{code}""#)), "{answer:?}");
 }
 
+/// Waits until the gateway has written a line with this text. Returns all lines.
+fn until_logged(gateway: &Gateway, text: &str) -> String {
+    let deadline = Instant::now() + 10 * SECOND;
+    loop {
+        let lines = gateway.last_lines();
+        if lines.contains(text) {
+            return lines;
+        }
+        assert!(Instant::now() < deadline, "{text} is not in {lines}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn login_that_this_browser_did_not_start_is_refused() {
     let login = Login::start();
@@ -102,8 +117,8 @@ fn code_that_the_provider_did_not_issue_is_refused_and_not_logged() {
     let answer = login.returns(&format!("code=a-forged-code&state={state}"), &cookie);
     assert_code(&answer, 400, "login_expired");
     assert!(answer.0.contains("jsessionid-oidc=; ") && answer.0.contains("Max-Age=0"), "the login is over: {answer:?}");
-    let lines = login.gateway.last_lines();
-    assert!(lines.contains("the provider refused the code") && lines.contains("invalid_grant"), "{lines}");
+    let lines = until_logged(&login.gateway, "the provider refused the code");
+    assert!(lines.contains("invalid_grant"), "{lines}");
     for secret in ["a-forged-code", CLIENT_SECRET, &state, cookie.split_once('=').unwrap().1] {
         assert!(!lines.contains(secret), "{secret} in {lines}");
     }
@@ -128,8 +143,8 @@ fn wrong_client_secret_is_logged_and_not_shown() {
     let (cookie, state) = login.begin();
     let answer = login.returns(&format!("code=x&state={state}"), &cookie);
     assert_code(&answer, 503, "provider_unavailable");
-    let lines = login.gateway.last_lines();
-    assert!(lines.contains("invalid_client") && !lines.contains("hunter2"), "{lines}");
+    let lines = until_logged(&login.gateway, "invalid_client");
+    assert!(!lines.contains("hunter2"), "{lines}");
     assert!(!answer.0.contains("invalid_client"), "{answer:?}");
 }
 
@@ -153,8 +168,8 @@ fn provider_that_is_away_leaves_the_login_with_a_name() {
     }
     assert_code(&request(port, "GET /login/oidc", &[JSON], ""), 503, "provider_unavailable");
     assert_eq!(log_in(port, "ann").status(), 200);
-    let lines = gateway.last_lines();
-    assert!(lines.contains("--name-login is set although") && lines.contains("answering 503"), "{lines}");
+    until_logged(&gateway, "--name-login is set although");
+    until_logged(&gateway, "answering 503");
 }
 
 #[test]
