@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,6 +23,8 @@ use crate::error::{ChaosError, Result};
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
 /// Maximum time until a mark is recorded in the history.
 const MARK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Lifetime of the users' tokens. Clients refresh them after 80 % of it.
+pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(6);
 /// Maximum time to settle, read all logs again, disconnect and judge.
 const VERDICT_TIMEOUT: Duration = Duration::from_secs(240);
 
@@ -98,6 +100,12 @@ pub(crate) struct CheckerSettings {
     pub(crate) load: ClientLoad,
     /// Whether clients whose session ends log in again.
     pub(crate) login_again: bool,
+    /// Percentage of messages that are not texts but edits, deletions, reactions and events.
+    pub(crate) amend_percent: u32,
+    /// Secret that signs the tokens of the users; `None`: they log in.
+    pub(crate) jwt_secret: Option<PathBuf>,
+    /// Names of the active mutants, separated by commas.
+    pub(crate) mutants: String,
     /// Maximum time from the end of the load until all messages are delivered.
     pub(crate) settle: Duration,
     pub(crate) seed: u64,
@@ -113,8 +121,9 @@ pub(crate) struct CheckerProcess {
 impl CheckerProcess {
     /// Starts the checker. Returns when all clients have joined and begin to send. Writes history and report to `folder`.
     pub(crate) fn start(program: &Path, run: CheckerSettings, folder: &Path, stop: &StopSignal) -> Result<Self> {
-        let CheckerSettings { url, pids, load, login_again, settle, seed } = run;
+        let CheckerSettings { url, pids, load, login_again, amend_percent, jwt_secret, mutants, settle, seed } = run;
         let mut command = Command::new(program);
+        command.env("TRUNKLINE_MUTANT", mutants);
         let mut flag = |name: &str, value: String| _ = command.arg(name).arg(value);
         flag("run", "--control".to_owned());
         flag("--url", url);
@@ -134,6 +143,11 @@ impl CheckerProcess {
         flag("--history", folder.join("history.jsonl").display().to_string());
         flag("--report", folder.join("check.html").display().to_string());
         flag("--tabs", load.tabs.to_string());
+        flag("--amend", amend_percent.to_string());
+        if let Some(secret) = jwt_secret {
+            flag("--jwt-secret-file", secret.display().to_string());
+            flag("--token-ttl", format!("{}s", TOKEN_LIFETIME.as_secs()));
+        }
         if login_again {
             command.arg("--login-again");
         }

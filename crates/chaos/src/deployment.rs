@@ -95,6 +95,14 @@ impl Deployment {
         self.environment.push((name, value.into()));
     }
 
+    /// Writes a secret, and lets gateways that are started later accept tokens that are signed with it. Returns its path.
+    pub(crate) fn accept_tokens(&mut self) -> Result<PathBuf> {
+        let path = self.folder.join("jwt-secret");
+        secret(&path)?;
+        self.arguments.extend(["--jwt-key-file".to_owned(), path.display().to_string()]);
+        Ok(path)
+    }
+
     /// URL for clients.
     pub(crate) fn url(&self) -> String {
         let port = self.network.as_ref().map_or(self.balancer.port(), |(_, port)| *port);
@@ -231,7 +239,7 @@ fn durable(folder: &Path) -> Result<RedisBuilder> {
     Ok(redis.config("save", "86400 1000000000").config("maxmemory-policy", "noeviction").log(log))
 }
 
-/// Writes the cookie secret of all gateways. It is used for one scenario on loopback only.
+/// Writes a secret of all gateways. It is used for one scenario on loopback only.
 fn secret(path: &Path) -> Result<()> {
     let text = format!("{:064x}{:064x}", std::process::id(), fs::metadata("/proc/self").map_or(0, |m| m.len()));
     let mut options = OpenOptions::new();

@@ -1,5 +1,5 @@
-//! `cargo xtask chaos --mutants` checks the checker: a gateway with one mechanism switched off must fail a scenario, by an
-//! invariant that the mechanism protects, and the same gateway with the mechanism on must pass it.
+//! `cargo xtask chaos --mutants` checks the checker: a gateway or client with one mechanism switched off must fail a scenario,
+//! by an invariant that the mechanism protects, and the same program with the mechanism on must pass it.
 
 use std::fmt::Write as _;
 
@@ -28,13 +28,16 @@ enum Detection {
     Expectation(&'static str),
 }
 
-/// One mutant per mechanism that delivery rests on.
+/// One mutant per mechanism that the guarantees rest on.
 pub(crate) const MUTANTS: &[MutantCase] = &[
     MutantCase { name: "repair", scenario: ENTRIES_LOST.name, also: "lossy", reveals: Detection::Invariants(&[1, 4]) },
     MutantCase { name: "resync", scenario: "subscriber-cut", also: "", reveals: Detection::Invariants(&[1, 4]) },
     MutantCase { name: "dedupe", scenario: "same-id-twice", also: "", reveals: Detection::Expectation("one message") },
     MutantCase { name: "epoch", scenario: "redis-loses-writes", also: "", reveals: Detection::Invariants(&[3, 4]) },
     MutantCase { name: "catch-up", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[1, 4]) },
+    MutantCase { name: "redact", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[12]) },
+    // In the checker's clients.
+    MutantCase { name: "fold-order", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[13]) },
 ];
 
 /// The result of one mutant.

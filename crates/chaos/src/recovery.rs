@@ -67,6 +67,8 @@ pub fn measure_recovery(settings: &RecoverySettings<'_>, stop: &StopSignal) -> R
     let programs = TestedPrograms { gateway: gateway.to_owned(), checker: checker.to_owned() };
     let deployment = Deployment::new(RedisSetup::Durable, &programs, &[], folder)?;
     let mut run = ScenarioRun::new(deployment, ScenarioScale::Quick, 1, folder, &programs, stop);
+    // The rivals of the comparison send texts only.
+    run.amend_percent = 0;
     run.start(instances, load)?;
     run.run_for(before)?;
     run.mark_fault(&FaultMark::new("gw-2 killed"))?;

@@ -197,7 +197,7 @@ mod tests {
         serde_json::from_value(json!({
             "passed": passed,
             "counts": {"sent": 9, "acknowledged": 9, "delivered": 90, "lost": 0, "duplicated": 0, "reordered": 0,
-                "skipped": 0, "gaps_reported": 0, "closed": 3, "rejected": 0, "flickers": 0},
+                "skipped": 0, "gaps_reported": 0, "closed": 3, "rejected": 0, "flickers": 0, "amended": 5, "redacted": 2, "refreshed": 0},
             "invariants": [{"number": 3, "title": "once", "holds": passed, "examples": ["a < b"]}],
             "delivery": times, "recovery": times, "silence": times,
             "faults": [{"name": "f", "t": 1_000_000, "healed": 2_000_000, "closed": 3, "rejected": 0, "unavailable": 0, "silence": 0, "last_lost": 9_000, "written_again": null,

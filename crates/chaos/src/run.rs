@@ -20,6 +20,8 @@ use crate::error::{ChaosError, Result};
 
 /// Time between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Usual percentage of messages that are not texts but edits, deletions, reactions and events.
+const AMEND_PERCENT: u32 = 10;
 /// Maximum time of a step on a busy machine.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -87,6 +89,11 @@ pub(crate) struct ScenarioRun<'a> {
     checks_resources: bool,
     /// Whether clients whose session ends log in again.
     pub(crate) login_again: bool,
+    /// Percentage of messages that are not texts but edits, deletions, reactions and events.
+    pub(crate) amend_percent: u32,
+    jwt_secret: Option<PathBuf>,
+    /// Names of the mutants that are active in the checker, separated by commas.
+    pub(crate) mutants: String,
     pub(crate) evidence: Vec<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) expectations: Vec<Expectation>,
@@ -112,6 +119,9 @@ impl<'a> ScenarioRun<'a> {
             stop,
             checks_resources: scale == ScenarioScale::Full,
             login_again: false,
+            amend_percent: AMEND_PERCENT,
+            jwt_secret: None,
+            mutants: String::new(),
             evidence: Vec::new(),
             notes: Vec::new(),
             expectations: Vec::new(),
@@ -123,6 +133,12 @@ impl<'a> ScenarioRun<'a> {
     pub(crate) fn start(&mut self, count: usize, load: ClientLoad) -> Result<()> {
         self.start_gateways(count)?;
         self.start_clients(load)
+    }
+
+    /// Identifies the users by tokens instead of logins. Call this before gateways start.
+    pub(crate) fn use_tokens(&mut self) -> Result<()> {
+        self.jwt_secret = Some(self.deployment.accept_tokens()?);
+        Ok(())
     }
 
     /// Compares the gateways' resources in a quick scenario too. This takes several seconds, until idle connections are
@@ -141,7 +157,17 @@ impl<'a> ScenarioRun<'a> {
         let checks_resources = self.deployment.members.iter().filter(|_| self.checks_resources);
         let pids = checks_resources.map(|member| member.gateway.pid()).collect();
         let (url, settle) = (self.deployment.url(), self.scale.settle());
-        let run = CheckerSettings { url, pids, load, login_again: self.login_again, settle, seed: self.seed };
+        let run = CheckerSettings {
+            url,
+            pids,
+            load,
+            login_again: self.login_again,
+            amend_percent: self.amend_percent,
+            jwt_secret: self.jwt_secret.clone(),
+            mutants: self.mutants.clone(),
+            settle,
+            seed: self.seed,
+        };
         self.checker = Some(CheckerProcess::start(&self.programs.checker, run, self.folder, self.stop)?);
         self.undisturbed()
     }

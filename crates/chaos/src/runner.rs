@@ -38,8 +38,8 @@ pub struct ChaosArguments {
     /// Build the gateway and the checker with optimisation.
     #[arg(long)]
     release: bool,
-    /// Check the checker instead: it must notice gateways in which repair, resync, deduplication, epochs or catch-up
-    /// is switched off.
+    /// Check the checker instead: it must notice gateways and clients in which one safeguard is switched off: repair, resync,
+    /// deduplication, epochs, catch-up, redaction, or the order of amendments.
     #[arg(long, conflicts_with_all = ["only", "release"])]
     mutants: bool,
     /// List the scenarios and exit.
@@ -78,7 +78,8 @@ fn run_scenarios(arguments: &ChaosArguments, console: &Console, stop: &StopSigna
     let scenarios = select(&arguments.only)?;
     let folder = project_root().join("target/chaos");
     fs::create_dir_all(&folder).on_path("cannot create", &folder)?;
-    let programs = prepare_programs(arguments, WorkspaceProgram::GATEWAY, &folder, console, stop)?;
+    let programs = [WorkspaceProgram::GATEWAY, WorkspaceProgram::CHECKER];
+    let programs = prepare_programs(arguments, programs, &folder, console, stop)?;
     let scale = if arguments.quick { ScenarioScale::Quick } else { ScenarioScale::Full };
     let runner = ScenarioRunner { scale, seed: arguments.seed, programs: &programs, stop };
     let began = Instant::now();
@@ -99,7 +100,8 @@ fn run_scenarios(arguments: &ChaosArguments, console: &Console, stop: &StopSigna
 fn run_mutants(arguments: &ChaosArguments, console: &Console, stop: &StopSignal) -> Result<bool> {
     let folder = project_root().join("target/chaos/mutants");
     fs::create_dir_all(&folder).on_path("cannot create", &folder)?;
-    let programs = prepare_programs(arguments, WorkspaceProgram::MUTANT, &folder, console, stop)?;
+    let programs = [WorkspaceProgram::MUTANT, WorkspaceProgram::MUTANT_CHECKER];
+    let programs = prepare_programs(arguments, programs, &folder, console, stop)?;
     let runner = ScenarioRunner { scale: ScenarioScale::Quick, seed: arguments.seed, programs: &programs, stop };
     let with_mutant: Vec<_> = MUTANTS.iter().map(|mutant| format!("{},{}", mutant.also, mutant.name)).collect();
     let mut planned = Vec::new();
@@ -133,7 +135,7 @@ fn select(only: &[String]) -> Result<Vec<&'static Scenario>> {
 /// HAProxy where they are missing.
 fn prepare_programs(
     arguments: &ChaosArguments,
-    gateway: WorkspaceProgram,
+    [gateway, checker]: [WorkspaceProgram; 2],
     folder: &Path,
     console: &Console,
     stop: &StopSignal,
@@ -146,10 +148,7 @@ fn prepare_programs(
         Some(path) => Ok(path.clone()),
         None => copy_program(&program.build(arguments.release, console, &progress)?, &folder.join("bin")),
     };
-    Ok(TestedPrograms {
-        gateway: get(&arguments.gateway, gateway)?,
-        checker: get(&arguments.checker, WorkspaceProgram::CHECKER)?,
-    })
+    Ok(TestedPrograms { gateway: get(&arguments.gateway, gateway)?, checker: get(&arguments.checker, checker)? })
 }
 
 fn copy_program(program: &Path, folder: &Path) -> Result<PathBuf> {
@@ -227,6 +226,7 @@ impl ScenarioRunner<'_> {
             deployment.environment("TRUNKLINE_MUTANT", *mutants);
         }
         let mut run = ScenarioRun::new(deployment, self.scale, self.seed, folder, self.programs, self.stop);
+        (*mutants).clone_into(&mut run.mutants);
         let executed = (scenario.execute)(&mut run).and_then(|()| {
             if run.has_clients() {
                 run.judge()?;

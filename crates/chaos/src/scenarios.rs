@@ -7,6 +7,7 @@ mod network;
 mod presence;
 mod redis;
 mod sessions;
+mod tokens;
 
 use std::fs;
 
@@ -44,6 +45,7 @@ impl Scenario {
             network::SCENARIOS,
             hostile::SCENARIOS,
             sessions::SCENARIOS,
+            tokens::SCENARIOS,
         ]
         .into_iter()
         .flatten()

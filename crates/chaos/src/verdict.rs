@@ -30,6 +30,9 @@ pub(crate) struct VerdictCounts {
     pub(crate) closed: u64,
     pub(crate) rejected: u64,
     pub(crate) flickers: u64,
+    pub(crate) amended: u64,
+    pub(crate) redacted: u64,
+    pub(crate) refreshed: u64,
 }
 
 /// A user who is not a client of the checker, as the clients saw them.

@@ -351,6 +351,9 @@ pub enum HistoryLine<'a> {
         /// Time at which the page was requested.
         #[serde(default)]
         asked: Micros,
+        /// Not a page, but the latest messages that followed `joined`. They come from the memory of a gateway.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        recent: bool,
         /// Messages of the page.
         #[serde(borrow)]
         messages: Vec<LoggedMessage<'a>>,

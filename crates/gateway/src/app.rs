@@ -131,6 +131,16 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             .configure(http::routes(self.site.clone(), socket));
     }
 
+    /// Adds the socket alone at `path`, for an application with its own pages and login, and beside it, in the same folder,
+    /// `session`: the probe that clients call before they reconnect (`/ws` and `/session`, `/live/ws` and `/live/session`).
+    pub fn socket_routes(&self, path: &str) -> impl FnOnce(&mut web::ServiceConfig) + use<B, S, P> {
+        let routes = http::socket_routes(self.site.clone(), path, web::get().to(connection::upgrade::<B, P>));
+        let (state, worker) = (web::Data::from(self.state.clone()), web::Data::new(self.worker()));
+        move |config| {
+            config.app_data(state).app_data(worker).configure(routes);
+        }
+    }
+
     /// Adds a socket at `/` that echoes messages, in place of the gateway's routes. It needs no login.
     #[cfg(feature = "echo")]
     #[doc(hidden)]
@@ -159,12 +169,7 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     /// no bytes for 30 s, which nothing else can while actix holds a response that waits to be written. Also keeps the
     /// descriptor of the connection, so that sockets are refused before the process runs out of descriptors.
     pub fn on_connect(connection: &dyn Any, data: &mut Extensions) {
-        ConnectionDescriptor::store(connection, data);
-        if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>()
-            && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))
-        {
-            tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT; blocked clients stay connected longer");
-        }
+        on_connect(connection, data);
     }
 
     /// Returns the number of open sockets of this instance.
@@ -206,6 +211,16 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
     }
 }
 
+/// See [`Gateway::on_connect`].
+pub(crate) fn on_connect(connection: &dyn Any, data: &mut Extensions) {
+    ConnectionDescriptor::store(connection, data);
+    if let Some(stream) = connection.downcast_ref::<rt::net::TcpStream>()
+        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))
+    {
+        tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT; blocked clients stay connected longer");
+    }
+}
+
 impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for GatewayState<B, P> {
     fn accepts_sockets(&self) -> bool {
         self.drain.phase().accepts_sockets()
@@ -223,7 +238,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry, P: Policy> GatewayView for Gatew
                 Err("this instance is shutting down".to_owned())
             }
         };
-        checks.push(Health { check: "drain", state });
+        checks.push(Health::new("drain", state));
         checks
     }
 

@@ -57,22 +57,57 @@ pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route)
             #[cfg(feature = "oidc")]
             AllowedMethods(&[Method::GET]).at(oidc::CALLBACK_PATH, web::to(oidc::callback::<S>)),
         ] {
-            config.service(
-                resource
-                    .wrap(state.session_middleware())
-                    .wrap(from_fn(outage::answer_store_failure))
-                    .wrap(from_fn(cookie::select_session_cookie::<S, _>))
-                    .wrap(from_fn(headers::add_security_headers::<S, _>)),
-            );
+            add_resource(config, &state, resource);
         }
+        add_socket(config, &state, "/ws", socket);
+    }
+}
+
+/// Adds the socket at `path`, and the session probe beside it.
+pub(crate) fn socket_routes<S: Sessions>(
+    state: web::Data<HttpState<S>>,
+    path: &str,
+    socket: Route,
+) -> impl FnOnce(&mut ServiceConfig) + use<S> {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let (path, probe) = (path.to_owned(), format!("{folder}/session"));
+    move |config| {
+        config.app_data(state.clone());
+        let probe = AllowedMethods(&[Method::GET, Method::HEAD]).at(&probe, web::to(session::probe::<S>));
+        add_resource(config, &state, probe);
+        add_socket(config, &state, &path, socket);
+    }
+}
+
+/// Adds a resource whose handlers know the session, if there are sessions.
+fn add_resource<S: Sessions>(config: &mut ServiceConfig, state: &web::Data<HttpState<S>>, resource: Resource) {
+    if S::ARE_KEPT {
         config.service(
-            AllowedMethods(&[Method::GET])
-                .at("/ws", socket)
+            resource
+                .wrap(state.session_middleware())
+                .wrap(from_fn(outage::answer_store_failure))
+                .wrap(from_fn(cookie::select_session_cookie::<S, _>))
+                .wrap(from_fn(headers::add_security_headers::<S, _>)),
+        );
+    } else {
+        config.service(resource.wrap(from_fn(headers::add_security_headers::<S, _>)));
+    }
+}
+
+fn add_socket<S: Sessions>(config: &mut ServiceConfig, state: &web::Data<HttpState<S>>, path: &str, socket: Route) {
+    let resource = AllowedMethods(&[Method::GET]).at(path, socket);
+    if S::ARE_KEPT {
+        config.service(
+            resource
                 .wrap(state.session_middleware())
                 .wrap(from_fn(outage::answer_store_failure))
                 .wrap(from_fn(cookie::select_session_cookie::<S, _>))
                 .wrap(from_fn(upgrade::check_upgrade::<S, _>))
                 .wrap(from_fn(headers::add_security_headers::<S, _>)),
+        );
+    } else {
+        config.service(
+            resource.wrap(from_fn(upgrade::check_upgrade::<S, _>)).wrap(from_fn(headers::add_security_headers::<S, _>)),
         );
     }
 }

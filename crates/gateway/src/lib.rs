@@ -10,6 +10,7 @@ mod app;
 #[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
+mod builder;
 mod config;
 mod connection;
 mod drain;
@@ -44,6 +45,7 @@ mod status;
 mod ticks;
 
 pub use app::Gateway;
+pub use builder::GatewayBuilder;
 pub use config::{Config, Limits};
 pub use http::not_found;
 #[cfg(feature = "jwt")]

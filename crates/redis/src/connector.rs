@@ -19,6 +19,7 @@ use crate::{
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     sentinel::Sentinels,
     server::{ServerMode, ServerRequirement},
+    subscriber::Subscriber,
     tls::Tls,
     url::{Endpoint, NodeAddress, RedisUrl, Topology},
 };
@@ -141,6 +142,31 @@ impl Connector {
         let settings = self.settings.clone().set_protocol(ProtocolVersion::RESP3);
         let config = AsyncConnectionConfig::new().set_push_sender(pushes);
         open_command(&self.dialer, &Endpoint::Tcp(node.clone()), &settings, config, Some(CLUSTER_MASTER)).await
+    }
+
+    /// Opens a connection that can subscribe to sharded channels too: to a node of the cluster, or without one to where
+    /// [`open`](Self::open) leads. The server is not checked.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub async fn open_subscriber(&self, node: Option<&NodeAddress>) -> Result<Subscriber, ConnectError> {
+        let subscribe = |endpoint| async move { Subscriber::open(&self.dialer, &endpoint, &self.settings).await };
+        match (node, &self.route) {
+            (Some(node), _) => subscribe(Endpoint::Tcp(node.clone())).await,
+            (None, Route::Server(endpoint)) => subscribe(endpoint.clone()).await,
+            (None, Route::Sentinel(sentinels)) => subscribe(sentinels.master().await?).await,
+            (None, Route::Cluster { seeds, .. }) => {
+                first_success(seeds.iter().cloned().map(|node| subscribe(Endpoint::Tcp(node)))).await
+            }
+        }
+    }
+
+    /// Opens a connection for commands to any node of the cluster, which may be a replica.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub async fn open_at_any(&self, node: &NodeAddress) -> Result<CommandConnection, ConnectError> {
+        self.command(&Endpoint::Tcp(node.clone()), CLUSTER_NODE).await
     }
 
     /// Opens a connection for subscriptions to a node of the cluster.

@@ -36,11 +36,11 @@ const CHANNEL: &str = "+switch-master";
 /// The Sentinels of one master. At each of them one connection is subscribed, from the first question until this value is
 /// dropped.
 pub(crate) struct Sentinels {
-    shared: Arc<Shared>,
+    group: Arc<SentinelGroup>,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
+struct SentinelGroup {
     dialer: Arc<Dialer>,
     settings: RedisConnectionInfo,
     sentinels: Vec<NodeAddress>,
@@ -56,8 +56,8 @@ impl Sentinels {
         sentinels: Vec<NodeAddress>,
         name: String,
     ) -> Self {
-        let shared = Shared { dialer, settings, sentinels, name, master: watch::channel(None).0 };
-        Self { shared: Arc::new(shared), listener: Mutex::default() }
+        let group = SentinelGroup { dialer, settings, sentinels, name, master: watch::channel(None).0 };
+        Self { group: Arc::new(group), listener: Mutex::default() }
     }
 
     /// The master. If no Sentinel answers, the master that they named last: while it works, nothing changes.
@@ -66,21 +66,21 @@ impl Sentinels {
     /// Why no Sentinel answers, if none ever did.
     pub(crate) async fn master(&self) -> Result<Endpoint, ConnectError> {
         self.listen();
-        let master = match self.shared.ask_all().await {
+        let master = match self.group.ask_all().await {
             Ok(master) => master,
-            Err(error) => self.shared.master.borrow().clone().ok_or(error)?,
+            Err(error) => self.group.master.borrow().clone().ok_or(error)?,
         };
         Ok(Endpoint::Tcp(master.node))
     }
 
     /// False if the Sentinels named another master since.
     pub(crate) fn is_master(&self, endpoint: &Endpoint) -> bool {
-        !is_another(self.shared.master.borrow().as_ref(), endpoint)
+        !is_another(self.group.master.borrow().as_ref(), endpoint)
     }
 
     /// Waits until the Sentinels name another master, and returns it.
     pub(crate) async fn another_master(&self, endpoint: &Endpoint) -> NodeAddress {
-        let mut master = self.shared.master.subscribe();
+        let mut master = self.group.master.subscribe();
         let another = master.wait_for(|master| is_another(master.as_ref(), endpoint)).await;
         let another = another.ok().and_then(|master| Some(master.as_ref()?.node.clone()));
         match another {
@@ -95,9 +95,9 @@ impl Sentinels {
     fn listen(&self) {
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         if listener.as_ref().is_none_or(JoinHandle::is_finished) {
-            let shared = self.shared.clone();
+            let group = self.group.clone();
             *listener = Some(tokio::spawn(async move {
-                join_all(shared.sentinels.iter().map(|sentinel| shared.listen(sentinel))).await;
+                join_all(group.sentinels.iter().map(|sentinel| group.listen(sentinel))).await;
             }));
         }
     }
@@ -115,7 +115,7 @@ fn is_another(master: Option<&Master>, endpoint: &Endpoint) -> bool {
     matches!((master, endpoint), (Some(master), Endpoint::Tcp(node)) if master.node != *node)
 }
 
-impl Shared {
+impl SentinelGroup {
     /// Asks all Sentinels at the same time, and decides.
     async fn ask_all(&self) -> Result<Master, ConnectError> {
         let mut asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();

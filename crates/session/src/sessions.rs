@@ -49,6 +49,9 @@ pub const MAX_SESSIONS_PER_USER: usize = 64;
 /// # }
 /// ```
 pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
+    /// Whether there can be sessions at all. Only [`NoSessions`](crate::NoSessions) says no; then cookies are not read.
+    const ARE_KEPT: bool = true;
+
     /// Creates a session of `user` and claims the name, and all names that look like it, in one atomic step. The
     /// session gets its key when the middleware saves it, for which [`login`](crate::login()) arranges, within
     /// [`Lifetimes::CLAIM_TIMEOUT`](crate::Lifetimes::CLAIM_TIMEOUT). A session that the same `attempt` created before

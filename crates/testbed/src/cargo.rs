@@ -63,6 +63,9 @@ impl WorkspaceProgram {
     /// The gateway with the feature `mutants`.
     pub const MUTANT: Self =
         Self { description: "the gateway with mutants", feature: Some("mutants"), ..Self::GATEWAY };
+    /// The checker with the feature `mutants`.
+    pub const MUTANT_CHECKER: Self =
+        Self { description: "the checker with mutants", feature: Some("mutants"), ..Self::CHECKER };
 
     /// Builds the program and returns its path. The next build of the same program may replace the file.
     ///

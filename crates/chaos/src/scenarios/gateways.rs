@@ -86,6 +86,26 @@ fn expect_all_reconnected(run: &mut ScenarioRun<'_>) -> Result<()> {
 fn rolling_restart(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.start(3, run.scale.load())?;
     run.mark_fault(&FaultMark::new("rolling restart").closing_with(&[1012]))?;
+    restart_all(run)?;
+    run.mark_healed()?;
+    run.undisturbed()?;
+    let verdict = run.judge()?;
+    let closing: u64 = verdict.faults.iter().map(|fault| fault.closing).sum();
+    run.expect(format!("clients were asked to reconnect ({closing})"), closing > 0);
+    let Quantiles { p50, max, .. } = verdict.silence;
+    run.note(format!(
+        "longest silence that a client saw: {} ms; median over the clients: {} ms",
+        max / 1000,
+        p50 / 1000
+    ));
+    let flickers = verdict.counts.flickers;
+    run.expect(format!("no present user was reported as gone ({flickers} reports)"), flickers == 0);
+    run.expect(format!("no handshake failed ({} failed)", verdict.counts.rejected), verdict.counts.rejected == 0);
+    Ok(())
+}
+
+/// Restarts gateways 1 to 3, one after another. Each must drain first.
+pub(super) fn restart_all(run: &mut ScenarioRun<'_>) -> Result<()> {
     for number in 1..=3 {
         let member = run.deployment.member(number)?;
         member.gateway.terminate()?;
@@ -102,20 +122,6 @@ fn rolling_restart(run: &mut ScenarioRun<'_>) -> Result<()> {
         run.deployment.start(number)?;
         run.wait_until_served(number)?;
     }
-    run.mark_healed()?;
-    run.undisturbed()?;
-    let verdict = run.judge()?;
-    let closing: u64 = verdict.faults.iter().map(|fault| fault.closing).sum();
-    run.expect(format!("clients were asked to reconnect ({closing})"), closing > 0);
-    let Quantiles { p50, max, .. } = verdict.silence;
-    run.note(format!(
-        "longest silence that a client saw: {} ms; median over the clients: {} ms",
-        max / 1000,
-        p50 / 1000
-    ));
-    let flickers = verdict.counts.flickers;
-    run.expect(format!("no present user was reported as gone ({flickers} reports)"), flickers == 0);
-    run.expect(format!("no handshake failed ({} failed)", verdict.counts.rejected), verdict.counts.rejected == 0);
     Ok(())
 }
 

@@ -79,6 +79,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 fn slow_readers(run: &mut ScenarioRun<'_>) -> Result<()> {
     let rate: u64 = run.scale.pick(2000, 10_000);
     run.check_resources();
+    run.amend_percent = 0;
     run.start(1, run.scale.load())?;
     run.undisturbed()?;
     let direct = format!("http://127.0.0.1:{}", run.deployment.member(1)?.port);

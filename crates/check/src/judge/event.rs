@@ -154,6 +154,7 @@ pub(crate) enum EventKind {
     ReferencePage {
         room: RoomNumber,
         asked: Micros,
+        /// Empty for the latest messages that followed `joined`, which are part of a page too.
         messages: Vec<(Position, MessageNumber)>,
         entries: Vec<LoggedMessage<'static>>,
     },

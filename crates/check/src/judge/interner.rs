@@ -193,10 +193,10 @@ impl Interner {
             HistoryLine::Healed { .. } => (0, EventKind::Healed),
             HistoryLine::Settled { .. } => (0, EventKind::Settled),
             HistoryLine::Disconnecting { .. } => (0, EventKind::Disconnecting),
-            HistoryLine::ReferencePage { room: name, asked, messages, .. } => {
+            HistoryLine::ReferencePage { room: name, asked, recent, messages, .. } => {
                 let room = self.room(&name);
-                let numbered = messages.iter().map(|entry| (entry.pos, self.message(&name, &entry.user, &entry.id)));
-                let numbered = numbered.collect();
+                let paged = messages.iter().filter(|_| !recent);
+                let numbered = paged.map(|entry| (entry.pos, self.message(&name, &entry.user, &entry.id))).collect();
                 let entries = messages.into_iter().map(LoggedMessage::into_owned).collect();
                 (0, EventKind::ReferencePage { room, asked, messages: numbered, entries })
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 use trunkline_client::{Client, ClientEvent};
-use trunkline_domain::{Message, Position, Room};
+use trunkline_domain::{JoinFrom, Message, Position, Room};
 
 use super::{
     login::{SessionPool, log_out},
@@ -31,7 +31,9 @@ pub(crate) struct ReferenceLog {
     /// Pages from the newest to the oldest, each with the time of its request. The messages of a page are in order from the
     /// oldest to the newest.
     pub(crate) pages: Vec<(Micros, Vec<Message>)>,
-    /// What the client shows: a fold of the pages in the order in which they arrived.
+    /// The latest messages that followed `joined`, with the time of the `join`. They come from the memory of a gateway.
+    pub(crate) recent: (Micros, Vec<Message>),
+    /// What the client shows: a fold of all messages in the order in which they arrived.
     pub(crate) shown: Option<FoldedRange<'static>>,
 }
 
@@ -69,9 +71,10 @@ pub(crate) fn timed_out(action: &str, limit: Duration) -> CheckError {
 }
 
 async fn read_room(client: &mut Client, recorder: &Recorder, room: &Room, messages_wanted: usize) -> ReferenceLog {
-    client.join(room.clone(), 0);
-    let mut log = ReferenceLog { room: room.clone(), head: Position::ORIGIN, pages: Vec::new(), shown: None };
-    let mut asked = 0;
+    let mut asked = recorder.now();
+    let recent = (asked, Vec::new());
+    client.join(room.clone(), JoinFrom::MAX_RECENT);
+    let mut log = ReferenceLog { room: room.clone(), head: Position::ORIGIN, pages: Vec::new(), recent, shown: None };
     // Time at which a failed page is requested again. The socket is read meanwhile.
     let mut retry_at = None;
     loop {
@@ -89,9 +92,11 @@ async fn read_room(client: &mut Client, recorder: &Recorder, room: &Room, messag
             ClientEvent::Joined { room: joined, head, .. } if joined == *room => {
                 log.head = head;
                 log.pages.clear();
+                log.recent.1.clear();
                 asked = recorder.now();
                 client.history(room.clone(), None, PAGE_MESSAGES);
             }
+            ClientEvent::Message { room: of, message, .. } if of == *room => log.recent.1.push(message),
             ClientEvent::History { room: of, before, messages, more } if of == *room && before == oldest => {
                 retry_at = None;
                 if !messages.is_empty() {
@@ -100,7 +105,8 @@ async fn read_room(client: &mut Client, recorder: &Recorder, room: &Room, messag
                 if !more || log.pages.iter().map(|(_, page)| page.len()).sum::<usize>() >= messages_wanted {
                     client.leave(room);
                     let mut fold = RoomFold::default();
-                    log.pages.iter().flat_map(|(_, page)| page).for_each(|message| fold.add(message));
+                    let pages = log.pages.iter().flat_map(|(_, page)| page);
+                    log.recent.1.iter().chain(pages).for_each(|message| fold.add(message));
                     log.shown = fold.shown();
                     return log;
                 }

@@ -1,6 +1,6 @@
 //! The course of a run: log in, join, write, settle, make the reference read, disconnect, judge.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -250,11 +250,11 @@ impl<T: FnMut(RunProgress)> RunController<'_, T> {
         if settled {
             self.recorder.record(|t| Some(HistoryLine::Settled { t }));
         }
-        for ReferenceLog { room, pages, shown, .. } in logs {
+        for ReferenceLog { room, pages, recent, shown, .. } in logs {
             let room = || room.as_str().into();
-            for (asked, page) in &pages {
+            for (recent, (asked, page)) in iter::once((true, &recent)).chain(pages.iter().map(|page| (false, page))) {
                 let (asked, messages) = (*asked, page.iter().map(logged).collect());
-                self.recorder.record(|t| Some(HistoryLine::ReferencePage { t, room: room(), asked, messages }));
+                self.recorder.record(|t| Some(HistoryLine::ReferencePage { t, room: room(), asked, recent, messages }));
             }
             if let Some(shown) = shown {
                 self.recorder.record(|t| Some(HistoryLine::Folded { t, c: None, room: room(), shown }));

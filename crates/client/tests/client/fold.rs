@@ -152,7 +152,7 @@ impl Log {
         let mut message = self.entries[index].clone();
         if !stale {
             for deletion in self.entries.iter().filter_map(Message::deletes) {
-                message.redact(deletion);
+                message.redact(|pos| pos == deletion);
             }
         }
         message

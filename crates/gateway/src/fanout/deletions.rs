@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use trunkline_bus::mutant::{Mutant, is_on};
 use trunkline_domain::Position;
 
 use crate::frame::Frame;
@@ -20,7 +21,7 @@ impl Deletions {
 
     /// Records that the text at `position` was deleted. Returns whether that is new.
     pub(super) fn record(&mut self, position: Position) -> bool {
-        if self.contains(position) {
+        if is_on(Mutant::Redact) || self.contains(position) {
             return false;
         }
         if self.0.len() == Self::MAX {

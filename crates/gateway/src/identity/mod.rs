@@ -109,6 +109,12 @@ impl Identity {
         self.expires.map(|expires| expires.duration_since(now).unwrap_or_default())
     }
 
+    /// Whether the identity has ended by `now`.
+    #[must_use]
+    pub fn has_ended(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
     /// Whether the grants allow this in `room`. Without grants everything is allowed here, and the policy alone decides.
     #[must_use]
     pub fn is_granted(&self, permission: Permission, room: &Room) -> bool {

@@ -269,6 +269,7 @@ impl HonestClients {
             // Until the suite stops the run.
             duration: Duration::from_secs(24 * 60 * 60),
             pids: arguments.pids.clone(),
+            amend_percent: 0,
             ..LoadSettings::default()
         };
         let (send_control, control) = oneshot::channel();

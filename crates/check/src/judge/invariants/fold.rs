@@ -34,7 +34,7 @@ pub(crate) struct FoldInvariant {
 impl Invariant for FoldInvariant {
     fn observe(&mut self, event: &HistoryEvent, _: &HistoryState) {
         match event.kind {
-            EventKind::ReferencePage { room, ref entries, .. } => {
+            EventKind::ReferencePage { room, ref messages, ref entries, .. } if !messages.is_empty() => {
                 let entries = entries.iter().map(|entry| (entry.pos, entry.clone()));
                 self.reference.entry(room).or_default().extend(entries);
             }

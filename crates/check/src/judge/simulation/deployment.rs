@@ -142,9 +142,7 @@ impl SimulatedDeployment {
 
     /// The entry as every instance sends it now.
     fn redacted(&self, mut entry: Message) -> Message {
-        for deletion in self.log.iter().filter_map(Message::deletes) {
-            entry.redact(deletion);
-        }
+        entry.redact(|of| self.log.iter().any(|other| other.deletes() == Some(of)));
         entry
     }
 
@@ -258,7 +256,15 @@ impl SimulatedDeployment {
         self.t += 2_000_000;
         let log: Vec<Message> = self.log.iter().map(|entry| self.redacted(entry.clone())).collect();
         let messages = log.iter().map(|entry| logged(entry).into_owned()).collect();
-        self.lines.push(HistoryLine::ReferencePage { t: self.t, room: ROOM.into(), asked: self.t, messages });
+        let page = |recent, messages| HistoryLine::ReferencePage {
+            t: self.t,
+            room: ROOM.into(),
+            asked: self.t,
+            recent,
+            messages,
+        };
+        let recent: Vec<_> = log.iter().rev().take(2).rev().map(|entry| logged(entry).into_owned()).collect();
+        self.lines.extend([page(true, recent), page(false, messages)]);
         for (c, client) in (0..).zip(&self.clients) {
             if let Some(shown) = client.fold.shown() {
                 self.lines.push(HistoryLine::Folded { t: self.t, c: Some(c), room: ROOM.into(), shown });

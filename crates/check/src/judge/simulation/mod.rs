@@ -238,7 +238,8 @@ fn frame_after_session_end_breaks_invariant_7() {
 #[test]
 fn different_reference_read_breaks_invariant_8() {
     let mut deployment = conversation().finish();
-    let tail = deployment.lines.iter_mut().find(|line| matches!(line, HistoryLine::ReferencePage { .. })).unwrap();
+    let is_page = |line: &&mut HistoryLine<'_>| matches!(line, HistoryLine::ReferencePage { recent: false, .. });
+    let tail = deployment.lines.iter_mut().find(is_page).unwrap();
     let HistoryLine::ReferencePage { messages, .. } = tail else { unreachable!() };
     messages.pop();
     assert_eq!(broken_invariants(&deployment.lines), [8]);
@@ -434,6 +435,16 @@ fn deleted_text_in_a_page_or_after_a_join_breaks_invariant_12() {
     deployment.read_page(1, 20);
     undelete(&mut deployment, from);
     assert_eq!(broken_invariants(&deployment.finish().lines), [12]);
+    let mut deployment = conversation();
+    let d = deployment.head();
+    deployment.send_content(1, "d1", trunkline_domain::Content::Delete { of: d });
+    let mut deployment = deployment.finish();
+    for line in &mut deployment.lines {
+        if let HistoryLine::ReferencePage { recent: true, messages, .. } = line {
+            messages.iter_mut().for_each(|message| message.deleted = false);
+        }
+    }
+    assert_eq!(broken_invariants(&deployment.lines), [12], "from the memory of a gateway");
 }
 
 #[test]
