@@ -33,7 +33,7 @@ use crate::BusError;
 ///         _ => {}
 ///     }
 /// }
-/// assert_eq!(head, bus.heads(&[lobby]).await?[0]);
+/// assert_eq!(Some(head), bus.heads(&[lobby]).await?[0]);
 /// # Ok(())
 /// # }
 /// # #[tokio::main(flavor = "current_thread")]
@@ -71,11 +71,12 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// The log cannot be read now. Retry later.
     fn read(&self, room: &Room, range: Range) -> impl Future<Output = Result<Page, BusError>> + Send;
 
-    /// The head of each room's log, in the order of `rooms`; [`Position::ORIGIN`] for an empty log.
+    /// The head of each room's log, in the order of `rooms`; [`Position::ORIGIN`] for an empty log, `None` for one that
+    /// cannot be read now, while others can.
     ///
     /// # Errors
-    /// The logs cannot be read now. Retry later.
-    fn heads(&self, rooms: &[Room]) -> impl Future<Output = Result<Vec<Position>, BusError>> + Send;
+    /// None of the logs can be read now. Retry later.
+    fn heads(&self, rooms: &[Room]) -> impl Future<Output = Result<Vec<Option<Position>>, BusError>> + Send;
 
     /// Moves the read mark of `user` in `room` forward to `pos`, at most to the head of the log, and never back. Returns the
     /// mark. Marks are kept for as long as the room's log.
@@ -195,4 +196,14 @@ pub struct Health {
     pub check: &'static str,
     /// `Ok`, or what is wrong, without secrets.
     pub state: Result<(), String>,
+    /// What is wrong although the check passes, without secrets: `shard 10.0.0.1:7001: no answer` while other shards work.
+    pub degraded: Vec<String>,
+}
+
+impl Health {
+    /// A check of which nothing is degraded.
+    #[must_use]
+    pub fn new(check: &'static str, state: Result<(), String>) -> Self {
+        Self { check, state, degraded: Vec::new() }
+    }
 }

@@ -1,6 +1,6 @@
 //! Errors of a [`Bus`](crate::Bus).
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 /// What the caller can do about a [`BusError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +18,16 @@ pub enum ErrorKind {
 }
 
 /// A failed operation of a [`Bus`](crate::Bus). Its source is for the log of the gateway, not for clients.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BusError {
     kind: ErrorKind,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl BusError {
     /// An error of `kind`, with its cause.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: Some(source.into()) }
+        Self { kind, source: Some(source.into().into()) }
     }
 
     /// What the caller can do.

@@ -25,6 +25,12 @@ pub enum Mutant {
     Redact,
     /// `catch-up`: a cursor that is behind jumps to the head and reports that it resumed.
     CatchUp,
+    /// `resubscribe`: rooms of a slot that moved to another master of a cluster are not subscribed there.
+    Resubscribe,
+    /// `moved`: redirections of a cluster fail the command, and the slot map is read only once.
+    Moved,
+    /// `shared-probe`: the probe of one shard counts as proof for the subscriptions of all shards.
+    SharedProbe,
 }
 
 /// Whether the mutant is active.
@@ -81,6 +87,9 @@ mod faulty {
             Mutant::Epoch => "epoch",
             Mutant::CatchUp => "catch-up",
             Mutant::Redact => "redact",
+            Mutant::Resubscribe => "resubscribe",
+            Mutant::Moved => "moved",
+            Mutant::SharedProbe => "shared-probe",
         };
         let active = ACTIVE.get_or_init(|| std::env::var("TRUNKLINE_MUTANT").unwrap_or_default());
         active.split(',').any(|one| one == name)
@@ -92,8 +101,13 @@ mod faulty {
     /// As [`RedisBus::new`](crate::RedisBus::new).
     #[cfg(feature = "redis")]
     pub fn redis_bus(config: crate::RedisConfig) -> Result<FaultyBus<crate::RedisBus>, crate::InvalidRedisSettings> {
-        let connect = if is_on(Mutant::Epoch) { crate::RedisBus::without_generations } else { crate::RedisBus::new };
-        connect(config).map(FaultyBus)
+        let faults = crate::redis::Faults {
+            one_generation: is_on(Mutant::Epoch),
+            keep_subscriptions: is_on(Mutant::Resubscribe),
+            ignore_moved: is_on(Mutant::Moved),
+            share_probe: is_on(Mutant::SharedProbe),
+        };
+        crate::RedisBus::with_faults(config, faults).map(FaultyBus)
     }
 
     /// Wraps a bus, and applies the mutants `lossy`, `resync` and `dedupe` to what passes.
@@ -159,7 +173,7 @@ mod faulty {
             Ok(page)
         }
 
-        async fn heads(&self, rooms: &[Room]) -> Result<Vec<Position>, BusError> {
+        async fn heads(&self, rooms: &[Room]) -> Result<Vec<Option<Position>>, BusError> {
             self.0.heads(rooms).await
         }
 

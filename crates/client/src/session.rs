@@ -198,11 +198,11 @@ impl ClientSession {
 fn refusal(response: &HttpResponse) -> ClientError {
     #[derive(Deserialize, Default)]
     #[serde(default)]
-    struct Body {
+    struct ErrorBody {
         code: String,
         detail: String,
     }
-    let Body { code, detail } = serde_json::from_slice(&response.body).unwrap_or_default();
+    let ErrorBody { code, detail } = serde_json::from_slice(&response.body).unwrap_or_default();
     ClientError::Refused { status: response.status, code, detail, retry_after: response.retry_after() }
 }
 

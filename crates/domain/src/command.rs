@@ -196,7 +196,7 @@ impl Command {
     /// # Errors
     /// The refusal to send to the client. It repeats `room` and `id` if the frame contains them as strings of valid length.
     pub fn decode(text: &str) -> Result<Self, Refusal> {
-        let fields = Fields(serde_json::from_str(text).map_err(|error| {
+        let fields = CommandFields(serde_json::from_str(text).map_err(|error| {
             let detail = match error.classify() {
                 serde_json::error::Category::Data => "a frame is a JSON object with a type".to_owned(),
                 _ => format!("not JSON: {error}"),
@@ -236,9 +236,9 @@ impl From<InvalidContent> for Refusal {
 }
 
 /// The fields of a frame, each as the JSON that was sent.
-struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+struct CommandFields<'a>(BTreeMap<String, &'a RawValue>);
 
-impl Fields<'_> {
+impl CommandFields<'_> {
     fn command(&self) -> Result<Command, Refusal> {
         match &*self.text("type")? {
             "join" => Ok(Command::Join {

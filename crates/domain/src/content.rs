@@ -86,7 +86,7 @@ impl Content {
             Self::React { of, key, on } => ContentFields {
                 event: Some(Self::REACT),
                 reference: Some(*of),
-                data: Some(Reaction { key: key.clone(), on: *on }.encode()),
+                data: Some(ReactionData { key: key.clone(), on: *on }.encode()),
                 ..ContentFields::default()
             },
         }
@@ -127,7 +127,7 @@ impl Content {
                 no_text(text, "react has ref and data")?;
                 let of = reference.ok_or(InvalidContent::Fields("react needs ref, the position of the message"))?;
                 let data = data.ok_or(InvalidContent::Fields("react needs data: {\"key\":\"👍\",\"on\":true}"))?;
-                let Reaction { key, on } = Reaction::parse(data)?;
+                let ReactionData { key, on } = ReactionData::parse(data)?;
                 Ok(Self::React { of, key, on })
             }
             Some(event) => {
@@ -311,12 +311,12 @@ impl<'de> Deserialize<'de> for ReactionKey {
 
 /// The data of a `react` event.
 #[derive(Serialize)]
-struct Reaction {
+struct ReactionData {
     key: ReactionKey,
     on: bool,
 }
 
-impl Reaction {
+impl ReactionData {
     fn encode(&self) -> Data {
         // Cannot fail: a short string and a truth value.
         Data::encode(self).unwrap_or_else(|_| Data::null())
@@ -324,14 +324,14 @@ impl Reaction {
 
     fn parse(data: &RawValue) -> Result<Self, InvalidContent> {
         #[derive(Deserialize)]
-        struct Fields<'a> {
+        struct RawReaction<'a> {
             #[serde(borrow)]
             key: std::borrow::Cow<'a, str>,
             on: bool,
         }
         // serde would also read the fields from an array.
         let fields = Some(data.get()).filter(|json| json.starts_with('{'));
-        let Fields { key, on } = fields
+        let RawReaction { key, on } = fields
             .and_then(|json| serde_json::from_str(json).ok())
             .ok_or(InvalidContent::Fields("the data of react is {\"key\":\"👍\",\"on\":true}"))?;
         Ok(Self { key: key.parse().map_err(InvalidContent::Key)?, on })

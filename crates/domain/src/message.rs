@@ -263,7 +263,7 @@ impl Body {
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Fields<'a> {
+        struct MessageParts<'a> {
             pos: Position,
             id: &'a MessageId,
             user: &'a UserId,
@@ -274,7 +274,7 @@ impl Serialize for Message {
             at: Millis,
         }
         let Self { pos, id, user, name, body, at } = self;
-        Fields { pos: *pos, id, user, name: name.as_ref(), content: body.fields(), at: *at }.serialize(serializer)
+        MessageParts { pos: *pos, id, user, name: name.as_ref(), content: body.fields(), at: *at }.serialize(serializer)
     }
 }
 

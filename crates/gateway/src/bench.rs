@@ -80,7 +80,7 @@ impl FanOut {
         self.hub.receive(HubEvent::Frames(self.room.clone(), frames.into()));
         // Later each time, so that no fan-out waits for its pause.
         self.now += Duration::from_secs(1);
-        self.hub.flush(self.now);
+        while self.hub.flush(self.now).is_partial {}
         self.counter.0.take()
     }
 

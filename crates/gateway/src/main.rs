@@ -20,7 +20,7 @@ use trunkline_bus::{
     SharedLimits, mutant,
 };
 use trunkline_gateway::{
-    Config, Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals,
+    Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals,
     jwt::{TokenSettings, TokenVerifier},
 };
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
@@ -111,7 +111,8 @@ async fn run(
             let (url, prefix) = (url.reveal(), &settings.redis_prefix);
             let sessions = RedisSessions::in_redis_with(url, &redis_options, prefix, config.lifetimes)?;
             redis.options = redis_options;
-            serve(mutant::redis_bus(redis)?, sessions, config, settings, public, admin).await
+            let create = move || Ok(Gateway::new(mutant::redis_bus(redis)?, sessions, config)?);
+            serve(create, settings, public, admin).await
         }
         None => {
             tracing::info!(
@@ -119,29 +120,32 @@ async fn run(
             );
             let local = LocalConfig { retain, retain_for: settings.retain_for, ..LocalConfig::default() };
             let sessions = MemorySessions::in_memory(config.lifetimes);
-            serve(LocalBus::new(local), sessions, config, settings, public, admin).await
+            serve(move || Ok(Gateway::new(LocalBus::new(local), sessions, config)?), settings, public, admin).await
         }
     }
 }
 
 async fn serve<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions>(
-    bus: B,
-    sessions: S,
-    config: Config,
+    create: impl FnOnce() -> Result<Gateway<B, S>, ProgramError> + Send + 'static,
     settings: &GatewaySettings,
     public: TcpListener,
     admin: Option<TcpListener>,
 ) -> Result<(), ProgramError> {
     let mut signals = ShutdownSignals::new()?;
     let address = public.local_addr()?;
-    let gateway = Gateway::new(bus, sessions, config)?;
-    let server = gateway.serve(public, settings.workers.map(|workers| workers.get() as usize))?;
+    let workers = settings.workers.map(|workers| workers.get() as usize);
+    let (server, created) = Gateway::serve_new(create, public, workers)?;
+    let handle = server.handle();
+    let mut server = rt::spawn(server);
+    let gateway = tokio::select! {
+        ended = &mut server => return Ok(ended.map_err(io::Error::other)??),
+        Ok(gateway) = created => gateway?,
+    };
     if let Some(admin) = &admin {
         tracing::info!(address = %admin.local_addr()?, "admin listener started");
     }
     let admin = admin.map(|admin| admin_server(gateway.clone(), admin)).transpose()?;
-    let (handle, admin_handle) = (server.handle(), admin.as_ref().map(Server::handle));
-    let mut server = rt::spawn(server);
+    let admin_handle = admin.as_ref().map(Server::handle);
     let admin = admin.map(rt::spawn);
     print_address(address);
 

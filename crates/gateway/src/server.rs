@@ -5,6 +5,7 @@ use std::{
     io,
     net::{TcpListener, ToSocketAddrs},
     rc::Rc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -18,12 +19,16 @@ use actix_web::{
     rt::{self, net::TcpStream},
     web,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 use trunkline_bus::{Bus, InstanceRegistry, PresenceStore, SharedLimits};
 use trunkline_session::Sessions;
 
 use crate::{
-    Gateway, connection::take_over, http::not_found, limits::descriptors::connections_per_worker, policy::Policy,
+    Gateway, app::on_connect, connection::take_over, http::not_found, limits::descriptors::connections_per_worker,
+    policy::Policy,
 };
 
 /// Maximum time in which a request's head must arrive. A larger value lets slow attackers hold more connections.
@@ -109,7 +114,7 @@ where
     }
 }
 
-impl<B: Bus, S: Sessions, P: Policy, F> Server<Gateway<B, S, P>, F> {
+impl<G, F> Server<G, F> {
     /// Starts the server on a listener. Await the result to run it; it handles no signals.
     ///
     /// # Errors
@@ -123,42 +128,57 @@ impl<B: Bus, S: Sessions, P: Policy, F> Server<Gateway<B, S, P>, F> {
         A::InitError: std::fmt::Debug,
         Body: MessageBody + 'static,
     {
-        let Self { gateway: _, app, workers } = self;
-        let address = listener.local_addr()?;
-        let mut builder = actix_server::Server::build().disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_SECS);
-        builder = builder.max_concurrent_connections(connections_per_worker(&listener, workers)?);
-        if let Some(workers) = workers {
-            builder = builder.workers(workers);
-        }
-        let builder = builder.listen("trunkline", listener, move || {
-            let http = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
-            let boxed = app().into_factory().map(ServiceResponse::map_into_boxed_body);
-            let sockets = Rc::new(map_config(boxed, |()| AppConfig::default()));
-            let upgrade = fn_factory(move || {
-                let sockets = sockets.clone();
-                async move {
-                    let app = Rc::new(sockets.new_service(()).await?);
-                    Ok::<_, A::InitError>(fn_service(move |(request, framed)| take_over(app.clone(), request, framed)))
-                }
-            });
-            HttpService::build()
-                .client_request_timeout(REQUEST_HEAD_TIMEOUT)
-                // Otherwise a client that shuts down only its sending side would keep its socket forever.
-                .h1_allow_half_closed(false)
-                .local_addr(address)
-                .on_connect_ext(|connection: &TcpStream, extensions| {
-                    // `HttpService::tcp_nodelay` has no effect on plain TCP.
-                    if let Err(error) = connection.set_nodelay(true) {
-                        tracing::debug!(%error, "cannot set TCP_NODELAY; small frames may be delayed");
-                    }
-                    Gateway::<B, S, P>::on_connect(connection as &dyn Any, extensions);
-                })
-                .upgrade(upgrade)
-                .finish(map_config(http, |()| AppConfig::default()))
-                .tcp()
-        })?;
-        Ok(builder.run())
+        listen(self.app, listener, self.workers)
     }
+}
+
+/// Starts a server of the Apps that `app` creates on each worker's thread.
+fn listen<I, A, Body>(
+    app: impl Fn() -> I + Send + Clone + 'static,
+    listener: TcpListener,
+    workers: Option<usize>,
+) -> io::Result<actix_server::Server>
+where
+    I: IntoServiceFactory<A, Request>,
+    A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<Body>, Error = actix_web::Error>
+        + 'static,
+    A::InitError: std::fmt::Debug,
+    Body: MessageBody + 'static,
+{
+    let address = listener.local_addr()?;
+    let mut builder = actix_server::Server::build().disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_SECS);
+    builder = builder.max_concurrent_connections(connections_per_worker(&listener, workers)?);
+    if let Some(workers) = workers {
+        builder = builder.workers(workers);
+    }
+    let builder = builder.listen("trunkline", listener, move || {
+        let http = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
+        let boxed = app().into_factory().map(ServiceResponse::map_into_boxed_body);
+        let sockets = Rc::new(map_config(boxed, |()| AppConfig::default()));
+        let upgrade = fn_factory(move || {
+            let sockets = sockets.clone();
+            async move {
+                let app = Rc::new(sockets.new_service(()).await?);
+                Ok::<_, A::InitError>(fn_service(move |(request, framed)| take_over(app.clone(), request, framed)))
+            }
+        });
+        HttpService::build()
+            .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+            // Otherwise a client that shuts down only its sending side would keep its socket forever.
+            .h1_allow_half_closed(false)
+            .local_addr(address)
+            .on_connect_ext(|connection: &TcpStream, extensions| {
+                // `HttpService::tcp_nodelay` has no effect on plain TCP.
+                if let Err(error) = connection.set_nodelay(true) {
+                    tracing::debug!(%error, "cannot set TCP_NODELAY; small frames may be delayed");
+                }
+                on_connect(connection as &dyn Any, extensions);
+            })
+            .upgrade(upgrade)
+            .finish(map_config(http, |()| AppConfig::default()))
+            .tcp()
+    })?;
+    Ok(builder.run())
 }
 
 /// SIGTERM and SIGINT, which both start the drain.
@@ -208,6 +228,39 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
         self.serve_routes(listener, workers, Self::routes)
     }
 
+    /// As [`serve`](Self::serve), for a gateway that `create` makes on the thread of the first worker once the server runs.
+    /// The tasks that it and the bus start run on that thread: a message passes fewer threads than between a worker and a
+    /// thread without sockets (docs/decisions/0012-cost-of-a-delivery.md).
+    ///
+    /// The receiver yields the gateway. If `create` fails, it yields the error, and the server has no routes.
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    pub fn serve_new<E: Send + 'static>(
+        create: impl FnOnce() -> Result<Self, E> + Send + 'static,
+        listener: TcpListener,
+        workers: Option<usize>,
+    ) -> io::Result<(actix_server::Server, oneshot::Receiver<Result<Self, E>>)> {
+        let (sender, created) = oneshot::channel();
+        let first = Mutex::new(Some((create, sender)));
+        let create_once = move || -> Option<Self> {
+            let (create, sender) = first.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            let result = create();
+            let gateway = result.as_ref().ok().cloned();
+            // The caller may have stopped waiting.
+            let _ = sender.send(result);
+            gateway
+        };
+        let (gateway, create_once) = (Arc::new(OnceLock::new()), Arc::new(create_once));
+        let app = move || {
+            let gateway: Option<Self> = gateway.get_or_init(|| create_once()).clone();
+            let routes =
+                move |config: &mut web::ServiceConfig| gateway.iter().for_each(|gateway| gateway.routes(config));
+            App::new().configure(routes).default_service(web::to(not_found))
+        };
+        Ok((listen(app, listener, workers)?, created))
+    }
+
     /// As [`Self::serve`], with routes of the caller.
     pub(crate) fn serve_routes(
         &self,
@@ -220,6 +273,6 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
             let gateway = gateway.clone();
             App::new().configure(move |config| routes(&gateway, config)).default_service(web::to(not_found))
         };
-        Server { gateway: self.clone(), app, workers }.listen(listener)
+        listen(app, listener, workers)
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     sentinel::Sentinels,
     server::{ServerMode, ServerRequirement},
+    subscriber::Subscriber,
     tls::Tls,
     url::{Endpoint, NodeAddress, RedisUrl, Topology},
 };
@@ -143,6 +144,31 @@ impl Connector {
         open_command(&self.dialer, &Endpoint::Tcp(node.clone()), &settings, config, Some(CLUSTER_MASTER)).await
     }
 
+    /// Opens a connection that can subscribe to sharded channels too: to a node of the cluster, or without one to where
+    /// [`open`](Self::open) leads. The server is not checked.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub async fn open_subscriber(&self, node: Option<&NodeAddress>) -> Result<Subscriber, ConnectError> {
+        let subscribe = |endpoint| async move { Subscriber::open(&self.dialer, &endpoint, &self.settings).await };
+        match (node, &self.route) {
+            (Some(node), _) => subscribe(Endpoint::Tcp(node.clone())).await,
+            (None, Route::Server(endpoint)) => subscribe(endpoint.clone()).await,
+            (None, Route::Sentinel(sentinels)) => subscribe(sentinels.master().await?).await,
+            (None, Route::Cluster { seeds, .. }) => {
+                first_success(seeds.iter().cloned().map(|node| subscribe(Endpoint::Tcp(node)))).await
+            }
+        }
+    }
+
+    /// Opens a connection for commands to any node of the cluster, which may be a replica.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub async fn open_at_any(&self, node: &NodeAddress) -> Result<CommandConnection, ConnectError> {
+        self.command(&Endpoint::Tcp(node.clone()), CLUSTER_NODE).await
+    }
+
     /// Opens a connection for subscriptions to a node of the cluster.
     ///
     /// # Errors
@@ -159,8 +185,8 @@ impl Connector {
         open_command(&self.dialer, endpoint, &self.settings, AsyncConnectionConfig::new(), Some(required)).await
     }
 
-    /// False if the Sentinels named another master since a connection to `endpoint` was opened: it must be replaced, even
-    /// though its server may call itself master for some more seconds. Always true without Sentinels.
+    /// False if the Sentinels named another master since a connection to `endpoint` was opened, or began a failover: it must
+    /// be replaced, even though its server may call itself master for some more seconds. Always true without Sentinels.
     pub fn is_current(&self, endpoint: &Endpoint) -> bool {
         match &self.route {
             Route::Sentinel(sentinels) => sentinels.is_master(endpoint),
@@ -168,14 +194,11 @@ impl Connector {
         }
     }
 
-    /// Waits until a connection to `endpoint` must be replaced because the Sentinels name another master, and returns that
-    /// reason, for people. Waits for ever without Sentinels.
+    /// Waits until a connection to `endpoint` must be replaced because the Sentinels name another master or began a failover,
+    /// and returns that reason, for people. Waits for ever without Sentinels.
     pub async fn superseded(&self, endpoint: &Endpoint) -> String {
         match &self.route {
-            Route::Sentinel(sentinels) => {
-                let master = sentinels.another_master(endpoint).await;
-                format!("the Sentinels name another master: {master} instead of {endpoint}")
-            }
+            Route::Sentinel(sentinels) => sentinels.superseded(endpoint).await,
             _ => std::future::pending().await,
         }
     }

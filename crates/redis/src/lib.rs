@@ -14,7 +14,10 @@ mod master;
 mod options;
 mod sentinel;
 mod server;
+pub mod slots;
+mod subscriber;
 mod tls;
+pub mod topology;
 mod url;
 
 pub use self::{
@@ -23,5 +26,6 @@ pub use self::{
     error::{ConnectError, ConnectStep},
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     server::{ServerFacts, ServerMode, ServerRequirement, UnusableServer, info_field},
+    subscriber::{Subscriber, SubscriberReply},
     url::{Endpoint, InvalidRedisUrl, NodeAddress, RedisUrl, Topology},
 };

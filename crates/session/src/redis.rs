@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 use trunkline_domain::{DisplayName, UserId, UserName, millis};
 use trunkline_redis::RedisOptions;
 
-use self::{link::RedisConnections, listener::EventListener};
+use self::{link::RedisLink, listener::EventListener};
 use crate::{
     BackendSessions, InvalidSettings, KeyChange, Lifetimes, MAX_SESSIONS_PER_USER, SecretDigest, SecretSalt,
     SessionBackend, SessionError, SessionEvent, SessionEvents, SessionRecord, Sid, UserTag, events::EVENT_BUFFER,
@@ -36,9 +36,9 @@ use crate::{
 
 /// A session store in Redis 7.0 or later, or Valkey.
 ///
-/// Look-ups and [`touch`](crate::Sessions::touch) share one connection. Login, logout and key rotation each take a
-/// connection from a pool of eight and wait at most 1 s for one. Every operation ends within 3 s. A connection on which
-/// a command timed out is replaced. While Redis cannot be reached, operations fail with
+/// All operations share one connection, and a second one is subscribed to ended sessions. Login, logout and key rotation are
+/// sent only when the connection has answered a `PING`. Every operation ends within 3 s. A connection on which a command
+/// timed out is replaced. While Redis cannot be reached, operations fail with
 /// [`Unavailable`](SessionError::Unavailable), and each connects again, at most once per 200 ms.
 pub type RedisSessions = BackendSessions<RedisBackend>;
 
@@ -73,7 +73,7 @@ impl RedisSessions {
         Ok(Self::new(RedisBackend(Arc::new(RedisState {
             prefix: prefix.to_owned(),
             lifetimes,
-            connections: RedisConnections::new(url, options)?,
+            connections: RedisLink::new(url, options)?,
             scripts: SessionScripts::default(),
             events: broadcast::channel(EVENT_BUFFER).0,
             listener: Mutex::default(),
@@ -88,7 +88,7 @@ pub struct RedisBackend(Arc<RedisState>);
 struct RedisState {
     prefix: String,
     lifetimes: Lifetimes,
-    connections: RedisConnections,
+    connections: RedisLink,
     scripts: SessionScripts,
     events: broadcast::Sender<SessionEvent>,
     /// Started by the first call of [`SessionBackend::events`], stopped with the last clone of the store.
@@ -115,7 +115,7 @@ impl RedisState {
     /// Runs a script that creates a session. Returns `None` if it did. If it did not for want of room, returns the sid
     /// that the script names, or an empty string.
     async fn create(&self, script: &ScriptInvocation<'_>) -> Result<Option<String>, SessionError> {
-        let reply: Vec<String> = self.connections.on_pool(script).await?;
+        let reply: Vec<String> = self.connections.run_once(script).await?;
         match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["created"] => Ok(None),
             ["full", ref sid @ ..] => Ok(Some(sid.concat())),
@@ -204,7 +204,7 @@ impl SessionBackend for RedisBackend {
         let mut keep_out = shared.scripts.keep_out.key(shared.name_key(tag));
         keep_out.key(shared.user_key(tag)).key(shared.keep_out_key(tag));
         keep_out.arg(user.as_str()).arg(time.map(|time| millis(time).to_string()).unwrap_or_default());
-        let sids: Vec<String> = shared.connections.on_pool(&keep_out).await?;
+        let sids: Vec<String> = shared.connections.run_once(&keep_out).await?;
         sids.iter().map(|sid| sid.parse().map_err(SessionError::unavailable)).collect()
     }
 
@@ -213,7 +213,7 @@ impl SessionBackend for RedisBackend {
         let mut issue = shared.scripts.issue.key(shared.session_key(sid));
         issue.key(shared.name_key(sid.tag())).arg(key.to_string()).arg(state);
         issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
-        shared.connections.on_pool(&issue).await
+        shared.connections.run_once(&issue).await
     }
 
     async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
@@ -221,7 +221,7 @@ impl SessionBackend for RedisBackend {
         let mut find = shared.scripts.find.key(shared.session_key(sid));
         find.key(shared.name_key(sid.tag())).arg(key.to_string());
         find.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let record: Option<(String, Option<String>, String)> = shared.connections.on_shared(&find).await?;
+        let record: Option<(String, Option<String>, String)> = shared.connections.run_repeatable(&find).await?;
         let Some((user, name, state)) = record else { return Ok(None) };
         let user = user.parse().map_err(SessionError::unavailable)?;
         let name = name.map(|name| name.parse()).transpose().map_err(SessionError::unavailable)?;
@@ -244,7 +244,7 @@ impl SessionBackend for RedisBackend {
         let mut change = shared.scripts.change.key(shared.session_key(sid));
         change.key(shared.name_key(sid.tag())).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
         change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let salts: Option<Vec<String>> = shared.connections.on_pool(&change).await?;
+        let salts: Option<Vec<String>> = shared.connections.run_once(&change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
         salts.map(|salts| salts.into_iter().map(parse).collect()).transpose()
     }
@@ -253,7 +253,7 @@ impl SessionBackend for RedisBackend {
         let shared = &*self.0;
         let mut touch = shared.scripts.touch.key(shared.session_key(sid));
         touch.key(shared.name_key(sid.tag())).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
-        let left: Option<u64> = shared.connections.on_shared(&touch).await?;
+        let left: Option<u64> = shared.connections.run_repeatable(&touch).await?;
         Ok(left.map(Duration::from_millis))
     }
 
@@ -261,7 +261,7 @@ impl SessionBackend for RedisBackend {
         let shared = &*self.0;
         let mut end = shared.scripts.end.key(shared.session_key(sid));
         end.key(shared.name_key(sid.tag())).key(shared.user_key(sid.tag())).arg(sid.to_string()).arg(shared.channel());
-        shared.connections.on_pool::<bool>(&end).await.map(|_| ())
+        shared.connections.run_once::<bool>(&end).await.map(|_| ())
     }
 
     fn events(&self) -> SessionEvents {
@@ -278,6 +278,6 @@ impl SessionBackend for RedisBackend {
 
     async fn health(&self) -> Result<(), SessionError> {
         let health = self.0.scripts.health.prepare_invoke();
-        self.0.connections.on_shared::<()>(&health).await
+        self.0.connections.run_repeatable::<()>(&health).await
     }
 }

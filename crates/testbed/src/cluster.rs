@@ -100,8 +100,7 @@ impl RedisCluster {
     }
 
     /// Number of nodes that were started so far. Indices are smaller than this.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
+    pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 

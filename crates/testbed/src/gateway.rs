@@ -26,8 +26,8 @@ pub struct Gateway {
 impl Gateway {
     /// Settings of a new gateway. `binary` is the path of `trunkline`; in the gateway's own integration tests that is
     /// `env!("CARGO_BIN_EXE_trunkline")`.
-    pub fn builder(binary: impl Into<PathBuf>) -> GatewayBuilder {
-        GatewayBuilder {
+    pub fn builder(binary: impl Into<PathBuf>) -> GatewayCommand {
+        GatewayCommand {
             binary: binary.into(),
             name: "gateway".to_owned(),
             args: Vec::new(),
@@ -126,7 +126,7 @@ impl Gateway {
 
 /// Settings of a new gateway; see [`Gateway::builder`].
 #[derive(Clone)]
-pub struct GatewayBuilder {
+pub struct GatewayCommand {
     binary: PathBuf,
     name: String,
     args: Vec<OsString>,
@@ -136,7 +136,7 @@ pub struct GatewayBuilder {
     log: Option<LineSink>,
 }
 
-impl GatewayBuilder {
+impl GatewayCommand {
     /// Sets `--instance`.
     #[must_use]
     pub fn instance(mut self, name: impl Into<String>) -> Self {

@@ -85,7 +85,7 @@ pub use cluster::{ClusterNodeView, OpenSlot, RedisCluster, RedisClusterBuilder, 
 pub use console::{Console, ConsoleProgress};
 pub use engine::docker_answers;
 pub use error::{IoContext, Result, TestbedError};
-pub use gateway::{Gateway, GatewayBuilder};
+pub use gateway::{Gateway, GatewayCommand};
 pub use haproxy::{HaProxy, HaProxyBuilder, SlotState};
 pub use http::{HttpAnswer, http_get, http_post};
 pub use ports::free_port;

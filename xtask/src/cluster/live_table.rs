@@ -172,8 +172,9 @@ fn instance(row: &ReportedInstance, shown: Option<&ShownInstance>, now: Instant)
 fn servers(report: &ClusterReport) -> Vec<String> {
     let line = |name: &str, state: &str, url: &str| format!("{name:<8}  {state:<16} {url}");
     let balancer = report.lb.iter().map(|lb| line(lb.kind, lb.state, &report.url));
-    let redis = report.redis.rows().into_iter().map(|(name, state, _, details)| line(&name, &state, &details));
-    balancer.chain(redis).collect()
+    // The line of Redis counts the Sentinels; `status` lists them.
+    let redis = report.redis.rows().into_iter().filter(|(name, ..)| !name.starts_with("sentinel-"));
+    balancer.chain(redis.map(|(name, state, _, details)| line(&name, &state, &details))).collect()
 }
 
 /// The first `width` characters. All printed characters are one column wide.

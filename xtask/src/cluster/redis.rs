@@ -141,7 +141,7 @@ impl RedisServers {
                 group.kill_sentinel(index(number, SENTINELS, "sentinel")?)
             }
             (Self::Cluster(cluster), ServerName::RedisNumber(number)) => {
-                cluster.kill(index(number, cluster.len(), "redis")?)
+                cluster.kill(index(number, cluster.node_count(), "redis")?)
             }
             (Self::Elsewhere(_), _) => Err(TestbedError::NotOurs("killed")),
             (_, name) => Err(no_such(name)),
@@ -157,7 +157,7 @@ impl RedisServers {
                 group.sentinel_pid(index(number, SENTINELS, "sentinel")?).is_some()
             }
             (Self::Cluster(cluster), ServerName::RedisNumber(number)) => {
-                cluster.is_running(index(number, cluster.len(), "redis")?)
+                cluster.is_running(index(number, cluster.node_count(), "redis")?)
             }
             (Self::Elsewhere(_), _) => true,
             (_, name) => return Err(no_such(name)),
@@ -173,7 +173,7 @@ impl RedisServers {
                 group.start_sentinel(index(number, SENTINELS, "sentinel")?)
             }
             (Self::Cluster(cluster), ServerName::RedisNumber(number)) => {
-                cluster.restart(index(number, cluster.len(), "redis")?)
+                cluster.restart(index(number, cluster.node_count(), "redis")?)
             }
             (Self::Elsewhere(_), _) => Err(TestbedError::NotOurs("started")),
             (_, name) => Err(no_such(name)),
@@ -185,7 +185,7 @@ impl RedisServers {
         let Self::Cluster(cluster) = self else {
             return Err(TestbedError::Reply("only a Redis Cluster has slots".to_owned()));
         };
-        let nodes = cluster.len();
+        let nodes = cluster.node_count();
         let (source, target) = (index(from, nodes, "redis")?, index(to, nodes, "redis")?);
         let view = cluster.view()?;
         let owned = view.iter().find(|(node, _)| *node == source).map_or(0, |(_, node)| node.slot_count());
@@ -205,7 +205,7 @@ impl RedisServers {
             Self::Sentinel(group) => group.fail_over().map(|node| node + 1),
             Self::Cluster(cluster) => {
                 let master = match number {
-                    Some(number) => index(number, cluster.len(), "redis")?,
+                    Some(number) => index(number, cluster.node_count(), "redis")?,
                     None => cluster.master_of_slot(0)?,
                 };
                 cluster.fail_over(master).map(|node| node + 1)
@@ -262,7 +262,7 @@ fn cluster_servers(cluster: &mut RedisCluster) -> Vec<ReportedServer> {
     let view = cluster.view().unwrap_or_default();
     let name = |index: usize| format!("redis-{}", index + 1);
     let mut servers = Vec::new();
-    for node in 0..cluster.len() {
+    for node in 0..cluster.node_count() {
         let address = format!("127.0.0.1:{}", cluster.node(node).port());
         let mut server = ReportedServer::new(name(node), address, cluster.is_running(node));
         server.pid = cluster.node(node).pid();
@@ -277,7 +277,8 @@ fn cluster_servers(cluster: &mut RedisCluster) -> Vec<ReportedServer> {
             });
             server.slots = known.is_master().then(|| ranges.collect::<Vec<_>>().join(" "));
             server.slot_count = known.is_master().then(|| known.slot_count());
-            let master = known.replicates.as_ref().and_then(|id| (0..cluster.len()).find(|at| cluster.id(*at) == id));
+            let master =
+                known.replicates.as_ref().and_then(|id| (0..cluster.node_count()).find(|at| cluster.id(*at) == id));
             server.replicates = master.map(name);
         }
         servers.push(server);

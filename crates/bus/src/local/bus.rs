@@ -161,10 +161,10 @@ impl Bus for LocalBus {
         Ok(lock(&self.0.rooms).read(self.0.now(), room, range))
     }
 
-    async fn heads(&self, rooms: &[Room]) -> Result<Vec<Position>, BusError> {
+    async fn heads(&self, rooms: &[Room]) -> Result<Vec<Option<Position>>, BusError> {
         let now = self.0.now();
         let mut all = lock(&self.0.rooms);
-        Ok(rooms.iter().map(|room| all.head(now, room)).collect())
+        Ok(rooms.iter().map(|room| Some(all.head(now, room))).collect())
     }
 
     async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {

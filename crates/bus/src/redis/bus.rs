@@ -1,17 +1,15 @@
-//! [`RedisBus`]: the [`Bus`] over one Redis.
+//! [`RedisBus`]: the [`Bus`] over Redis.
 
 use std::{
     collections::HashSet,
-    fmt,
+    fmt, slice,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use trunkline_domain::{Draft, InstanceId, Position, Room, UserId, millis};
 use trunkline_redis::{Connector, InvalidRedisSettings, RedisUrl, Topology};
 
@@ -19,19 +17,25 @@ use super::{
     at_rest::{RefreshCache, RoomCountCache},
     codec::{Payload, StreamEntry, deleted_positions, last_position, stream_entries},
     config::{RESPONSE_TIMEOUT, RedisConfig},
-    connection::{Generation, Link, LinkState, Supervisor},
+    connection::{Generation, Link, LinkSettings},
     error::unexpected_reply,
+    faults::Faults,
     keys::Keyspace,
+    mode::PubSubMode,
     publish,
     read::{PageReader, RangeQuery},
     scripts,
-    subscribe::{RedisSubscriptions, Subscription, SubscriptionHealth},
+    shards::{ShardSettings, Shards, Target},
+    subscribe::{RedisSubscriptions, open},
 };
-use crate::{Bus, BusError, Delivery, ErrorKind, Health, Page, Range, Receipt, sync::lock};
+use crate::{Bus, BusError, Delivery, Health, Page, Range, Receipt, sync::lock};
 
 /// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
 /// many.
 pub(super) const ROOM_COUNT_RENEWAL_LEASES: u32 = 4;
+/// Minimum expiry of a room in use. Callers refresh a quiet room about once per minute, even if its log is retained for
+/// less.
+const MIN_EXPIRY_IN_USE: Duration = Duration::from_secs(180);
 /// Maximum number of rooms per pipeline, so that no reply exceeds a few MiB.
 const ROOMS_PER_PIPELINE: usize = 512;
 
@@ -57,13 +61,7 @@ const ROOMS_PER_PIPELINE: usize = 512;
 pub struct RedisBus {
     pub(super) config: Arc<RedisConfig>,
     pub(super) names: Arc<Keyspace>,
-    connector: Arc<Connector>,
-    /// Identifies this process in the names of its probes. Random, not derived from the instance name: a restarted process
-    /// must not take the probes of its predecessor for its own.
-    process: u128,
-    link: watch::Receiver<LinkState>,
-    probe_now: Arc<Notify>,
-    subscription_health: Arc<SubscriptionHealth>,
+    pub(super) shards: Shards,
     /// The user counts in the registry of rooms, and the instance that wrote them.
     pub(super) room_counts: Arc<Mutex<RoomCounts>>,
     refreshed: Arc<Mutex<RefreshCache>>,
@@ -88,77 +86,54 @@ impl RedisBus {
     /// # Errors
     /// The URL or the options cannot be used: see [`InvalidRedisSettings`].
     pub fn new(config: RedisConfig) -> Result<Self, InvalidRedisSettings> {
-        Self::start(config, Generation::from_info)
+        Self::start(config, Faults::default())
     }
 
-    /// A bus that takes every run of Redis for the same: see [`crate::mutant`].
+    /// A bus with deliberate faults: see [`crate::mutant`].
     #[cfg(feature = "mutants")]
-    pub(crate) fn without_generations(config: RedisConfig) -> Result<Self, InvalidRedisSettings> {
-        Self::start(config, Generation::constant)
+    pub(crate) fn with_faults(config: RedisConfig, faults: Faults) -> Result<Self, InvalidRedisSettings> {
+        Self::start(config, faults)
     }
 
-    fn start(
-        config: RedisConfig,
-        read_generation: fn(&str, &str) -> Option<Generation>,
-    ) -> Result<Self, InvalidRedisSettings> {
+    fn start(config: RedisConfig, faults: Faults) -> Result<Self, InvalidRedisSettings> {
         let url: RedisUrl = config.url.parse()?;
-        if matches!(url.topology(), Topology::Cluster { .. }) {
-            return Err(InvalidRedisSettings::Unsupported("rooms in a Redis Cluster are not supported yet"));
-        }
         let connector = Arc::new(Connector::new(&url, &config.options, RESPONSE_TIMEOUT)?);
         let names = Arc::new(Keyspace::new(&config.prefix, url.database().into()));
-        let process = rand::random();
-        let (states, link) = watch::channel(LinkState::Down("not connected yet".into()));
-        let probe_now = Arc::new(Notify::new());
-        let supervisor = Supervisor {
-            connector: connector.clone(),
-            read_generation,
-            batch_delay_max: config.batch_delay_max,
-            states,
-            probe_keys: names.probe(process),
-            probe_now: probe_now.clone(),
+        let (target, mode) = match url.topology() {
+            Topology::Cluster { seeds } => {
+                (Target::Cluster(connector, seeds.clone(), url.uses_tls()), PubSubMode::Sharded)
+            }
+            Topology::Server(_) | Topology::Sentinel { .. } => (Target::Single(connector), PubSubMode::Classic),
         };
-        tokio::spawn(supervisor.run());
-        let subscription_health = Arc::new(SubscriptionHealth::new());
+        let settings = ShardSettings {
+            names: names.clone(),
+            process: rand::random(),
+            link: LinkSettings {
+                mode,
+                read_generation: faults.read_generation(),
+                batch_delay_max: config.batch_delay_max,
+            },
+            map_requests: Arc::default(),
+            shared_health: faults.shared_health(),
+        };
+        let shards = Shards::start(target, settings, faults);
         let cache = RoomCountCache::new(ROOM_COUNT_RENEWAL_LEASES * config.lease);
         let room_counts = Arc::new(Mutex::new(RoomCounts { cache, writer: None, generation: None }));
         let refreshed = Arc::new(Mutex::new(RefreshCache::new(config.refresh_interval())));
         let config = Arc::new(config);
-        Ok(Self {
-            config,
-            names,
-            connector,
-            process,
-            link,
-            probe_now,
-            subscription_health,
-            room_counts,
-            refreshed,
-            started: Instant::now(),
-        })
+        Ok(Self { config, names, shards, room_counts, refreshed, started: Instant::now() })
+    }
+
+    /// The names that determine the slots of rooms.
+    pub(super) fn slot_keys(&self, rooms: &[Room]) -> Vec<String> {
+        rooms.iter().map(|room| self.names.room(room).tagged().to_owned()).collect()
     }
 
     /// The expiry that a refresh sets, in ms: later than required, so that a room that was refreshed needs no other refresh
     /// for some time.
     fn refreshed_expiry(&self) -> u64 {
-        self.config.retention().millis + millis(2 * self.config.refresh_interval())
-    }
-
-    /// The current link, or why there is none.
-    fn link_state(&self) -> Result<Arc<Link>, String> {
-        match &*self.link.borrow() {
-            // A suspected link is about to be replaced: a new call fails at once instead of after the timeout.
-            LinkState::Up(link) => link.suspicion().map_or_else(|| Ok(link.clone()), Err),
-            LinkState::Down(reason) => Err(reason.to_string()),
-        }
-    }
-
-    /// The current link.
-    ///
-    /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if there is none.
-    pub(super) fn link(&self) -> Result<Arc<Link>, BusError> {
-        self.link_state().map_err(|reason| BusError::new(ErrorKind::Unavailable, reason))
+        let expiry = self.config.retention().millis + millis(2 * self.config.refresh_interval());
+        expiry.max(millis(MIN_EXPIRY_IN_USE))
     }
 }
 
@@ -172,52 +147,52 @@ impl Bus for RedisBus {
     type Subscriptions = RedisSubscriptions;
 
     async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
-        let link = self.link()?;
         let keys = self.names.room(room);
-        let command = publish::command(link.publish_script(), &keys, self.config.retention(), &draft);
-        let (pos, status): (String, u8) = link.query(command).await?;
+        let command = |link: &Link| publish::command(link.publish_script(), &keys, self.config.retention(), &draft);
+        let (pos, status): (String, u8) = self.shards.publish(keys.channel(), command).await?;
         publish::receipt((&pos, status))
     }
 
     async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
-        let command = scripts::mark_seen(&self.names.room(room), user, pos, self.refreshed_expiry());
-        let mark: String = self.link()?.query(command).await?;
+        let keys = self.names.room(room);
+        let command = |_: &Link| scripts::mark_seen(&keys, user, pos, self.refreshed_expiry());
+        let mark: String = self.shards.query(keys.tagged(), command).await?;
         mark.parse().map_err(|_| unexpected_reply("the script of read marks returned no position"))
     }
 
     async fn seen(&self, room: &Room, user: &UserId) -> Result<Option<Position>, BusError> {
-        let command = redis::cmd("HGET").arg(self.names.room(room).seen()).arg(user.as_str()).take();
-        let mark: Option<String> = self.link()?.query(command).await?;
+        let keys = self.names.room(room);
+        let command = |_: &Link| redis::cmd("HGET").arg(keys.seen()).arg(user.as_str()).take();
+        let mark: Option<String> = self.shards.query(keys.tagged(), command).await?;
         Ok(mark.and_then(|mark| mark.parse().ok()))
     }
 
     /// Skips damaged entries, which another program wrote or changed.
     async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
-        let link = self.link()?;
         let keys = self.names.room(room);
         let log = keys.log();
         let mut reader = PageReader::new(range);
         let (mut head, mut deleted) = (None, HashSet::new());
         loop {
             let query = reader.next_query();
-            let mut commands = Vec::new();
-            if head.is_none() {
-                // Read before the page, so that the page never ends before the head while the log has more.
-                commands.push(last_entry_command(&log));
-            }
-            if let Some(RangeQuery { command, from, to, count }) = &query {
-                commands.push(redis::cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count).take());
-                // Read after the page, so that a deletion that is on the page is known.
-                commands.push(redis::cmd("HGETALL").arg(keys.meta()).take());
-            }
-            if commands.is_empty() {
+            let commands = |_: &Link| {
+                // The head is read before the page, so that the page never ends before it while the log has more.
+                let mut commands = if head.is_none() { vec![last_entry_command(&log)] } else { Vec::new() };
+                if let Some(RangeQuery { command, from, to, count }) = &query {
+                    commands.push(redis::cmd(command).arg(&log).arg(from).arg(to).arg("COUNT").arg(*count).take());
+                    // Read after the page, so that a deletion that is on the page is known.
+                    commands.push(redis::cmd("HGETALL").arg(keys.meta()).take());
+                }
+                commands
+            };
+            if head.is_some() && query.is_none() {
                 let mut page = reader.into_page(head.unwrap_or_default());
                 for entry in &mut page.entries {
                     entry.message.redact(|pos| deleted.contains(&pos));
                 }
                 return Ok(page);
             }
-            let replies: Vec<Value> = link.query_all(commands).await?;
+            let replies: Vec<Value> = self.shards.query_all(keys.tagged(), commands).await?;
             let mut replies = replies.iter();
             let mut next = || replies.next().unwrap_or(&Value::Nil);
             if head.is_none() {
@@ -231,53 +206,58 @@ impl Bus for RedisBus {
         }
     }
 
-    async fn heads(&self, rooms: &[Room]) -> Result<Vec<Position>, BusError> {
-        let link = self.link()?;
-        let mut heads = Vec::with_capacity(rooms.len());
+    /// With one server, all heads are known or none is.
+    async fn heads(&self, rooms: &[Room]) -> Result<Vec<Option<Position>>, BusError> {
+        let (mut heads, mut failure) = (Vec::with_capacity(rooms.len()), None);
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
-            let log = |room| self.names.room(room).log();
-            let commands = rooms.iter().map(|room| last_entry_command(&log(room))).collect();
-            let replies: Vec<Value> = link.query_all(commands).await?;
-            for reply in &replies {
-                heads.push(last_position(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES))?);
+            let keys = self.slot_keys(rooms);
+            let command = |_: &Link, index: usize| vec![last_entry_command(&self.names.room(&rooms[index]).log())];
+            for replies in self.shards.query_each::<Value>(&keys, 1, command).await {
+                let head = replies.and_then(|replies| match &*replies {
+                    [reply] => last_position(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES)),
+                    _ => Err(unexpected_reply(NO_ENTRIES)),
+                });
+                heads.push(head.map_err(|error| failure = Some(error)).ok());
             }
         }
-        Ok(heads)
+        match failure {
+            Some(error) if heads.iter().all(Option::is_none) => Err(error),
+            _ => Ok(heads),
+        }
     }
 
     async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
-        let link = self.link()?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.names.room(room).channel()).arg(Payload::encode_ephemeral(&bytes));
-        link.query(publish).await
+        let keys = self.names.room(room);
+        let payload = Payload::encode_ephemeral(&bytes);
+        let command = |link: &Link| redis::cmd(link.mode().publish()).arg(keys.channel()).arg(&payload).take();
+        self.shards.query(keys.tagged(), command).await
     }
 
     async fn refresh_expiry(&self, rooms: &[Room]) -> Result<(), BusError> {
-        let link = self.link()?;
         let expiry = self.refreshed_expiry();
         let rooms = lock(&self.refreshed).due(rooms, self.started.elapsed());
+        let mut failure = None;
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
-            let keys = rooms.iter().map(|room| self.names.room(room));
-            let keys = keys.flat_map(|keys| [keys.log(), keys.meta(), keys.seen()]);
+            let keys = self.slot_keys(rooms);
             // GT: never earlier than the publish script has set.
-            let expire = |key| redis::cmd("PEXPIRE").arg(key).arg(expiry).arg("GT").take();
-            link.query_all::<()>(keys.map(expire).collect()).await?;
-            lock(&self.refreshed).refreshed(rooms);
+            let expire = |key: String| redis::cmd("PEXPIRE").arg(key).arg(expiry).arg("GT").take();
+            let commands = |_: &Link, index: usize| {
+                let keys = self.names.room(&rooms[index]);
+                vec![expire(keys.log()), expire(keys.meta()), expire(keys.seen())]
+            };
+            for (room, result) in rooms.iter().zip(self.shards.query_each::<()>(&keys, 3, commands).await) {
+                match result {
+                    Ok(_) => lock(&self.refreshed).refreshed(slice::from_ref(room)),
+                    Err(error) => failure = Some(error),
+                }
+            }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Call it inside the tokio runtime that is to drive the connection.
     fn open(&self) -> (RedisSubscriptions, mpsc::Receiver<Delivery>) {
-        let subscription = Subscription {
-            connector: self.connector.clone(),
-            names: self.names.clone(),
-            probe_channel: self.names.probe(self.process).channel().to_owned(),
-            probe_now: self.probe_now.clone(),
-            link: self.link.clone(),
-            health: self.subscription_health.clone(),
-        };
-        subscription.open()
+        open(self.names.clone(), self.shards.views(), self.shards.faults())
     }
 
     /// The checks are:
@@ -287,30 +267,11 @@ impl Bus for RedisBus {
     /// - `presence`: presence can be updated, as of at most 10 s ago.
     /// - `eviction`: Redis does not delete keys when its memory is full.
     /// - `subscription`: the process received its own probe within the last two probe intervals, 4 s.
+    ///
+    /// In a cluster a check passes if at least one shard passes it; the others are named as degraded, as are a cluster in
+    /// state `fail`, slots without a master, and `cluster-require-full-coverage yes`.
     fn health(&self) -> Vec<Health> {
-        let unreachable = || Err("Redis cannot be reached".to_owned());
-        let [redis, writes, presence, eviction] = match self.link_state() {
-            Ok(link) => {
-                let probed = link.probed();
-                [
-                    Ok(()),
-                    probed.writes,
-                    probed.presence.unwrap_or_else(|| Err("not checked yet".to_owned())),
-                    probed.eviction,
-                ]
-            }
-            Err(reason) => [Err(reason), unreachable(), unreachable(), unreachable()],
-        };
-        let subscription = self.subscription_health.state();
-        [
-            ("redis", redis),
-            ("writes", writes),
-            ("presence", presence),
-            ("eviction", eviction),
-            ("subscription", subscription),
-        ]
-        .map(|(check, state)| Health { check, state })
-        .into()
+        self.shards.health()
     }
 }
 

@@ -1,10 +1,12 @@
 -- Presence of one room: which users are in it, and at which instance. One hash slot: all keys share the hash tag {room}.
--- The users' keys depend on the instances found in KEYS[1], so they cannot be declared.
+-- Before this text is loaded, @PUBLISH@ is replaced by PUBLISH, or by SPUBLISH in a cluster.
 --
 -- KEYS[1]  instances  set; the instances that have users in the room
 -- KEYS[2]  version    string; number of the room's last change. Starts at the time in ms, so that versions grow even
 --                     after Redis lost its data
--- <KEYS[1]>:<instance>  set; the users of one instance
+-- KEYS[3…] users      sets named <KEYS[1]>:<instance>; the users of the instance. For snapshot, those of the instances that
+--                     the caller knows: every key that a script touches must be declared, or else it fails halfway while
+--                     the slot migrates to another master
 -- ARGV[1]  operation
 -- ARGV[2]  instance; ignored by snapshot
 -- ARGV[3]  channel to publish changes to
@@ -22,7 +24,7 @@
 
 local instances, version_key = KEYS[1], KEYS[2]
 local operation, instance, channel = unpack(ARGV, 1, 3)
-local users = instances .. ':' .. instance
+local users = KEYS[3]
 -- Expiry of the keys, in ms. Longer than an outage after which leases must still be found; shorter than forever, because
 -- in a room that no instance visits again nothing ends the leases of dead instances.
 local EXPIRY = 3600000
@@ -46,7 +48,7 @@ local function current_version()
 end
 
 local function publish(version, change)
-  redis.call('PUBLISH', channel, string.format('p%.0f ', version) .. instance .. change)
+  redis.call('@PUBLISH@', channel, string.format('p%.0f ', version) .. instance .. change)
 end
 
 local function refresh_expiry()

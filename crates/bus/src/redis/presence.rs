@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, FromRedisValue, Value};
 use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room, millis};
 
 use super::{
     bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus},
     codec::presence_snapshot,
+    connection::Link,
     error::unexpected_reply,
     scripts,
 };
@@ -20,19 +21,45 @@ const ROOMS_PER_PIPELINE: usize = 128;
 type RegistryRecord = (String, String, u64);
 
 impl RedisBus {
-    fn presence_command(&self, operation: &str, room: &Room, instance: InstanceId) -> Cmd {
-        scripts::presence(operation, &self.names.room(room), instance)
+    /// Runs an operation in a room. `arguments` appends its arguments.
+    async fn in_room(
+        &self,
+        operation: &str,
+        room: &Room,
+        instance: InstanceId,
+        arguments: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> Result<i64, BusError> {
+        let keys = self.names.room(room);
+        let command = |link: &Link| {
+            let mut command = scripts::presence(link.mode(), operation, &keys, instance);
+            arguments(&mut command);
+            command
+        };
+        self.shards.publish(keys.channel(), command).await
     }
 
-    /// Runs the same operation in each of `rooms`, and returns the reply for each.
+    /// Runs the same operation in each of `rooms`, and returns the reply for each. If it fails in some of them, it is still
+    /// run in the others.
     async fn in_rooms(&self, operation: &str, rooms: &[Room], instance: InstanceId) -> Result<Vec<i64>, BusError> {
-        let link = self.link()?;
-        let mut versions = Vec::with_capacity(rooms.len());
+        let (mut versions, mut failure) = (Vec::with_capacity(rooms.len()), None);
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
-            let commands = rooms.iter().map(|room| self.presence_command(operation, room, instance)).collect();
-            versions.extend(link.query_all::<Vec<i64>>(commands).await?);
+            let keys = self.slot_keys(rooms);
+            let command = |link: &Link, index: usize| {
+                vec![scripts::presence(link.mode(), operation, &self.names.room(&rooms[index]), instance)]
+            };
+            for replies in self.shards.query_each::<i64>(&keys, 1, command).await {
+                match replies {
+                    Ok(replies) => versions.extend(replies),
+                    Err(error) => failure = Some(error),
+                }
+            }
         }
-        Ok(versions)
+        failure.map_or(Ok(versions), Err)
+    }
+
+    /// Sends a command whose keys share the slot of `key`.
+    async fn at_key<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BusError> {
+        self.shards.query(key, |_| command.clone()).await
     }
 
     /// The call of registry.lua for the reports of instances.
@@ -48,11 +75,12 @@ impl RedisBus {
 
 impl PresenceStore for RedisBus {
     async fn replace(&self, room: &Room, instance: InstanceId, users: &[Member]) -> Result<(), BusError> {
-        let mut command = self.presence_command("replace", room, instance);
-        for user in users {
-            command.arg(user.to_string());
-        }
-        self.link()?.query::<i64>(command).await.map(drop)
+        let arguments = |command: &mut Cmd| {
+            for user in users {
+                command.arg(user.to_string());
+            }
+        };
+        self.in_room("replace", room, instance, arguments).await.map(drop)
     }
 
     async fn update(
@@ -62,12 +90,13 @@ impl PresenceStore for RedisBus {
         joined: &[Member],
         left: &[Member],
     ) -> Result<Lease, BusError> {
-        let mut command = self.presence_command("update", room, instance);
-        command.arg(joined.len());
-        for user in joined.iter().chain(left) {
-            command.arg(user.to_string());
-        }
-        let version: i64 = self.link()?.query(command).await?;
+        let arguments = |command: &mut Cmd| {
+            command.arg(joined.len());
+            for user in joined.iter().chain(left) {
+                command.arg(user.to_string());
+            }
+        };
+        let version = self.in_room("update", room, instance, arguments).await?;
         Ok(if version < 0 { Lease::Lost } else { Lease::Held })
     }
 
@@ -82,14 +111,22 @@ impl PresenceStore for RedisBus {
     }
 
     async fn snapshot(&self, room: &Room) -> Result<PresenceSnapshot, BusError> {
-        // The operation ignores the instance.
-        let command = self.presence_command("snapshot", room, InstanceId(0));
-        let reply: Vec<Value> = self.link()?.query(command).await?;
+        let keys = self.names.room(room);
+        let mut known: Vec<InstanceId> = Vec::new();
+        if self.shards.is_cluster() {
+            let instances: Vec<String> =
+                self.at_key(keys.tagged(), redis::cmd("SMEMBERS").arg(keys.instances()).take()).await?;
+            // Names that are no instance ids were written by another program.
+            known.extend(instances.iter().filter_map(|instance| instance.parse::<InstanceId>().ok()));
+        }
+        let command = |link: &Link| scripts::snapshot(link.mode(), &keys, &known);
+        let reply: Vec<Value> = self.shards.query(keys.tagged(), command).await?;
         presence_snapshot(&reply).ok_or_else(|| unexpected_reply("the presence script returned no snapshot"))
     }
 
     async fn set_room_counts(&self, counts: &[(Room, usize)]) -> Result<(), BusError> {
-        let link = self.link()?;
+        let registry = self.names.shared("rooms");
+        let link = self.shards.link(&registry)?;
         let (due, writer) = {
             let mut written = lock(&self.room_counts);
             if written.generation.as_ref() != Some(link.generation()) {
@@ -105,21 +142,20 @@ impl PresenceStore for RedisBus {
             None => count.to_string(),
         };
         for counts in due.chunks(ROOMS_PER_PIPELINE) {
-            let mut command = scripts::registry(&self.names.shared("rooms"), self.room_count_lifetime());
+            let mut command = scripts::registry(&registry, self.room_count_lifetime());
             for (room, count) in counts {
                 command.arg(room.as_str()).arg(record(*count));
             }
-            link.query::<()>(command).await.inspect_err(|_| lock(&self.room_counts).cache.clear())?;
+            self.at_key::<()>(&registry, command).await.inspect_err(|_| lock(&self.room_counts).cache.clear())?;
         }
         Ok(())
     }
 
     async fn room_counts(&self) -> Result<Vec<(Room, usize)>, BusError> {
-        let link = self.link()?;
-        let alive: Vec<String> =
-            link.query(redis::cmd("ZRANGE").arg(self.names.shared("alive")).arg(0).arg(-1).take()).await?;
-        let registry = scripts::registry(&self.names.shared("rooms"), self.room_count_lifetime());
-        let records: Vec<RegistryRecord> = link.query(registry).await?;
+        let (alive, registry) = (self.names.shared("alive"), self.names.shared("rooms"));
+        let alive: Vec<String> = self.at_key(&alive, redis::cmd("ZRANGE").arg(&alive).arg(0).arg(-1).take()).await?;
+        let command = scripts::registry(&registry, self.room_count_lifetime());
+        let records: Vec<RegistryRecord> = self.at_key(&registry, command).await?;
         let lease = millis(self.config.lease);
         let count = |(room, record, age): RegistryRecord| {
             let (count, writer) = record.split_once(' ').unwrap_or((&record, ""));
@@ -138,8 +174,9 @@ impl InstanceRegistry for RedisBus {
     }
 
     async fn heartbeat(&self, instance: InstanceId) -> Result<Vec<InstanceId>, BusError> {
-        let command = scripts::heartbeat(&self.names.shared("alive"), instance, self.config.lease / 2);
-        let alive: Vec<String> = self.link()?.query(command).await?;
+        let key = self.names.shared("alive");
+        let command = scripts::heartbeat(&key, instance, self.config.lease / 2);
+        let alive: Vec<String> = self.at_key(&key, command).await?;
         // Names that are no instance ids were written by another program.
         let alive: Vec<InstanceId> = alive.iter().filter_map(|instance| instance.parse().ok()).collect();
         let mut room_counts = lock(&self.room_counts);
@@ -154,11 +191,11 @@ impl InstanceRegistry for RedisBus {
     async fn report(&self, instance: InstanceId, text: &str) -> Result<(), BusError> {
         let mut command = self.reports_command();
         command.arg(instance.to_string()).arg(text);
-        self.link()?.query(command).await
+        self.at_key(&self.names.shared("instances"), command).await
     }
 
     async fn reports(&self) -> Result<Vec<InstanceReport>, BusError> {
-        let records: Vec<RegistryRecord> = self.link()?.query(self.reports_command()).await?;
+        let records: Vec<RegistryRecord> = self.at_key(&self.names.shared("instances"), self.reports_command()).await?;
         let report = |(instance, text, age): RegistryRecord| {
             Some(InstanceReport { instance: instance.parse().ok()?, text, age: Duration::from_millis(age) })
         };

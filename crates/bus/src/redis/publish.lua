@@ -6,6 +6,8 @@
 -- and master_replid that INFO returned on the same connection. No other run of Redis knows the hash of the text, so an
 -- EVALSHA by a gateway that has not noticed a restart or a failover fails with NOSCRIPT and writes nothing.
 --
+-- @PUBLISH@ is replaced by PUBLISH, or by SPUBLISH in a cluster.
+--
 -- KEYS[1]  log   stream; entry <epoch>-<offset>, fields id, user, text or data, at; prev on the first entry of an epoch;
 --                name, ref and event where the message has them
 -- KEYS[2]  meta  hash; gen: generation of the last write, epoch: current epoch, kept: time at which expiries were set,
@@ -138,8 +140,8 @@ end
 local header = pos .. ' ' .. prev .. ' ' .. at .. ' ' .. id .. ' ' .. user
 if name then
   local dash = function(value) return value == '' and '-' or value end
-  redis.call('PUBLISH', channel, 'x' .. header .. ' ' .. dash(ref) .. ' ' .. dash(event) .. '\n' .. name .. '\n' .. text)
+  redis.call('@PUBLISH@', channel, 'x' .. header .. ' ' .. dash(ref) .. ' ' .. dash(event) .. '\n' .. name .. '\n' .. text)
 else
-  redis.call('PUBLISH', channel, 'e' .. header .. '\n' .. text)
+  redis.call('@PUBLISH@', channel, 'e' .. header .. '\n' .. text)
 end
 return {pos, 0}

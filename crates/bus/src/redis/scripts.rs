@@ -6,28 +6,53 @@ use std::{sync::LazyLock, time::Duration};
 use redis::{Cmd, RedisResult, Script, aio::MultiplexedConnection};
 use trunkline_domain::{InstanceId, Position, UserId, millis};
 
-use super::keys::Keys;
+use super::{keys::Keys, mode::PubSubMode};
 
-static PRESENCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence.lua")));
+static PRESENCE: LazyLock<Script> = LazyLock::new(|| presence_script(PubSubMode::Classic));
+static PRESENCE_SHARDED: LazyLock<Script> = LazyLock::new(|| presence_script(PubSubMode::Sharded));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heartbeat.lua")));
 static REGISTRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("registry.lua")));
 static SEEN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("seen.lua")));
 pub(super) static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
 pub(super) static SOCKETS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sockets.lua")));
 
+fn presence_script(mode: PubSubMode) -> Script {
+    Script::new(&mode.script_text(include_str!("presence.lua")))
+}
+
+fn presence_of(mode: PubSubMode) -> &'static Script {
+    match mode {
+        PubSubMode::Classic => &PRESENCE,
+        PubSubMode::Sharded => &PRESENCE_SHARDED,
+    }
+}
+
 /// Loads the scripts into the Redis at the other end of `connection`.
-pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&PRESENCE, &HEARTBEAT, &REGISTRY, &SEEN, &CHARGE, &SOCKETS] {
+pub(super) async fn load(connection: &mut MultiplexedConnection, mode: PubSubMode) -> RedisResult<()> {
+    for script in [presence_of(mode), &HEARTBEAT, &REGISTRY, &SEEN, &CHARGE, &SOCKETS] {
         script.load_async(connection).await?;
     }
     Ok(())
 }
 
-/// The call of presence.lua. Append the arguments of the operation.
-pub(super) fn presence(operation: &str, keys: &Keys, instance: InstanceId) -> Cmd {
+/// The call of presence.lua for `instance`. Append the arguments of the operation.
+pub(super) fn presence(mode: PubSubMode, operation: &str, keys: &Keys, instance: InstanceId) -> Cmd {
     let mut cmd = redis::cmd("EVALSHA");
-    cmd.arg(PRESENCE.get_hash()).arg(2).arg(keys.instances()).arg(keys.version());
+    cmd.arg(presence_of(mode).get_hash()).arg(3);
+    cmd.arg(keys.instances()).arg(keys.version()).arg(keys.users(instance));
     cmd.arg(operation).arg(instance.to_string()).arg(keys.channel());
+    cmd
+}
+
+/// The call of presence.lua for a snapshot. `instances` are those that are known to have users in the room: Redis moves a
+/// slot key by key, and refuses the call unless the users of all of them are at the same server.
+pub(super) fn snapshot(mode: PubSubMode, keys: &Keys, instances: &[InstanceId]) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(presence_of(mode).get_hash()).arg(2 + instances.len()).arg(keys.instances()).arg(keys.version());
+    for instance in instances {
+        cmd.arg(keys.users(*instance));
+    }
+    cmd.arg("snapshot").arg("").arg(keys.channel());
     cmd
 }
 

@@ -18,7 +18,6 @@ impl SharedLimits for RedisBus {
     }
 
     async fn charge(&self, charges: &[Charge]) -> Result<Vec<Charged>, BusError> {
-        let link = self.link()?;
         let base = self.names.shared("usage");
         let mut charged = Vec::with_capacity(charges.len());
         for charges in charges.chunks(RECORDS_PER_CALL) {
@@ -32,7 +31,7 @@ impl SharedLimits for RedisBus {
                 command.arg(charge.count).arg(micros(charge.interval).max(1));
                 command.arg(charge.max_backlog.map_or(-1, micros));
             }
-            let reply: Vec<i64> = link.query(command).await?;
+            let reply: Vec<i64> = self.shards.query(&base, |_| command.clone()).await?;
             if reply.len() != 2 * charges.len() {
                 return Err(unexpected_reply("the charge script returned another number of keys"));
             }
@@ -50,19 +49,27 @@ impl SharedLimits for RedisBus {
         max: u32,
         changes: &[SocketChange],
     ) -> Result<SocketExchange, BusError> {
-        let link = self.link()?;
+        let key = self.names.shared("sockets");
         let mut exchange = SocketExchange { was_known: true, evict: Vec::new() };
         let mut rest = changes;
         loop {
             let (now, later) = rest.split_at(rest.len().min(RECORDS_PER_CALL));
             let mut command = redis::cmd("EVALSHA");
-            command.arg(scripts::SOCKETS.get_hash()).arg(1).arg(self.names.shared("sockets"));
+            command
+                .arg(scripts::SOCKETS.get_hash())
+                .arg(2 + now.len())
+                .arg(&key)
+                .arg(format!("{key}:evict:{instance}"));
+            for SocketChange { user, .. } in now {
+                command.arg(format!("{key}:of:{}", user.as_str()));
+            }
             command.arg(instance.to_string()).arg(millis(self.config.lease).max(1)).arg(max).arg(millis(SOCKET_MEMORY));
             for SocketChange { user, number, age } in now {
                 command.arg(user.as_str()).arg(*number);
                 command.arg(age.map_or(-1, |age| i64::try_from(millis(age)).unwrap_or(i64::MAX)));
             }
-            let (known, sockets): (u8, Vec<(String, u64)>) = decode(&link.query::<Vec<redis::Value>>(command).await?)?;
+            let reply: Vec<redis::Value> = self.shards.query(&key, |_| command.clone()).await?;
+            let (known, sockets) = decode(&reply)?;
             exchange.was_known &= known == 1;
             // Names that are no user names were written by another program.
             exchange.evict.extend(sockets.into_iter().filter_map(|(user, number)| Some((user.parse().ok()?, number))));

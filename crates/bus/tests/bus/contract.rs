@@ -22,6 +22,24 @@ mod local {
     trunkline_bus::presence_contract!(Local(LocalBus::new(LocalConfig { lease: LEASE, ..LocalConfig::default() })));
 }
 
+mod cluster {
+    use trunkline_bus::RedisBus;
+
+    use super::contract::Store;
+    use crate::cluster::Cluster;
+
+    impl Store for Cluster {
+        type Bus = RedisBus;
+
+        fn bus(&self) -> RedisBus {
+            self.connect()
+        }
+    }
+
+    trunkline_bus::contract!(Cluster::without_replicas());
+    trunkline_bus::presence_contract!(Cluster::without_replicas());
+}
+
 mod redis {
     use trunkline_bus::RedisBus;
 

@@ -54,6 +54,8 @@ pub(super) enum Operation {
 /// The answer of an operation.
 pub(super) enum OperationResult {
     Answer(Event),
+    /// The message was appended to the room at the position. The event is `sent`.
+    Sent(Room, Position, Event),
     /// The answer to a history request of the room.
     History(Room, Event),
     Nothing,
@@ -215,22 +217,19 @@ pub(super) async fn execute<B: Bus, P: Policy>(
                 Err(_) => "unavailable",
             };
             state.metrics.published.get_or_create(&SendOutcome { outcome }).inc();
-            OperationResult::Answer(match result {
-                Ok(receipt) => Event::Sent { room, id, pos: receipt.pos },
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let detail = "ref is not the position of a retained text that was not deleted";
-                    Event::Error(Refusal::new(ErrorCode::NotFound, detail).in_room(&room).of(&id))
+            match result {
+                Ok(receipt) => {
+                    OperationResult::Sent(room.clone(), receipt.pos, Event::Sent { room, id, pos: receipt.pos })
                 }
-                Err(error) if error.kind() == ErrorKind::Forbidden => {
-                    let detail = "the message has another author";
-                    Event::Error(Refusal::new(ErrorCode::Forbidden, detail).in_room(&room).of(&id))
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden) => {
+                    OperationResult::Answer(Event::Error(amendment_refused(error.kind()).in_room(&room).of(&id)))
                 }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(%room, error, "publishing failed; the client is asked to retry");
-                    Event::Error(unavailable(&room, Some(&id)))
+                    OperationResult::Answer(Event::Error(unavailable(&room, Some(&id))))
                 }
-            })
+            }
         }
         Operation::History { room, before, limit } => {
             let range = before.map_or(Range::Latest(limit), |before| Range::Before(before, limit));
@@ -260,6 +259,14 @@ pub(super) async fn execute<B: Bus, P: Policy>(
             }
             Err(_) => OperationResult::Answer(Event::Error(unavailable(&room, None))),
         },
+    }
+}
+
+/// The refusal of an amendment by the log.
+fn amendment_refused(kind: ErrorKind) -> Refusal {
+    match kind {
+        ErrorKind::Forbidden => Refusal::new(ErrorCode::Forbidden, "the message has another author"),
+        _ => Refusal::new(ErrorCode::NotFound, "ref is not the position of a retained text that was not deleted"),
     }
 }
 

@@ -187,6 +187,10 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
         let event = match result {
             OperationResult::Nothing => return,
             OperationResult::Answer(event) => event,
+            OperationResult::Sent(room, pos, event) => {
+                self.connection.worker.hub().acknowledge(self.connection.key, &room, pos, &event);
+                return;
+            }
             OperationResult::History(room, event) => {
                 self.cold().histories.retain(|one| *one != room);
                 event

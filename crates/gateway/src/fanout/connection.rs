@@ -16,6 +16,9 @@ use crate::{
 /// Control bytes (answers, errors and history pages) above which no further commands are read until the client takes some.
 /// A larger value lets a client send more commands without reading and costs memory per connection.
 const MAX_CONTROL_BYTES: usize = 16 << 10;
+/// Control bytes above which none wait for the next message. A larger value saves writes to a client that sends many
+/// messages at once.
+const MAX_DEFERRED_BYTES: usize = 1 << 10;
 /// Maximum length of the reason in a close frame (RFC 6455 section 5.5: 125 bytes of payload, of which the code takes 2).
 const MAX_CLOSE_REASON_BYTES: usize = 123;
 
@@ -63,6 +66,10 @@ pub(super) struct Connection {
     close_code: Option<u16>,
     /// The client did not answer a ping, or took no bytes for too long.
     pub(super) is_unresponsive: bool,
+    /// Whether the control bytes wait for a message to share its write.
+    waits_for_message: bool,
+    /// Whether the hub examines the connection at its next tick, because control bytes may still wait for a message.
+    pub(super) is_deferred: bool,
     writer: WriterState,
     reader: Option<Waker>,
     transport: Option<Rc<dyn Transport>>,
@@ -124,6 +131,8 @@ impl Connection {
             stage: ConnectionStage::Open,
             close_code: None,
             is_unresponsive: false,
+            waits_for_message: false,
+            is_deferred: false,
             writer: WriterState::Busy,
             reader: None,
             transport: None,
@@ -139,6 +148,27 @@ impl Connection {
     pub(super) fn send(&mut self, event: &Event, now: Tick) {
         if self.stage == ConnectionStage::Open {
             put_text_frame(self.control(), event);
+            self.wake_writer(now);
+        }
+    }
+
+    /// Queues a frame that is written together with the next message. Returns `false`, and queues nothing, if the connection's
+    /// own task writes or so many bytes wait that they are to be written now. The caller wakes the task later if no message
+    /// came: see [`wake_deferred`](Self::wake_deferred).
+    pub(super) fn send_with_next_message(&mut self, event: &Event) -> bool {
+        let can_wait =
+            self.stage == ConnectionStage::Open && self.takes_writes() && self.control_len() <= MAX_DEFERRED_BYTES;
+        if can_wait {
+            put_text_frame(self.control(), event);
+            self.waits_for_message = true;
+        }
+        can_wait
+    }
+
+    /// Wakes the writer if frames wait for a message that has not come.
+    pub(super) fn wake_deferred(&mut self, now: Tick) {
+        self.is_deferred = false;
+        if self.waits_for_message {
             self.wake_writer(now);
         }
     }
@@ -224,7 +254,8 @@ impl Connection {
         self.wake_reader();
     }
 
-    /// Takes the remainder of a chunk, or else the control bytes. If these end with a close frame, nothing follows.
+    /// Takes the remainder of a chunk, or else the control bytes, unless these wait for a message. If they end with a close
+    /// frame, nothing follows.
     pub(super) fn take_control(&mut self) -> Option<Bytes> {
         if self.is_aborted() {
             return None;
@@ -232,11 +263,18 @@ impl Connection {
         if let Some(remainder) = self.remainder.take() {
             return Some(*remainder);
         }
+        if self.waits_for_message {
+            return None;
+        }
+        let is_saturated = self.is_saturated();
         let control = self.control.take()?;
         if self.stage == ConnectionStage::Closing {
             self.stage = ConnectionStage::Ended;
         }
-        self.wake_reader();
+        // Otherwise the reader waits for something else.
+        if is_saturated {
+            self.wake_reader();
+        }
         Some(control.freeze())
     }
 
@@ -268,6 +306,16 @@ impl Connection {
             self.wake_writer(now);
         }
         is_complete
+    }
+
+    /// Returns the bytes of a message after the frames that waited for it.
+    pub(super) fn after_deferred(&mut self, message: Bytes) -> Bytes {
+        if !std::mem::take(&mut self.waits_for_message) {
+            return message;
+        }
+        let mut bytes = self.control.take().map_or_else(BytesMut::new, |control| *control);
+        bytes.extend_from_slice(&message);
+        bytes.freeze()
     }
 
     /// Returns the code of the close frame, if one was queued with a code.
@@ -303,6 +351,7 @@ impl Connection {
 
     /// Bytes wait: wakes the task that writes if it is idle.
     pub(super) fn wake_writer(&mut self, now: Tick) {
+        self.waits_for_message = false;
         self.heartbeat.bytes_waiting(now);
         if let WriterState::Idle(waker) = &self.writer {
             waker.wake_by_ref();

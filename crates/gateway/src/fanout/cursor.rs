@@ -58,6 +58,11 @@ impl Cursor {
         Self { state: CursorState::Pending { after: from.after }, recent: from.recent, awaited: None }
     }
 
+    /// Returns whether the message at `pos` is still to be taken from the tail.
+    pub(crate) fn is_before(&self, pos: Position) -> bool {
+        matches!(self.state, CursorState::Live(at) if at.epoch == pos.epoch && at < pos)
+    }
+
     /// Returns the page that this cursor needs.
     pub(crate) fn awaited_page(&self) -> Option<Range> {
         self.awaited.as_deref().copied()

@@ -1,16 +1,17 @@
 //! The connections, rooms and cursors of one worker thread. Synchronous: it never waits and takes no lock.
 
+mod identities;
 mod rooms;
 
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use slab::Slab;
-use trunkline_domain::{CloseCode, Event, Room, UserId, millis};
+use trunkline_domain::{CloseCode, Event, Room, millis};
 use trunkline_session::Sid;
 
 use self::rooms::HubRoom;
@@ -38,9 +39,6 @@ const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Granularity of heartbeats and drain deadlines. The worker's ticks have the same.
 pub(super) const TIMER_GRANULARITY: Duration = Duration::from_millis(250);
 
-/// The reason in the close frame of a connection whose identity has ended.
-const EXPIRED: &str = "the token has expired";
-
 /// The state of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -54,6 +52,8 @@ pub(crate) struct Hub {
     requests: VecDeque<HubRequest>,
     /// Rooms with frames or presence that their members were not handed yet.
     pending_rooms: Vec<usize>,
+    /// Slots of connections with a frame that waits for a message; each at most once.
+    deferred: Vec<u32>,
     /// Rooms that keep the chunk that a member took last.
     rooms_with_chunk: Vec<usize>,
     /// Connections, by the times at which they are examined.
@@ -75,6 +75,7 @@ impl Hub {
             random,
             requests: VecDeque::new(),
             pending_rooms: Vec::new(),
+            deferred: Vec::new(),
             rooms_with_chunk: Vec::new(),
             timers: TimerWheel::new(TIMER_GRANULARITY),
             ping_interval,
@@ -104,33 +105,6 @@ impl Hub {
         let slot = self.connections.insert((self.opened, connection)) as u32;
         self.schedule(slot, first);
         ConnectionKey { serial: self.opened, slot }
-    }
-
-    /// Replaces the identity of a connection by another of the same user, which ends after `left`.
-    pub(crate) fn replace_identity(&mut self, key: ConnectionKey, identity: Rc<Identity>, left: Option<Duration>) {
-        let expiry = left.map(|left| self.expiry(left));
-        if let Some(connection) = self.connection(key) {
-            (connection.identity, connection.expiry) = (identity, expiry);
-        }
-        if let Some(expiry) = expiry {
-            self.schedule(key.slot, expiry);
-        }
-    }
-
-    /// Returns the tick at which an identity ends that now has `left`. The clock of the hub is up to one granularity late.
-    fn expiry(&self, left: Duration) -> Tick {
-        self.now + left + TIMER_GRANULARITY
-    }
-
-    /// Closes every connection whose identity has ended by `now`, in one pass over the connections. For a hub whose clock
-    /// stood still.
-    pub(crate) fn end_expired(&mut self, now: SystemTime) {
-        let tick = self.now;
-        for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.expires().is_some_and(|expires| expires <= now) {
-                connection.close(Some(CloseCode::SessionEnded.code()), EXPIRED, tick);
-            }
-        }
     }
 
     /// Removes a connection. Returns the code of its close frame, if it was sent one.
@@ -197,35 +171,6 @@ impl Hub {
         if let Some(connection) = self.connection(key) {
             connection.abort(now);
         }
-    }
-
-    /// Closes every connection of these sessions with code 4401, in one pass over the connections. `sids` must be sorted.
-    pub(crate) fn end_sessions(&mut self, sids: &[Sid]) {
-        let now = self.now;
-        for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.session().is_some_and(|sid| sids.binary_search(sid).is_ok()) {
-                connection.close(Some(CloseCode::SessionEnded.code()), "the session ended", now);
-            }
-        }
-    }
-
-    /// Closes every connection of the user with code 4401.
-    pub(crate) fn end_user(&mut self, user: &UserId) {
-        let now = self.now;
-        for (_, (_, connection)) in &mut self.connections {
-            if connection.identity.user() == user {
-                connection.close(Some(CloseCode::SessionEnded.code()), "the service disconnected the user", now);
-            }
-        }
-    }
-
-    /// Returns the sessions of all connections, each once.
-    pub(crate) fn sessions(&self) -> Vec<Sid> {
-        let sessions = self.connections.iter().filter_map(|(_, (_, connection))| connection.identity.session());
-        let mut sids: Vec<Sid> = sessions.copied().collect();
-        sids.sort_unstable();
-        sids.dedup();
-        sids
     }
 
     /// Returns whether so many bytes wait to be written that no further command is executed.
@@ -319,7 +264,7 @@ impl Hub {
             if let Some(chunk) = chunk {
                 connection.next_subscription = index + 1;
                 self.delivered += chunk.frames as u64;
-                return Some(Outgoing::Bytes(chunk.bytes));
+                return Some(Outgoing::Bytes(connection.after_deferred(chunk.bytes)));
             }
         }
         None
@@ -353,7 +298,8 @@ impl Hub {
                 return true;
             };
             self.delivered += chunk.frames as u64;
-            if !connection.write(&chunk.bytes, self.now) {
+            let bytes = connection.after_deferred(chunk.bytes);
+            if !connection.write(&bytes, self.now) {
                 return false;
             }
             if chunk.to == tail.head() {
@@ -392,7 +338,7 @@ impl Hub {
                 connection.close(Some(CloseCode::Restart.code()), "this instance restarts", now);
             }
             if connection.expiry.is_some_and(|expiry| now >= expiry) {
-                connection.close(Some(CloseCode::SessionEnded.code()), EXPIRED, now);
+                connection.close(Some(CloseCode::SessionEnded.code()), identities::EXPIRED, now);
             }
             if connection.has_overdue_presence(now) {
                 connection.wake_writer(now);
@@ -403,6 +349,11 @@ impl Hub {
             }
             let next = connection.next_examination(now);
             self.timers.schedule(&mut connection.timer, next.elapsed(), || slot);
+        }
+        for slot in std::mem::take(&mut self.deferred) {
+            if let Some((_, connection)) = self.connections.get_mut(slot as usize) {
+                connection.wake_deferred(now);
+            }
         }
         for index in self.rooms_with_chunk.drain(..) {
             if let Some(room) = self.rooms.get_mut(index) {

@@ -17,7 +17,7 @@ pub(crate) use super::room_feed::ReaderEffect;
 use super::{
     ephemeral::{Control, Ephemeral},
     messages::{DeletionApplied, HubEvent, HubRequest},
-    room_feed::{COMPARE_INTERVAL, RoomFeed, RoomInput},
+    room_feed::{RoomFeed, RoomInput},
 };
 use crate::{
     frame::Frame,
@@ -248,7 +248,7 @@ impl RoomReader {
                 abandoned.push(name);
                 continue;
             }
-            if feed.poll_comparison(now, || self.random.jitter(COMPARE_INTERVAL, 0.8)) {
+            if feed.poll_comparison(now, |interval| self.random.jitter(interval, 0.8)) {
                 compared.push(name.clone());
             }
             RoomInput { name: &name, feed, effects: &mut self.effects, now }.retry_reads();
@@ -269,7 +269,7 @@ impl RoomReader {
 #[cfg(test)]
 mod tests {
     use trunkline_bus::Lease;
-    use trunkline_domain::Member;
+    use trunkline_domain::{Body, Content, Member};
 
     use super::*;
     use crate::presence::PresenceCommand;
@@ -315,6 +315,46 @@ mod tests {
         assert!(!reader.presence().is_settled());
         assert!(pass_minute(&mut reader, &mut now, Some(Lease::Held)), "the store accepts the leave");
         assert!(!reader.rooms.contains_key(&room));
+    }
+
+    #[test]
+    fn heads_of_a_quiet_room_are_compared_ever_more_rarely_until_a_message_arrives() {
+        let mut reader = RoomReader::new(InstanceId(1), Duration::from_secs(15), Random::new(1));
+        let (room, mut now): (Room, _) = ("lobby".parse().unwrap(), Duration::ZERO);
+        let empty = || Page { entries: Vec::new(), follows: true, more: false, head: Position::ORIGIN };
+        reader.handle(ReaderInput::Request(WORKER, HubRequest::Follow(room.clone())), now);
+        reader.handle(ReaderInput::Delivery(Delivery::Subscribed(room.clone())), now);
+        let read = |effect: &ReaderEffect| matches!(effect, ReaderEffect::Read(..));
+        assert!(effects(&mut reader).iter().any(read));
+        let opening = Range::Latest(512);
+        reader.handle(ReaderInput::Read(room.clone(), opening, Some(empty())), now);
+        let mut pass = |reader: &mut RoomReader, seconds: u64| {
+            let (start, mut compared) = (now, Vec::new());
+            while now < start + Duration::from_secs(seconds) {
+                now += TIMER_GRANULARITY;
+                reader.handle(ReaderInput::Tick, now);
+                if effects(reader).iter().any(|effect| matches!(effect, ReaderEffect::ReadHeads(_))) {
+                    compared.push((now - start).as_secs_f64());
+                }
+            }
+            compared.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
+        };
+        let gaps = pass(&mut reader, 400);
+        let bounds = [20.0, 40.0, 60.0, 60.0, 60.0];
+        assert!(gaps.len() >= bounds.len(), "{gaps:?}");
+        let expected = |(gap, bound): (&f64, f64)| (0.8 * bound - 0.2..=bound + 0.2).contains(gap);
+        assert!(gaps.iter().zip(bounds).all(expected), "{gaps:?}");
+        let message = trunkline_domain::Message {
+            pos: Position::new(1, 1),
+            id: "id".parse().unwrap(),
+            user: "ann".parse().unwrap(),
+            name: None,
+            body: Body::Content(Content::Delete { of: Position::ORIGIN }),
+            at: 0,
+        };
+        let entry = trunkline_domain::Entry { prev: Position::ORIGIN, message };
+        reader.handle(ReaderInput::Delivery(Delivery::Entry(room, entry)), Duration::from_secs(400));
+        assert!(pass(&mut reader, 60)[0] <= 20.2, "the first comparison came 10 s after the message");
     }
 
     #[test]

@@ -169,7 +169,8 @@ async fn read<B: Bus>(bus: B, permits: Arc<Semaphore>, request: ReadRequest) -> 
             // After a failure the next comparison follows in 10 s.
             let heads = bus.heads(&rooms).await.unwrap_or_default();
             let _ = bus.refresh_expiry(&rooms).await;
-            ReaderInput::Heads(rooms.into_iter().zip(heads).collect())
+            let known = rooms.into_iter().zip(heads).filter_map(|(room, head)| Some((room, head?)));
+            ReaderInput::Heads(known.collect())
         }
     }
 }

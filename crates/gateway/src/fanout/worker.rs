@@ -190,7 +190,8 @@ async fn run(
                 last_tick = tokio::time::Instant::now();
                 let mut hub = worker.hub();
                 if step > MAX_CLOCK_STEP {
-                    hub.end_expired(SystemTime::now());
+                    let now = SystemTime::now();
+                    hub.end_expired(|identity| identity.has_ended(now));
                 }
                 let due = hub.tick(clock);
                 worker.metrics.delivered.inc_by(hub.take_delivered());
@@ -209,9 +210,9 @@ async fn run(
         if must_flush {
             let Some(worker) = worker.upgrade() else { return };
             let flushed = worker.hub().flush(started.elapsed());
-            next_fanout = flushed.next;
+            next_fanout = if flushed.is_partial { Some(Duration::ZERO) } else { flushed.next };
             drop(worker);
-            if flushed.has_woken {
+            if flushed.has_woken || flushed.is_partial {
                 // The tasks that were woken write before this one takes further events, which then share a write.
                 tokio::task::yield_now().await;
             }

@@ -25,11 +25,12 @@ pub(super) async fn alive() -> HttpResponse {
 pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpResponse {
     let sessions = state.sessions.health().await.map_err(|error| error.to_string());
     let mut checks = state.gateway.health();
-    checks.push(Health { check: "sessions", state: sessions });
+    checks.push(Health::new("sessions", sessions));
 
     let mut degraded = Vec::new();
     let mut ready = true;
-    for Health { check, state } in &checks {
+    for Health { check, state, degraded: parts } in &checks {
+        degraded.extend_from_slice(parts);
         match state {
             Ok(()) => {}
             Err(detail) if DEGRADING_CHECKS.contains(check) => degraded.push(format!("{check}: {detail}")),
@@ -43,7 +44,7 @@ pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpRe
     degraded.extend(state.config.tokens.as_ref().and_then(TokenVerifier::degraded));
     let checks: Map<String, Value> = checks
         .into_iter()
-        .map(|Health { check, state }| match state {
+        .map(|Health { check, state, degraded: _ }| match state {
             Ok(()) => (check.to_owned(), json!({ "ok": true })),
             Err(detail) => (check.to_owned(), json!({ "ok": false, "detail": detail })),
         })

@@ -107,10 +107,21 @@ struct View {
 impl JwksSource {
     /// Starts the task. Must be called inside a Tokio runtime.
     pub(super) fn start(client: HttpClient, JwksUrl(url): JwksUrl) -> Self {
+        Self::start_with(move || {
+            let (client, url) = (client.clone(), url.clone());
+            async move { fetch(&client, &url).await }
+        })
+    }
+
+    /// Starts the task with this way to fetch keys.
+    fn start_with<F>(fetch: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<KeySet, String>> + Send + 'static,
+    {
         // Fetching begins at once, so that the first tokens wait for it.
         let (publisher, view) = watch::channel(View { is_fetching: true, ..View::default() });
         let (wanted, started) = (Arc::new(Notify::new()), Instant::now());
-        tokio::spawn(run(client, url, publisher, wanted.clone(), started));
+        tokio::spawn(run(fetch, publisher, wanted.clone(), started));
         Self { view, wanted, started }
     }
 
@@ -141,7 +152,12 @@ impl JwksSource {
     }
 }
 
-async fn run(client: HttpClient, url: Uri, publisher: watch::Sender<View>, wanted: Arc<Notify>, started: Instant) {
+async fn run<F: Future<Output = Result<KeySet, String>>>(
+    fetch: impl Fn() -> F,
+    publisher: watch::Sender<View>,
+    wanted: Arc<Notify>,
+    started: Instant,
+) {
     let mut schedule = FetchSchedule::default();
     loop {
         while started.elapsed() < schedule.next() {
@@ -152,13 +168,13 @@ async fn run(client: HttpClient, url: Uri, publisher: watch::Sender<View>, wante
             }
         }
         publisher.send_modify(|view| view.is_fetching = true);
-        let fetched = fetch(&client, &url).await;
+        let fetched = fetch().await;
         schedule.fetched(started.elapsed(), fetched.is_ok());
         match &fetched {
-            Ok(keys) => tracing::info!(%url, keys = keys.len(), "keys of tokens fetched"),
+            Ok(keys) => tracing::info!(keys = keys.len(), "keys of tokens fetched"),
             Err(error) => {
                 let kept = if schedule.has_keys { "the earlier keys are kept" } else { "no token can be verified yet" };
-                tracing::warn!(%url, %error, "fetching the keys of tokens failed; {kept}");
+                tracing::warn!(error, "fetching the keys of tokens failed; {kept}");
             }
         }
         publisher.send_modify(|view| {
@@ -198,7 +214,64 @@ fn describe(error: &HttpClientError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use super::*;
+
+    /// A source of which every fetch counts, and fails if `works` is false.
+    fn source(works: Arc<AtomicBool>) -> (JwksSource, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = count.clone();
+        let source = JwksSource::start_with(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let result = if works.load(Ordering::Relaxed) {
+                KeySet::from_file(&[7; 32]).map_err(|error| error.to_string())
+            } else {
+                Err("no answer".to_owned())
+            };
+            async move { result }
+        });
+        (source, count)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_fetch_keeps_the_earlier_keys_and_is_reported() {
+        let works = Arc::new(AtomicBool::new(true));
+        let (source, count) = source(works.clone());
+        assert!(source.refresh().await, "the first fetch is awaited");
+        assert!(source.keys().is_some());
+        assert_eq!(source.failure(), None);
+        works.store(false, Ordering::Relaxed);
+        assert!(!source.refresh().await, "too early");
+        tokio::time::advance(MIN_INTERVAL).await;
+        assert!(source.refresh().await);
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        assert!(source.keys().is_some());
+        assert_eq!(source.failure().as_deref(), Some("no answer"));
+        works.store(true, Ordering::Relaxed);
+        tokio::time::sleep(MIN_INTERVAL + Duration::from_secs(1)).await;
+        assert_eq!(source.failure(), None, "repeated after a minute");
+        assert_eq!(count.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_of_unknown_keys_share_one_fetch() {
+        let (source, count) = source(Arc::new(AtomicBool::new(true)));
+        tokio::time::sleep(MIN_INTERVAL).await;
+        let waiting = (0..100).map(|_| source.refresh());
+        let fetched = futures_util::future::join_all(waiting).await;
+        assert_eq!(fetched, [true; 100]);
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn task_ends_with_its_source() {
+        let (source, count) = source(Arc::new(AtomicBool::new(true)));
+        assert!(source.refresh().await);
+        drop(source);
+        tokio::time::sleep(10 * MAX_AGE).await;
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -4,8 +4,6 @@
 #[cfg(feature = "jwt")]
 mod bearer;
 #[cfg(feature = "jwt")]
-pub(crate) use bearer::carries_token;
-#[cfg(feature = "jwt")]
 mod jwks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -23,6 +21,9 @@ use actix_web::HttpRequest;
 use futures_util::future::LocalBoxFuture;
 use trunkline_domain::{DisplayName, Grants, Member, Permission, Room, UserId};
 use trunkline_session::Sid;
+
+#[cfg(feature = "jwt")]
+pub(crate) use self::bearer::carries_token;
 
 /// A user, with everything that limits what they may do and for how long. Cheap to clone.
 ///
@@ -107,6 +108,12 @@ impl Identity {
     #[must_use]
     pub fn expires_in(&self, now: SystemTime) -> Option<Duration> {
         self.expires.map(|expires| expires.duration_since(now).unwrap_or_default())
+    }
+
+    /// Whether the identity has ended by `now`.
+    #[must_use]
+    pub fn has_ended(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
 
     /// Whether the grants allow this in `room`. Without grants everything is allowed here, and the policy alone decides.

@@ -5,19 +5,20 @@ mod cookies;
 mod descriptors;
 mod log;
 mod redis;
+mod tokens;
 
 use std::{
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{Gateway, GatewayBuilder, ProcessEnd, Redis, free_port, http_get};
+use trunkline_testbed::{Gateway, GatewayCommand, ProcessEnd, Redis, free_port, http_get};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BINARY: &str = env!("CARGO_BIN_EXE_trunkline");
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-fn gateway() -> GatewayBuilder {
+fn gateway() -> GatewayCommand {
     Gateway::builder(BINARY).env("RUST_LOG", "info").arg("--drain-delay").arg("0s")
 }
 

@@ -1,6 +1,5 @@
 //! One server, by TCP and by its Unix socket, and servers that cannot be used.
 
-use tokio::net::TcpListener;
 use trunkline_redis::{InvalidRedisSettings, RedisOptions, TlsFile};
 use trunkline_testbed::Redis;
 
@@ -36,14 +35,6 @@ async fn unix_socket_works_with_user_password_and_database() {
     assert_eq!(redis.cli(&["INFO", "keyspace"]).unwrap().lines().last().map(|line| &line[..3]), Some("db3"));
     let missing = failure("unix:///nowhere/redis.sock", &RedisOptions::default()).await;
     assert!(missing.starts_with("connecting to /nowhere/redis.sock: "), "{missing}");
-}
-
-#[tokio::test]
-async fn ipv6_host_works() {
-    let Ok(free) = TcpListener::bind("[::1]:0").await else { return };
-    drop(free);
-    let redis = Redis::builder().config("bind", "127.0.0.1 ::1").start().unwrap();
-    assert_eq!(ping(&format!("redis://[::1]:{}", redis.port())).await.unwrap(), "PONG");
 }
 
 #[tokio::test]

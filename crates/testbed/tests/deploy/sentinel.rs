@@ -11,11 +11,11 @@ use std::{
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use trunkline_testbed::{NoProgress, Process, Redis, Tool, Toolbox, free_port};
+use trunkline_testbed::{NoProgress, Process, Redis, Tool, Toolbox, free_port, http_post};
 
 use crate::{
     redis::Installed,
-    site::{children, deploy_file, replaced, signal, wait_for},
+    site::{children, deploy_file, gateway, replaced, signal, status, wait_for},
 };
 
 const PASSWORD: &str = "of-no-worth";
@@ -172,7 +172,7 @@ fn a_reload_leaves_no_connection_through_an_old_process() {
 
 /// Both ACL files at once: a master and a replica with `users.acl`, three Sentinels with `sentinel.acl`.
 #[test]
-fn sentinels_with_the_shipped_users_fail_over_and_let_gateways_only_ask() {
+fn sentinels_with_the_shipped_users_fail_over_and_let_gateways_ask_and_no_more() {
     let ports = [(); 2].map(|()| free_port().unwrap());
     let sentinel_ports = [(); 3].map(|()| free_port().unwrap());
     let installed = Installed::new();
@@ -205,6 +205,18 @@ fn sentinels_with_the_shipped_users_fail_over_and_let_gateways_only_ask() {
     });
     let address = ask("trunkline", "SENTINEL GET-MASTER-ADDR-BY-NAME trunkline");
     assert_eq!(address, format!("127.0.0.1\n{}", ports[0]));
+    let password_file = installed.path("sentinel-password");
+    fs::write(&password_file, PASSWORD).unwrap();
+    let places: Vec<_> = sentinel_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let url = format!("redis-sentinel://trunkline:{PASSWORD}@{}#trunkline", places.join(","));
+    let gateway = gateway("gw-1", &url).args(["--redis-sentinel-user", "trunkline"]);
+    let gateway = gateway.arg("--redis-sentinel-password-file").arg(&password_file).start().unwrap();
+    let ready = || status(gateway.port().unwrap(), "/readyz") == Some(200);
+    wait_for("the gateway is ready", ready);
+    let refused = |port: &u16| crate::redis::ask(*port, "operator", &["ACL", "LOG"]);
+    for port in ports.iter().chain(&sentinel_ports) {
+        assert_eq!(refused(port), "");
+    }
     for command in
         ["SENTINEL REPLICAS trunkline", "SENTINEL SENTINELS trunkline", "ROLE", "HELLO 3", "CLIENT SETNAME x"]
     {
@@ -227,4 +239,8 @@ fn sentinels_with_the_shipped_users_fail_over_and_let_gateways_only_ask() {
         let promoted = format!("127.0.0.1\n{}", ports[1]);
         sentinel_ports.iter().all(|port| crate::redis::ask(*port, "trunkline", &command) == promoted)
     });
+    let login = || http_post(gateway.port().unwrap(), "/login", r#"{"name":"ann"}"#, Duration::from_secs(5));
+    wait_for("the gateway writes to the new master", || ready() && login().is_ok_and(|answer| answer.status == 200));
+    assert_eq!(refused(&ports[1]), "");
+    assert_ne!(crate::redis::ask(ports[1], "operator", &["DBSIZE"]), "0");
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use trunkline_testbed::{Gateway, GatewayBuilder, Redis, project_root};
+use trunkline_testbed::{Gateway, GatewayCommand, Redis, project_root};
 
 /// The path of the gateway program, built with the profile of the tests.
 pub(crate) fn gateway_program() -> &'static Path {
@@ -27,7 +27,7 @@ pub(crate) fn gateway_program() -> &'static Path {
 }
 
 /// A gateway that trusts a balancer on loopback and has no login limit.
-pub(crate) fn gateway(name: &str, redis: &str) -> GatewayBuilder {
+pub(crate) fn gateway(name: &str, redis: &str) -> GatewayCommand {
     let secret = "of-no-worth-".repeat(8);
     let builder = Gateway::builder(gateway_program()).instance(name).redis(redis).env("TRUNKLINE_SECRET", secret);
     builder.args(["--trust-proxy", "127.0.0.1/32", "--login-rate", "0"])

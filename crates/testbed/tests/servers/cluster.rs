@@ -11,7 +11,7 @@ fn cluster_starts_with_a_master_and_a_replica_per_shard_and_ends_on_drop() {
     let begin = Instant::now();
     let redis = RedisCluster::start(3).unwrap();
     println!("started after {:.1?}", begin.elapsed());
-    assert_eq!((redis.len(), redis.seeds().len()), (6, 6));
+    assert_eq!((redis.node_count(), redis.seeds().len()), (6, 6));
     assert!(redis.url().starts_with(&format!("redis-cluster://127.0.0.1:{},127.0.0.1:", redis.node(0).port())));
     let view = redis.view().unwrap();
     assert_eq!(view.iter().map(|(_, node)| node.slot_count()).collect::<Vec<_>>(), [5_461, 5_461, 5_462, 0, 0, 0]);

@@ -50,7 +50,7 @@ fn redis_with_mutual_tls_refuses_clients_without_a_certificate() {
 #[test]
 fn cluster_over_tls_fails_over_and_moves_slots() {
     let tls = TlsFiles::create().unwrap();
-    let mut redis = RedisCluster::builder(2).tls(&tls).password("a secret").start().unwrap();
+    let mut redis = RedisCluster::builder(2).mutual_tls(&tls).password("a secret").start().unwrap();
     assert!(redis.url().starts_with("rediss-cluster://"));
     let key = "{lobby}";
     let from = redis.master_of(key).unwrap();

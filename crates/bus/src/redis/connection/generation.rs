@@ -3,6 +3,8 @@
 use redis::Script;
 use trunkline_redis::info_field;
 
+use crate::redis::mode::PubSubMode;
+
 const PUBLISH: &str = include_str!("../publish.lua");
 /// Stands in the script's text where the generation goes.
 const PLACEHOLDER: &str = "@GENERATION@";
@@ -26,14 +28,13 @@ impl Generation {
     }
 
     /// One generation for every run of every Redis: a fault that the checker must notice. See [`crate::mutant`].
-    #[cfg(feature = "mutants")]
     pub(in super::super) fn constant(_server: &str, _replication: &str) -> Option<Self> {
         Some(Self("any".to_owned()))
     }
 
     /// The publish script that writes under this generation.
-    pub(super) fn publish_script(&self) -> Script {
-        Script::new(&PUBLISH.replace(PLACEHOLDER, &self.0))
+    pub(super) fn publish_script(&self, mode: PubSubMode) -> Script {
+        Script::new(&mode.script_text(PUBLISH).replace(PLACEHOLDER, &self.0))
     }
 }
 
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn each_generation_has_its_own_script() {
-        let scripts = ["a.b", "a.c"].map(|id| Generation(id.to_owned()).publish_script());
+        let scripts = ["a.b", "a.c"].map(|id| Generation(id.to_owned()).publish_script(PubSubMode::Classic));
         assert_ne!(scripts[0].get_hash(), scripts[1].get_hash());
         assert!(PUBLISH.matches(&format!("'{PLACEHOLDER}'")).count() == 2);
     }

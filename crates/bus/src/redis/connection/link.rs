@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     BusError, ErrorKind,
-    redis::{config::RESPONSE_TIMEOUT, error::ends_link, keys::Keys, scripts},
+    redis::{config::RESPONSE_TIMEOUT, error::ends_link, keys::Keys, mode::PubSubMode, scripts},
     sync::lock,
 };
 
@@ -25,11 +25,21 @@ const NO_REPLY: &str = "Redis did not reply within 2 s";
 /// Presence is exercised by the first probe of a link, and by one of this many.
 const PRESENCE_PROBE_EVERY: u64 = 5;
 
+/// How to set up a link.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct LinkSettings {
+    pub(in super::super) mode: PubSubMode,
+    /// Reads the generation from the replies to `INFO server` and `INFO replication`.
+    pub(in super::super) read_generation: fn(&str, &str) -> Option<Generation>,
+    pub(in super::super) batch_delay_max: Duration,
+}
+
 /// A connection that does not reconnect by itself, with the publish script compiled for the Redis at its other end.
 pub(in super::super) struct Link {
     connection: MultiplexedConnection,
     /// Dropping it ends the connection.
     opened: CommandConnection,
+    mode: PubSubMode,
     publish_script: Script,
     generation: Generation,
     read_generation: fn(&str, &str) -> Option<Generation>,
@@ -47,8 +57,7 @@ impl Link {
     /// What is wrong, for people and without secrets.
     pub(super) async fn set_up(
         opened: CommandConnection,
-        read_generation: fn(&str, &str) -> Option<Generation>,
-        batch_delay_max: Duration,
+        LinkSettings { mode, read_generation, batch_delay_max }: LinkSettings,
     ) -> Result<Self, String> {
         let (mut connection, address) = (opened.connection.clone(), opened.address());
         let info = info();
@@ -58,17 +67,19 @@ impl Link {
         if let Err(reason) = &eviction {
             tracing::warn!(reason, "Redis may delete data");
         }
-        let publish_script = generation.publish_script();
+        let publish_script = generation.publish_script(mode);
         let loading = async {
             publish_script.load_async(&mut connection).await?;
-            scripts::load(&mut connection).await
+            scripts::load(&mut connection, mode).await
         };
         within(RESPONSE_TIMEOUT, "SCRIPT LOAD", address, loading).await?;
-        let result = ProbeResult { writes: Err("not checked yet".to_owned()), presence: None, eviction };
+        let result =
+            ProbeResult { writes: Err("not checked yet".to_owned()), presence: None, eviction, is_redirected: false };
         Ok(Self {
             batcher: CommandBatcher::new(connection.clone(), batch_delay_max),
             connection,
             opened,
+            mode,
             publish_script,
             generation,
             read_generation,
@@ -76,6 +87,11 @@ impl Link {
             suspicion: watch::channel(None).0,
             probed: Mutex::new(Probed { count: 0, result }),
         })
+    }
+
+    /// The kind of pub/sub at the other end.
+    pub(in super::super) fn mode(&self) -> PubSubMode {
+        self.mode
     }
 
     /// The publish script for the Redis at the other end.
@@ -113,7 +129,8 @@ impl Link {
         self.convert(Value::Array(replies))
     }
 
-    async fn call(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BusError> {
+    /// Like [`query_all`](Self::query_all), with the reply to each command. Errors that Redis returned are among them.
+    pub(in super::super) async fn call(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BusError> {
         match timeout(RESPONSE_TIMEOUT, self.batcher.call(commands)).await {
             Ok(Some(replies)) => replies.map_err(|error| self.note_error(error)),
             Ok(None) => Err(ErrorKind::Unavailable.into()),
@@ -124,7 +141,11 @@ impl Link {
         }
     }
 
-    fn convert<T: FromRedisValue>(&self, reply: Value) -> Result<T, BusError> {
+    /// Converts a reply.
+    ///
+    /// # Errors
+    /// The error that Redis returned, or that the reply is of another type.
+    pub(in super::super) fn convert<T: FromRedisValue>(&self, reply: Value) -> Result<T, BusError> {
         let converted = reply.extract_error().and_then(|reply| Ok(redis::from_redis_value(reply)?));
         converted.map_err(|error| self.note_error(error))
     }
@@ -164,7 +185,8 @@ impl Link {
     /// Why the connection must be replaced. What Redis refuses is no such reason: see [`probed`](Self::probed).
     pub(super) async fn probe(&self, keys: &Keys) -> Result<(), String> {
         let number = lock(&self.probed).count;
-        let probe = Probe::new(keys, &self.publish_script, number, number.is_multiple_of(PRESENCE_PROBE_EVERY));
+        let probe =
+            Probe::new(keys, (&self.publish_script, self.mode), number, number.is_multiple_of(PRESENCE_PROBE_EVERY));
         let mut connection = self.connection.clone();
         let replies = probe.commands().query_async::<Vec<RedisResult<Value>>>(&mut connection);
         let replies = timeout(RESPONSE_TIMEOUT, replies).await;

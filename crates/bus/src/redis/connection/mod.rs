@@ -8,6 +8,7 @@ mod backoff;
 mod batcher;
 mod generation;
 mod link;
+mod map_requests;
 mod policy;
 mod probe;
 mod step;
@@ -16,7 +17,8 @@ mod supervisor;
 pub(super) use self::{
     backoff::Backoff,
     generation::Generation,
-    link::Link,
+    link::{Link, LinkSettings},
+    map_requests::MapRequests,
     step::within,
     supervisor::{LinkState, Supervisor},
 };

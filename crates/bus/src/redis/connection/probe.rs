@@ -10,6 +10,7 @@ use crate::redis::{
     config::PROBE_INTERVAL,
     error::ends_link,
     keys::Keys,
+    mode::PubSubMode,
     publish::{self, Retention},
     scripts,
 };
@@ -23,6 +24,8 @@ pub(in super::super) struct ProbeResult {
     pub(in super::super) presence: Option<Result<(), String>>,
     /// Whether Redis keeps all data when its memory is full; otherwise what it does.
     pub(in super::super) eviction: Result<(), String>,
+    /// Whether the slot of the probe's keys is no longer at this server, or on its way.
+    pub(in super::super) is_redirected: bool,
 }
 
 /// What a Redis says about itself.
@@ -70,15 +73,20 @@ pub(super) struct Probe {
 }
 
 /// Commands in publish.lua, for the reason when this user may not run one of them.
-const PUBLISH_COMMANDS: &str =
-    "time hget hmget hset hexists hlen hkeys hdel hgetall xadd xrange xrevrange pexpire pexpireat publish";
+const PUBLISH_COMMANDS: &str = "time hget hmget hset hexists hlen hkeys hdel hgetall xadd xrange xrevrange pexpire pexpireat \
+    publish (spublish in a cluster)";
 /// Commands in presence.lua, heartbeat.lua and registry.lua.
 const PRESENCE_COMMANDS: &str = "time get set incr del pexpire pttl sadd srem scard sismember smembers zadd zrem zrange \
-    zrangebyscore zremrangebyscore hget hset hdel publish";
+    zrangebyscore zremrangebyscore hget hset hdel publish (spublish in a cluster)";
 
 impl Probe {
     /// Probe `number` of a link: the id of the message that it sends. Presence is exercised if `with_presence`.
-    pub(super) fn new(keys: &Keys, publish_script: &Script, number: u64, with_presence: bool) -> Self {
+    pub(super) fn new(
+        keys: &Keys,
+        (publish_script, mode): (&Script, PubSubMode),
+        number: u64,
+        with_presence: bool,
+    ) -> Self {
         let mut commands = info();
         let expiry = 3 * PROBE_INTERVAL;
         let retention = Retention { entries: 1, millis: expiry.as_millis() as u64 };
@@ -89,7 +97,7 @@ impl Probe {
         };
         let mut writes = Vec::new();
         // Apart from the script, so that a refused write does not look like a lost subscription.
-        add("publish", redis::cmd("PUBLISH").arg(keys.channel()).arg("").take(), &mut writes);
+        add("publish", redis::cmd(mode.publish()).arg(keys.channel()).arg("").take(), &mut writes);
         let publish = publish::plain(publish_script, keys, retention, ("probe", &number.to_string(), "probe"));
         add("sending a message", publish, &mut writes);
         add("xrevrange", redis::cmd("XREVRANGE").arg(&log).arg("+").arg("-").arg("COUNT").arg(1).take(), &mut writes);
@@ -101,11 +109,11 @@ impl Probe {
         let mut presence = Vec::new();
         if with_presence {
             let (instance, alive, registry) = (InstanceId(0), keys.other("alive"), keys.other("registry"));
-            let call = |operation| scripts::presence(operation, keys, instance);
+            let call = |operation| scripts::presence(mode, operation, keys, instance);
             add("presence: replace", call("replace").arg("probe").take(), &mut presence);
             add("presence: update", call("update").arg(1).arg("other").arg("probe").take(), &mut presence);
             add("presence: check", call("check"), &mut presence);
-            add("presence: snapshot", call("snapshot"), &mut presence);
+            add("presence: snapshot", scripts::snapshot(mode, keys, &[instance]), &mut presence);
             add("presence: expire", call("expire"), &mut presence);
             add("heartbeat", scripts::heartbeat(&alive, instance, expiry), &mut presence);
             let set = scripts::registry(&registry, expiry).arg("probe").arg("1").arg("other").arg("").take();
@@ -146,10 +154,11 @@ impl Probe {
         if info.generation != *generation {
             return Err("Redis was restarted or failed over".to_owned());
         }
-        let writes = first_error(&self.writes, &mut replies, PUBLISH_COMMANDS)?;
-        let presence = first_error(&self.presence, &mut replies, PRESENCE_COMMANDS)?;
+        let mut is_redirected = false;
+        let writes = first_error(&self.writes, &mut replies, PUBLISH_COMMANDS, &mut is_redirected)?;
+        let presence = first_error(&self.presence, &mut replies, PRESENCE_COMMANDS, &mut is_redirected)?;
         let presence = (!self.presence.is_empty()).then_some(presence);
-        Ok(ProbeResult { writes, presence, eviction: info.eviction })
+        Ok(ProbeResult { writes, presence, eviction: info.eviction, is_redirected })
     }
 }
 
@@ -164,10 +173,12 @@ pub(super) fn info() -> Pipeline {
 }
 
 /// The first error among the replies to the commands named `names`. `Err` if it means that the connection must be replaced.
+/// A redirection is no error: it says nothing about the server, only that the probe needs other keys.
 fn first_error(
     names: &[&str],
     replies: &mut impl Iterator<Item = RedisResult<Value>>,
     script_commands: &str,
+    is_redirected: &mut bool,
 ) -> Result<Result<(), String>, String> {
     let mut result = Ok(());
     for name in names {
@@ -175,6 +186,10 @@ fn first_error(
         if let Err(error) = reply.and_then(Value::extract_error) {
             if ends_link(&error) {
                 return Err(error.to_string());
+            }
+            if matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN")) {
+                *is_redirected = true;
+                continue;
             }
             result = result.and(Err(explain(name, &error, script_commands)));
         }

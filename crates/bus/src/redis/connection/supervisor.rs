@@ -1,14 +1,18 @@
 //! The task that connects to Redis, and replaces the link when it fails or when Redis changed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
-use trunkline_redis::Connector;
+use trunkline_redis::{Connector, NodeAddress};
 
-use super::{backoff::Backoff, generation::Generation, link::Link};
+use super::{
+    backoff::Backoff,
+    link::{Link, LinkSettings},
+    map_requests::MapRequests,
+};
 use crate::redis::{config::PROBE_INTERVAL, keys::Keys};
 
 /// Whether commands can be sent.
@@ -23,15 +27,17 @@ pub(in super::super) enum LinkState {
 /// What the task needs.
 pub(in super::super) struct Supervisor {
     pub(in super::super) connector: Arc<Connector>,
-    /// Reads the generation from the replies to `INFO server` and `INFO replication`.
-    pub(in super::super) read_generation: fn(&str, &str) -> Option<Generation>,
-    pub(in super::super) batch_delay_max: Duration,
+    /// The master in a cluster. `None` if the connector knows where to connect.
+    pub(in super::super) node: Option<NodeAddress>,
+    pub(in super::super) settings: LinkSettings,
     /// Publishes the state. The task ends when all receivers are dropped.
     pub(in super::super) states: watch::Sender<LinkState>,
     /// The keys that each probe writes, and the channel to which it publishes. This process subscribes to the channel.
-    pub(in super::super) probe_keys: Keys,
+    pub(in super::super) probe_keys: watch::Receiver<Arc<Keys>>,
     /// Requests a probe now: a subscription was made.
     pub(in super::super) probe_now: Arc<Notify>,
+    /// Receives a request when a probe is redirected, and when the server is lost.
+    pub(in super::super) map_requests: Arc<MapRequests>,
 }
 
 impl Supervisor {
@@ -56,13 +62,16 @@ impl Supervisor {
     }
 
     async fn connect(&self) -> Result<Link, String> {
-        let opened = self.connector.open().await.map_err(|error| error.to_string())?;
-        Link::set_up(opened, self.read_generation, self.batch_delay_max).await
+        let opened = match &self.node {
+            Some(node) => self.connector.open_at(node).await,
+            None => self.connector.open().await,
+        };
+        Link::set_up(opened.map_err(|error| error.to_string())?, self.settings).await
     }
 
     /// Publishes the link until there is a reason to replace it, and returns the reason.
     async fn hold(&self, link: Arc<Link>, backoff: &mut Backoff) -> String {
-        tracing::info!("connected to Redis");
+        tracing::info!(server = %link.endpoint(), "connected to Redis");
         self.states.send_replace(LinkState::Up(link.clone()));
         let reason = tokio::select! {
             reason = link.suspected() => reason,
@@ -83,19 +92,25 @@ impl Supervisor {
                 _ = ticks.tick() => {}
                 () = self.probe_now.notified() => {}
             }
-            if let Err(reason) = link.probe(&self.probe_keys).await {
+            let keys = self.probe_keys.borrow().clone();
+            if let Err(reason) = link.probe(&keys).await {
                 return reason;
+            }
+            if link.probed().is_redirected {
+                self.map_requests.request(None);
             }
             backoff.reset();
         }
     }
 
     fn set_down(&self, reason: &str) {
+        self.map_requests.request(None);
         self.states.send_if_modified(|state| {
             let is_new = !matches!(state, LinkState::Down(known) if **known == *reason);
             if is_new {
                 // Logged once per cause, not once per attempt.
-                tracing::warn!(reason, "Redis cannot be used; reconnecting");
+                let server = self.node.as_ref().map(tracing::field::display);
+                tracing::warn!(server, reason, "Redis cannot be used; reconnecting");
                 *state = LinkState::Down(reason.into());
             }
             is_new

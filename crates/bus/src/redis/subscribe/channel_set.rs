@@ -93,7 +93,8 @@ impl ChannelSet {
         }
     }
 
-    /// The next request, if one is needed. Call [`confirm`](Self::confirm) before asking for another.
+    /// The next request, if one is needed. Call [`confirm`](Self::confirm) or [`moved`](Self::moved) for each of its rooms
+    /// before asking for another.
     pub(super) fn next_request(&mut self) -> Option<ChannelRequest> {
         let (mut joining, mut leaving) = (Vec::new(), Vec::new());
         let mut later = VecDeque::new();
@@ -129,25 +130,64 @@ impl ChannelSet {
         }
     }
 
-    /// Redis confirmed the request.
-    pub(super) fn confirm(&mut self, request: ChannelRequest) {
-        let (rooms, state) = match request {
-            ChannelRequest::Subscribe(rooms) => (rooms, ChannelState::Subscribed),
-            ChannelRequest::Unsubscribe(rooms) => (rooms, ChannelState::Unsubscribed),
+    /// Redis confirmed the part of the request for the room of this name.
+    pub(super) fn confirm(&mut self, name: &str) {
+        let Some((room, channel)) = self.get(name) else { return };
+        channel.state = match channel.state {
+            ChannelState::Subscribing => ChannelState::Subscribed,
+            ChannelState::Unsubscribing => ChannelState::Unsubscribed,
+            ChannelState::Subscribed | ChannelState::Unsubscribed => return,
         };
-        for room in rooms {
-            let Some(channel) = self.channels.get_mut(&room) else { continue };
-            channel.state = state;
-            match (channel.wanted, state) {
-                (true, ChannelState::Subscribed) => {
-                    self.announce.insert(room);
-                }
-                (false, ChannelState::Unsubscribed) => {
-                    self.channels.remove(&room);
-                }
-                _ => self.queue(&room),
+        match (channel.wanted, channel.state) {
+            (true, ChannelState::Subscribed) => {
+                self.announce.insert(room);
             }
+            (false, ChannelState::Unsubscribed) => {
+                self.channels.remove(&room);
+            }
+            _ => self.queue(&room),
         }
+    }
+
+    /// The room's slot is at another master: Redis refused the part of the request for the room of this name, or unsubscribed
+    /// it by itself. The room is parked: it is requested again after [`resume`](Self::resume), unless the caller moves it to
+    /// the set of the other master before.
+    pub(super) fn moved(&mut self, name: &str) {
+        let Some((room, channel)) = self.get(name) else { return };
+        channel.state = ChannelState::Unsubscribed;
+        channel.unannounced = channel.wanted;
+        let is_wanted = channel.wanted;
+        self.announce.remove(&room);
+        if !is_wanted {
+            self.channels.remove(&room);
+        }
+    }
+
+    /// Whether a message that the room of this name was unsubscribed, without a request, tells anything new. While a
+    /// request for it is under way it does not: Redis replies in order, so the reply to the request is yet to come.
+    pub(super) fn is_subscribed(&self, name: &str) -> bool {
+        self.channels.get(name).is_some_and(|channel| channel.state == ChannelState::Subscribed)
+    }
+
+    /// Requests the parked rooms again.
+    pub(super) fn resume(&mut self) {
+        let is_parked = |channel: &Channel| channel.wanted && channel.state == ChannelState::Unsubscribed;
+        let parked = self.channels.iter_mut().filter(|(_, channel)| is_parked(channel) && !channel.queued);
+        self.todo.extend(parked.map(|(room, channel)| {
+            channel.queued = true;
+            room.clone()
+        }));
+    }
+
+    /// The wanted rooms.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Room> {
+        self.channels.iter().filter(|(_, channel)| channel.wanted).map(|(room, _)| room)
+    }
+
+    fn get(&mut self, name: &str) -> Option<(Room, &mut Channel)> {
+        let room = self.channels.get_key_value(name)?.0.clone();
+        let channel = self.channels.get_mut(name)?;
+        Some((room, channel))
     }
 
     /// The connection ended: every wanted room must be subscribed and announced again.
@@ -192,6 +232,9 @@ mod tests {
         Unsubscribe(u8),
         Request,
         Confirm,
+        Refuse,
+        Move(u8),
+        Resume,
         Announce,
         LoseConnection,
     }
@@ -202,6 +245,9 @@ mod tests {
             3 => (0_u8..4).prop_map(Step::Unsubscribe),
             3 => Just(Step::Request),
             3 => Just(Step::Confirm),
+            1 => Just(Step::Refuse),
+            1 => (0_u8..4).prop_map(Step::Move),
+            1 => Just(Step::Resume),
             3 => Just(Step::Announce),
             1 => Just(Step::LoseConnection),
         ];
@@ -210,6 +256,11 @@ mod tests {
 
     fn room(number: u8) -> Room {
         format!("room{number}").parse().unwrap()
+    }
+
+    fn rooms_of(request: &ChannelRequest) -> &[Room] {
+        let (ChannelRequest::Subscribe(rooms) | ChannelRequest::Unsubscribe(rooms)) = request;
+        rooms
     }
 
     /// A set of channels, the subscriptions that Redis has, and the announcements to the consumer.
@@ -253,9 +304,27 @@ mod tests {
                                 self.subscribed_at_redis.retain(|r| !rooms.contains(r));
                             }
                         }
-                        self.channels.confirm(request);
+                        for room in rooms_of(&request) {
+                            self.channels.confirm(room.as_str());
+                        }
                     }
                 }
+                Step::Refuse => {
+                    for room in self.pending.take().iter().flat_map(rooms_of) {
+                        self.channels.moved(room.as_str());
+                        self.subscribed_at_redis.remove(room);
+                        self.announced.entry(room.clone()).and_modify(|count| *count = 0);
+                    }
+                }
+                Step::Move(n) => {
+                    // Redis unsubscribes a room of a slot that moves; the request under way is refused or finds it gone.
+                    if self.channels.is_subscribed(room(n).as_str()) {
+                        self.channels.moved(room(n).as_str());
+                        self.announced.entry(room(n)).and_modify(|count| *count = 0);
+                        self.subscribed_at_redis.remove(&room(n));
+                    }
+                }
+                Step::Resume => self.channels.resume(),
                 Step::Announce => {
                     for room in self.channels.take_announcements() {
                         assert!(self.subscribed_at_redis.contains(&room), "announced before Redis confirmed");
@@ -287,6 +356,7 @@ mod tests {
                 prop_assert!(world.announced.values().all(|&count| count <= 1));
             }
             // When all requests are done, Redis holds exactly the wanted rooms.
+            world.step(Step::Resume);
             while { world.step(Step::Confirm); world.step(Step::Request); world.pending.is_some() } {}
             world.step(Step::Announce);
             prop_assert!(world.announced.values().all(|&count| count == 1), "{:?}", world.announced);

@@ -1,312 +1,314 @@
-//! One connection that subscribes, kept alive, and the deliveries that arrive on it.
+//! One connection that subscribes at one shard, kept alive, and the deliveries that arrive on it.
 
-use std::{
-    fmt,
-    future::{Future, pending},
-    pin::Pin,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
-use futures_util::StreamExt as _;
-use redis::{
-    Msg, RedisResult,
-    aio::{PubSubSink, PubSubStream},
-};
+use bytes::Bytes;
 use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::{Instant, interval, sleep, timeout},
+    sync::Notify,
+    time::{Instant, interval, sleep, sleep_until, timeout},
 };
-use trunkline_domain::Room;
-use trunkline_redis::Connector;
+use trunkline_redis::{Subscriber, SubscriberReply, topology::Redirect};
 
-use super::{
-    backlog::Backlog,
-    channel_set::{ChannelRequest, ChannelSet},
-    health::SubscriptionHealth,
-};
+use super::{backlog::Backlog, channel_set::ChannelRequest, placement::ShardChannels, requests::Requests};
 use crate::{
-    Delivery, Subscriptions,
+    Delivery,
     redis::{
         codec::Payload,
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
-        connection::{Backoff, LinkState, within},
+        connection::{Backoff, Generation, LinkState},
         keys::Keyspace,
+        mode::{PubSubMode, READ_LOG},
+        shards::Shard,
     },
     sync::lock,
 };
 
-/// Capacity of the channel to the consumer, in deliveries.
-const CONSUMER_CHANNEL: usize = 256;
-/// Maximum number of deliveries that wait for space in that channel. Beyond it, or beyond [`BACKLOG_BYTES`], all of them
-/// are dropped and their rooms announced again.
-const BACKLOG_DELIVERIES: usize = 8192;
-/// Maximum size of these deliveries: 16 MiB.
-const BACKLOG_BYTES: usize = 16 << 20;
-/// Maximum number of messages taken from the connection in one turn, before requests and timers get theirs.
-const MESSAGES_PER_TURN: usize = 64;
-
-/// The rooms to which a consumer of a [`RedisBus`](crate::RedisBus) is subscribed. The subscription ends when the last
-/// clone is dropped.
-#[derive(Clone)]
-pub struct RedisSubscriptions {
-    shared: Arc<Shared>,
-    changed: watch::Sender<()>,
-}
-
-/// State of the consumer and of the connection. Each lock is held for a few instructions, never across an await.
-struct Shared {
-    channels: Mutex<ChannelSet>,
-    backlog: Mutex<Backlog>,
+/// Where all connections put their deliveries. The lock is held for a few instructions, never across an await.
+pub(super) struct Outlet {
+    pub(super) backlog: Mutex<Backlog>,
     /// Signals that the backlog is not empty.
-    filled: Notify,
+    pub(super) filled: Notify,
 }
 
-impl Subscriptions for RedisSubscriptions {
-    fn subscribe(&self, room: &Room) {
-        lock(&self.shared.channels).subscribe(room);
-        self.changed.send_replace(());
-    }
-
-    fn unsubscribe(&self, room: &Room) {
-        lock(&self.shared.channels).unsubscribe(room);
-        self.changed.send_replace(());
+impl Outlet {
+    fn push(&self, delivery: Delivery) {
+        if !lock(&self.backlog).push(delivery) {
+            tracing::warn!("the consumer is too slow; dropped its deliveries, and their rooms are read from the log");
+        }
+        self.filled.notify_one();
     }
 }
 
-impl fmt::Debug for RedisSubscriptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSubscriptions").finish_non_exhaustive()
-    }
-}
-
-/// What the task needs of its bus.
-pub(in super::super) struct Subscription {
-    pub(in super::super) connector: Arc<Connector>,
-    pub(in super::super) names: Arc<Keyspace>,
-    /// The channel to which the link publishes the probes.
-    pub(in super::super) probe_channel: String,
-    /// Requests a probe.
-    pub(in super::super) probe_now: Arc<Notify>,
-    pub(in super::super) link: watch::Receiver<LinkState>,
-    pub(in super::super) health: Arc<SubscriptionHealth>,
-}
-
-/// Why a connection is no longer used.
-enum Disconnected {
-    /// All clones of the handle were dropped.
-    HandleDropped,
-    /// It must be replaced. Contains the reason.
-    Failed(String),
+/// What the task of one shard needs.
+pub(super) struct Subscription {
+    pub(super) shard: Arc<Shard>,
+    pub(super) names: Arc<Keyspace>,
+    pub(super) channels: Arc<ShardChannels>,
+    pub(super) outlet: Arc<Outlet>,
 }
 
 impl Subscription {
-    /// Starts a task that subscribes. It ends when the handle or the receiver is dropped.
-    pub(in super::super) fn open(self) -> (RedisSubscriptions, mpsc::Receiver<Delivery>) {
-        let (deliveries, receiver) = mpsc::channel(CONSUMER_CHANNEL);
-        let (changed, changes) = watch::channel(());
-        let shared = Arc::new(Shared {
-            channels: Mutex::new(ChannelSet::default()),
-            backlog: Mutex::new(Backlog::new(BACKLOG_DELIVERIES, BACKLOG_BYTES)),
-            filled: Notify::new(),
-        });
-        let handle = RedisSubscriptions { shared: shared.clone(), changed };
-        tokio::spawn(async move {
-            tokio::select! {
-                () = forward(&shared, deliveries) => {}
-                () = self.run(&shared, changes) => {}
-            }
-        });
-        (handle, receiver)
-    }
-
-    /// Connects again and again, until the handle is dropped.
-    async fn run(mut self, shared: &Shared, mut changes: watch::Receiver<()>) {
+    /// Connects again and again, until the task is aborted.
+    pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
         loop {
-            let reason = match self.receive(shared, &mut changes, &mut backoff).await {
-                Disconnected::HandleDropped => return,
-                Disconnected::Failed(reason) => reason,
+            let reason = match self.receive(&mut backoff).await {
+                Err(reason) => reason,
+                Ok(never) => match never {},
             };
-            lock(&shared.channels).connection_lost();
-            if self.health.lost(&reason) {
-                tracing::warn!(reason, "the subscription to Redis was lost; subscribing again");
+            lock(&self.channels.set).connection_lost();
+            if self.shard.subscription_health().lost(&reason) {
+                tracing::warn!(
+                    server = self.shard_name(),
+                    reason,
+                    "the subscription to Redis was lost; subscribing again"
+                );
             }
+            self.shard.request_map(None);
             sleep(backoff.next_wait(rand::random())).await;
         }
     }
 
     /// Connects and receives until the connection must be replaced.
-    async fn receive(
-        &mut self,
-        shared: &Shared,
-        changes: &mut watch::Receiver<()>,
-        backoff: &mut Backoff,
-    ) -> Disconnected {
+    ///
+    /// # Errors
+    /// Why it must be replaced.
+    async fn receive(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, String> {
+        let mut link = self.shard.link_states();
         // Read before connecting: a link that is made later may lead to another Redis than this connection.
-        let mut generation = match &*self.link.borrow_and_update() {
+        let generation = match &*link.borrow_and_update() {
             LinkState::Up(link) => Some(link.generation().clone()),
             LinkState::Down(_) => None,
         };
-        let (sink, stream) = match self.connect().await {
-            Ok(parts) => parts,
-            Err(reason) => return Disconnected::Failed(reason),
+        let mut probe_keys = self.shard.probe_keys();
+        let probe = probe_keys.borrow_and_update().channel().to_owned();
+        let mut connection = self.connect(&probe).await?;
+        let mut state = Connected {
+            subscription: self,
+            probe,
+            generation,
+            requests: Requests::new(self.shard.mode()),
+            requested_at: Instant::now(),
+            subscribed_at: Instant::now(),
         };
-        let mut stream = stream.ready_chunks(MESSAGES_PER_TURN);
-        let subscribed_at = Instant::now();
-        self.probe_now.notify_one();
+        self.shard.probe_now();
         let mut checks = interval(PROBE_INTERVAL / 4);
-        let mut pending = PendingRequest::none();
         loop {
-            if pending.is_none()
-                && let Some(request) = lock(&shared.channels).next_request()
-            {
-                pending = PendingRequest::send(&self.names, &sink, request);
-            }
-            announce(shared);
+            state.request(&mut connection).await?;
+            self.announce();
             tokio::select! {
-                messages = stream.next() => {
-                    let Some(messages) = messages else {
-                        return Disconnected::Failed("Redis closed the subscription".to_owned());
-                    };
-                    for message in messages {
-                        if message.get_channel_name() != self.probe_channel {
-                            deliver(shared, &self.names, &message);
-                            continue;
-                        }
-                        backoff.reset();
-                        if self.health.probe_received() {
-                            tracing::info!("the subscription to Redis works");
-                        }
-                    }
+                read = connection.fill() => {
+                    read?;
+                    state.take_replies(&mut connection, backoff)?;
                 },
-                confirmed = pending.confirmation() => match confirmed {
-                    Ok(request) => {
-                        lock(&shared.channels).confirm(request);
-                        pending = PendingRequest::none();
-                    }
-                    Err(reason) => return Disconnected::Failed(reason),
+                () = sleep_until(state.requested_at + RESPONSE_TIMEOUT), if !state.requests.is_empty() => {
+                    return Err("Redis did not confirm a subscription within 2 s".to_owned());
                 },
-                change = changes.changed() => if change.is_err() {
-                    return Disconnected::HandleDropped;
+                () = self.channels.changed.notified() => {},
+                change = link.changed() => {
+                    change.map_err(|_| "the supervisor of the link ended")?;
+                    state.check_generation(&link.borrow())?;
                 },
-                change = self.link.changed() => {
-                    if change.is_err() {
-                        return Disconnected::Failed("the supervisor of the link ended".to_owned());
-                    }
-                    if let LinkState::Up(link) = &*self.link.borrow()
-                        && generation.get_or_insert_with(|| link.generation().clone()) != link.generation()
-                    {
-                        return Disconnected::Failed("Redis was restarted or failed over".to_owned());
-                    }
+                change = probe_keys.changed() => {
+                    change.map_err(|_| "the shard ended")?;
+                    let channel = probe_keys.borrow_and_update().channel().to_owned();
+                    state.change_probe(channel, &mut connection).await?;
                 },
-                _ = checks.tick() => if self.missed_probes(subscribed_at) {
-                    return Disconnected::Failed("no probe arrived although they were sent".to_owned());
-                },
+                _ = checks.tick() => state.check_probes()?,
             }
         }
     }
 
     /// Connects and subscribes to the probe channel.
-    async fn connect(&self) -> Result<(PubSubSink, PubSubStream), String> {
-        let opened = self.connector.open_pubsub().await.map_err(|error| error.to_string())?;
-        let (mut sink, stream) = opened.pubsub.split();
+    async fn connect(&self, probe: &str) -> Result<Subscriber, String> {
+        let opened = self.shard.connector().open_subscriber(self.shard.node()).await;
+        let mut connection = opened.map_err(|error| error.to_string())?;
+        let mode = self.shard.mode();
+        let mut commands = redis::cmd(mode.subscribe()).arg(probe).get_packed_command();
+        // Needed later for rooms: the permission is checked now. With the same hash tag.
+        commands.extend(redis::cmd(mode.unsubscribe()).arg(format!("{probe}:unused")).get_packed_command());
         let subscribing = async {
-            sink.subscribe(&self.probe_channel).await?;
-            // Needed later for rooms: the permission is checked now.
-            sink.unsubscribe(format!("{}:unused", self.probe_channel)).await
+            connection.write(&commands).await?;
+            for _ in 0..2 {
+                if let SubscriberReply::Error(error) = connection.next().await? {
+                    self.note_redirect(&error);
+                    return Err(error);
+                }
+            }
+            Ok(())
         };
-        within(RESPONSE_TIMEOUT, "SUBSCRIBE and UNSUBSCRIBE", &opened.address, subscribing).await?;
-        Ok((sink, stream))
+        let step = format!("{} and {} at {}", mode.subscribe(), mode.unsubscribe(), self.shard_name());
+        match timeout(RESPONSE_TIMEOUT, subscribing).await {
+            Ok(result) => result.map_err(|error: String| format!("{step}: {error}"))?,
+            Err(_) => return Err(format!("{step}: no answer within {} s", RESPONSE_TIMEOUT.as_secs())),
+        }
+        Ok(connection)
     }
 
-    /// Whether two probe intervals (and 0.5 s) have passed in which the link was up and no probe arrived.
-    fn missed_probes(&self, subscribed_at: Instant) -> bool {
-        let LinkState::Up(link) = &*self.link.borrow() else { return false };
-        let expected_since = subscribed_at.max(link.connected_at());
-        let last = self.health.last_probe().map_or(expected_since, |probe| probe.max(expected_since));
-        last.elapsed() > 2 * PROBE_INTERVAL + RESPONSE_TIMEOUT / 4
-    }
-}
-
-/// The request that Redis has not confirmed yet, if any.
-struct PendingRequest(Option<(ChannelRequest, Confirmation)>);
-
-type Confirmation = Pin<Box<dyn Future<Output = RedisResult<()>> + Send>>;
-
-impl PendingRequest {
-    fn none() -> Self {
-        Self(None)
+    fn shard_name(&self) -> String {
+        self.shard.node().map_or_else(|| "Redis".to_owned(), ToString::to_string)
     }
 
-    fn is_none(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn send(names: &Keyspace, sink: &PubSubSink, request: ChannelRequest) -> Self {
-        let mut sink = sink.clone();
-        let (ChannelRequest::Subscribe(rooms) | ChannelRequest::Unsubscribe(rooms)) = &request;
-        let channels: Vec<String> = rooms.iter().map(|room| names.room(room).channel().to_owned()).collect();
-        let subscribe = matches!(request, ChannelRequest::Subscribe(_));
-        let confirmation = async move {
-            let reply =
-                async { if subscribe { sink.subscribe(channels).await } else { sink.unsubscribe(channels).await } };
-            let timed_out = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
-            timeout(RESPONSE_TIMEOUT, reply).await.unwrap_or_else(timed_out)
+    /// Requests the slot map if the error is a redirection. Returns whether it is one.
+    fn note_redirect(&self, error: &str) -> bool {
+        let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
+        let redirect = Redirect::parse(code, detail, self.shard.host());
+        let node = match &redirect {
+            Some(Redirect::Moved { node, .. }) => Some(node),
+            _ => None,
         };
-        Self(Some((request, Box::pin(confirmation))))
+        if redirect.is_some() {
+            self.shard.request_map(node);
+        }
+        redirect.is_some()
     }
 
-    /// Returns the request once Redis has confirmed it; never, if there is none. Replace the value afterwards: a completed
-    /// request must not be polled again.
-    async fn confirmation(&mut self) -> Result<ChannelRequest, String> {
-        match &mut self.0 {
-            Some((request, confirmation)) => match confirmation.await {
-                Ok(()) => Ok(request.clone()),
-                Err(error) => Err(error.to_string()),
-            },
-            None => pending().await,
+    /// Delivers `Subscribed` for the rooms whose subscription was confirmed.
+    fn announce(&self) {
+        for room in lock(&self.channels.set).take_announcements() {
+            self.outlet.push(Delivery::Subscribed(room));
+        }
+    }
+
+    fn deliver(&self, channel: &str, payload: &[u8]) {
+        let Some(name) = self.names.room_of_channel(channel) else { return };
+        let Some(room) = lock(&self.channels.set).delivering_room(name) else { return };
+        if payload == READ_LOG {
+            self.outlet.push(Delivery::Subscribed(room));
+            return;
+        }
+        match Payload::decode(payload) {
+            Some(Payload::Entry(entry)) => self.outlet.push(Delivery::Entry(room, entry)),
+            Some(Payload::Ephemeral(bytes)) => self.outlet.push(Delivery::Ephemeral(room, bytes)),
+            Some(Payload::Presence(change)) => self.outlet.push(Delivery::Presence(room, change)),
+            // If it was an entry of a newer gateway, the `prev` of the next entry makes the consumer read the log.
+            None => tracing::debug!(%room, "ignored a payload that this version does not know"),
         }
     }
 }
 
-/// Delivers `Subscribed` for the rooms whose subscription was confirmed.
-fn announce(shared: &Shared) {
-    for room in lock(&shared.channels).take_announcements() {
-        push(shared, Delivery::Subscribed(room));
-    }
+/// State of a connection.
+struct Connected<'a> {
+    subscription: &'a Subscription,
+    /// The channel to which the link publishes the probes.
+    probe: String,
+    generation: Option<Generation>,
+    requests: Requests,
+    requested_at: Instant,
+    subscribed_at: Instant,
 }
 
-fn deliver(shared: &Shared, keyspace: &Keyspace, message: &Msg) {
-    let Some(name) = keyspace.room_of_channel(message.get_channel_name()) else { return };
-    let Some(room) = lock(&shared.channels).delivering_room(name) else { return };
-    match Payload::decode(message.get_payload_bytes()) {
-        Some(Payload::Entry(entry)) => push(shared, Delivery::Entry(room, entry)),
-        Some(Payload::Ephemeral(bytes)) => push(shared, Delivery::Ephemeral(room, bytes)),
-        Some(Payload::Presence(change)) => push(shared, Delivery::Presence(room, change)),
-        // If it was an entry of a newer gateway, the `prev` of the next entry makes the consumer read the log.
-        None => tracing::debug!(%room, "ignored a payload that this version does not know"),
+impl Connected<'_> {
+    /// Sends the next request, if one is needed and none is under way.
+    async fn request(&mut self, connection: &mut Subscriber) -> Result<(), String> {
+        if !self.requests.is_empty() {
+            return Ok(());
+        }
+        let request = lock(&self.subscription.channels.set).next_request();
+        let (is_subscribe, rooms) = match request {
+            Some(ChannelRequest::Subscribe(rooms)) => (true, rooms),
+            Some(ChannelRequest::Unsubscribe(rooms)) => (false, rooms),
+            None => return Ok(()),
+        };
+        let keyspace = &self.subscription.names;
+        self.send(is_subscribe, rooms.iter().map(|room| keyspace.room(room).channel().to_owned()), connection).await
     }
-}
 
-fn push(shared: &Shared, delivery: Delivery) {
-    if !lock(&shared.backlog).push(delivery) {
-        tracing::warn!("the consumer is too slow; dropped its deliveries, and their rooms are read from the log");
+    async fn send(
+        &mut self,
+        is_subscribe: bool,
+        channels: impl IntoIterator<Item = String>,
+        connection: &mut Subscriber,
+    ) -> Result<(), String> {
+        self.requested_at = Instant::now();
+        connection.write(&self.requests.add(is_subscribe, channels)).await
     }
-    shared.filled.notify_one();
-}
 
-/// Forwards deliveries from the backlog to the consumer, until the receiver is dropped.
-async fn forward(shared: &Shared, deliveries: mpsc::Sender<Delivery>) {
-    loop {
-        if lock(&shared.backlog).is_empty() {
-            tokio::select! {
-                () = shared.filled.notified() => continue,
-                () = deliveries.closed() => return,
+    /// The probes go to another channel from now on.
+    async fn change_probe(&mut self, channel: String, connection: &mut Subscriber) -> Result<(), String> {
+        self.send(true, [channel.clone()], connection).await?;
+        let old = std::mem::replace(&mut self.probe, channel);
+        self.send(false, [old], connection).await?;
+        self.subscribed_at = Instant::now();
+        self.subscription.shard.probe_now();
+        Ok(())
+    }
+
+    /// Handles the replies that have arrived.
+    fn take_replies(&mut self, connection: &mut Subscriber, backoff: &mut Backoff) -> Result<(), String> {
+        while let Some(reply) = connection.next_arrived()? {
+            match reply {
+                SubscriberReply::Message { channel, payload } => self.message(&channel, &payload, backoff),
+                SubscriberReply::Subscribed(channel) => self.confirmed(true, &channel),
+                SubscriberReply::Unsubscribed(channel) => self.confirmed(false, &channel),
+                SubscriberReply::Error(error) => self.refused(&error)?,
+                SubscriberReply::Other => {}
             }
         }
-        let Ok(permit) = deliveries.reserve().await else { return };
-        if let Some(delivery) = lock(&shared.backlog).pop() {
-            permit.send(delivery);
+        Ok(())
+    }
+
+    fn message(&mut self, channel: &Bytes, payload: &Bytes, backoff: &mut Backoff) {
+        let Ok(channel) = std::str::from_utf8(channel) else { return };
+        if channel != self.probe {
+            self.subscription.deliver(channel, payload);
+            return;
         }
+        backoff.reset();
+        if self.subscription.shard.subscription_health().probe_received() {
+            tracing::info!(server = self.subscription.shard_name(), "the subscription to Redis works");
+        }
+    }
+
+    fn confirmed(&mut self, is_subscribe: bool, channel: &Bytes) {
+        let Ok(channel) = std::str::from_utf8(channel) else { return };
+        let is_requested = self.requests.confirmed(is_subscribe, channel);
+        let subscription = self.subscription;
+        let name = subscription.names.room_of_channel(channel).unwrap_or_default();
+        let mut set = lock(&subscription.channels.set);
+        if is_requested {
+            set.confirm(name);
+        } else if channel == self.probe || set.is_subscribed(name) {
+            // The slot moved to another master.
+            set.moved(name);
+            drop(set);
+            subscription.shard.request_map(None);
+        }
+    }
+
+    /// Redis refused the oldest command.
+    fn refused(&mut self, error: &str) -> Result<(), String> {
+        let channels = self.requests.refused().ok_or_else(|| error.to_owned())?;
+        if self.subscription.shard.mode() == PubSubMode::Classic || !self.subscription.note_redirect(error) {
+            return Err(error.to_owned());
+        }
+        let mut set = lock(&self.subscription.channels.set);
+        for name in channels.iter().filter_map(|channel| self.subscription.names.room_of_channel(channel)) {
+            set.moved(name);
+        }
+        Ok(())
+    }
+
+    fn check_generation(&mut self, link: &LinkState) -> Result<(), String> {
+        if let LinkState::Up(link) = link
+            && self.generation.get_or_insert_with(|| link.generation().clone()) != link.generation()
+        {
+            return Err("Redis was restarted or failed over".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Fails if two probe intervals (and 0.5 s) have passed in which the link was up and no probe arrived.
+    fn check_probes(&self) -> Result<(), String> {
+        let shard = &self.subscription.shard;
+        let expected_since = match &*shard.link_states().borrow() {
+            LinkState::Up(link) => self.subscribed_at.max(link.connected_at()),
+            LinkState::Down(_) => return Ok(()),
+        };
+        let last = shard.subscription_health().last_probe().map_or(expected_since, |probe| probe.max(expected_since));
+        if last.elapsed() > 2 * PROBE_INTERVAL + RESPONSE_TIMEOUT / 4 {
+            return Err("no probe arrived although they were sent".to_owned());
+        }
+        Ok(())
     }
 }

@@ -28,11 +28,18 @@ const MIN_PACED_FANOUT: Duration = Duration::from_millis(1);
 /// spent on one room; messages wait up to this long and then share a write. A larger value saves writes in large, busy rooms.
 const MAX_FANOUT_PAUSE: Duration = Duration::from_millis(10);
 
+/// Maximum number of members that one [`Hub::flush`] serves, about 1 ms of writes. Then the other tasks of the thread get
+/// their turn: on one thread of the program they are the reader and the link to Redis. A larger value delays the other rooms
+/// and threads; a smaller one examines the thread's sockets more often.
+pub(super) const MEMBERS_PER_FLUSH: usize = 256;
+
 /// The result of [`Hub::flush`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flushed {
     /// Whether some connections' own tasks were woken to write.
     pub(crate) has_woken: bool,
+    /// Whether members are left that must be served as soon as other tasks have had their turn.
+    pub(crate) is_partial: bool,
     /// When to flush again, as time since the worker started; `None` if no room waits.
     pub(crate) next: Option<Duration>,
 }
@@ -48,6 +55,10 @@ pub(super) struct HubRoom {
     /// The slots of the members' connections. Serials are not needed: a connection leaves its rooms before its slot is used
     /// again.
     members: Vec<u32>,
+    /// Index of the member with which an interrupted fan-out continues; 0 if none was interrupted.
+    next_member: usize,
+    /// Whether news came while a fan-out was interrupted, so that the first members must be served again.
+    has_more_news: bool,
     /// `None` until the reader sent it.
     pub(super) presence: Option<PresenceTail>,
     /// The chunk that a member took last. Its neighbours usually take the same one.
@@ -118,6 +129,24 @@ impl Hub {
         let user = connection.identity.member();
         if let (true, Some(index)) = (was_member, index) {
             self.remove_member(index, key.slot, user);
+        }
+    }
+
+    /// Sends `sent` to the connection whose message was appended at `pos`. If the message itself will be delivered to it soon,
+    /// both share a write; if the delivery is lost, `sent` is written with the next [`tick`](Self::tick), 250 ms later at most.
+    pub(crate) fn acknowledge(&mut self, key: ConnectionKey, room: &Room, pos: Position, sent: &Event) {
+        let now = self.now;
+        let index = self.rooms_by_name.get(room).copied();
+        // The members of a large room may wait for a pause to end.
+        let index = index.filter(|&index| self.rooms[index].fanout_time() < MIN_PACED_FANOUT);
+        let Some(connection) = self.connection(key) else { return };
+        let subscription = index.and_then(|index| connection.subscription(index));
+        if !subscription.is_some_and(|subscription| subscription.cursor.is_before(pos))
+            || !connection.send_with_next_message(sent)
+        {
+            connection.send(sent, now);
+        } else if !std::mem::replace(&mut connection.is_deferred, true) {
+            self.deferred.push(key.slot);
         }
     }
 
@@ -245,34 +274,53 @@ impl Hub {
     }
 
     /// Hands members what the events since the last call brought, as one write per connection. A large room is handed out
-    /// again only after a pause; what arrives meanwhile then shares a write. `now` is the time since the worker started.
+    /// again only after a pause; what arrives meanwhile then shares a write. After 256 members the call returns, and the next
+    /// one continues. `now` is the time since the worker started.
     pub(crate) fn flush(&mut self, now: Duration) -> Flushed {
-        let mut flushed = Flushed { has_woken: false, next: None };
+        let mut flushed = Flushed { has_woken: false, is_partial: false, next: None };
+        let mut left = MEMBERS_PER_FLUSH;
         let mut pending = std::mem::take(&mut self.pending_rooms);
         pending.retain(|&index| {
             let Some(room) = self.rooms.get_mut(index) else { return false };
-            if now < room.next_fanout {
+            let start = room.next_member;
+            if start == 0 && now < room.next_fanout {
                 flushed.next = Some(flushed.next.map_or(room.next_fanout, |next: Duration| next.min(room.next_fanout)));
                 return true;
             }
-            room.is_pending = false;
-            let duration = FANOUT_TIME_PER_MEMBER.saturating_mul(u32::try_from(room.members.len()).unwrap_or(u32::MAX));
-            if duration >= MIN_PACED_FANOUT {
+            if left == 0 {
+                flushed.is_partial = true;
+                return true;
+            }
+            let end = room.members.len().min(start + left);
+            left -= end - start;
+            let is_complete = end == room.members.len();
+            let duration = room.fanout_time();
+            if start == 0 && duration >= MIN_PACED_FANOUT {
                 room.next_fanout = now + duration + duration.min(MAX_FANOUT_PAUSE);
             }
             let had_chunk = room.shared_chunk.is_some();
             // Writing adds and removes no members.
             let members = std::mem::take(&mut room.members);
-            for &slot in &members {
+            for &slot in &members[start..end] {
                 flushed.has_woken |= !self.write_room(index, slot);
             }
             let room = &mut self.rooms[index];
             room.members = members;
+            room.next_member = if is_complete { 0 } else { end };
+            room.is_pending = !is_complete || std::mem::take(&mut room.has_more_news);
+            flushed.is_partial |= !is_complete;
+            if is_complete && room.is_pending {
+                flushed.next = Some(flushed.next.map_or(room.next_fanout, |next: Duration| next.min(room.next_fanout)));
+            }
             if !had_chunk && room.shared_chunk.is_some() {
                 self.rooms_with_chunk.push(index);
             }
-            false
+            self.rooms[index].is_pending
         });
+        if flushed.is_partial {
+            // The others need not wait for the rest of a large room.
+            pending.rotate_left(1);
+        }
         self.pending_rooms = pending;
         flushed
     }
@@ -288,7 +336,9 @@ impl Hub {
     }
 
     fn mark_pending(&mut self, index: usize) {
-        if !std::mem::replace(&mut self.rooms[index].is_pending, true) {
+        let room = &mut self.rooms[index];
+        room.has_more_news |= room.next_member > 0;
+        if !std::mem::replace(&mut room.is_pending, true) {
             self.pending_rooms.push(index);
         }
     }
@@ -303,6 +353,8 @@ impl Hub {
             tail: None,
             deletions: Box::default(),
             members: Vec::new(),
+            next_member: 0,
+            has_more_news: false,
             presence: None,
             shared_chunk: None,
             requested_pages: Vec::new(),
@@ -317,7 +369,10 @@ impl Hub {
 
     pub(super) fn remove_member(&mut self, index: usize, slot: u32, user: Member) {
         let room = &mut self.rooms[index];
-        room.members.retain(|member| *member != slot);
+        if let Some(at) = room.members.iter().position(|member| *member == slot) {
+            room.members.remove(at);
+            room.next_member -= usize::from(at < room.next_member);
+        }
         self.requests.push_back(HubRequest::Left(room.room.clone(), user));
         if room.members.is_empty() {
             let room = self.rooms.remove(index);
@@ -346,6 +401,11 @@ impl Hub {
 }
 
 impl HubRoom {
+    /// Estimates how long a fan-out to the members takes.
+    fn fanout_time(&self) -> Duration {
+        FANOUT_TIME_PER_MEMBER.saturating_mul(u32::try_from(self.members.len()).unwrap_or(u32::MAX))
+    }
+
     /// Returns the request for the page that the cursor waits for, once for all cursors that wait for it.
     pub(super) fn request_page(&mut self, cursor: &Cursor) -> Option<HubRequest> {
         let range = cursor.awaited_page().filter(|range| !self.requested_pages.contains(range))?;

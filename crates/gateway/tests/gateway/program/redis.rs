@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use trunkline_testbed::{Redis, http_get};
+use trunkline_testbed::{Redis, TlsFiles, http_get};
 
 use super::{
     SECOND, SECRET,
@@ -35,6 +35,30 @@ fn deployments_with_different_prefixes_share_a_redis_server() {
     assert!(keys.lines().all(|key| key.contains("one:") || key.contains("other:")), "{keys}");
     let channels = redis.cli(&["PUBSUB", "CHANNELS"]).unwrap();
     assert!(channels.lines().all(|channel| channel.contains("one:") || channel.contains("other:")), "{channels}");
+}
+
+#[test]
+fn redis_over_tls_is_used_only_if_its_certificate_is_trusted() {
+    let tls = TlsFiles::create().unwrap();
+    let redis = Redis::builder().tls(&tls).start().unwrap();
+    let start = |ca: std::path::PathBuf| {
+        let gateway = gateway().redis(redis.url()).env("TRUNKLINE_SECRET", SECRET);
+        gateway.arg("--redis-ca").arg(ca.display().to_string()).start().unwrap()
+    };
+    let mut trusting = start(tls.ca());
+    wait_ready(&mut trusting);
+    assert_eq!(log_in(trusting.port().unwrap(), "ann").status(), 200);
+    let other = start(tls.other_ca());
+    let deadline = Instant::now() + 20 * SECOND;
+    loop {
+        let ready = http_get(other.port().unwrap(), "/readyz", 5 * SECOND).unwrap();
+        assert_eq!(ready.status, 503, "{ready:?}");
+        if ready.body.contains("TLS handshake with 127.0.0.1") && ready.body.contains("unknown CA") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{ready:?}");
+        std::thread::sleep(SECOND / 10);
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl SubscriptionHealth {
     }
 
     /// Records that a probe was received. `true` if it is the first one after a loss.
-    pub(super) fn probe_received(&self) -> bool {
+    pub(in super::super) fn probe_received(&self) -> bool {
         self.with(|state| {
             state.last_probe = Some(Instant::now());
             state.reason.take().is_some()
@@ -36,7 +36,7 @@ impl SubscriptionHealth {
     }
 
     /// Records that the subscription was lost. `true` if the reason is a new one.
-    pub(super) fn lost(&self, reason: &str) -> bool {
+    pub(in super::super) fn lost(&self, reason: &str) -> bool {
         self.with(|state| {
             let is_new = state.reason.as_deref() != Some(reason);
             state.reason = Some(reason.to_owned());
@@ -45,7 +45,7 @@ impl SubscriptionHealth {
     }
 
     /// When the last probe was received.
-    pub(super) fn last_probe(&self) -> Option<Instant> {
+    pub(in super::super) fn last_probe(&self) -> Option<Instant> {
         self.with(|state| state.last_probe)
     }
 
