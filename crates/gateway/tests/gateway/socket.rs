@@ -3,6 +3,7 @@
 pub(crate) mod client;
 mod commands;
 mod endings;
+mod identities;
 mod wire;
 
 use std::{net::TcpListener, num::NonZeroU32};
