@@ -13,6 +13,7 @@
 //! | `jwt` | identities from JSON Web Tokens |
 //! | `scripts` | `script_routes`, which serves the browser's client library |
 //! | `pages` | the login, chat and status pages; includes `scripts` |
+//! | `oidc` | login with an OpenID provider; includes `pages` |
 //! | `program` | the program `trunkline`; includes all others |
 
 mod admin;
