@@ -5,18 +5,16 @@ use std::time::Duration;
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
-        Method, StatusCode,
+        StatusCode,
         header::{Accept, CACHE_CONTROL, Header as _, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE},
     },
 };
-use maud::Markup;
 use serde_json::json;
 use trunkline_domain::InvalidName;
 
-use crate::{
-    pages::{self, PageLanguage},
-    policy::Denied,
-};
+#[cfg(feature = "oidc")]
+use crate::oidc::ProviderFailure;
+use crate::policy::Denied;
 
 /// Why a request is refused. The text is the `detail` of the answer: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +58,13 @@ pub(crate) enum HttpError {
     /// Too many login attempts. Holds the time after which an attempt is allowed.
     #[error("too many login attempts; wait for the number of seconds in Retry-After")]
     LoginRateExceeded(Duration),
+    /// A user whom an operator keeps out tries to log in. Holds the time that is left.
+    #[error("you cannot log in at the moment; wait for the number of seconds in Retry-After")]
+    KeptOut(Duration),
+    /// The login with the OpenID provider fails.
+    #[cfg(feature = "oidc")]
+    #[error(transparent)]
+    Provider(#[from] ProviderFailure),
     /// The body is neither a form nor JSON of the right shape.
     #[error("the body must be a form or a JSON object with the text field \"name\"")]
     BadBody,
@@ -91,7 +96,13 @@ impl HttpError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotLoggedIn | Self::BadToken => StatusCode::UNAUTHORIZED,
-            Self::CrossSite | Self::Forbidden(_) | Self::NameLoginOff => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Forbidden(_) | Self::KeptOut(_) | Self::NameLoginOff => StatusCode::FORBIDDEN,
+            #[cfg(feature = "oidc")]
+            Self::Provider(failure) => match failure {
+                ProviderFailure::Expired => StatusCode::BAD_REQUEST,
+                ProviderFailure::Refused => StatusCode::FORBIDDEN,
+                ProviderFailure::Away => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Unavailable | Self::Draining | Self::OutOfDescriptors => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -111,7 +122,7 @@ impl HttpError {
             Self::BadToken => "bad_token",
             Self::NameLoginOff => "name_login_off",
             Self::CrossSite => "cross_site",
-            Self::Forbidden(_) => "forbidden",
+            Self::Forbidden(_) | Self::KeptOut(_) => "forbidden",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::OutOfDescriptors => "overloaded",
@@ -121,6 +132,8 @@ impl HttpError {
             Self::BadName(_) => "bad_name",
             Self::NameTaken => "name_taken",
             Self::LoginRateExceeded(_) => "rate_limited",
+            #[cfg(feature = "oidc")]
+            Self::Provider(failure) => failure.code(),
             Self::BadBody => "bad_body",
             Self::BodyTooLarge => "too_large",
             Self::BodyTimeout => "too_slow",
@@ -134,7 +147,11 @@ impl HttpError {
     /// Returns the seconds after which a retry can succeed; `None` if waiting does not help.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::LoginRateExceeded(wait) => Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
+            Self::LoginRateExceeded(wait) | Self::KeptOut(wait) => {
+                Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+            }
+            #[cfg(feature = "oidc")]
+            Self::Provider(ProviderFailure::Away) => Some(RETRY_AFTER_SECONDS),
             Self::Unavailable | Self::Draining | Self::OutOfDescriptors | Self::TooManySockets => {
                 Some(RETRY_AFTER_SECONDS)
             }
@@ -148,12 +165,24 @@ impl HttpError {
     }
 
     /// Returns the answer with the given page as its body.
-    pub(super) fn page(&self, page: Markup) -> HttpResponse {
+    #[cfg(feature = "pages")]
+    pub(super) fn page(&self, page: maud::Markup) -> HttpResponse {
         self.head().content_type(HTML).body(page.into_string())
     }
 
+    /// Returns the answer as JSON.
+    #[cfg(not(feature = "pages"))]
+    pub(super) fn answer(&self, _: &HttpRequest) -> HttpResponse {
+        self.json()
+    }
+
     /// Returns the answer in the form that the client accepts: a page for browsers, JSON otherwise.
+    #[cfg(feature = "pages")]
     pub(super) fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        use actix_web::http::Method;
+
+        use crate::pages::{self, PageLanguage};
+
         if !accepts_html(request) {
             return self.json();
         }
@@ -167,7 +196,7 @@ impl HttpError {
             }),
             StatusCode::UNAUTHORIZED => {
                 let next = (request.method() == Method::GET).then(|| request.path());
-                self.page(pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::default() }))
+                self.page(pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::of(request) }))
             }
             StatusCode::FORBIDDEN if *self == Self::CrossSite => self.page(pages::cross_site(strings)),
             StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),
@@ -194,6 +223,7 @@ impl HttpError {
 }
 
 /// The media type of pages.
+#[cfg(feature = "pages")]
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
 /// Returns whether the client is shown pages. Browsers name `text/html` in `Accept`, programs do not.

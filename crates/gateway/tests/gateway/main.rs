@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod cluster_limits;
+mod embedding;
 mod http;
 mod presence;
 mod program;
+#[path = "../provider/mod.rs"]
+mod provider;
 mod socket;
