@@ -31,6 +31,13 @@ pub(crate) fn become_bench(ExternalArguments { arguments }: &ExternalArguments) 
     replace_process(command.args(arguments))
 }
 
+/// Replaces this process with `cargo run --package trunkline-bench -- plan`.
+pub(crate) fn become_plan(ExternalArguments { arguments }: &ExternalArguments) -> Result<ExitCode> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "trunkline-bench", "--", "plan"]);
+    replace_process(command.args(arguments))
+}
+
 /// The command that builds and runs `trunkline-chaos`; its arguments are appended.
 pub(crate) fn chaos() -> Command {
     let mut command = cargo();

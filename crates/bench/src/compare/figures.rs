@@ -17,14 +17,16 @@ pub(crate) struct LoadResult {
     lost: f64,
     server_cpu_us: f64,
     redis_cpu_us: Option<f64>,
+    pub(super) redis_cpu_us_each: Vec<f64>,
+    sent: f64,
     latency_us: Option<LatencyResult>,
     capacity: Option<f64>,
     connects: Option<f64>,
     connect_seconds: Option<f64>,
     connect_cpu_us: Option<f64>,
     /// Proportional set size (PSS) of the servers.
-    pss_kib_before: Option<f64>,
-    pss_kib_after: Option<f64>,
+    pub(super) pss_kib_before: Option<f64>,
+    pub(super) pss_kib_after: Option<f64>,
 }
 
 /// Time from the intended send to the delivery, in µs.
@@ -58,6 +60,24 @@ pub(crate) enum Figure {
     Capacity,
     /// Growth of the servers' memory per socket, KiB. Memory of the kernel is not included.
     Memory,
+    /// Growth of the kernel's memory per socket, KiB: objects of both ends of a connection, halved, and TCP buffers.
+    KernelMemory,
+    /// Number of sockets.
+    Sockets,
+    /// CPU time of the servers per send, µs.
+    ServerPerSend,
+    /// CPU time of servers and all masters per send, µs.
+    TotalPerSend,
+    /// CPU time of the busiest master per send of all, µs.
+    BusiestPerSend,
+    /// Connections from one instance to a master: the largest number.
+    Connections,
+    /// Sharded subscriptions of one instance, over all masters.
+    Subscriptions,
+    /// Memory of one instance, MiB.
+    InstanceMemory,
+    /// Time from a killed master to the first acknowledged send to a room of its, s.
+    Failover,
     /// CPU time of the servers per handshake, µs.
     ConnectCpu,
     /// Handshakes per second.
@@ -83,6 +103,15 @@ impl Figure {
             Self::P999 => "p99.9 ms",
             Self::Capacity => "messages/s",
             Self::Memory => "KiB/conn.",
+            Self::KernelMemory => "kernel KiB",
+            Self::Sockets => "sockets",
+            Self::ServerPerSend => "µs/send",
+            Self::TotalPerSend => "both µs/send",
+            Self::BusiestPerSend => "busiest µs",
+            Self::Connections => "conn./master",
+            Self::Subscriptions => "subscriptions",
+            Self::InstanceMemory => "MiB/instance",
+            Self::Failover => "failover s",
             Self::ConnectCpu => "µs/connect",
             Self::Connects => "connects/s",
             Self::Sends => "sends/s",
@@ -93,7 +122,7 @@ impl Figure {
 
     /// Whether smaller values are better.
     pub(crate) fn is_cost(self) -> bool {
-        !matches!(self, Self::Deliveries | Self::Connects | Self::Sends | Self::Capacity)
+        !matches!(self, Self::Deliveries | Self::Connects | Self::Sends | Self::Capacity | Self::Sockets)
     }
 }
 
@@ -104,7 +133,8 @@ impl Workload {
             Self::Paced | Self::Bystander => Figure::ServerCpu,
             Self::Flat => Figure::Deliveries,
             Self::Rooms | Self::Mixed => Figure::TotalCpu,
-            Self::Idle => Figure::Memory,
+            Self::Idle | Self::Memory => Figure::Memory,
+            Self::Shards => Figure::TotalPerSend,
             Self::Connect | Self::Herd => Figure::ConnectCpu,
             Self::Publish => Figure::Sends,
             Self::Recovery => Figure::Lost,
@@ -128,6 +158,17 @@ pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureV
         Workload::Idle => {
             let growth = run.pss_kib_after.zip(run.pss_kib_before).map(|(after, before)| after - before);
             put(Figure::Memory, growth.and_then(|growth| per(growth, cell.sockets.into())));
+        }
+        Workload::Shards => {
+            put(Figure::ServerPerSend, per(run.server_cpu_us, run.sent));
+            put(Figure::RedisPerSend, redis.and_then(|cpu| per(cpu, run.sent)));
+            put(Figure::TotalPerSend, per(both, run.sent));
+            let busiest = run.redis_cpu_us_each.iter().copied().reduce(f64::max);
+            put(Figure::BusiestPerSend, busiest.and_then(|cpu| per(cpu, run.sent)));
+            let instances = f64::from(cell.instances);
+            put(Figure::InstanceMemory, run.pss_kib_after.map(|kib| kib / 1024.0 / instances));
+            put(Figure::P99, run.latency_us.as_ref().map(|times| times.p99 / 1000.0));
+            put(Figure::Lost, Some(run.lost));
         }
         Workload::Connect | Workload::Herd => {
             let connects = run.connects.unwrap_or_default();

@@ -4,10 +4,13 @@
 use serde::Serialize;
 
 use super::{
-    figures::Figure::{self, ConnectCpu, Deliveries, Memory, P99, RedisPerSend, Sends, ServerCpu, TotalCpu},
+    figures::Figure::{
+        self, BusiestPerSend, ConnectCpu, Connections, Deliveries, P99, RedisPerSend, Sends, ServerCpu, TotalCpu,
+        TotalPerSend,
+    },
     plan::{
         Peer::{Floor, FloorBatched, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted},
-        Workload::{Bystander, Connect, Flat, Idle, Paced, Publish, Rooms},
+        Workload::{Bystander, Connect, Flat, Idle, Memory, Paced, Publish, Rooms},
     },
     table::ResultTable,
 };
@@ -45,9 +48,9 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
         goals.extend(flat(table, sockets));
     }
 
-    let memory = table.get(Idle, 0, 1, Trunkline, Memory);
+    let memory = table.get(Idle, 0, 1, Trunkline, Figure::Memory);
     goals.push(Goal::at_most("idle: memory per logged-in socket in one room at most 2.5 KiB", memory, Some(2.5)));
-    let memory = table.get(Idle, 0, 1, TrunklineMounted, Memory);
+    let memory = table.get(Idle, 0, 1, TrunklineMounted, Figure::Memory);
     goals.push(Goal::at_most("idle: the same mounted in an App at most 14 KiB", memory, Some(14.0)));
 
     let connect = |peer| table.get(Connect, 0, 1, peer, ConnectCpu);
@@ -74,6 +77,11 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     let what = "rooms of 5: the same with 3 instances at most 0.7 of the best peer's";
     goals.push(Goal::at_most(what, rooms(3), times(0.7, best(3))));
 
+    let memory = |sockets| table.get(Memory, sockets, 1, Trunkline, Figure::Memory);
+    let what = |sockets| format!("memory: at most 2.0 KiB of the gateway per socket with {sockets} idle sockets");
+    goals.push(Goal::at_most(what("20,000"), memory(20_000), Some(2.0)));
+    goals.extend(shards(table));
+
     let publish = |figure| table.get(Publish, 0, 1, Trunkline, figure);
     goals.push(Goal::at_least(
         "publish: at least 20,000 acknowledged sends per second",
@@ -82,6 +90,23 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     ));
     goals.push(Goal::at_most("publish: at most 30 µs of Redis per send", publish(RedisPerSend), Some(30.0)));
     goals
+}
+
+fn shards(table: &ResultTable) -> [Goal; 5] {
+    let of = |masters, figure| table.sharded(masters, figure);
+    let times = |factor: f64, value: Option<f64>| value.map(|value| factor * value);
+    let busiest = |masters: u32| {
+        let what =
+            format!("shards: the busiest of {masters} masters does at most 1.15 of its share of one master's work");
+        let share = times(1.15 / f64::from(masters), of(1, BusiestPerSend));
+        Goal::at_most(what, of(masters, BusiestPerSend), share)
+    };
+    let total = |masters: u32| {
+        let what = format!("shards: CPU per send with {masters} masters at most 1.15 of that with one");
+        Goal::at_most(what, of(masters, TotalPerSend), times(1.15, of(1, TotalPerSend)))
+    };
+    let what = "shards: an instance has at most four connections to a master";
+    [busiest(3), busiest(6), total(3), total(6), Goal::at_most(what, of(3, Connections), Some(4.0))]
 }
 
 fn paced(table: &ResultTable, sockets: u32) -> [Goal; 4] {
@@ -154,7 +179,7 @@ mod tests {
     #[test]
     fn goals_without_measurements_are_undecided() {
         let goals = goals(&table(&[]));
-        assert_eq!(goals.len(), 26);
+        assert_eq!(goals.len(), 32);
         // Absolute limits are set, but there is no value to compare.
         assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
     }
@@ -174,7 +199,7 @@ mod tests {
             (Flat, 1000, 1, SocketioRedis, Deliveries, 10.0),
             (Flat, 1000, 1, SocketioStreams, Deliveries, 20.0),
             (Flat, 1000, 1, Trunkline, Deliveries, 299.0),
-            (Idle, 0, 1, Trunkline, Memory, 2.5),
+            (Idle, 0, 1, Trunkline, Figure::Memory, 2.5),
             (Publish, 0, 1, Trunkline, Sends, 19_999.0),
         ]));
         assert_eq!(reached(&goals, "paced, 1000 sockets: CPU per delivery at most 1.15"), Some(false));
@@ -186,7 +211,7 @@ mod tests {
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 15"), Some(false));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least the best"), Some(true));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 0.6"), None);
-        assert_eq!(reached(&goals, "idle: memory"), Some(true));
+        assert_eq!(reached(&goals, "idle: memory per logged-in"), Some(true));
         assert_eq!(reached(&goals, "sends per second"), Some(false));
     }
 }

@@ -75,6 +75,12 @@ impl ResultTable {
         self.0.iter().find(is_it)?.figures.get(&figure).map(|spread| spread.median)
     }
 
+    /// The median of a figure of the workload `shards` with so many masters.
+    pub(crate) fn sharded(&self, masters: u32, figure: Figure) -> Option<f64> {
+        let is_it = |row: &&TableRow| row.cell.workload == Workload::Shards && row.cell.masters == masters;
+        self.0.iter().find(is_it)?.figures.get(&figure).map(|spread| spread.median)
+    }
+
     /// The best median of the other peers.
     pub(crate) fn best(&self, workload: Workload, sockets: u32, instances: u32, figure: Figure) -> Option<f64> {
         let all = Peer::rivals().filter_map(|peer| self.get(workload, sockets, instances, peer, figure));

@@ -30,6 +30,8 @@ pub struct LoadReport {
     pub(super) closed: u64,
     pub(super) server_cpu_us: u64,
     pub(super) redis_cpu_us: u64,
+    /// The same per process, in the order of `--redis-pid`.
+    pub(super) redis_cpu_us_each: Vec<u64>,
     pub(super) load_cpu_us: u64,
     /// Highest sustained rate in messages per second, and 0 if no rate was sustained. `None` without a search. All other
     /// measurements are those of the window with this rate.
