@@ -40,10 +40,7 @@ pub(super) fn write(report: &ComparisonReport, folder: &Path) -> Result<()> {
 
 /// Replaces the costs that these results contain. docs/SCALING.md explains the differences.
 fn measured(table: &ResultTable, costs: &mut UnitCosts, run: &str) {
-    let value = |figure: Figure, is_it: &dyn Fn(&BenchCell) -> bool| {
-        let row = table.0.iter().find(|row| row.peer == Peer::Trunkline && is_it(&row.cell))?;
-        row.figures.get(&figure).map(|spread| spread.median)
-    };
+    let value = |figure, is_it: &dyn Fn(&BenchCell) -> bool| table.find(Peer::Trunkline, figure, is_it);
     let small = |figure, rate: u32, instances: u32| {
         value(figure, &|cell: &BenchCell| {
             cell.workload == Workload::Latency && cell.rooms > 1 && (cell.rate, cell.instances) == (rate, instances)

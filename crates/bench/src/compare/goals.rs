@@ -5,12 +5,15 @@ use serde::Serialize;
 
 use super::{
     figures::Figure::{
-        self, BusiestPerSend, ConnectCpu, Connections, Deliveries, P99, RedisPerSend, Sends, ServerCpu, TotalCpu,
-        TotalPerSend,
+        self, BusiestPerSend, Capacity, ConnectCpu, Connections, Deliveries, P50, P99, RedisPerSend, Sends, ServerCpu,
+        TotalCpu, TotalPerSend,
     },
     plan::{
-        Peer::{Floor, FloorBatched, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted},
-        Workload::{Bystander, Connect, Flat, Idle, Memory, Paced, Publish, Rooms},
+        BenchCell, BenchPlan,
+        Peer::{
+            self, Floor, FloorBatched, Nchan, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted,
+        },
+        Workload::{self, Bystander, Connect, Flat, Idle, Latency, Memory, Paced, Publish, Rooms},
     },
     table::ResultTable,
 };
@@ -41,8 +44,8 @@ impl Goal {
 
 /// All goals, evaluated for these results.
 pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
-    let mut goals = Vec::new();
-    let times = |factor: f64, value: Option<f64>| value.map(|value| factor * value);
+    let mut goals = latency(table);
+    goals.extend(capacity(table));
     for sockets in [1000, 5000] {
         goals.extend(paced(table, sockets));
         goals.extend(flat(table, sockets));
@@ -92,9 +95,56 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     goals
 }
 
+fn times(factor: f64, value: Option<f64>) -> Option<f64> {
+    value.map(|value| factor * value)
+}
+
+/// Rooms of five, beside the quickest peer with Redis, and a room of 100, beside the one that is best there.
+fn latency(table: &ResultTable) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    let mut goal = |(rooms, rate, instances): (u32, u32, u32), figure: Figure, rival: Peer, factor: f64| {
+        let of = |peer| {
+            table.find(peer, figure, |cell| {
+                cell.workload == Latency
+                    && (cell.rate, cell.instances) == (rate, instances)
+                    && (cell.rooms > 1) == (rooms > 1)
+            })
+        };
+        let place = if rooms > 1 { "rooms of 5" } else { "one room of 100" };
+        let what = format!(
+            "latency, {place}, {rate} messages per second, {instances} instance(s): {} at most {factor} of {rival}'s",
+            figure.heading()
+        );
+        goals.push(Goal::at_most(what, of(Trunkline), times(factor, of(rival))));
+    };
+    for (rate, instances) in [(1000, 1), (3000, 1), (1000, 3), (3000, 3)] {
+        for (figure, factor) in [(P50, 1.5), (P99, 1.5), (TotalCpu, 1.0)] {
+            goal((1000, rate, instances), figure, Socketioxide, factor);
+        }
+    }
+    for (figure, factor) in [(P50, 1.5), (TotalCpu, 1.2)] {
+        goal((1000, 100, 1), figure, Socketioxide, factor);
+    }
+    for (figure, factor) in [(P50, 1.25), (P99, 1.25), (TotalCpu, 1.0)] {
+        goal((1, 200, 1), figure, Nchan, factor);
+    }
+    goals
+}
+
+fn capacity(table: &ResultTable) -> Vec<Goal> {
+    let cells = BenchPlan::cells_on_request().iter().filter(|cell| cell.workload == Workload::Capacity);
+    let goal = |cell: &BenchCell| {
+        let of = |peer| table.find(peer, Capacity, |other| other == cell);
+        let best = Peer::rivals().filter(|peer| peer.has_redis()).filter_map(of).reduce(f64::max);
+        Goal::at_least(format!("{cell}: at least 1.3 of the best peer with Redis"), of(Trunkline), times(1.3, best))
+    };
+    cells.map(goal).collect()
+}
+
 fn shards(table: &ResultTable) -> [Goal; 5] {
-    let of = |masters, figure| table.sharded(masters, figure);
-    let times = |factor: f64, value: Option<f64>| value.map(|value| factor * value);
+    let of = |masters, figure| {
+        table.find(Trunkline, figure, |cell| cell.workload == Workload::Shards && cell.masters == masters)
+    };
     let busiest = |masters: u32| {
         let what =
             format!("shards: the busiest of {masters} masters does at most 1.15 of its share of one master's work");
@@ -165,8 +215,9 @@ fn flat(table: &ResultTable, sockets: u32) -> [Goal; 4] {
 mod tests {
     use super::*;
     use crate::compare::{
-        plan::Peer::{Nats, Nchan},
-        table::tests::table,
+        figures::FigureValues,
+        plan::Peer::Nats,
+        table::{CellRounds, tests::table},
     };
 
     fn reached(goals: &[Goal], words: &str) -> Option<bool> {
@@ -179,9 +230,43 @@ mod tests {
     #[test]
     fn goals_without_measurements_are_undecided() {
         let goals = goals(&table(&[]));
-        assert_eq!(goals.len(), 32);
+        assert_eq!(goals.len(), 55);
         // Absolute limits are set, but there is no value to compare.
         assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
+    }
+
+    #[test]
+    fn latency_and_capacity_are_compared_in_the_same_cell() {
+        let goals = goals(&table(&[
+            // The first cells of these workloads: rooms of five at 100 messages per second, and one room of 1,000.
+            (Latency, 5000, 1, Socketioxide, P50, 0.4),
+            (Latency, 5000, 1, Trunkline, P50, 0.59),
+            (Latency, 5000, 1, Socketioxide, TotalCpu, 50.0),
+            (Latency, 5000, 1, Trunkline, TotalCpu, 61.0),
+            (Workload::Capacity, 1000, 1, Nats, Capacity, 300.0),
+            (Workload::Capacity, 1000, 1, Nchan, Capacity, 100.0),
+            (Workload::Capacity, 1000, 1, Trunkline, Capacity, 131.0),
+        ]));
+        assert_eq!(reached(&goals, "100 messages per second, 1 instance(s): p50"), Some(true));
+        assert_eq!(reached(&goals, "100 messages per second, 1 instance(s): both"), Some(false));
+        assert_eq!(reached(&goals, "rooms of 5, 1000 messages per second, 1 instance(s): p50"), None);
+        assert_eq!(reached(&goals, "capacity 1000/1×1"), Some(true), "nats has no Redis");
+        assert_eq!(reached(&goals, "capacity 5000/1000×1"), None);
+    }
+
+    #[test]
+    fn shards_are_compared_with_one_master() {
+        let cells = BenchPlan::cells_on_request();
+        let of = |masters| *cells.iter().find(|cell| cell.masters == masters).unwrap();
+        let rows = [(1, 100.0, 30.0), (3, 114.0, 11.6), (6, 116.0, 5.0)].map(|(masters, total, busiest)| {
+            let figures = FigureValues::from([(TotalPerSend, total), (BusiestPerSend, busiest)]);
+            ((of(masters), Trunkline), CellRounds { figures: vec![figures], error: None })
+        });
+        let goals = goals(&ResultTable::new(cells, rows.into()));
+        assert_eq!(reached(&goals, "CPU per send with 3 masters"), Some(true));
+        assert_eq!(reached(&goals, "CPU per send with 6 masters"), Some(false));
+        assert_eq!(reached(&goals, "busiest of 3 masters"), Some(false));
+        assert_eq!(reached(&goals, "busiest of 6 masters"), Some(true));
     }
 
     #[test]

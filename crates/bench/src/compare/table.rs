@@ -75,10 +75,10 @@ impl ResultTable {
         self.0.iter().find(is_it)?.figures.get(&figure).map(|spread| spread.median)
     }
 
-    /// The median of a figure of the workload `shards` with so many masters.
-    pub(crate) fn sharded(&self, masters: u32, figure: Figure) -> Option<f64> {
-        let is_it = |row: &&TableRow| row.cell.workload == Workload::Shards && row.cell.masters == masters;
-        self.0.iter().find(is_it)?.figures.get(&figure).map(|spread| spread.median)
+    /// The median of a figure in the first cell that `is_it`.
+    pub(crate) fn find(&self, peer: Peer, figure: Figure, is_it: impl Fn(&BenchCell) -> bool) -> Option<f64> {
+        let row = self.0.iter().find(|row| row.peer == peer && is_it(&row.cell))?;
+        row.figures.get(&figure).map(|spread| spread.median)
     }
 
     /// The best median of the other peers.
@@ -126,7 +126,8 @@ pub(super) mod tests {
             let is_it = |cell: &&BenchCell| {
                 (cell.workload, cell.instances) == (workload, instances) && (sockets == 0 || cell.sockets == sockets)
             };
-            let cell = *BenchPlan::Full.cells().iter().find(is_it).unwrap();
+            let mut cells_of_all_plans = BenchPlan::Full.cells().iter().chain(BenchPlan::cells_on_request());
+            let cell = *cells_of_all_plans.find(is_it).unwrap();
             if !cells.contains(&cell) {
                 cells.push(cell);
             }
