@@ -216,7 +216,7 @@ impl BenchRun<'_> {
                 recovery(peer, self.prepared, self.stop).map(|result| _ = self.recovery.insert(peer, result))
             }
             _ => measure::measure(cell, peer, self.arguments.plan(), self.prepared, self.stop)
-                .map(|figures| self.measured.entry((*cell, peer)).or_default().figures.push(figures)),
+                .map(|measured| self.measured.entry((*cell, peer)).or_default().add(measured)),
         };
         match measured {
             Err(_) if self.stop.is_requested() => Err(BenchError::Stopped),

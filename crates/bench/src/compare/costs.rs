@@ -109,7 +109,7 @@ mod tests {
         ];
         let rows = cells.iter().map(|(cell, figures)| {
             let figures = vec![figures.iter().copied().collect::<FigureValues>()];
-            ((*cell, Peer::Trunkline), CellRounds { figures, error: None })
+            ((*cell, Peer::Trunkline), CellRounds { figures, ..CellRounds::default() })
         });
         let table = ResultTable::new(&cells.each_ref().map(|(cell, _)| *cell), rows.collect());
         let before = UnitCosts::checked_in().unwrap();

@@ -21,6 +21,8 @@ pub(crate) struct LoadResult {
     sent: f64,
     latency_us: Option<LatencyResult>,
     capacity: Option<f64>,
+    /// Steps of the search for the capacity.
+    steps: Vec<OfferedLoad>,
     connects: Option<f64>,
     connect_seconds: Option<f64>,
     connect_cpu_us: Option<f64>,
@@ -29,8 +31,24 @@ pub(crate) struct LoadResult {
     pub(super) pss_kib_after: Option<f64>,
 }
 
+/// One step of a search for the capacity.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct OfferedLoad {
+    /// Messages per second.
+    pub(crate) rate: f64,
+    latency_us: LatencyResult,
+    pub(crate) is_sustained: bool,
+}
+
+impl OfferedLoad {
+    /// In ms.
+    pub(crate) fn p99(&self) -> f64 {
+        self.latency_us.p99 / 1000.0
+    }
+}
+
 /// Time from the intended send to the delivery, in µs.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct LatencyResult {
     p50: f64,
@@ -146,6 +164,20 @@ impl Workload {
 
 /// Figures of one measurement. Quantities that were not measured are absent.
 pub(crate) type FigureValues = BTreeMap<Figure, f64>;
+
+/// One measurement.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) figures: FigureValues,
+    /// Empty without a search for the capacity.
+    pub(crate) steps: Vec<OfferedLoad>,
+}
+
+impl Measured {
+    pub(crate) fn new(cell: &BenchCell, peer: Peer, run: LoadResult) -> Self {
+        Self { figures: figures(cell, peer, &run), steps: run.steps }
+    }
+}
 
 /// Computes the figures of one measurement.
 pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureValues {

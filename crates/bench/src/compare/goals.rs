@@ -260,7 +260,7 @@ mod tests {
         let of = |masters| *cells.iter().find(|cell| cell.masters == masters).unwrap();
         let rows = [(1, 100.0, 30.0), (3, 114.0, 11.6), (6, 116.0, 5.0)].map(|(masters, total, busiest)| {
             let figures = FigureValues::from([(TotalPerSend, total), (BusiestPerSend, busiest)]);
-            ((of(masters), Trunkline), CellRounds { figures: vec![figures], error: None })
+            ((of(masters), Trunkline), CellRounds { figures: vec![figures], ..CellRounds::default() })
         });
         let goals = goals(&ResultTable::new(cells, rows.into()));
         assert_eq!(reached(&goals, "CPU per send with 3 masters"), Some(true));

@@ -8,7 +8,7 @@ use super::{memory, shards};
 
 use super::{
     deployment::PeerDeployment,
-    figures::{FigureValues, LoadResult, figures},
+    figures::{FigureValues, LoadResult, Measured},
     plan::{BenchCell, BenchPlan, Peer, Workload},
     programs::{PreparedPeers, output},
 };
@@ -26,10 +26,10 @@ pub(crate) fn measure(
     plan: BenchPlan,
     prepared: &PreparedPeers,
     stop: &StopSignal,
-) -> Result<FigureValues> {
+) -> Result<Measured> {
     match cell.workload {
-        Workload::Memory => return memory::measure(cell, peer, plan, prepared, stop),
-        Workload::Shards => return shards::measure(cell, peer, plan, prepared, stop),
+        Workload::Memory => return memory::measure(cell, peer, plan, prepared, stop).map(without_steps),
+        Workload::Shards => return shards::measure(cell, peer, plan, prepared, stop).map(without_steps),
         _ => {}
     }
     let deployment = PeerDeployment::start(peer, cell.instances, cell.masters, prepared, stop)?;
@@ -51,7 +51,11 @@ pub(crate) fn measure(
     }
     let timeout = if cell.workload == Workload::Capacity { CAPACITY_TIMEOUT } else { LOAD_TIMEOUT };
     let text = output("trunkline-bench load", command, timeout, &StopOnly(stop))?;
-    Ok(figures(cell, peer, &parsed(&text)?))
+    Ok(Measured::new(cell, peer, parsed(&text)?))
+}
+
+fn without_steps(figures: FigureValues) -> Measured {
+    Measured { figures, steps: Vec::new() }
 }
 
 /// The output of `trunkline-bench load`.

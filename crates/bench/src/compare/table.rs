@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    figures::{Figure, FigureValues, Spread, spreads},
+    figures::{Figure, FigureValues, Measured, OfferedLoad, Spread, spreads},
     plan::{BenchCell, Peer, Workload},
 };
 
@@ -23,6 +23,9 @@ pub(crate) struct TableRow {
     pub(crate) to_best: Option<f64>,
     /// Why a round failed.
     pub(crate) error: Option<String>,
+    /// Steps of all searches for the capacity.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steps: Vec<OfferedLoad>,
 }
 
 /// All rows, in the order of the plan.
@@ -37,6 +40,15 @@ pub(crate) struct CellRounds {
     pub(crate) figures: Vec<FigureValues>,
     /// Why another round failed.
     pub(crate) error: Option<String>,
+    pub(crate) steps: Vec<OfferedLoad>,
+}
+
+impl CellRounds {
+    /// Adds a round.
+    pub(crate) fn add(&mut self, measured: Measured) {
+        self.figures.push(measured.figures);
+        self.steps.extend(measured.steps);
+    }
 }
 
 impl ResultTable {
@@ -45,9 +57,10 @@ impl ResultTable {
         let mut rows = Vec::new();
         for cell in cells {
             for peer in Peer::all() {
-                if let Some(CellRounds { figures, error }) = measured.remove(&(*cell, *peer)) {
+                if let Some(CellRounds { figures, error, steps }) = measured.remove(&(*cell, *peer)) {
                     let figures = spreads(&figures);
-                    rows.push(TableRow { cell: *cell, peer: *peer, figures, to_floor: None, to_best: None, error });
+                    let (to_floor, to_best) = (None, None);
+                    rows.push(TableRow { cell: *cell, peer: *peer, figures, to_floor, to_best, error, steps });
                 }
             }
         }

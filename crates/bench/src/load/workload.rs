@@ -13,7 +13,7 @@ use super::{
     engine::SocketEngine,
     plan::SocketPlan,
     proc::{self, ProcessCpu},
-    report::{LatencyQuantiles, LoadReport},
+    report::{CapacityStep, LatencyQuantiles, LoadReport},
     schedule::Schedule,
 };
 use crate::BenchError;
@@ -118,10 +118,10 @@ impl<'a> WorkloadRunner<'a> {
         self.engine.quiet()?;
         let mut pss_after = proc::pss_kib(&arguments.server_pids)?;
         let mut window = MeasuredWindow { spent: opened, ..MeasuredWindow::default() };
-        let mut capacity = None;
+        let (mut capacity, mut steps) = (None, Vec::new());
         if let Some(limit_ms) = arguments.capacity_p99 {
             self.start();
-            (capacity, window) = self.find_capacity(limit_ms)?;
+            (capacity, window) = self.find_capacity(limit_ms, &mut steps)?;
         } else if arguments.workload != LoadKind::Connect {
             eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
             self.start();
@@ -154,6 +154,7 @@ impl<'a> WorkloadRunner<'a> {
             redis_cpu_us_each: spent.redis,
             load_cpu_us: spent.load,
             capacity,
+            steps,
             latency_us: latency,
             connects,
             connect_seconds: opened.seconds,
@@ -206,8 +207,13 @@ impl<'a> WorkloadRunner<'a> {
         Ok(MeasuredWindow { spent, counts, latency, reconnects })
     }
 
-    /// Finds the highest rate that the server sustains. Returns the rate in messages per second, and its window.
-    fn find_capacity(&mut self, limit_ms: f64) -> Result<(Option<f64>, MeasuredWindow), BenchError> {
+    /// Finds the highest rate that the server sustains. Returns the rate in messages per second, and its window; appends to
+    /// `steps`.
+    fn find_capacity(
+        &mut self,
+        limit_ms: f64,
+        steps: &mut Vec<CapacityStep>,
+    ) -> Result<(Option<f64>, MeasuredWindow), BenchError> {
         let mut search = CapacitySearch::new(self.arguments.sends_per_second());
         let mut best = (Some(0.0), MeasuredWindow::default());
         while let Some(rate) = search.rate() {
@@ -220,6 +226,7 @@ impl<'a> WorkloadRunner<'a> {
                 "trunkline-bench: {rate:.0} messages/s: p99 {p99_ms:.1} ms, {lost} lost, sustained: {is_sustained}"
             );
             search.record(rate, is_sustained);
+            steps.push(CapacityStep { rate, latency_us: window.latency, lost, is_sustained });
             if is_sustained {
                 best = (Some(rate), window);
             } else {
