@@ -46,10 +46,13 @@ fn main() -> ExitCode {
 
 #[cfg(target_os = "linux")]
 fn plan(arguments: &trunkline_bench::sizing::SizingArguments) -> ExitCode {
+    use std::io::Write;
+
     let typed: Vec<String> = std::env::args().skip(2).collect();
     match trunkline_bench::sizing::run(arguments, &typed) {
         Ok((text, fits)) => {
-            print!("{text}");
+            // The reader of a pipe may have enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

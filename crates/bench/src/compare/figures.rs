@@ -88,13 +88,13 @@ pub(crate) enum Figure {
     TotalPerSend,
     /// CPU time of the busiest master per send of all, µs.
     BusiestPerSend,
-    /// Connections from one instance to a master: the largest number.
+    /// Connections per instance to the master that has the most.
     Connections,
     /// Sharded subscriptions of one instance, over all masters.
     Subscriptions,
     /// Memory of one instance, MiB.
     InstanceMemory,
-    /// Time from a killed master to the first acknowledged send to a room of its, s.
+    /// Time from a killed master to the first acknowledged send to one of its rooms, s.
     Failover,
     /// CPU time of the servers per handshake, µs.
     ConnectCpu,

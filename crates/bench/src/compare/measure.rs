@@ -4,13 +4,13 @@ use std::{process::Command, time::Duration};
 
 use trunkline_testbed::{Progress, StopSignal};
 
-use super::{memory, shards};
-
 use super::{
     deployment::PeerDeployment,
     figures::{FigureValues, LoadResult, Measured},
+    memory,
     plan::{BenchCell, BenchPlan, Peer, Workload},
     programs::{PreparedPeers, output},
+    shards,
 };
 use crate::error::{BenchError, Result};
 

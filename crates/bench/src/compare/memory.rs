@@ -39,13 +39,13 @@ const NUMBERS_PER_LOAD: u32 = 64_000;
 
 /// Sockets, and the servers over which they are spread.
 #[derive(Debug, PartialEq, Eq)]
-struct Spread {
+struct SocketSpread {
     instances: u32,
     /// Sockets of each of them.
     sockets: u32,
 }
 
-impl Spread {
+impl SocketSpread {
     /// `wanted` 0 stands for as many as fit. `files` is the limit of open files per process.
     fn new(wanted: u32, files: u64, available_kib: u64) -> Result<Self> {
         let per_process = files.saturating_sub(OTHER_FILES).min(u64::from(NUMBERS_PER_LOAD));
@@ -109,7 +109,7 @@ pub(super) fn measure(
 ) -> Result<FigureValues> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo_kib(&meminfo, "MemAvailable").unwrap_or_default();
-    let spread = Spread::new(cell.sockets, raise_file_limit(0)?, available as u64)?;
+    let spread = SocketSpread::new(cell.sockets, raise_file_limit(0)?, available as u64)?;
     let deployment = PeerDeployment::start(peer, spread.instances, 0, prepared, stop)?;
     let deadline = Instant::now() + Duration::from_secs(120 + u64::from(spread.instances * spread.sockets) / 200);
     let before = KernelMemory::read()?;
@@ -147,12 +147,12 @@ mod tests {
 
     #[test]
     fn sockets_are_spread_over_as_few_processes_as_the_limit_of_files_allows() {
-        let spread = |wanted, files, kib| Spread::new(wanted, files, kib).map_err(|error| error.to_string());
-        assert_eq!(spread(2000, 20_000, 1 << 24), Ok(Spread { instances: 1, sockets: 2000 }));
-        assert_eq!(spread(20_000, 20_000, 1 << 24), Ok(Spread { instances: 2, sockets: 10_000 }));
-        assert_eq!(spread(0, 20_000, 1 << 24), Ok(Spread { instances: 8, sockets: 18_720 }));
-        assert_eq!(spread(0, 1 << 20, 1 << 24), Ok(Spread { instances: 4, sockets: 50_000 }));
-        assert_eq!(spread(0, 1 << 20, 32_000), Ok(Spread { instances: 1, sockets: 1000 }));
+        let spread = |wanted, files, kib| SocketSpread::new(wanted, files, kib).map_err(|error| error.to_string());
+        assert_eq!(spread(2000, 20_000, 1 << 24), Ok(SocketSpread { instances: 1, sockets: 2000 }));
+        assert_eq!(spread(20_000, 20_000, 1 << 24), Ok(SocketSpread { instances: 2, sockets: 10_000 }));
+        assert_eq!(spread(0, 20_000, 1 << 24), Ok(SocketSpread { instances: 8, sockets: 18_720 }));
+        assert_eq!(spread(0, 1 << 20, 1 << 24), Ok(SocketSpread { instances: 4, sockets: 50_000 }));
+        assert_eq!(spread(0, 1 << 20, 32_000), Ok(SocketSpread { instances: 1, sockets: 1000 }));
         assert!(spread(20_000, 2048, 1 << 24).unwrap_err().contains("hold 6144"));
         assert!(spread(0, 100, 1 << 24).is_err());
     }

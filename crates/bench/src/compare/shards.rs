@@ -1,9 +1,8 @@
 //! The workload `shards`: what gateways and masters of a Redis Cluster do per send, how they are connected, and how long a
-//! killed master is missed. A master alone has nobody who could promote its replica, so it is not killed.
+//! killed master is missed. With fewer than three masters no replica is promoted, so no master is killed.
 
 use std::{
     process::Command,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -53,10 +52,7 @@ pub(super) fn measure(
     let deadline = Instant::now() + LOAD_TIMEOUT;
     let mut load = RunningLoad::start(command)?;
     load.wait_open(deadline, stop)?;
-    let links = match deployment.cluster() {
-        Some(cluster) => links(cluster)?,
-        None => return Err(BenchError::Measurement("shards need a cluster".to_owned())),
-    };
+    let links = links(cluster(&mut deployment)?)?;
     let mut values = figures(cell, peer, &load.finish(deadline, stop)?);
     let instances = f64::from(cell.instances);
     let most = links.iter().map(|links| links.connections).max().unwrap_or_default();
@@ -72,20 +68,22 @@ pub(super) fn measure(
 /// Kills the master of a room, and returns the time until a send to the room is acknowledged.
 fn failover(deployment: &mut PeerDeployment, stop: &StopSignal) -> Result<Duration> {
     const ROOM: &str = "failover";
-    let Some(port) = deployment.ports().next() else { return Err(BenchError::Stopped) };
+    let port = deployment.ports().next().unwrap_or_default();
     let cookies = log_in(Dialect::Trunkline, &[([127, 0, 0, 1], port).into()], 1)?;
     let mut probe = SendProbe::join(port, cookies.first().map_or("", String::as_str), ROOM)?;
     probe.time_to_acknowledgement(FAILOVER_TIMEOUT)?;
-    let Some(cluster) = deployment.cluster() else { return Err(BenchError::Stopped) };
+    let cluster = cluster(deployment)?;
     cluster.wait_until_stable()?;
     let master = cluster.master_of(&format!("tl:{{{ROOM}}}:log"))?;
     cluster.kill(master)?;
-    // Sends that the server has received may still be acknowledged in this time.
-    thread::sleep(Duration::from_millis(1));
     if stop.is_requested() {
         return Err(BenchError::Stopped);
     }
     probe.time_to_acknowledgement(FAILOVER_TIMEOUT)
+}
+
+fn cluster(deployment: &mut PeerDeployment) -> Result<&mut RedisCluster> {
+    deployment.cluster().ok_or_else(|| BenchError::Measurement("shards need a cluster".to_owned()))
 }
 
 /// What gateways have at one master.

@@ -11,7 +11,7 @@ use super::costs::{Cost, UnitCosts};
 
 /// Bytes of headers of a segment on the wire: Ethernet 14, IPv4 20, TCP with timestamps 32.
 const SEGMENT_BYTES: f64 = 66.0;
-/// Maximum number of frames in the tail of a room, and of their bytes; see docs/SCALING.md.
+/// Maximum number of frames in the tail of a room, and of their bytes (`Tail` in the gateway).
 const TAIL_FRAMES: f64 = 1024.0;
 const TAIL_BYTES: f64 = 1_048_576.0;
 /// Maximum number of connections of an instance to a master: link, subscription, sessions and a spare one.
@@ -229,7 +229,7 @@ impl Model<'_> {
         self.load.text + self.costs.get(Cost::Frame)
     }
 
-    /// Frames and bytes in the tail of a room that has members for as long as messages are retained.
+    /// Bytes in the tail of a room that has members for as long as messages are retained.
     fn tail_bytes(&self) -> f64 {
         let received = self.messages() / self.load.rooms * self.load.retain_seconds;
         (received.min(TAIL_FRAMES) * self.frame_bytes()).min(TAIL_BYTES)
@@ -395,6 +395,14 @@ pub(super) mod tests {
             assert_eq!(plan.bottleneck().resource, expected, "{plan:#?}");
             assert!(!expected.remedy().is_empty());
         }
+    }
+
+    #[test]
+    fn tails_are_as_long_as_those_of_the_gateway() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../gateway/src/fanout/tail.rs");
+        let source = std::fs::read_to_string(path).unwrap();
+        assert!(source.contains(&format!("MAX_FRAMES: usize = {TAIL_FRAMES};")));
+        assert!(source.contains("MAX_BYTES: usize = 1 << 20;") && TAIL_BYTES == f64::from(1 << 20));
     }
 
     proptest! {
