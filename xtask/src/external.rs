@@ -1,6 +1,7 @@
 //! Commands that are programs of other crates.
 
 use std::{
+    env,
     ffi::OsString,
     os::unix::process::CommandExt,
     process::{Command, ExitCode},
@@ -31,6 +32,13 @@ pub(crate) fn become_bench(ExternalArguments { arguments }: &ExternalArguments) 
     replace_process(command.args(arguments))
 }
 
+/// Replaces this process with `cargo run --package trunkline-bench -- plan`.
+pub(crate) fn become_plan(ExternalArguments { arguments }: &ExternalArguments) -> Result<ExitCode> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "trunkline-bench", "--", "plan"]);
+    replace_process(command.args(arguments))
+}
+
 /// The command that builds and runs `trunkline-chaos`; its arguments are appended.
 pub(crate) fn chaos() -> Command {
     let mut command = cargo();
@@ -40,6 +48,13 @@ pub(crate) fn chaos() -> Command {
 
 /// `cargo run` replaces its own process with the program, so signals and the exit code need no forwarding.
 fn replace_process(command: &mut Command) -> Result<ExitCode> {
+    // `cargo run` has set them to describe xtask. Build scripts, such as that of `ring`, run again when they change.
+    let described = |name: &OsString| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| described(name)) {
+        command.env_remove(name);
+    }
     let source = command.exec();
     Err(XtaskError::Testbed(trunkline_testbed::TestbedError::Io { doing: "cannot run cargo", source }))
 }

@@ -1,8 +1,8 @@
 //! Development commands: `cargo xtask cluster 3`, `cargo xtask test`, `cargo xtask chaos`, `cargo xtask bench`,
-//! `cargo xtask conformance`, `cargo xtask fuzz`.
+//! `cargo xtask plan`, `cargo xtask conformance`, `cargo xtask fuzz`.
 //!
-//! `chaos` and `bench` are programs of their own, which this one builds and then becomes, so that `cargo xtask cluster 3`
-//! on a fresh clone compiles neither. The other commands are implemented here.
+//! `chaos`, `bench` and `plan` are programs of their own, which this one builds and then becomes, so that `cargo xtask cluster 3`
+//! on a fresh clone compiles none of them. The other commands are implemented here.
 
 mod cluster;
 mod conformance;
@@ -43,6 +43,9 @@ enum XtaskCommand {
     /// Measure Trunkline beside a minimal server and other servers, and write a report.
     #[command(disable_help_flag = true)]
     Bench(ExternalArguments),
+    /// Compute from measured costs how many gateways and how much Redis a load needs, and what limits it first.
+    #[command(disable_help_flag = true)]
+    Plan(ExternalArguments),
     /// Feed the parsers of outside input with inputs that libFuzzer makes up. Needs cargo-fuzz.
     Fuzz(fuzz::FuzzArguments),
     /// Run the Autobahn test suite for RFC 6455 against both transports of the gateway. Needs Python 2.7.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         XtaskCommand::Test(arguments) => test::run(&arguments, &console),
         XtaskCommand::Chaos(arguments) => external::become_chaos(&arguments),
         XtaskCommand::Bench(arguments) => external::become_bench(&arguments),
+        XtaskCommand::Plan(arguments) => external::become_plan(&arguments),
         XtaskCommand::Fuzz(arguments) => fuzz::run(&arguments, &console),
         XtaskCommand::Conformance(arguments) => conformance::run(&arguments, &console),
     };

@@ -4,16 +4,21 @@
 //! workload in one size) are measured one after another, and all cells are measured in several rounds, so that other load
 //! on the machine affects all peers alike. See docs/BENCHMARKS.md.
 
+mod costs;
 mod deployment;
 mod figures;
 mod goals;
 mod machine;
 mod measure;
+mod memory;
 mod page;
 mod plan;
+mod probe;
 mod programs;
 mod recovery;
 mod report;
+mod running_load;
+mod shards;
 mod table;
 
 use std::{
@@ -113,7 +118,8 @@ impl CompareArguments {
     }
 }
 
-/// Builds and installs all servers, measures them, prints the tables and writes `target/bench/report.{json,html}`.
+/// Builds and installs all servers, measures them, prints the tables and writes `target/bench/report.{json,html}` and
+/// `target/bench/costs.json`.
 ///
 /// # Errors
 /// Returns [`BenchError::Testbed`] if Trunkline cannot be built, Redis cannot be installed or the report cannot be written,
@@ -163,6 +169,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<()> {
         missing: prepared.missing,
     };
     report.write(&prepared.folder)?;
+    costs::write(&report, &prepared.folder)?;
     console.say(&report.text());
     console.headline(&report.summary());
     console.say(&format!("report: {}", prepared.folder.join("report.html").display()));
@@ -209,7 +216,7 @@ impl BenchRun<'_> {
                 recovery(peer, self.prepared, self.stop).map(|result| _ = self.recovery.insert(peer, result))
             }
             _ => measure::measure(cell, peer, self.arguments.plan(), self.prepared, self.stop)
-                .map(|figures| self.measured.entry((*cell, peer)).or_default().figures.push(figures)),
+                .map(|measured| self.measured.entry((*cell, peer)).or_default().add(measured)),
         };
         match measured {
             Err(_) if self.stop.is_requested() => Err(BenchError::Stopped),

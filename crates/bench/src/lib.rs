@@ -4,6 +4,7 @@
 //! sockets to the floor, to Trunkline or to a peer, sends messages, and measures deliveries, latencies, and the CPU time and
 //! memory of the servers. Both run one thread with one epoll loop, because they share the machine with the servers that they
 //! measure. [`compare`] starts all servers, runs the load against each, and writes the report of `cargo xtask bench`.
+//! [`sizing`] computes from the measured costs what a larger system needs.
 //! Linux only: CPU time and memory come from `/proc`.
 #![cfg(target_os = "linux")]
 
@@ -15,6 +16,7 @@ mod frame;
 mod http;
 pub mod load;
 mod poll;
+pub mod sizing;
 mod socket;
 mod stamp;
 

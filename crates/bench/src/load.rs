@@ -19,6 +19,7 @@ use std::{
 use serde::Serialize;
 
 pub use self::report::LoadReport;
+pub(crate) use self::sessions::log_in;
 use self::{engine::SocketEngine, plan::SocketPlan, workload::WorkloadRunner};
 use crate::{BenchError, dialect::Dialect, socket::raise_file_limit};
 
@@ -67,6 +68,12 @@ pub struct LoadArguments {
     /// Closed loops: maximum number of messages that are not delivered everywhere or, for `publish`, not acknowledged
     #[arg(long, value_name = "W", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: u32,
+    /// `idle`: keep the sockets open until a line arrives on standard input
+    #[arg(long)]
+    hold: bool,
+    /// Number of the first socket. Several load generators need different source addresses, which these numbers decide
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_socket: usize,
     /// Paced loads: find the highest rate with a p99 latency of at most this many ms and without loss. The search begins at
     /// --rate or --sends; --for is the length of each step
     #[arg(long, value_name = "MS", value_parser = rate)]
@@ -120,6 +127,7 @@ impl LoadArguments {
             _ if self.sockets < self.rooms => wrong("each room needs a socket: --sockets must be at least --rooms"),
             Self { writers: 0, .. } => wrong("--writers must be at least 1"),
             Self { sessions: Some(0), .. } => wrong("--sessions must be at least 1"),
+            Self { hold: true, workload, .. } if *workload != LoadKind::Idle => wrong("--hold needs --workload idle"),
             Self { capacity_p99: Some(_), workload, .. } if !workload.paced() => {
                 wrong("--capacity-p99 needs a paced workload")
             }

@@ -54,16 +54,14 @@ fn written(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Raises the limit of open files of this process to its maximum.
+/// Raises the limit of open files of this process to its maximum, and returns it.
 ///
 /// # Errors
 /// Returns [`BenchError::Files`] if the maximum is too low for this number of sockets.
-pub(crate) fn raise_file_limit(sockets: usize) -> Result<(), BenchError> {
+pub(crate) fn raise_file_limit(sockets: usize) -> Result<u64, BenchError> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // A failure shows in the check below.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    match getrlimit(Resource::Nofile).current {
-        Some(most) if most < sockets as u64 + OTHER_FILES => Err(BenchError::Files { sockets, most }),
-        _ => Ok(()),
-    }
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if most < sockets as u64 + OTHER_FILES { Err(BenchError::Files { sockets, most }) } else { Ok(most) }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_testbed::{IoContext, Process, Redis, StopSignal, free_port, http_get, http_post};
+use trunkline_testbed::{IoContext, Process, Redis, RedisCluster, StopSignal, free_port, http_get, http_post};
 
 use super::{
     plan::Peer,
@@ -27,7 +27,33 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) struct PeerDeployment {
     // Fields drop in this order: a server that outlives its Redis logs errors.
     servers: Vec<(Process, ServerPlace)>,
-    redis: Option<Redis>,
+    redis: DeployedRedis,
+}
+
+/// The Redis of a deployment.
+enum DeployedRedis {
+    None,
+    Server(Redis),
+    Cluster(Box<RedisCluster>),
+}
+
+impl DeployedRedis {
+    fn start(peer: Peer, masters: u32) -> Result<Self> {
+        Ok(match masters {
+            _ if !peer.has_redis() => Self::None,
+            0 => Self::Server(Redis::builder().start()?),
+            _ => Self::Cluster(Box::new(RedisCluster::start(masters as usize)?)),
+        })
+    }
+
+    /// Empty without Redis.
+    fn url(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Server(redis) => redis.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        }
+    }
 }
 
 /// Ports and folder of one server.
@@ -42,15 +68,21 @@ struct ServerPlace {
 }
 
 impl PeerDeployment {
-    /// Starts `instances` servers and returns when all of them are ready.
-    pub(crate) fn start(peer: Peer, instances: u32, prepared: &PreparedPeers, stop: &StopSignal) -> Result<Self> {
+    /// Starts `instances` servers, and a cluster if there are `masters`, and returns when all servers are ready.
+    pub(crate) fn start(
+        peer: Peer,
+        instances: u32,
+        masters: u32,
+        prepared: &PreparedPeers,
+        stop: &StopSignal,
+    ) -> Result<Self> {
         let folder = prepared.folder.join("run");
         // Files of the previous peer.
         let _ = fs::remove_dir_all(&folder);
         let places: Vec<ServerPlace> =
             (1..=instances).map(|number| ServerPlace::new(&folder, number)).collect::<Result<_>>()?;
-        let redis = if peer.has_redis() { Some(Redis::builder().start()?) } else { None };
-        let url = redis.as_ref().map(Redis::url).unwrap_or_default();
+        let redis = DeployedRedis::start(peer, masters)?;
+        let url = redis.url();
         let routes = places.iter().map(|place| format!("\"nats://127.0.0.1:{}\"", place.cluster));
         let routes = routes.collect::<Vec<_>>().join(", ");
         let mut servers = Vec::with_capacity(places.len());
@@ -86,8 +118,23 @@ impl PeerDeployment {
         self.servers.iter().map(|(process, _)| group(process.pid()))
     }
 
-    pub(crate) fn redis_pid(&self) -> Option<u32> {
-        self.redis.as_ref().and_then(Redis::pid)
+    /// The process ids of the Redis server, or of the masters that have slots.
+    pub(crate) fn redis_pids(&self) -> Result<Vec<u32>> {
+        Ok(match &self.redis {
+            DeployedRedis::None => Vec::new(),
+            DeployedRedis::Server(redis) => redis.pid().into_iter().collect(),
+            DeployedRedis::Cluster(cluster) => {
+                masters(cluster)?.filter_map(|index| cluster.node(index).pid()).collect()
+            }
+        })
+    }
+
+    /// The cluster, if the deployment has one.
+    pub(crate) fn cluster(&mut self) -> Option<&mut RedisCluster> {
+        match &mut self.redis {
+            DeployedRedis::Cluster(cluster) => Some(cluster),
+            DeployedRedis::None | DeployedRedis::Server(_) => None,
+        }
     }
 
     /// Sends SIGKILL to one server, counted from 0.
@@ -200,6 +247,11 @@ fn command(
     };
     command.env("PORT", &port).env("REDIS_URL", redis);
     Ok(command)
+}
+
+/// The nodes of a cluster that have slots.
+pub(crate) fn masters(cluster: &RedisCluster) -> Result<impl Iterator<Item = usize> + use<>> {
+    Ok(cluster.view()?.into_iter().filter(|(_, node)| node.slot_count() > 0).map(|(index, _)| index))
 }
 
 /// The running processes of a process group, from `/proc`.

@@ -17,18 +17,38 @@ pub(crate) struct LoadResult {
     lost: f64,
     server_cpu_us: f64,
     redis_cpu_us: Option<f64>,
+    pub(super) redis_cpu_us_each: Vec<f64>,
+    sent: f64,
     latency_us: Option<LatencyResult>,
     capacity: Option<f64>,
+    /// Steps of the search for the capacity.
+    steps: Vec<OfferedLoad>,
     connects: Option<f64>,
     connect_seconds: Option<f64>,
     connect_cpu_us: Option<f64>,
     /// Proportional set size (PSS) of the servers.
-    pss_kib_before: Option<f64>,
-    pss_kib_after: Option<f64>,
+    pub(super) pss_kib_before: Option<f64>,
+    pub(super) pss_kib_after: Option<f64>,
+}
+
+/// One step of a search for the capacity.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct OfferedLoad {
+    /// Messages per second.
+    pub(crate) rate: f64,
+    latency_us: LatencyResult,
+    pub(crate) is_sustained: bool,
+}
+
+impl OfferedLoad {
+    /// In ms.
+    pub(crate) fn p99(&self) -> f64 {
+        self.latency_us.p99 / 1000.0
+    }
 }
 
 /// Time from the intended send to the delivery, in µs.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct LatencyResult {
     p50: f64,
@@ -58,6 +78,24 @@ pub(crate) enum Figure {
     Capacity,
     /// Growth of the servers' memory per socket, KiB. Memory of the kernel is not included.
     Memory,
+    /// Growth of the kernel's memory per socket, KiB: objects of both ends of a connection, halved, and TCP buffers.
+    KernelMemory,
+    /// Number of sockets.
+    Sockets,
+    /// CPU time of the servers per send, µs.
+    ServerPerSend,
+    /// CPU time of servers and all masters per send, µs.
+    TotalPerSend,
+    /// CPU time of the busiest master per send of all, µs.
+    BusiestPerSend,
+    /// Connections per instance to the master that has the most.
+    Connections,
+    /// Sharded subscriptions of one instance, over all masters.
+    Subscriptions,
+    /// Memory of one instance, MiB.
+    InstanceMemory,
+    /// Time from a killed master to the first acknowledged send to one of its rooms, s.
+    Failover,
     /// CPU time of the servers per handshake, µs.
     ConnectCpu,
     /// Handshakes per second.
@@ -83,6 +121,15 @@ impl Figure {
             Self::P999 => "p99.9 ms",
             Self::Capacity => "messages/s",
             Self::Memory => "KiB/conn.",
+            Self::KernelMemory => "kernel KiB",
+            Self::Sockets => "sockets",
+            Self::ServerPerSend => "µs/send",
+            Self::TotalPerSend => "both µs/send",
+            Self::BusiestPerSend => "busiest µs",
+            Self::Connections => "conn./master",
+            Self::Subscriptions => "subscriptions",
+            Self::InstanceMemory => "MiB/instance",
+            Self::Failover => "failover s",
             Self::ConnectCpu => "µs/connect",
             Self::Connects => "connects/s",
             Self::Sends => "sends/s",
@@ -93,7 +140,7 @@ impl Figure {
 
     /// Whether smaller values are better.
     pub(crate) fn is_cost(self) -> bool {
-        !matches!(self, Self::Deliveries | Self::Connects | Self::Sends | Self::Capacity)
+        !matches!(self, Self::Deliveries | Self::Connects | Self::Sends | Self::Capacity | Self::Sockets)
     }
 }
 
@@ -104,7 +151,8 @@ impl Workload {
             Self::Paced | Self::Bystander => Figure::ServerCpu,
             Self::Flat => Figure::Deliveries,
             Self::Rooms | Self::Mixed => Figure::TotalCpu,
-            Self::Idle => Figure::Memory,
+            Self::Idle | Self::Memory => Figure::Memory,
+            Self::Shards => Figure::TotalPerSend,
             Self::Connect | Self::Herd => Figure::ConnectCpu,
             Self::Publish => Figure::Sends,
             Self::Recovery => Figure::Lost,
@@ -117,6 +165,20 @@ impl Workload {
 /// Figures of one measurement. Quantities that were not measured are absent.
 pub(crate) type FigureValues = BTreeMap<Figure, f64>;
 
+/// One measurement.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) figures: FigureValues,
+    /// Empty without a search for the capacity.
+    pub(crate) steps: Vec<OfferedLoad>,
+}
+
+impl Measured {
+    pub(crate) fn new(cell: &BenchCell, peer: Peer, run: LoadResult) -> Self {
+        Self { figures: figures(cell, peer, &run), steps: run.steps }
+    }
+}
+
 /// Computes the figures of one measurement.
 pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureValues {
     let per = |amount: f64, count: f64| (count > 0.0).then_some(amount / count);
@@ -128,6 +190,17 @@ pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureV
         Workload::Idle => {
             let growth = run.pss_kib_after.zip(run.pss_kib_before).map(|(after, before)| after - before);
             put(Figure::Memory, growth.and_then(|growth| per(growth, cell.sockets.into())));
+        }
+        Workload::Shards => {
+            put(Figure::ServerPerSend, per(run.server_cpu_us, run.sent));
+            put(Figure::RedisPerSend, redis.and_then(|cpu| per(cpu, run.sent)));
+            put(Figure::TotalPerSend, per(both, run.sent));
+            let busiest = run.redis_cpu_us_each.iter().copied().reduce(f64::max);
+            put(Figure::BusiestPerSend, busiest.and_then(|cpu| per(cpu, run.sent)));
+            let instances = f64::from(cell.instances);
+            put(Figure::InstanceMemory, run.pss_kib_after.map(|kib| kib / 1024.0 / instances));
+            put(Figure::P99, run.latency_us.as_ref().map(|times| times.p99 / 1000.0));
+            put(Figure::Lost, Some(run.lost));
         }
         Workload::Connect | Workload::Herd => {
             let connects = run.connects.unwrap_or_default();

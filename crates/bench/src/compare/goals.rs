@@ -4,10 +4,16 @@
 use serde::Serialize;
 
 use super::{
-    figures::Figure::{self, ConnectCpu, Deliveries, Memory, P99, RedisPerSend, Sends, ServerCpu, TotalCpu},
+    figures::Figure::{
+        self, BusiestPerSend, Capacity, ConnectCpu, Connections, Deliveries, P50, P99, RedisPerSend, Sends, ServerCpu,
+        TotalCpu, TotalPerSend,
+    },
     plan::{
-        Peer::{Floor, FloorBatched, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted},
-        Workload::{Bystander, Connect, Flat, Idle, Paced, Publish, Rooms},
+        BenchCell, BenchPlan,
+        Peer::{
+            self, Floor, FloorBatched, Nchan, SocketioRedis, SocketioStreams, Socketioxide, Trunkline, TrunklineMounted,
+        },
+        Workload::{self, Bystander, Connect, Flat, Idle, Latency, Memory, Paced, Publish, Rooms},
     },
     table::ResultTable,
 };
@@ -38,16 +44,16 @@ impl Goal {
 
 /// All goals, evaluated for these results.
 pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
-    let mut goals = Vec::new();
-    let times = |factor: f64, value: Option<f64>| value.map(|value| factor * value);
+    let mut goals = latency(table);
+    goals.extend(capacity(table));
     for sockets in [1000, 5000] {
         goals.extend(paced(table, sockets));
         goals.extend(flat(table, sockets));
     }
 
-    let memory = table.get(Idle, 0, 1, Trunkline, Memory);
+    let memory = table.get(Idle, 0, 1, Trunkline, Figure::Memory);
     goals.push(Goal::at_most("idle: memory per logged-in socket in one room at most 2.5 KiB", memory, Some(2.5)));
-    let memory = table.get(Idle, 0, 1, TrunklineMounted, Memory);
+    let memory = table.get(Idle, 0, 1, TrunklineMounted, Figure::Memory);
     goals.push(Goal::at_most("idle: the same mounted in an App at most 14 KiB", memory, Some(14.0)));
 
     let connect = |peer| table.get(Connect, 0, 1, peer, ConnectCpu);
@@ -74,6 +80,11 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     let what = "rooms of 5: the same with 3 instances at most 0.7 of the best peer's";
     goals.push(Goal::at_most(what, rooms(3), times(0.7, best(3))));
 
+    let memory = |sockets| table.get(Memory, sockets, 1, Trunkline, Figure::Memory);
+    let what = |sockets| format!("memory: at most 2.0 KiB of the gateway per socket with {sockets} idle sockets");
+    goals.push(Goal::at_most(what("20,000"), memory(20_000), Some(2.0)));
+    goals.extend(shards(table));
+
     let publish = |figure| table.get(Publish, 0, 1, Trunkline, figure);
     goals.push(Goal::at_least(
         "publish: at least 20,000 acknowledged sends per second",
@@ -82,6 +93,70 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     ));
     goals.push(Goal::at_most("publish: at most 30 µs of Redis per send", publish(RedisPerSend), Some(30.0)));
     goals
+}
+
+fn times(factor: f64, value: Option<f64>) -> Option<f64> {
+    value.map(|value| factor * value)
+}
+
+/// Rooms of five, beside the quickest peer with Redis, and a room of 100, beside the one that is best there.
+fn latency(table: &ResultTable) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    let mut goal = |(rooms, rate, instances): (u32, u32, u32), figure: Figure, rival: Peer, factor: f64| {
+        let of = |peer| {
+            table.find(peer, figure, |cell| {
+                cell.workload == Latency
+                    && (cell.rate, cell.instances) == (rate, instances)
+                    && (cell.rooms > 1) == (rooms > 1)
+            })
+        };
+        let place = if rooms > 1 { "rooms of 5" } else { "one room of 100" };
+        let what = format!(
+            "latency, {place}, {rate} messages per second, {instances} instance(s): {} at most {factor} of {rival}'s",
+            figure.heading()
+        );
+        goals.push(Goal::at_most(what, of(Trunkline), times(factor, of(rival))));
+    };
+    for (rate, instances) in [(1000, 1), (3000, 1), (1000, 3), (3000, 3)] {
+        for (figure, factor) in [(P50, 1.5), (P99, 1.5), (TotalCpu, 1.0)] {
+            goal((1000, rate, instances), figure, Socketioxide, factor);
+        }
+    }
+    for (figure, factor) in [(P50, 1.5), (TotalCpu, 1.2)] {
+        goal((1000, 100, 1), figure, Socketioxide, factor);
+    }
+    for (figure, factor) in [(P50, 1.25), (P99, 1.25), (TotalCpu, 1.0)] {
+        goal((1, 200, 1), figure, Nchan, factor);
+    }
+    goals
+}
+
+fn capacity(table: &ResultTable) -> Vec<Goal> {
+    let cells = BenchPlan::cells_on_request().iter().filter(|cell| cell.workload == Workload::Capacity);
+    let goal = |cell: &BenchCell| {
+        let of = |peer| table.find(peer, Capacity, |other| other == cell);
+        let best = Peer::rivals().filter(|peer| peer.has_redis()).filter_map(of).reduce(f64::max);
+        Goal::at_least(format!("{cell}: at least 1.3 of the best peer with Redis"), of(Trunkline), times(1.3, best))
+    };
+    cells.map(goal).collect()
+}
+
+fn shards(table: &ResultTable) -> [Goal; 5] {
+    let of = |masters, figure| {
+        table.find(Trunkline, figure, |cell| cell.workload == Workload::Shards && cell.masters == masters)
+    };
+    let busiest = |masters: u32| {
+        let what =
+            format!("shards: the busiest of {masters} masters does at most 1.15 of its share of one master's work");
+        let share = times(1.15 / f64::from(masters), of(1, BusiestPerSend));
+        Goal::at_most(what, of(masters, BusiestPerSend), share)
+    };
+    let total = |masters: u32| {
+        let what = format!("shards: CPU per send with {masters} masters at most 1.15 of that with one");
+        Goal::at_most(what, of(masters, TotalPerSend), times(1.15, of(1, TotalPerSend)))
+    };
+    let what = "shards: an instance has at most four connections to a master";
+    [busiest(3), busiest(6), total(3), total(6), Goal::at_most(what, of(3, Connections), Some(4.0))]
 }
 
 fn paced(table: &ResultTable, sockets: u32) -> [Goal; 4] {
@@ -140,8 +215,9 @@ fn flat(table: &ResultTable, sockets: u32) -> [Goal; 4] {
 mod tests {
     use super::*;
     use crate::compare::{
-        plan::Peer::{Nats, Nchan},
-        table::tests::table,
+        figures::FigureValues,
+        plan::Peer::Nats,
+        table::{CellRounds, tests::table},
     };
 
     fn reached(goals: &[Goal], words: &str) -> Option<bool> {
@@ -154,9 +230,43 @@ mod tests {
     #[test]
     fn goals_without_measurements_are_undecided() {
         let goals = goals(&table(&[]));
-        assert_eq!(goals.len(), 26);
+        assert_eq!(goals.len(), 55);
         // Absolute limits are set, but there is no value to compare.
         assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
+    }
+
+    #[test]
+    fn latency_and_capacity_are_compared_in_the_same_cell() {
+        let goals = goals(&table(&[
+            // The first cells of these workloads: rooms of five at 100 messages per second, and one room of 1,000.
+            (Latency, 5000, 1, Socketioxide, P50, 0.4),
+            (Latency, 5000, 1, Trunkline, P50, 0.59),
+            (Latency, 5000, 1, Socketioxide, TotalCpu, 50.0),
+            (Latency, 5000, 1, Trunkline, TotalCpu, 61.0),
+            (Workload::Capacity, 1000, 1, Nats, Capacity, 300.0),
+            (Workload::Capacity, 1000, 1, Nchan, Capacity, 100.0),
+            (Workload::Capacity, 1000, 1, Trunkline, Capacity, 131.0),
+        ]));
+        assert_eq!(reached(&goals, "100 messages per second, 1 instance(s): p50"), Some(true));
+        assert_eq!(reached(&goals, "100 messages per second, 1 instance(s): both"), Some(false));
+        assert_eq!(reached(&goals, "rooms of 5, 1000 messages per second, 1 instance(s): p50"), None);
+        assert_eq!(reached(&goals, "capacity 1000/1×1"), Some(true), "nats has no Redis");
+        assert_eq!(reached(&goals, "capacity 5000/1000×1"), None);
+    }
+
+    #[test]
+    fn shards_are_compared_with_one_master() {
+        let cells = BenchPlan::cells_on_request();
+        let of = |masters| *cells.iter().find(|cell| cell.masters == masters).unwrap();
+        let rows = [(1, 100.0, 30.0), (3, 114.0, 11.6), (6, 116.0, 5.0)].map(|(masters, total, busiest)| {
+            let figures = FigureValues::from([(TotalPerSend, total), (BusiestPerSend, busiest)]);
+            ((of(masters), Trunkline), CellRounds { figures: vec![figures], ..CellRounds::default() })
+        });
+        let goals = goals(&ResultTable::new(cells, rows.into()));
+        assert_eq!(reached(&goals, "CPU per send with 3 masters"), Some(true));
+        assert_eq!(reached(&goals, "CPU per send with 6 masters"), Some(false));
+        assert_eq!(reached(&goals, "busiest of 3 masters"), Some(false));
+        assert_eq!(reached(&goals, "busiest of 6 masters"), Some(true));
     }
 
     #[test]
@@ -174,7 +284,7 @@ mod tests {
             (Flat, 1000, 1, SocketioRedis, Deliveries, 10.0),
             (Flat, 1000, 1, SocketioStreams, Deliveries, 20.0),
             (Flat, 1000, 1, Trunkline, Deliveries, 299.0),
-            (Idle, 0, 1, Trunkline, Memory, 2.5),
+            (Idle, 0, 1, Trunkline, Figure::Memory, 2.5),
             (Publish, 0, 1, Trunkline, Sends, 19_999.0),
         ]));
         assert_eq!(reached(&goals, "paced, 1000 sockets: CPU per delivery at most 1.15"), Some(false));
@@ -186,7 +296,7 @@ mod tests {
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 15"), Some(false));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least the best"), Some(true));
         assert_eq!(reached(&goals, "flat out, 1000 sockets: deliveries at least 0.6"), None);
-        assert_eq!(reached(&goals, "idle: memory"), Some(true));
+        assert_eq!(reached(&goals, "idle: memory per logged-in"), Some(true));
         assert_eq!(reached(&goals, "sends per second"), Some(false));
     }
 }

@@ -6,9 +6,11 @@ use trunkline_testbed::{Progress, StopSignal};
 
 use super::{
     deployment::PeerDeployment,
-    figures::{FigureValues, LoadResult, figures},
+    figures::{FigureValues, LoadResult, Measured},
+    memory,
     plan::{BenchCell, BenchPlan, Peer, Workload},
     programs::{PreparedPeers, output},
+    shards,
 };
 use crate::error::{BenchError, Result};
 
@@ -24,8 +26,13 @@ pub(crate) fn measure(
     plan: BenchPlan,
     prepared: &PreparedPeers,
     stop: &StopSignal,
-) -> Result<FigureValues> {
-    let deployment = PeerDeployment::start(peer, cell.instances, prepared, stop)?;
+) -> Result<Measured> {
+    match cell.workload {
+        Workload::Memory => return memory::measure(cell, peer, plan, prepared, stop).map(without_steps),
+        Workload::Shards => return shards::measure(cell, peer, plan, prepared, stop).map(without_steps),
+        _ => {}
+    }
+    let deployment = PeerDeployment::start(peer, cell.instances, cell.masters, prepared, stop)?;
     let mut command = Command::new(&prepared.programs.bench);
     command.args(["load", "--dialect", peer.dialect()]).args(cell.arguments(plan));
     // A bystander serves no socket of the rooms, and its CPU time is the figure.
@@ -39,14 +46,22 @@ pub(crate) fn measure(
     for pid in deployment.pids().skip(skipped).flatten() {
         command.arg("--server-pid").arg(pid.to_string());
     }
-    if let Some(pid) = deployment.redis_pid() {
+    for pid in deployment.redis_pids()? {
         command.arg("--redis-pid").arg(pid.to_string());
     }
     let timeout = if cell.workload == Workload::Capacity { CAPACITY_TIMEOUT } else { LOAD_TIMEOUT };
     let text = output("trunkline-bench load", command, timeout, &StopOnly(stop))?;
-    let result: LoadResult = serde_json::from_str(&text)
-        .map_err(|e| BenchError::Measurement(format!("the output of trunkline-bench load cannot be parsed: {e}")))?;
-    Ok(figures(cell, peer, &result))
+    Ok(Measured::new(cell, peer, parsed(&text)?))
+}
+
+fn without_steps(figures: FigureValues) -> Measured {
+    Measured { figures, steps: Vec::new() }
+}
+
+/// The output of `trunkline-bench load`.
+pub(super) fn parsed(text: &str) -> Result<LoadResult> {
+    serde_json::from_str(text)
+        .map_err(|e| BenchError::Measurement(format!("the output of trunkline-bench load cannot be parsed: {e}")))
 }
 
 /// Prints nothing; cancels after a signal.

@@ -6,7 +6,9 @@ use trunkline_check::report::{Bar, Colour, LinePlot, PlotSeries, TableCell, XAxi
 use super::{
     figures::Figure,
     plan::{BenchCell, Peer, Workload},
-    report::{ComparisonReport, RECOVERY_HEADINGS, RECOVERY_TITLE, columns, maybe, recovery_columns, spread, title},
+    report::{
+        ComparisonReport, RECOVERY_HEADINGS, RECOVERY_TITLE, columns, maybe, recovery_columns, shown, spread, title,
+    },
     table::TableRow,
 };
 
@@ -61,6 +63,7 @@ fn plots(report: &ComparisonReport) -> Markup {
                 (plot_over_sockets(report, (&format!("{title}, {count}"), unit), y, (workload, instances), figure))
             }
         }
+        @for cell in report.rows.cells() { (plot_over_load(report, &cell)) }
         @for (title, unit, workload, figure) in per_peer { (plot_per_peer(report, title, unit, workload, figure)) }
     }
 }
@@ -90,6 +93,32 @@ fn plot_over_sockets(
     let series = series.filter(|series| !series.points.is_empty()).collect();
     let columns: Vec<_> = sockets.iter().map(|sockets| format!("{sockets} sockets")).collect();
     LinePlot { title, unit, x: XAxis::Columns(&columns), y, series, markers: Vec::new() }.draw()
+}
+
+/// A plot of the p99 latency over the offered load, from the search for the capacity. Empty without one.
+fn plot_over_load(report: &ComparisonReport, cell: &BenchCell) -> Markup {
+    let rows = || report.rows.0.iter().filter(|row| row.cell == *cell && !row.steps.is_empty());
+    // Each search begins at the same rate and doubles it, so columns are powers of two of it. Other rates are between them.
+    let column = |rate: f64| (rate / f64::from(cell.rate.max(1))).log2();
+    let columns = rows().flat_map(|row| row.steps.iter().map(|step| column(step.rate)));
+    let Some((first, last)) =
+        columns.map(|column| (column.floor(), column.ceil())).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    else {
+        return html! {};
+    };
+    let labels: Vec<_> = (first as i32..=last as i32)
+        .map(|power| format!("{}/s", shown(f64::from(cell.rate.max(1)) * 2f64.powi(power))))
+        .collect();
+    let names: Vec<_> = rows().map(|row| (row, row.peer.to_string())).collect();
+    let series = names.iter().map(|(row, name)| {
+        let mut points: Vec<_> = row.steps.iter().map(|step| (column(step.rate) - first, step.p99())).collect();
+        points.retain(|(_, p99)| *p99 > 0.0);
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        PlotSeries { name, colour: colour(row.peer), width: if row.peer.is_ours() { 3 } else { 2 }, points }
+    });
+    let title = format!("p99 latency over the offered load, {cell}");
+    let (unit, x) = ("ms, logarithmic", XAxis::Columns(&labels));
+    LinePlot { title: &title, unit, x, y: YScale::Logarithmic, series: series.collect(), markers: Vec::new() }.draw()
 }
 
 /// A plot of a figure with one bar per peer. Empty if no peer was measured.
@@ -160,8 +189,15 @@ fn versions(report: &ComparisonReport) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::compare::report::tests::report;
+    use crate::compare::{
+        figures::Measured,
+        plan::BenchPlan,
+        report::tests::report,
+        table::{CellRounds, ResultTable},
+    };
 
     #[test]
     fn page_contains_all_results_escaped() {
@@ -172,5 +208,21 @@ mod tests {
             assert!(page.contains(expected), "{expected}");
         }
         assert!(!page.contains("NaN"));
+    }
+
+    #[test]
+    fn latency_is_drawn_over_the_offered_load() {
+        let cells = BenchPlan::cells_on_request();
+        let cell = *cells.iter().find(|cell| cell.workload == Workload::Capacity).unwrap();
+        let json = r#"{"steps":[{"rate":16.0,"latency_us":{"p99":900},"lost":0,"is_sustained":true},
+            {"rate":32.0,"latency_us":{"p99":61000},"lost":3,"is_sustained":false},
+            {"rate":22.6,"latency_us":{"p99":4000},"lost":0,"is_sustained":true}]}"#;
+        let measured = Measured::new(&cell, Peer::Trunkline, serde_json::from_str(json).unwrap());
+        let mut rounds = CellRounds::default();
+        rounds.add(measured);
+        let rows = ResultTable::new(&[cell], BTreeMap::from([((cell, Peer::Trunkline), rounds)]));
+        let page = comparison_page(&ComparisonReport { rows, ..report() });
+        assert!(page.contains("p99 latency over the offered load, capacity 1000/1×1"), "{page}");
+        assert!(page.contains("16.0/s") && page.contains("32.0/s"), "{page}");
     }
 }

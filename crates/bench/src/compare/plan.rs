@@ -100,6 +100,10 @@ pub(crate) enum Workload {
     Latency,
     /// The highest rate of messages with a p99 latency of at most 50 ms and without loss.
     Capacity,
+    /// Idle sockets in growing numbers, up to what the machine holds: memory of servers and kernel.
+    Memory,
+    /// A Redis Cluster of one, three and six masters: CPU per send, connections, and a killed master.
+    Shards,
 }
 
 impl Workload {
@@ -113,6 +117,8 @@ impl Workload {
             Self::Paced | Self::Rooms | Self::Idle | Self::Connect | Self::Latency | Self::Capacity => {
                 peer != FloorBatched
             }
+            Self::Memory => [Peer::Floor, Trunkline].contains(&peer),
+            Self::Shards => peer == Trunkline,
             // NATS has no acknowledgements.
             Self::Publish => !peer.is_floor() && peer != Nats,
             Self::Bystander | Self::Mixed | Self::Herd => !peer.is_floor(),
@@ -169,11 +175,13 @@ pub(crate) struct BenchCell {
     /// `latency`: messages per second. `capacity`: messages per second of the first step. Otherwise 0.
     pub(crate) rate: u32,
     pub(crate) sizes: RoomSizes,
+    /// Masters of a Redis Cluster. 0 stands for a single server.
+    pub(crate) masters: u32,
 }
 
 impl BenchCell {
     const fn new(workload: Workload, sockets: u32, rooms: u32, instances: u32) -> Self {
-        Self { workload, sockets, rooms, instances, rate: 0, sizes: RoomSizes::Equal }
+        Self { workload, sockets, rooms, instances, rate: 0, sizes: RoomSizes::Equal, masters: 0 }
     }
 
     const fn latency(sockets: u32, rooms: u32, rate: u32, instances: u32) -> Self {
@@ -182,6 +190,16 @@ impl BenchCell {
 
     const fn capacity(sockets: u32, rooms: u32, sizes: RoomSizes, first_rate: u32, instances: u32) -> Self {
         Self { rate: first_rate, sizes, ..Self::new(Workload::Capacity, sockets, rooms, instances) }
+    }
+
+    /// Idle sockets in rooms of about a thousand; 0 stands for as many as the machine holds. The number of instances
+    /// follows from the limit of open files.
+    const fn memory(sockets: u32) -> Self {
+        Self::new(Workload::Memory, sockets, 0, 1)
+    }
+
+    const fn shards(masters: u32) -> Self {
+        Self { rate: 1500, masters, ..Self::new(Workload::Shards, 3000, 600, 2) }
     }
 
     /// Whether the peer takes part. The floor and the mounted gateway have one instance only.
@@ -196,7 +214,8 @@ impl BenchCell {
     pub(crate) fn arguments(&self, plan: BenchPlan) -> Vec<String> {
         let workload = match (self.workload, self.sizes) {
             (Workload::Bystander, _) => Workload::Rooms,
-            (Workload::Latency | Workload::Capacity, RoomSizes::Equal) => Workload::Paced,
+            (Workload::Latency | Workload::Capacity | Workload::Shards, RoomSizes::Equal) => Workload::Paced,
+            (Workload::Memory, _) => Workload::Idle,
             (Workload::Latency | Workload::Capacity, RoomSizes::Mixed) => Workload::Mixed,
             (other, _) => other,
         };
@@ -209,11 +228,14 @@ impl BenchCell {
             Workload::Flat => arguments.extend(["--window", "32"]),
             Workload::Rooms | Workload::Bystander => arguments.extend(["--sends", &rooms]),
             Workload::Publish => arguments.extend(["--writers", &sockets, "--window", "256"]),
-            Workload::Latency => arguments.extend(["--sends", &sends, "--sessions", SHARED_SESSIONS]),
+            Workload::Latency | Workload::Shards => {
+                arguments.extend(["--sends", &sends, "--sessions", SHARED_SESSIONS]);
+            }
             Workload::Capacity => {
                 arguments.extend(["--sends", &sends, "--sessions", SHARED_SESSIONS]);
                 arguments.extend(["--warm-up", "0.5", "--capacity-p99", CAPACITY_P99_MS]);
             }
+            Workload::Memory => arguments.push("--hold"),
             Workload::Idle | Workload::Connect | Workload::Mixed | Workload::Herd | Workload::Recovery => {}
         }
         arguments.into_iter().map(str::to_owned).collect()
@@ -224,7 +246,7 @@ impl BenchCell {
     fn seconds(&self, plan: BenchPlan) -> u32 {
         match self.workload {
             Workload::Paced => plan.seconds().max(PACED_MIN_MESSAGES * self.sockets / PACED_DELIVERIES_PER_S),
-            Workload::Latency => LATENCY_SECONDS,
+            Workload::Latency | Workload::Shards => LATENCY_SECONDS,
             Workload::Capacity => CAPACITY_STEP_SECONDS,
             _ => plan.seconds(),
         }
@@ -234,8 +256,11 @@ impl BenchCell {
 /// For example `paced 1000×1`: workload, sockets and instances.
 impl fmt::Display for BenchCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workload, sockets, rooms, instances, rate, sizes } = self;
+        let Self { workload, sockets, rooms, instances, rate, sizes, masters } = self;
         match (workload, sizes) {
+            (Workload::Memory, _) if *sockets == 0 => f.pad("memory most"),
+            (Workload::Memory, _) => f.pad(&format!("{workload} {sockets}")),
+            (Workload::Shards, _) => f.pad(&format!("{workload} {masters}")),
             (Workload::Latency, _) => f.pad(&format!("{workload} {sockets}×{instances} {rate}/s")),
             (Workload::Capacity, RoomSizes::Equal) => f.pad(&format!("{workload} {sockets}/{rooms}×{instances}")),
             (Workload::Capacity, RoomSizes::Mixed) => f.pad(&format!("{workload} mixed×{instances}")),
@@ -320,6 +345,12 @@ impl BenchPlan {
             BenchCell::capacity(1000, 1, RoomSizes::Equal, 16, 3),
             BenchCell::capacity(5000, 1000, RoomSizes::Equal, 1000, 3),
             BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 3),
+            BenchCell::memory(2000),
+            BenchCell::memory(20_000),
+            BenchCell::memory(0),
+            BenchCell::shards(1),
+            BenchCell::shards(3),
+            BenchCell::shards(6),
         ];
         CELLS
     }
@@ -369,6 +400,14 @@ mod tests {
         assert_eq!(
             arguments(BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 1), BenchPlan::Full),
             "--workload mixed --sockets 1000 --rooms 50 --for 2 --sends 200 --sessions 50 --warm-up 0.5 --capacity-p99 50"
+        );
+        assert_eq!(
+            arguments(BenchCell { rooms: 20, ..BenchCell::memory(20_000) }, BenchPlan::Full),
+            "--workload idle --sockets 20000 --rooms 20 --for 3 --hold"
+        );
+        assert_eq!(
+            arguments(BenchCell::shards(3), BenchPlan::Full),
+            "--workload paced --sockets 3000 --rooms 600 --for 6 --sends 1500 --sessions 50"
         );
     }
 }

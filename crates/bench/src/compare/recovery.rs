@@ -50,7 +50,7 @@ pub(crate) fn recovery(peer: Peer, prepared: &PreparedPeers, stop: &StopSignal) 
 }
 
 fn socketio(peer: Peer, prepared: &PreparedPeers, stop: &StopSignal) -> Result<RecoveryResult> {
-    let mut deployment = PeerDeployment::start(peer, SERVERS, prepared, stop)?;
+    let mut deployment = PeerDeployment::start(peer, SERVERS, 0, prepared, stop)?;
     let balancer = HaProxy::builder().slots(SERVERS as usize).start()?;
     for (slot, port) in (1..).zip(deployment.ports()) {
         balancer.fill_slot(slot, port)?;

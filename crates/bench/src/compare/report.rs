@@ -46,11 +46,25 @@ pub(crate) struct ComparisonReport {
 /// Columns of a workload's table.
 pub(super) fn columns(workload: Workload) -> &'static [Figure] {
     use Figure::{
-        Capacity, ConnectCpu, Connects, Deliveries, Lost, Memory, P50, P99, P999, RedisCpu, RedisPerSend, Sends,
-        ServerCpu, TotalCpu,
+        BusiestPerSend, Capacity, ConnectCpu, Connections, Connects, Deliveries, Failover, InstanceMemory,
+        KernelMemory, Lost, Memory, P50, P99, P999, RedisCpu, RedisPerSend, Sends, ServerCpu, ServerPerSend, Sockets,
+        Subscriptions, TotalCpu, TotalPerSend,
     };
     match workload {
         Workload::Idle => &[Memory],
+        Workload::Memory => &[Sockets, Memory, KernelMemory],
+        Workload::Shards => &[
+            TotalPerSend,
+            ServerPerSend,
+            RedisPerSend,
+            BusiestPerSend,
+            Connections,
+            Subscriptions,
+            InstanceMemory,
+            Failover,
+            P99,
+            Lost,
+        ],
         Workload::Connect => &[ConnectCpu, Connects],
         Workload::Herd => &[ConnectCpu, Connects, Lost],
         Workload::Publish => &[Sends, RedisPerSend, Lost],
@@ -63,12 +77,22 @@ pub(super) fn columns(workload: Workload) -> &'static [Figure] {
 
 /// Title of a cell's table.
 pub(super) fn title(cell: &BenchCell) -> String {
-    let BenchCell { workload, sockets, rooms, instances, rate, sizes } = *cell;
+    let BenchCell { workload, sockets, rooms, instances, rate, sizes, masters } = *cell;
+    match (workload, sockets) {
+        (Workload::Memory, 0) => return "memory: as many idle sockets as the machine holds".to_owned(),
+        (Workload::Memory, _) => return format!("memory: {sockets} idle sockets in rooms of 1000"),
+        _ => {}
+    }
     let rooms = if rooms == 1 { "one room".to_owned() } else { format!("{rooms} rooms") };
     let instances = if instances == 1 { "1 instance".to_owned() } else { format!("{instances} instances") };
     let rooms = if sizes == RoomSizes::Mixed { format!("{rooms} of different sizes") } else { rooms };
-    let rate = if workload == Workload::Latency { format!(", {rate} messages per second") } else { String::new() };
-    format!("{workload}: {sockets} sockets, {rooms}, {instances}{rate}")
+    let masters = if masters == 1 { "1 master".to_owned() } else { format!("{masters} masters") };
+    let rest = match workload {
+        Workload::Latency => format!(", {rate} messages per second"),
+        Workload::Shards => format!(", {rate} messages per second, {masters}"),
+        _ => String::new(),
+    };
+    format!("{workload}: {sockets} sockets, {rooms}, {instances}{rest}")
 }
 
 /// Formats a value with about three significant digits, which is the precision of the figures.

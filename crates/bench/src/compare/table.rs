@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    figures::{Figure, FigureValues, Spread, spreads},
+    figures::{Figure, FigureValues, Measured, OfferedLoad, Spread, spreads},
     plan::{BenchCell, Peer, Workload},
 };
 
@@ -23,6 +23,9 @@ pub(crate) struct TableRow {
     pub(crate) to_best: Option<f64>,
     /// Why a round failed.
     pub(crate) error: Option<String>,
+    /// Steps of all searches for the capacity.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steps: Vec<OfferedLoad>,
 }
 
 /// All rows, in the order of the plan.
@@ -37,6 +40,15 @@ pub(crate) struct CellRounds {
     pub(crate) figures: Vec<FigureValues>,
     /// Why another round failed.
     pub(crate) error: Option<String>,
+    pub(crate) steps: Vec<OfferedLoad>,
+}
+
+impl CellRounds {
+    /// Adds a round.
+    pub(crate) fn add(&mut self, measured: Measured) {
+        self.figures.push(measured.figures);
+        self.steps.extend(measured.steps);
+    }
 }
 
 impl ResultTable {
@@ -45,9 +57,10 @@ impl ResultTable {
         let mut rows = Vec::new();
         for cell in cells {
             for peer in Peer::all() {
-                if let Some(CellRounds { figures, error }) = measured.remove(&(*cell, *peer)) {
+                if let Some(CellRounds { figures, error, steps }) = measured.remove(&(*cell, *peer)) {
                     let figures = spreads(&figures);
-                    rows.push(TableRow { cell: *cell, peer: *peer, figures, to_floor: None, to_best: None, error });
+                    let (to_floor, to_best) = (None, None);
+                    rows.push(TableRow { cell: *cell, peer: *peer, figures, to_floor, to_best, error, steps });
                 }
             }
         }
@@ -73,6 +86,12 @@ impl ResultTable {
             (w, i, row.peer) == (workload, instances, peer) && (sockets == 0 || s == sockets)
         };
         self.0.iter().find(is_it)?.figures.get(&figure).map(|spread| spread.median)
+    }
+
+    /// The median of a figure in the first cell that `is_it`.
+    pub(crate) fn find(&self, peer: Peer, figure: Figure, is_it: impl Fn(&BenchCell) -> bool) -> Option<f64> {
+        let row = self.0.iter().find(|row| row.peer == peer && is_it(&row.cell))?;
+        row.figures.get(&figure).map(|spread| spread.median)
     }
 
     /// The best median of the other peers.
@@ -120,7 +139,8 @@ pub(super) mod tests {
             let is_it = |cell: &&BenchCell| {
                 (cell.workload, cell.instances) == (workload, instances) && (sockets == 0 || cell.sockets == sockets)
             };
-            let cell = *BenchPlan::Full.cells().iter().find(is_it).unwrap();
+            let mut cells_of_all_plans = BenchPlan::Full.cells().iter().chain(BenchPlan::cells_on_request());
+            let cell = *cells_of_all_plans.find(is_it).unwrap();
             if !cells.contains(&cell) {
                 cells.push(cell);
             }

@@ -207,7 +207,8 @@ impl<'a> SocketEngine<'a> {
     fn open(&mut self, index: usize) -> Result<(), BenchError> {
         let place = self.plan.sockets[index];
         let target = self.arguments.targets[place.target];
-        let stream = connect(target, index).map_err(BenchError::kernel("cannot connect"))?;
+        let stream =
+            connect(target, self.arguments.first_socket + index).map_err(BenchError::kernel("cannot connect"))?;
         self.poll.add(&stream, index as u64).map_err(BenchError::kernel("epoll failed"))?;
         let cookie = self.cookies.get(index % self.cookies.len().max(1)).map_or("", String::as_str);
         let host = target.to_string();

@@ -29,9 +29,9 @@ impl ProcessCpu {
         each.collect::<Result<_, _>>().map(Self)
     }
 
-    /// CPU time between two readings.
-    pub(super) fn since(&self, earlier: &Self) -> Duration {
-        self.0.iter().zip(&earlier.0).map(|(now, then)| now.since(*then)).sum()
+    /// CPU time of each process between two readings.
+    pub(super) fn since_each(&self, earlier: &Self) -> impl Iterator<Item = Duration> {
+        self.0.iter().zip(&earlier.0).map(|(now, then)| now.since(*then))
     }
 }
 
@@ -111,7 +111,8 @@ mod tests {
             std::hint::black_box(0);
         }
         // Other processes may use the CPU at the same time.
-        assert!(ProcessCpu::read(&own).unwrap().since(&before) > Duration::from_millis(1));
+        let spent: Duration = ProcessCpu::read(&own).unwrap().since_each(&before).sum();
+        assert!(spent > Duration::from_millis(1));
         assert!(pss_kib(&own).unwrap() > 100);
         assert!(matches!(ProcessCpu::read(&[u32::MAX]), Err(BenchError::Process { pid: u32::MAX, .. })));
     }

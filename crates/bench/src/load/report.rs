@@ -30,10 +30,14 @@ pub struct LoadReport {
     pub(super) closed: u64,
     pub(super) server_cpu_us: u64,
     pub(super) redis_cpu_us: u64,
+    /// The same per process, in the order of `--redis-pid`.
+    pub(super) redis_cpu_us_each: Vec<u64>,
     pub(super) load_cpu_us: u64,
     /// Highest sustained rate in messages per second, and 0 if no rate was sustained. `None` without a search. All other
     /// measurements are those of the window with this rate.
     pub(super) capacity: Option<f64>,
+    /// Steps of the search, in their order.
+    pub(super) steps: Vec<CapacityStep>,
     /// Time from the intended send to the read of the message, in µs. Zero without deliveries.
     pub(super) latency_us: LatencyQuantiles,
     /// Number of sockets that were opened at the beginning or, in a herd, that reconnected.
@@ -53,6 +57,16 @@ pub(super) struct LatencyQuantiles {
     pub(super) p99: u64,
     pub(super) p999: u64,
     pub(super) max: u64,
+}
+
+/// One step of the search for the capacity.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct CapacityStep {
+    /// Messages per second.
+    pub(super) rate: f64,
+    pub(super) latency_us: LatencyQuantiles,
+    pub(super) lost: u64,
+    pub(super) is_sustained: bool,
 }
 
 impl LoadReport {

@@ -14,7 +14,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// Logs users in and returns one cookie per session. Empty if the server has no sessions.
-pub(super) fn log_in(dialect: Dialect, targets: &[SocketAddr], sessions: usize) -> Result<Vec<String>, BenchError> {
+pub(crate) fn log_in(dialect: Dialect, targets: &[SocketAddr], sessions: usize) -> Result<Vec<String>, BenchError> {
     // A name of an earlier run may still belong to its session, and Trunkline refuses it to others.
     let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() % 100_000_000;
     let mut streams: Vec<Option<TcpStream>> = targets.iter().map(|_| None).collect();

@@ -1,5 +1,11 @@
 //! Runs the workloads.
 
+use std::{
+    io,
+    sync::mpsc::{self, TryRecvError},
+    thread,
+};
+
 use super::{
     LoadArguments, LoadKind,
     capacity::CapacitySearch,
@@ -7,7 +13,7 @@ use super::{
     engine::SocketEngine,
     plan::SocketPlan,
     proc::{self, ProcessCpu},
-    report::{LatencyQuantiles, LoadReport},
+    report::{CapacityStep, LatencyQuantiles, LoadReport},
     schedule::Schedule,
 };
 use crate::BenchError;
@@ -50,16 +56,17 @@ struct CpuReading {
 }
 
 /// CPU times between two readings, in µs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct CpuSpent {
     seconds: f64,
     server: u64,
-    redis: u64,
+    /// Per process.
+    redis: Vec<u64>,
     load: u64,
 }
 
 /// The measurements of one window.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct MeasuredWindow {
     spent: CpuSpent,
     counts: WindowCounts,
@@ -79,11 +86,14 @@ impl MeasuredWindow {
 
 impl CpuReading {
     fn since(&self, earlier: &Self) -> CpuSpent {
-        let us = |now: &ProcessCpu, then: &ProcessCpu| now.since(then).as_micros() as u64;
+        let each = |now: &ProcessCpu, then: &ProcessCpu| -> Vec<u64> {
+            now.since_each(then).map(|spent| spent.as_micros() as u64).collect()
+        };
+        let us = |now: &ProcessCpu, then: &ProcessCpu| each(now, then).iter().sum();
         CpuSpent {
             seconds: (self.at - earlier.at) as f64 / 1e9,
             server: us(&self.server, &earlier.server),
-            redis: us(&self.redis, &earlier.redis),
+            redis: each(&self.redis, &earlier.redis),
             load: us(&self.load, &earlier.load),
         }
     }
@@ -104,19 +114,22 @@ impl<'a> WorkloadRunner<'a> {
         self.engine.enqueue(0..self.plan.sockets.len());
         self.engine.all_open()?;
         let opened = self.reading()?.since(&begin);
-        let mut connects = (self.plan.sockets.len() as u64, opened);
+        let mut connects = (self.plan.sockets.len() as u64, opened.clone());
         self.engine.quiet()?;
         let mut pss_after = proc::pss_kib(&arguments.server_pids)?;
         let mut window = MeasuredWindow { spent: opened, ..MeasuredWindow::default() };
-        let mut capacity = None;
+        let (mut capacity, mut steps) = (None, Vec::new());
         if let Some(limit_ms) = arguments.capacity_p99 {
             self.start();
-            (capacity, window) = self.find_capacity(limit_ms)?;
+            (capacity, window) = self.find_capacity(limit_ms, &mut steps)?;
         } else if arguments.workload != LoadKind::Connect {
             eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
             self.start();
+            if arguments.hold {
+                self.hold()?;
+            }
             window = self.measure()?;
-            connects = window.reconnects.unwrap_or(connects);
+            connects = window.reconnects.take().unwrap_or(connects);
         }
         if arguments.workload == LoadKind::Idle {
             pss_after = proc::pss_kib(&arguments.server_pids)?;
@@ -137,9 +150,11 @@ impl<'a> WorkloadRunner<'a> {
             repeated: counts.repeated,
             closed: self.engine.closed,
             server_cpu_us: spent.server,
-            redis_cpu_us: spent.redis,
+            redis_cpu_us: spent.redis.iter().sum(),
+            redis_cpu_us_each: spent.redis,
             load_cpu_us: spent.load,
             capacity,
+            steps,
             latency_us: latency,
             connects,
             connect_seconds: opened.seconds,
@@ -147,6 +162,19 @@ impl<'a> WorkloadRunner<'a> {
             pss_kib_before: pss_before,
             pss_kib_after: pss_after,
         })
+    }
+
+    /// Serves the idle sockets until a line arrives on standard input, or its end.
+    fn hold(&mut self) -> Result<(), BenchError> {
+        let (sender, released) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            let _ = io::stdin().read_line(&mut String::new());
+            drop(sender);
+        });
+        while released.try_recv() == Err(TryRecvError::Empty) {
+            self.until(self.engine.now() + SECOND / 10)?;
+        }
+        Ok(())
     }
 
     /// Warms up, runs the workload for one window, and waits for outstanding deliveries.
@@ -179,8 +207,13 @@ impl<'a> WorkloadRunner<'a> {
         Ok(MeasuredWindow { spent, counts, latency, reconnects })
     }
 
-    /// Finds the highest rate that the server sustains. Returns the rate in messages per second, and its window.
-    fn find_capacity(&mut self, limit_ms: f64) -> Result<(Option<f64>, MeasuredWindow), BenchError> {
+    /// Finds the highest rate that the server sustains. Returns the rate in messages per second, and its window; appends to
+    /// `steps`.
+    fn find_capacity(
+        &mut self,
+        limit_ms: f64,
+        steps: &mut Vec<CapacityStep>,
+    ) -> Result<(Option<f64>, MeasuredWindow), BenchError> {
         let mut search = CapacitySearch::new(self.arguments.sends_per_second());
         let mut best = (Some(0.0), MeasuredWindow::default());
         while let Some(rate) = search.rate() {
@@ -193,6 +226,7 @@ impl<'a> WorkloadRunner<'a> {
                 "trunkline-bench: {rate:.0} messages/s: p99 {p99_ms:.1} ms, {lost} lost, sustained: {is_sustained}"
             );
             search.record(rate, is_sustained);
+            steps.push(CapacityStep { rate, latency_us: window.latency, lost, is_sustained });
             if is_sustained {
                 best = (Some(rate), window);
             } else {

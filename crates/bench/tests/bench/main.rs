@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -84,6 +84,45 @@ fn capacity_search_reports_a_sustained_rate_and_its_window() {
     let seconds = report["seconds"].as_f64().unwrap();
     assert!(report["sent"].as_f64().unwrap() >= 0.95 * capacity * seconds, "{report}");
     assert!(report["latency_us"]["p99"].as_u64().unwrap() <= 50_000, "{report}");
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!((&steps[0]["rate"], steps.len() > 1), (&200.0.into(), true), "{report}");
+    assert!(steps.iter().any(|step| step["rate"] == capacity && step["is_sustained"] == true), "{report}");
+}
+
+/// Two loads with `--hold`, as in the workload `memory`.
+#[test]
+fn held_sockets_stay_open_until_a_line_arrives() {
+    let floor = Floor::start(&[]);
+    let load = |first: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args([
+            "load",
+            "--dialect",
+            "floor",
+            "--target",
+            &floor.address,
+            "--workload",
+            "idle",
+            "--sockets",
+            "20",
+        ]);
+        command.args(["--for", "0.1", "--warm-up", "0.1", "--hold", "--first-socket", first]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut loads = [load("0"), load("64000")];
+    for load in &mut loads {
+        let lines = BufReader::new(load.stderr.as_mut().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.starts_with("trunkline-bench: measuring")));
+    }
+    for load in &mut loads {
+        assert_eq!(load.try_wait().unwrap(), None, "it ended without a line");
+        load.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+    for load in loads {
+        let output = load.wait_with_output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["connects"], &report["closed"]), (&20.into(), &0.into()), "{report}");
+    }
 }
 
 #[test]
