@@ -279,10 +279,11 @@ impl SessionBackend for RedisBackend {
         if shared.connections.cluster().is_none() {
             return shared.connections.run::<bool>(end.arg(shared.channel())).await.map(|_| ());
         }
-        // The channel has another slot. The notice is also sent for a session that was gone: the reply to the attempt that
-        // ended it may have been lost.
-        shared.connections.run::<bool>(end.arg("")).await?;
-        notices::send(&self.0, sid).await;
+        // The channel has another slot. If the reply is lost, so is the notice: sockets end at the next look-up of their
+        // session.
+        if shared.connections.run(end.arg("")).await? {
+            notices::send(&self.0, sid).await;
+        }
         Ok(())
     }
 
