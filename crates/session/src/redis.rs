@@ -29,11 +29,11 @@ use std::{
 };
 
 use ::redis::Script;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use trunkline_domain::{DisplayName, UserId, UserName, millis};
 use trunkline_redis::RedisOptions;
 
-use self::{call::Call, listener::EventListener, notices::MAX_UNSENT, router::Router};
+use self::{call::RedisCall, listener::EventListener, notices::NoticeSender, router::Router};
 use crate::{
     BackendSessions, InvalidSettings, KeyChange, Lifetimes, MAX_SESSIONS_PER_USER, SecretDigest, SecretSalt,
     SessionBackend, SessionError, SessionEvent, SessionEvents, SessionRecord, Sid, UserTag, events::EVENT_BUFFER,
@@ -80,13 +80,22 @@ impl RedisSessions {
         if prefix.is_empty() || !prefix.bytes().all(fits) {
             return Err(InvalidSettings::Prefix);
         }
+        let connections = Arc::new(Router::new(url, options)?);
+        // Pub/sub ignores databases (<https://redis.io/docs/latest/develop/pubsub/#database--scoping>), so the name contains
+        // the database.
+        let channel = match connections.connector().database() {
+            0 => format!("{prefix}:ended"),
+            database => format!("{prefix}:ended:{database}"),
+        };
+        let events = broadcast::channel(EVENT_BUFFER).0;
         Ok(Self::new(RedisBackend(Arc::new(RedisState {
             prefix: prefix.to_owned(),
             lifetimes,
-            connections: Arc::new(Router::new(url, options)?),
             scripts: SessionScripts::default(),
-            events: broadcast::channel(EVENT_BUFFER).0,
-            unsent: Arc::new(Semaphore::new(MAX_UNSENT)),
+            notices: NoticeSender::new(connections.clone(), channel.clone(), events.clone()),
+            connections,
+            channel,
+            events,
             listener: Mutex::default(),
         }))))
     }
@@ -101,9 +110,10 @@ struct RedisState {
     lifetimes: Lifetimes,
     connections: Arc<Router>,
     scripts: SessionScripts,
+    /// The channel on which sids of ended sessions are published.
+    channel: String,
     events: broadcast::Sender<SessionEvent>,
-    /// A permit per notice of an ended session that is sent later, because the shard of the channel is away.
-    unsent: Arc<Semaphore>,
+    notices: NoticeSender,
     /// Started by the first call of [`SessionBackend::events`], stopped with the last clone of the store.
     listener: Mutex<Option<EventListener>>,
 }
@@ -127,7 +137,7 @@ impl RedisState {
 
     /// Runs a script that creates a session. Returns `None` if it did. If it did not for want of room, returns the sid
     /// that the script names, or an empty string.
-    async fn create(&self, script: Call<'_>) -> Result<Option<String>, SessionError> {
+    async fn create(&self, script: RedisCall<'_>) -> Result<Option<String>, SessionError> {
         let reply: Vec<String> = self.connections.run(script).await?;
         match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["created"] => Ok(None),
@@ -140,18 +150,9 @@ impl RedisState {
         }
     }
 
-    fn with_lifetimes<'a>(&self, call: Call<'a>) -> Call<'a> {
+    fn with_lifetimes<'a>(&self, call: RedisCall<'a>) -> RedisCall<'a> {
         let Lifetimes { idle, max, grace } = self.lifetimes;
         call.arg(millis(idle)).arg(millis(max)).arg(millis(grace))
-    }
-
-    /// The channel on which sids of ended sessions are published. Pub/sub ignores databases
-    /// (<https://redis.io/docs/latest/develop/pubsub/#database--scoping>), so the name contains the database.
-    fn channel(&self) -> String {
-        match self.connections.connector().database() {
-            0 => format!("{}:ended", self.prefix),
-            database => format!("{}:ended:{database}", self.prefix),
-        }
     }
 }
 
@@ -202,14 +203,14 @@ impl SessionBackend for RedisBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag()), shared.keep_out_key(sid.tag())];
-        let claim = Call::script(&shared.scripts.claim, &keys).arg(sid.to_string()).arg(user.as_str());
+        let claim = RedisCall::script(&shared.scripts.claim, &keys).arg(sid.to_string()).arg(user.as_str());
         Ok(shared.create(claim.arg(millis(Lifetimes::CLAIM_TIMEOUT))).await?.is_none())
     }
 
     async fn start(&self, sid: Sid, user: &UserId, name: Option<&DisplayName>) -> Result<Option<Sid>, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.user_key(sid.tag()), shared.keep_out_key(sid.tag())];
-        let start = Call::script(&shared.scripts.start, &keys).arg(sid.to_string()).arg(user.as_str());
+        let start = RedisCall::script(&shared.scripts.start, &keys).arg(sid.to_string()).arg(user.as_str());
         let start = start.arg(name.map_or("", DisplayName::as_str)).arg(millis(Lifetimes::CLAIM_TIMEOUT));
         let oldest = shared.create(start.arg(millis(shared.lifetimes.max)).arg(MAX_SESSIONS_PER_USER)).await?;
         oldest.map(|sid| sid.parse().map_err(SessionError::unavailable)).transpose()
@@ -219,7 +220,7 @@ impl SessionBackend for RedisBackend {
         let shared = &*self.0;
         let keys = [shared.name_key(tag), shared.user_key(tag), shared.keep_out_key(tag)];
         let time = time.map(|time| millis(time).to_string()).unwrap_or_default();
-        let keep_out = Call::script(&shared.scripts.keep_out, &keys).arg(user.as_str()).arg(time);
+        let keep_out = RedisCall::script(&shared.scripts.keep_out, &keys).arg(user.as_str()).arg(time);
         let sids: Vec<String> = shared.connections.run(keep_out).await?;
         sids.iter().map(|sid| sid.parse().map_err(SessionError::unavailable)).collect()
     }
@@ -227,7 +228,7 @@ impl SessionBackend for RedisBackend {
     async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let issue = Call::script(&shared.scripts.issue, &keys).arg(key.to_string()).arg(state);
+        let issue = RedisCall::script(&shared.scripts.issue, &keys).arg(key.to_string()).arg(state);
         let issue = issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
         shared.connections.run(issue).await
     }
@@ -235,7 +236,7 @@ impl SessionBackend for RedisBackend {
     async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let find = shared.with_lifetimes(Call::script(&shared.scripts.find, &keys).arg(key.to_string()));
+        let find = shared.with_lifetimes(RedisCall::script(&shared.scripts.find, &keys).arg(key.to_string()));
         let record: Option<(String, Option<String>, String)> = shared.connections.run(find.repeatable()).await?;
         let Some((user, name, state)) = record else { return Ok(None) };
         let user = user.parse().map_err(SessionError::unavailable)?;
@@ -257,7 +258,8 @@ impl SessionBackend for RedisBackend {
             KeyChange::Renew { digest } => ("renew", digest.to_string(), String::new()),
         };
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let change = Call::script(&shared.scripts.change, &keys).arg(key.to_string()).arg(what).arg(digest).arg(salt);
+        let change =
+            RedisCall::script(&shared.scripts.change, &keys).arg(key.to_string()).arg(what).arg(digest).arg(salt);
         let change = shared.with_lifetimes(change.arg(state));
         let salts: Option<Vec<String>> = shared.connections.run(change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
@@ -267,7 +269,7 @@ impl SessionBackend for RedisBackend {
     async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let touch = Call::script(&shared.scripts.touch, &keys).arg(millis(shared.lifetimes.idle));
+        let touch = RedisCall::script(&shared.scripts.touch, &keys).arg(millis(shared.lifetimes.idle));
         let left: Option<u64> = shared.connections.run(touch.arg(millis(shared.lifetimes.max)).repeatable()).await?;
         Ok(left.map(Duration::from_millis))
     }
@@ -275,14 +277,15 @@ impl SessionBackend for RedisBackend {
     async fn end(&self, sid: Sid) -> Result<(), SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag()), shared.user_key(sid.tag())];
-        let end = Call::script(&shared.scripts.end, &keys).arg(sid.to_string());
+        let end = RedisCall::script(&shared.scripts.end, &keys).arg(sid.to_string());
         if shared.connections.cluster().is_none() {
-            return shared.connections.run::<bool>(end.arg(shared.channel())).await.map(|_| ());
+            return shared.connections.run::<bool>(end.arg(&shared.channel)).await.map(|_| ());
         }
-        // The channel has another slot. The notice is also sent for a session that was gone: the reply to the attempt that
-        // ended it may have been lost.
-        shared.connections.run::<bool>(end.arg("")).await?;
-        notices::send(&self.0, sid).await;
+        // The channel has another slot. If the reply is lost, so is the notice: sockets end at the next look-up of their
+        // session.
+        if shared.connections.run(end.arg("")).await? {
+            shared.notices.send(sid).await;
+        }
         Ok(())
     }
 
@@ -293,12 +296,12 @@ impl SessionBackend for RedisBackend {
         // The listener ends with the runtime on which it was started; the next call starts another one.
         if !listener.as_ref().is_some_and(EventListener::is_running) {
             let router = shared.connections.clone();
-            *listener = Some(EventListener::start(router, shared.channel(), shared.events.clone()));
+            *listener = Some(EventListener::start(router, shared.channel.clone(), shared.events.clone()));
         }
         events
     }
 
     async fn health(&self) -> Result<Vec<String>, SessionError> {
-        self.0.connections.check(&Call::script(&self.0.scripts.health, &[]).repeatable()).await
+        self.0.connections.check(&RedisCall::script(&self.0.scripts.health, &[]).repeatable()).await
     }
 }

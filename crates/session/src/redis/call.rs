@@ -1,12 +1,22 @@
 //! Commands, and the replies to them.
 
-use redis::{Cmd, FromRedisValue, Script, ToRedisArgs, Value};
+use std::error::Error;
+
+use redis::{Cmd, FromRedisValue, RedisError, Script, ToRedisArgs, Value};
 use trunkline_redis::{slots::slot_of, topology::Redirect};
 
-use super::link::RedisCommandError;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A failed command: no reply within the time limit, a connection that broke, or an error reply.
+#[derive(Debug, thiserror::Error)]
+#[error("command to Redis at {address}: {source}")]
+pub(super) struct RedisCommandError {
+    pub(super) address: String,
+    pub(super) source: RedisError,
+}
 
 /// A command whose keys have one slot, which may be the call of a script.
-pub(super) struct Call<'a> {
+pub(super) struct RedisCall<'a> {
     pub(super) slot: u16,
     pub(super) command: Cmd,
     /// Loaded if Redis does not know it.
@@ -15,7 +25,7 @@ pub(super) struct Call<'a> {
     pub(super) is_repeatable: bool,
 }
 
-impl<'a> Call<'a> {
+impl<'a> RedisCall<'a> {
     /// The call of a script with keys of one slot. It is executed at most once.
     pub(super) fn script<const KEYS: usize>(script: &'a Script, keys: &[String; KEYS]) -> Self {
         let slot = slot_of(keys.first().map_or("", String::as_str));

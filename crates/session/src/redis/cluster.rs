@@ -22,9 +22,8 @@ use trunkline_redis::{
 };
 
 use super::{
-    call::{Call, Reply},
+    call::{BoxError, RedisCall, Reply},
     link::{COMMAND_TIMEOUT, RECONNECT_PAUSE, RedisLink, exchange},
-    router::BoxError,
 };
 
 /// Maximum time for which a command is repeated while its slot is on its way or has no owner.
@@ -34,7 +33,7 @@ const REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// The masters of a cluster.
-pub(super) struct Cluster {
+pub(super) struct ClusterLinks {
     connector: Arc<Connector>,
     uses_tls: bool,
     started: Instant,
@@ -58,12 +57,12 @@ struct ClusterState {
 }
 
 /// What a node said.
-struct Answer {
+struct MapAnswer {
     map: SlotMap,
     epoch: u64,
 }
 
-impl Cluster {
+impl ClusterLinks {
     /// Does not connect.
     pub(super) fn new(connector: Arc<Connector>, uses_tls: bool) -> Self {
         let (state, policy) = (Mutex::default(), Mutex::default());
@@ -74,7 +73,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The shard that failed, and why.
-    pub(super) async fn call(self: &Arc<Self>, call: &Call<'_>) -> Result<Reply, BoxError> {
+    pub(super) async fn call(self: &Arc<Self>, call: &RedisCall<'_>) -> Result<Reply, BoxError> {
         let started = Instant::now();
         let (mut asking, mut is_first) = (None, true);
         loop {
@@ -105,8 +104,9 @@ impl Cluster {
         }
     }
 
-    /// Sends a call without keys to each master; see [`Router::check`](super::router::Router::check).
-    pub(super) async fn check(self: &Arc<Self>, call: &Call<'_>) -> Result<Vec<String>, BoxError> {
+    /// Sends a call without keys to each master; succeeds if one executed it, and returns what is wrong with the
+    /// others.
+    pub(super) async fn check(self: &Arc<Self>, call: &RedisCall<'_>) -> Result<Vec<String>, BoxError> {
         self.first_map().await?;
         let masters = self.state().map.masters().to_vec();
         let checks = masters.iter().map(|node| async move {
@@ -221,7 +221,7 @@ impl Cluster {
             policy.start();
         }
         let (known, mut reason) = (self.state().epoch, String::new());
-        let mut newest: Option<Answer> = None;
+        let mut newest: Option<MapAnswer> = None;
         for node in self.candidates() {
             match self.ask(node.as_ref()).await {
                 Ok(answer) => {
@@ -250,7 +250,7 @@ impl Cluster {
         self.policy().end(result, self.started.elapsed());
     }
 
-    fn set_map(&self, answer: &Answer) -> Refreshed {
+    fn set_map(&self, answer: &MapAnswer) -> Refreshed {
         let mut state = self.state();
         let is_changed = state.map.merge(&answer.map);
         state.epoch = answer.epoch;
@@ -283,7 +283,7 @@ impl Cluster {
     }
 
     /// Asks a node, or any seed, for the slot map.
-    async fn ask(&self, node: Option<&NodeAddress>) -> Result<Answer, BoxError> {
+    async fn ask(&self, node: Option<&NodeAddress>) -> Result<MapAnswer, BoxError> {
         let cluster = |subcommand: &str| redis::cmd("CLUSTER").arg(subcommand).take();
         let commands: [Cmd; 3] = [cluster("SHARDS"), cluster("INFO"), cluster("SLOTS")];
         let is_master = |node: &&NodeAddress| self.state().map.masters().binary_search(node).is_ok();
@@ -314,7 +314,7 @@ impl Cluster {
         }
         let info = redis::from_redis_value::<String>(info).unwrap_or_default();
         let epoch = info_field(&info, "cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
-        Ok(Answer { map, epoch: epoch.unwrap_or_default() })
+        Ok(MapAnswer { map, epoch: epoch.unwrap_or_default() })
     }
 
     /// The link to a node, which connects when it is used.

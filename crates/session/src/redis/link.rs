@@ -15,20 +15,12 @@ use redis::{
 use tokio::sync::Mutex;
 use trunkline_redis::{CommandConnection, ConnectError, Connector, NodeAddress};
 
-use super::call::{Call, Reply};
+use super::call::{RedisCall, RedisCommandError, Reply};
 
 /// Time limit of one Redis command, and of each step of connecting.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long operations fail at once after a failed connect, so that no queue forms while Redis is away.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-
-/// A failed command: no reply within [`COMMAND_TIMEOUT`], a connection that broke, or an error reply.
-#[derive(Debug, thiserror::Error)]
-#[error("command to Redis at {address}: {source}")]
-pub(super) struct RedisCommandError {
-    pub(super) address: String,
-    pub(super) source: RedisError,
-}
 
 /// A failed attempt to send a command.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +71,7 @@ impl RedisLink {
     /// Sends a call, after `ASKING` if `is_asking`: then the server executes it although it does not own the slot yet. The
     /// reply may be an error. A repeatable call is sent again on a new connection if this one turns out to be closed; another
     /// one is sent on a connection that has just answered.
-    pub(super) async fn call(&self, call: &Call<'_>, is_asking: bool) -> Result<Reply, LinkError> {
+    pub(super) async fn call(&self, call: &RedisCall<'_>, is_asking: bool) -> Result<Reply, LinkError> {
         let mut handle = self.handle().await?;
         if !call.is_repeatable && self.send(&mut handle, &[redis::cmd("PING")]).await.is_err() {
             // A new connection has answered while it was set up.
@@ -98,7 +90,12 @@ impl RedisLink {
         Ok(self.send(&mut self.handle().await?, commands).await?)
     }
 
-    async fn run(&self, handle: &mut LinkHandle, call: &Call<'_>, is_asking: bool) -> Result<Reply, RedisCommandError> {
+    async fn run(
+        &self,
+        handle: &mut LinkHandle,
+        call: &RedisCall<'_>,
+        is_asking: bool,
+    ) -> Result<Reply, RedisCommandError> {
         // ASKING holds for the next command on the connection.
         let asking = is_asking.then(|| redis::cmd("ASKING"));
         let commands: Vec<Cmd> = asking.into_iter().chain([call.command.clone()]).collect();

@@ -9,7 +9,7 @@ use tokio::{
 };
 use trunkline_redis::{Subscriber, SubscriberReply, slots::slot_of, topology::Redirect};
 
-use super::router::{BoxError, Router};
+use super::{call::BoxError, router::Router};
 use crate::SessionEvent;
 
 /// Time limit of replies on this connection. Longer than that of other commands, since a new subscription makes every
@@ -29,7 +29,7 @@ pub(super) struct EventListener(JoinHandle<()>);
 impl EventListener {
     /// Starts the task on the current runtime.
     pub(super) fn start(router: Arc<Router>, channel: String, events: broadcast::Sender<SessionEvent>) -> Self {
-        Self(tokio::spawn(async move { Subscription { router, channel, events }.listen().await }))
+        Self(tokio::spawn(async move { EndedSubscription { router, channel, events }.listen().await }))
     }
 
     /// False once the runtime on which the task was started has ended.
@@ -44,13 +44,13 @@ impl Drop for EventListener {
     }
 }
 
-struct Subscription {
+struct EndedSubscription {
     router: Arc<Router>,
     channel: String,
     events: broadcast::Sender<SessionEvent>,
 }
 
-impl Subscription {
+impl EndedSubscription {
     async fn listen(&self) {
         let mut limit = BACKOFF_LIMITS.0;
         let mut reason = String::new();

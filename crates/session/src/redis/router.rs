@@ -1,14 +1,14 @@
 //! Sends each command to the server that has its keys: one, or the owner of the slot in a cluster.
 
-use std::{error::Error, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use redis::FromRedisValue;
 use tokio::time::timeout;
 use trunkline_redis::{Connector, InvalidRedisSettings, NodeAddress, RedisOptions, RedisUrl, Topology};
 
 use super::{
-    call::Call,
-    cluster::Cluster,
+    call::{BoxError, RedisCall},
+    cluster::ClusterLinks,
     link::{COMMAND_TIMEOUT, RedisLink},
 };
 use crate::SessionError;
@@ -16,18 +16,16 @@ use crate::SessionError;
 /// Time limit of one operation: connecting, following redirections, and up to two commands at each server.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) type BoxError = Box<dyn Error + Send + Sync>;
-
 /// Where commands are sent.
 pub(super) struct Router {
     connector: Arc<Connector>,
-    route: Route,
+    route: CommandRoute,
 }
 
-enum Route {
+enum CommandRoute {
     /// One server, or the master that the Sentinels name.
     Server(Box<RedisLink>),
-    Cluster(Arc<Cluster>),
+    Cluster(Arc<ClusterLinks>),
 }
 
 impl Router {
@@ -36,9 +34,11 @@ impl Router {
         let url: RedisUrl = url.parse()?;
         let connector = Arc::new(Connector::new(&url, options, COMMAND_TIMEOUT)?);
         let route = match url.topology() {
-            Topology::Cluster { .. } => Route::Cluster(Arc::new(Cluster::new(connector.clone(), url.uses_tls()))),
+            Topology::Cluster { .. } => {
+                CommandRoute::Cluster(Arc::new(ClusterLinks::new(connector.clone(), url.uses_tls())))
+            }
             Topology::Server(_) | Topology::Sentinel { .. } => {
-                Route::Server(Box::new(RedisLink::new(connector.clone(), None)))
+                CommandRoute::Server(Box::new(RedisLink::new(connector.clone(), None)))
             }
         };
         Ok(Self { connector, route })
@@ -49,19 +49,19 @@ impl Router {
     }
 
     /// The cluster, if Redis is one.
-    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+    pub(super) fn cluster(&self) -> Option<&Arc<ClusterLinks>> {
         match &self.route {
-            Route::Server(_) => None,
-            Route::Cluster(cluster) => Some(cluster),
+            CommandRoute::Server(_) => None,
+            CommandRoute::Cluster(cluster) => Some(cluster),
         }
     }
 
     /// Sends a call to the server that has its keys.
-    pub(super) async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, SessionError> {
+    pub(super) async fn run<T: FromRedisValue>(&self, call: RedisCall<'_>) -> Result<T, SessionError> {
         within_limit(async {
             let reply = match &self.route {
-                Route::Server(link) => link.call(&call, false).await?,
-                Route::Cluster(cluster) => cluster.call(&call).await?,
+                CommandRoute::Server(link) => link.call(&call, false).await?,
+                CommandRoute::Cluster(cluster) => cluster.call(&call).await?,
             };
             Ok(reply.convert()?)
         })
@@ -70,14 +70,14 @@ impl Router {
 
     /// Sends a call without keys to the server, or to each master. Succeeds if one executed it, and returns what is wrong
     /// with the others.
-    pub(super) async fn check(&self, call: &Call<'_>) -> Result<Vec<String>, SessionError> {
+    pub(super) async fn check(&self, call: &RedisCall<'_>) -> Result<Vec<String>, SessionError> {
         within_limit(async {
             match &self.route {
-                Route::Server(link) => {
+                CommandRoute::Server(link) => {
                     link.call(call, false).await?.convert::<()>()?;
                     Ok(Vec::new())
                 }
-                Route::Cluster(cluster) => cluster.check(call).await,
+                CommandRoute::Cluster(cluster) => cluster.check(call).await,
             }
         })
         .await
@@ -86,8 +86,8 @@ impl Router {
     /// The owner of a slot in a cluster, `None` without one.
     pub(super) async fn owner(&self, slot: u16) -> Result<Option<NodeAddress>, BoxError> {
         match &self.route {
-            Route::Server(_) => Ok(None),
-            Route::Cluster(cluster) => cluster.owner(slot).await.map(Some),
+            CommandRoute::Server(_) => Ok(None),
+            CommandRoute::Cluster(cluster) => cluster.owner(slot).await.map(Some),
         }
     }
 }
