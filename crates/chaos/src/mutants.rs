@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     report::ScenarioResult,
-    scenarios::{ENTRIES_LOST, NO_LONG_WAIT},
+    scenarios::{ENTRIES_LOST, NO_LONG_WAIT, SUBSCRIBED_AGAIN},
 };
 
 /// One mechanism that is switched off.
@@ -55,7 +55,7 @@ pub(crate) const MUTANTS: &[MutantCase] = &[
         name: "shared-probe",
         scenario: "cluster-shard-stalls",
         also: "",
-        reveals: Detection::Expectation(NO_LONG_WAIT),
+        reveals: Detection::Expectation(SUBSCRIBED_AGAIN),
     },
     // In the checker's clients.
     MutantCase { name: "fold-order", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[13]) },

@@ -16,6 +16,8 @@ mod tokens;
 
 use std::fs;
 
+pub(crate) use self::cluster::SUBSCRIBED_AGAIN;
+
 use super::{checker::FaultMark, deployment::RedisSetup, run::ScenarioRun};
 use crate::error::Result;
 

@@ -148,5 +148,5 @@ fn split_map(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.wait_until_served(2)?;
     run.undisturbed()?;
     // Clients of the stopped gateway wait for as long as it is stopped.
-    judge(run, MAX_WAIT * 3)
+    judge(run, MAX_WAIT * 2)
 }

@@ -51,6 +51,7 @@ fn wrong_certificates(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.deployment.redis()?.present(&files, ServerCertificate::Valid)?;
     run.wait_until_served(3)?;
     run.mark_healed()?;
+    run.undisturbed()?;
     run.mark_fault(&FaultMark::new("Redis killed").in_redis())?;
     run.deployment.redis()?.kill()?;
     run.run_for(Duration::from_secs(2))?;
