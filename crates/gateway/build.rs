@@ -1,11 +1,18 @@
-//! Embeds the files of `web/` under content-hashed names: see `src/pages/assets/bundle.rs`.
+//! Embeds the files of `web/` under content-hashed names, with the feature `scripts`: see `src/assets/bundle.rs`.
 
-#[path = "src/pages/assets/bundle.rs"]
+#[cfg(feature = "scripts")]
+#[path = "src/assets/bundle.rs"]
 mod bundle;
 
-use std::{env, error::Error, fmt::Write as _, fs, path::Path};
+#[cfg(not(feature = "scripts"))]
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}
 
-fn main() -> Result<(), Box<dyn Error>> {
+#[cfg(feature = "scripts")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use std::{env, fmt::Write as _, fs, path::Path};
+
     let web = Path::new("../../web");
     println!("cargo::rerun-if-changed={}", web.display());
     let mut files = Vec::new();
@@ -25,8 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(&path, &asset.text)?;
         writeln!(
             table,
-            "    Asset {{ file: {:?}, content_type: {:?}, bytes: include_bytes!({path:?}) }},",
-            asset.file, asset.content_type
+            "    Asset {{ name: {:?}, file: {:?}, content_type: {:?}, bytes: include_bytes!({path:?}) }},",
+            asset.name, asset.file, asset.content_type
         )?;
         let constant = asset.name.replace(['.', '-'], "_").to_uppercase();
         writeln!(

@@ -36,6 +36,9 @@ const DEPLOY_TARGET: &str = "deploy";
 /// Name of the test target that needs Valkey.
 const VALKEY_TARGET: &str = "valkey";
 
+/// Arguments for what an application compiles that embeds the gateway without its pages, tokens and program.
+const LEAN_GATEWAY: [&str; 4] = ["clippy", "--package", "trunkline-gateway", "--no-default-features"];
+
 /// Features that only benchmarks and fuzz targets enable. The lint step compiles their code; the fuzz targets themselves
 /// are a workspace of their own, which no step builds.
 const FEATURES_OF_TOOLS: &str = "trunkline-gateway/bench,trunkline-gateway/fuzzing,trunkline-bus/fuzzing";
@@ -165,7 +168,11 @@ impl TestSuite<'_> {
             clippy.args(["--test", browser::TARGET]);
         }
         clippy.args(["--", "-D", "warnings"]);
-        self.check(clippy)
+        let mut lean = cargo();
+        lean.args(LEAN_GATEWAY).args(["--", "-D", "warnings"]);
+        let runner = self.runner();
+        let counts = runner.run(clippy, OutputFormat::None)?;
+        Ok(StepResult::Ran(counts + runner.run(lean, OutputFormat::None)?))
     }
 
     fn rust_tests(&self) -> Result<StepResult> {

@@ -44,6 +44,7 @@ mod error;
 mod http;
 mod mutant;
 mod observer;
+mod send;
 mod session;
 mod socket;
 #[cfg(feature = "tls")]

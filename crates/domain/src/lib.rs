@@ -7,6 +7,7 @@
 mod close;
 mod command;
 mod content;
+mod data;
 mod event;
 mod grants;
 mod message;
@@ -22,9 +23,9 @@ use std::time::Duration;
 pub use close::{CloseCode, Reconnect};
 pub use command::{Command, ErrorCode, JoinFrom, Refusal, Token};
 pub use content::{
-    Content, ContentFields, Data, EventName, InvalidContent, InvalidData, InvalidEventName, InvalidReactionKey,
-    ReactionKey,
+    Content, ContentFields, EventName, InvalidContent, InvalidEventName, InvalidReactionKey, ReactionKey,
 };
+pub use data::{Data, InvalidData};
 pub use event::{DecodeError, Event, WelcomeLimits};
 pub use grants::{Grant, Grants, InvalidRoomPattern, Permission, RoomPattern};
 pub use message::{Body, Draft, Entry, InvalidId, InvalidText, Message, MessageId, MessageText};

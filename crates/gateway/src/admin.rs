@@ -4,17 +4,15 @@ use actix_web::{HttpResponse, Responder, http::header::CACHE_CONTROL, web};
 use serde_json::json;
 use trunkline_bus::InstanceRegistry;
 
-use crate::{
-    http::error::{HTML, HttpError},
-    policy::Policy,
-    state::GatewayState,
-    status,
-};
+#[cfg(feature = "pages")]
+use crate::http::error::HTML;
+use crate::{http::error::HttpError, policy::Policy, state::GatewayState, status};
 
 /// The media type of OpenMetrics (the specification's section "Overall structure"), which Prometheus reads.
 const METRICS_TYPE: (&str, &str) = ("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// `GET /`: the status of all instances as a page.
+#[cfg(feature = "pages")]
 pub(crate) async fn page<B: InstanceRegistry, P: Policy>(state: web::Data<GatewayState<B, P>>) -> HttpResponse {
     let statuses = status::read_all(&state).await.ok();
     let page = status::page::render(&state.config.instance, statuses.as_deref());

@@ -92,11 +92,15 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: P
     }
 
     /// Adds the operators' routes to an App, for a listener that the public cannot reach: probes, `/metrics`, and the status
-    /// of all instances, as a page at `/` and as JSON at `/status`.
+    /// of all instances, as JSON at `/status` and with the feature `pages` also as a page at `/`.
     pub fn admin_routes(&self, config: &mut web::ServiceConfig) {
-        let [page, json] = [web::to(admin::page::<B, P>), web::to(admin::json::<B, P>)];
-        let routes = http::admin_routes(self.site.clone(), [page, json, web::to(admin::metrics::<B, P>)]);
-        config.app_data(web::Data::from(self.state.clone())).configure(routes);
+        let routes = [
+            #[cfg(feature = "pages")]
+            ("/", web::to(admin::page::<B, P>)),
+            ("/status", web::to(admin::json::<B, P>)),
+            ("/metrics", web::to(admin::metrics::<B, P>)),
+        ];
+        config.app_data(web::Data::from(self.state.clone())).configure(http::admin_routes(self.site.clone(), routes));
     }
 
     /// Drains the instance: for `drain_delay` it is not ready, then every client is asked to reconnect elsewhere, at a random
@@ -122,7 +126,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: P
 }
 
 impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
-    /// Adds the gateway's routes to an App: pages, login, assets, probes and the socket.
+    /// Adds the gateway's routes to an App: login, list of rooms, probes and the socket, and with the feature `pages` its pages.
     pub fn routes(&self, config: &mut web::ServiceConfig) {
         let socket = web::get().to(connection::upgrade::<B, P>);
         config
@@ -139,6 +143,12 @@ impl<B: Bus, S: Sessions, P: Policy> Gateway<B, S, P> {
         move |config| {
             config.app_data(state).app_data(worker).configure(routes);
         }
+    }
+
+    /// Adds `/healthz` and `/readyz`, for the balancer of an application that mounts [`socket_routes`](Self::socket_routes)
+    /// alone. `/readyz` answers 503 from the begin of a [drain](Self::drain).
+    pub fn health_routes(&self, config: &mut web::ServiceConfig) {
+        config.configure(http::health_routes(self.site.clone()));
     }
 
     /// Adds a socket at `/` that echoes messages, in place of the gateway's routes. It needs no login.

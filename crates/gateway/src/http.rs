@@ -5,10 +5,14 @@
 //! session middleware, the handler. Probes and assets need no session and pass the first layer at most, so they work
 //! without the session store.
 
+#[cfg(feature = "scripts")]
 mod assets;
+#[cfg(feature = "pages")]
 mod chat;
 pub(crate) mod cookie;
+#[cfg(feature = "pages")]
 pub(crate) mod cookie_check;
+mod cross_origin;
 pub(crate) mod cross_site;
 pub(crate) mod error;
 pub(crate) mod forwarded;
@@ -30,8 +34,10 @@ use actix_web::{
 };
 use trunkline_session::Sessions;
 
-use self::error::HttpError;
+#[cfg(feature = "scripts")]
+pub use self::assets::script_routes;
 pub(crate) use self::state::{GatewayView, HttpState, RoomCounts, RoomListError};
+use self::{error::HttpError, identify::accepts_tokens};
 
 /// Adds all routes of the public listener. `socket` answers `GET /ws` inside the session middleware.
 pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {
@@ -39,14 +45,17 @@ pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route)
         health_routes(state.clone())(config);
         let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
         let post = AllowedMethods(&[Method::POST]);
-        let assets =
-            read_only.at("/assets/{file}", web::to(assets::serve)).wrap(from_fn(headers::add_security_headers::<S, _>));
-        config.service(assets);
+        #[cfg(feature = "pages")]
+        config.service(
+            read_only.at("/assets/{file}", web::to(assets::serve)).wrap(from_fn(headers::add_security_headers::<S, _>)),
+        );
         for resource in [
+            #[cfg(feature = "pages")]
             read_only.at("/", web::to(chat::home::<S>)),
-            read_only.at("/rooms", web::to(rooms::list::<S>)),
+            #[cfg(feature = "pages")]
             read_only.at("/rooms/{room}", web::to(chat::room::<S>)),
-            read_only.at("/session", web::to(session::probe::<S>)),
+            read_only.at("/rooms", web::to(rooms::list::<S>)),
+            probe(&state, "/session"),
             post.at("/login", web::to(login::login::<S>)),
             post.at("/logout", web::to(login::logout::<S>)),
         ] {
@@ -63,12 +72,21 @@ pub(crate) fn socket_routes<S: Sessions>(
     socket: Route,
 ) -> impl FnOnce(&mut ServiceConfig) + use<S> {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let (path, probe) = (path.to_owned(), format!("{folder}/session"));
+    let (path, probe_path) = (path.to_owned(), format!("{folder}/session"));
     move |config| {
         config.app_data(state.clone());
-        let probe = AllowedMethods(&[Method::GET, Method::HEAD]).at(&probe, web::to(session::probe::<S>));
-        add_resource(config, &state, probe);
+        add_resource(config, &state, probe(&state, &probe_path));
         add_socket(config, &state, &path, socket);
+    }
+}
+
+/// The session probe, which pages of other origins may ask with a token.
+fn probe<S: Sessions>(state: &HttpState<S>, path: &str) -> Resource {
+    let probe = AllowedMethods(&[Method::GET, Method::HEAD]).at(path, web::to(session::probe::<S>));
+    if accepts_tokens(&state.config) {
+        probe.route(web::method(Method::OPTIONS).to(cross_origin::preflight))
+    } else {
+        probe
     }
 }
 
@@ -105,21 +123,18 @@ fn add_socket<S: Sessions>(config: &mut ServiceConfig, state: &web::Data<HttpSta
     }
 }
 
-/// Adds all routes of the admin listener. `page` and `json` show the status of all instances, `metrics` the metrics.
+/// Adds the probes and `routes` of the admin listener, and with the feature `pages` what its page loads.
 pub(crate) fn admin_routes<S: Sessions>(
     state: web::Data<HttpState<S>>,
-    [page, json, metrics]: [Route; 3],
+    routes: impl IntoIterator<Item = (&'static str, Route)>,
 ) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         health_routes(state)(config);
         let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
-        for resource in [
-            read_only.at("/", page),
-            read_only.at("/status", json),
-            read_only.at("/metrics", metrics),
-            read_only.at("/assets/{file}", web::to(assets::serve)),
-        ] {
-            config.service(resource.wrap(from_fn(headers::add_security_headers::<S, _>)));
+        #[cfg(feature = "pages")]
+        let routes = routes.into_iter().chain([("/assets/{file}", web::to(assets::serve))]);
+        for (path, route) in routes {
+            config.service(read_only.at(path, route).wrap(from_fn(headers::add_security_headers::<S, _>)));
         }
     }
 }

@@ -4,9 +4,21 @@
 //! reconnect and a slow reader are one operation: read the room's log after this position.
 //!
 //! [`Gateway`] is what applications create, [`Config`] sets it up, and a [`Policy`] decides who may do what.
+//!
+//! # Features
+//! All are enabled by default, for the program. An application with users and pages of its own needs none of them.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `jwt` | identities from JSON Web Tokens |
+//! | `scripts` | `script_routes`, which serves the browser's client library |
+//! | `pages` | the login, chat and status pages; includes `scripts` |
+//! | `program` | the program `trunkline`; includes all others |
 
 mod admin;
 mod app;
+#[cfg(feature = "scripts")]
+mod assets;
 #[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
@@ -29,6 +41,7 @@ mod log_limit;
 mod metrics;
 mod operations;
 mod origin;
+#[cfg(feature = "pages")]
 mod pages;
 mod policy;
 mod presence;
@@ -46,6 +59,8 @@ pub use app::Gateway;
 pub use builder::GatewayBuilder;
 pub use config::{Config, Limits};
 pub use http::not_found;
+#[cfg(feature = "scripts")]
+pub use http::script_routes;
 #[cfg(feature = "jwt")]
 pub use identity::jwt;
 pub use identity::{HostUsers, Identify, Identity, Unidentified};
@@ -56,3 +71,10 @@ pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};
 pub use publication::{InvalidPublication, Publication, PublishError};
 pub use server::{Server, ShutdownSignals};
+pub use trunkline_domain::{DisplayName, Room, UserId};
+pub use trunkline_session::{InvalidSettings, NoSessions};
+
+/// The programs of the document are compiled as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/EMBEDDING.md")]
+struct EmbeddingDocument;

@@ -1,7 +1,6 @@
 //! The pages, rendered on the server. `web/PAGE.md` is the contract with the scripts: ids, attributes and nesting of
 //! the elements.
 
-pub(crate) mod assets;
 mod chat;
 #[cfg(test)]
 mod contract;

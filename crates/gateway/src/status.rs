@@ -1,5 +1,6 @@
 //! The status that every instance reports every 2 s, and the statuses of all instances.
 
+#[cfg(feature = "pages")]
 pub(crate) mod page;
 
 use std::{sync::Weak, time::Duration};

@@ -185,8 +185,8 @@ impl Connector {
         open_command(&self.dialer, endpoint, &self.settings, AsyncConnectionConfig::new(), Some(required)).await
     }
 
-    /// False if the Sentinels named another master since a connection to `endpoint` was opened: it must be replaced, even
-    /// though its server may call itself master for some more seconds. Always true without Sentinels.
+    /// False if the Sentinels named another master since a connection to `endpoint` was opened, or began a failover: it must
+    /// be replaced, even though its server may call itself master for some more seconds. Always true without Sentinels.
     pub fn is_current(&self, endpoint: &Endpoint) -> bool {
         match &self.route {
             Route::Sentinel(sentinels) => sentinels.is_master(endpoint),
@@ -194,14 +194,11 @@ impl Connector {
         }
     }
 
-    /// Waits until a connection to `endpoint` must be replaced because the Sentinels name another master, and returns that
-    /// reason, for people. Waits for ever without Sentinels.
+    /// Waits until a connection to `endpoint` must be replaced because the Sentinels name another master or began a failover,
+    /// and returns that reason, for people. Waits for ever without Sentinels.
     pub async fn superseded(&self, endpoint: &Endpoint) -> String {
         match &self.route {
-            Route::Sentinel(sentinels) => {
-                let master = sentinels.another_master(endpoint).await;
-                format!("the Sentinels name another master: {master} instead of {endpoint}")
-            }
+            Route::Sentinel(sentinels) => sentinels.superseded(endpoint).await,
             _ => std::future::pending().await,
         }
     }

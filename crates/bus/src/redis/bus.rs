@@ -114,6 +114,7 @@ impl RedisBus {
                 batch_delay_max: config.batch_delay_max,
             },
             map_requests: Arc::default(),
+            shared_health: faults.shared_health(),
         };
         let shards = Shards::start(target, settings, faults);
         let cache = RoomCountCache::new(ROOM_COUNT_RENEWAL_LEASES * config.lease);

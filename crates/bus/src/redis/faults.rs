@@ -1,6 +1,8 @@
 //! Deliberate faults, which the feature `mutants` switches on; see [`crate::mutant`].
 
-use super::connection::Generation;
+use std::sync::Arc;
+
+use super::{connection::Generation, shards::SubscriptionHealth};
 
 /// The faults of a bus. The default has none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +18,11 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// The health that all shards share, if the probe of one counts for all.
+    pub(super) fn shared_health(self) -> Option<Arc<SubscriptionHealth>> {
+        self.share_probe.then(|| Arc::new(SubscriptionHealth::new()))
+    }
+
     /// How a generation is read from the replies to `INFO server` and `INFO replication`.
     pub(super) fn read_generation(self) -> fn(&str, &str) -> Option<Generation> {
         if self.one_generation { Generation::constant } else { Generation::from_info }

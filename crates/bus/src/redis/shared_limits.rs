@@ -55,7 +55,14 @@ impl SharedLimits for RedisBus {
         loop {
             let (now, later) = rest.split_at(rest.len().min(RECORDS_PER_CALL));
             let mut command = redis::cmd("EVALSHA");
-            command.arg(scripts::SOCKETS.get_hash()).arg(1).arg(&key);
+            command
+                .arg(scripts::SOCKETS.get_hash())
+                .arg(2 + now.len())
+                .arg(&key)
+                .arg(format!("{key}:evict:{instance}"));
+            for SocketChange { user, .. } in now {
+                command.arg(format!("{key}:of:{}", user.as_str()));
+            }
             command.arg(instance.to_string()).arg(millis(self.config.lease).max(1)).arg(max).arg(millis(SOCKET_MEMORY));
             for SocketChange { user, number, age } in now {
                 command.arg(user.as_str()).arg(*number);

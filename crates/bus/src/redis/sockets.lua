@@ -1,9 +1,10 @@
--- The sockets of each user over all instances. One hash slot: all keys share the hash tag of KEYS[1]. The other keys depend
--- on the users and on the instances found, so they cannot be declared.
+-- The sockets of each user over all instances. One hash slot: all keys share the hash tag of KEYS[1].
 --
--- KEYS[1]  zset; member: instance, score: time until which it counts as alive, in ms by the clock of Redis
--- <KEYS[1]>:of:<user>        zset; member: <instance>/<number>, score: when the socket was opened, in ms
--- <KEYS[1]>:evict:<instance> set; member: <user> <number>, the sockets that the instance is to evict
+-- KEYS[1]   zset; member: instance, score: time until which it counts as alive, in ms by the clock of Redis
+-- KEYS[2]   set named <KEYS[1]>:evict:<instance>; member: <user> <number>, the sockets that the instance is to evict. Those of
+--           other instances depend on what is found, so they cannot be declared
+-- KEYS[3…]  zset named <KEYS[1]>:of:<user>, of the user of each change; member: <instance>/<number>, score: when the socket
+--           was opened, in ms
 -- ARGV[1]  instance that calls
 -- ARGV[2]  how long it counts as alive from now on, in ms
 -- ARGV[3]  maximum number of sockets per user
@@ -28,7 +29,7 @@ alive[me] = true
 redis.call('ZADD', base, text(now + lifetime), me)
 redis.call('ZREMRANGEBYSCORE', base, '-inf', text(now))
 
-local notes = base .. ':evict:' .. me
+local notes = KEYS[2]
 for _, note in ipairs(redis.call('SMEMBERS', notes)) do
   local user, number = note:match('^(.*) (%d+)$')
   reply[#reply + 1], reply[#reply + 2] = user, number
@@ -37,7 +38,7 @@ redis.call('DEL', notes)
 
 for i = 5, #ARGV, 3 do
   local user, number, age = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-  local key, socket = base .. ':of:' .. user, me .. '/' .. number
+  local key, socket = KEYS[(i + 4) / 3], me .. '/' .. number
   if age < 0 then
     redis.call('ZREM', key, socket)
   else

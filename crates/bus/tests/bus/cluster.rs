@@ -18,7 +18,10 @@ use trunkline_testbed::{RedisCluster, TlsFiles, key_slot};
 
 pub(crate) use self::fixture::Cluster;
 use self::fixture::{Reader, degraded, publish_until, publish_with_retries};
-use crate::redis::{draft, healthy, until};
+use crate::{
+    network::Proxy,
+    redis::{draft, healthy, until},
+};
 
 #[tokio::test]
 async fn rooms_of_all_shards_are_delivered() {
@@ -115,6 +118,30 @@ async fn killed_master_stops_its_rooms_only_until_its_replica_is_promoted() {
     assert_eq!((reader.announced[&rooms[1]], reader.announced[&rooms[2]]), (1, 1), "only rooms of the lost shard");
     assert!(reader.announced[&rooms[0]] > 1);
     until("all shards work again", || degraded(&bus).is_empty()).await;
+}
+
+#[tokio::test]
+async fn silent_subscription_of_one_shard_is_replaced_and_the_others_are_kept() {
+    let cluster = Cluster::without_replicas();
+    let proxy = Proxy::start(cluster.redis.node(0).port()).await;
+    let port = proxy.port.to_string();
+    cluster.redis.node(0).cli(&["CONFIG", "SET", "cluster-announce-port", &port]).unwrap();
+    let announces = |node| cluster.redis.node(node).cli(&["CLUSTER", "SHARDS"]).unwrap().contains(&port);
+    until("all nodes name the proxy", || (0..3).all(announces)).await;
+    let bus = cluster.ready().await;
+    let rooms: Vec<Room> = (0..3).map(|master| cluster.room_at(master)).collect();
+    let (mut reader, _subscriptions) = Reader::start(&bus, &rooms).await;
+    healthy(&bus, "subscription").await;
+    proxy.stall(true);
+    let stalled = Instant::now();
+    for room in &rooms {
+        publish_with_retries(&bus, room, 0).await;
+    }
+    reader.until_complete(&rooms, 1).await;
+    println!("delivered {:?} after the subscription fell silent", stalled.elapsed());
+    assert!(stalled.elapsed() < Duration::from_secs(9), "{:?}", stalled.elapsed());
+    assert_eq!(rooms.iter().map(|room| reader.announced[room]).collect::<Vec<_>>(), [2, 1, 1]);
+    until("all shards work", || degraded(&bus).is_empty()).await;
 }
 
 #[tokio::test]

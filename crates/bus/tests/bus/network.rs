@@ -17,8 +17,8 @@ use trunkline_bus::{Bus, Delivery, ErrorKind, Range, RedisBus, RedisConfig, Subs
 use crate::redis::{Server, draft, healthy, lobby, next_delivery, unhealthy, until};
 
 /// A TCP proxy before Redis that can stop forwarding on a connection without closing it.
-struct Proxy {
-    port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     connections: Arc<Mutex<Vec<Arc<Connection>>>>,
 }
 
@@ -30,7 +30,7 @@ struct Connection {
 }
 
 impl Proxy {
-    async fn start(redis: u16) -> Self {
+    pub(crate) async fn start(redis: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections: Arc<Mutex<Vec<Arc<Connection>>>> = Arc::default();
@@ -48,7 +48,7 @@ impl Proxy {
     }
 
     /// Stops forwarding on the open connections that subscribe (`true`) or on the others (`false`). New connections work.
-    fn stall(&self, subscribing: bool) {
+    pub(crate) fn stall(&self, subscribing: bool) {
         for connection in self.connections.lock().unwrap().iter() {
             if connection.subscribes.load(Relaxed) == subscribing {
                 connection.stalled.store(true, Relaxed);

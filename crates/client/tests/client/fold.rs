@@ -151,9 +151,7 @@ impl Log {
     fn send(&self, index: usize, stale: bool) -> Message {
         let mut message = self.entries[index].clone();
         if !stale {
-            for deletion in self.entries.iter().filter_map(Message::deletes) {
-                message.redact(|pos| pos == deletion);
-            }
+            message.redact(|of| self.entries.iter().any(|other| other.deletes() == Some(of)));
         }
         message
     }

@@ -37,8 +37,10 @@ pub(super) async fn room<S: Sessions>(
     name: web::Path<String>,
 ) -> HttpResponse {
     match name.parse::<Room>() {
-        Ok(room) => chat_or_login(&state, &request, &session, &room, Some(&format!("/rooms/{room}"))),
-        Err(_) => HttpError::NotFound.answer(&request),
+        Ok(room) if !room.is_control() => {
+            chat_or_login(&state, &request, &session, &room, Some(&format!("/rooms/{room}")))
+        }
+        _ => HttpError::NotFound.answer(&request),
     }
 }
 

@@ -5,18 +5,14 @@ use std::time::Duration;
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
-        Method, StatusCode,
+        StatusCode,
         header::{Accept, CACHE_CONTROL, Header as _, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE},
     },
 };
-use maud::Markup;
 use serde_json::json;
 use trunkline_domain::InvalidName;
 
-use crate::{
-    pages::{self, PageLanguage},
-    policy::Denied,
-};
+use crate::policy::Denied;
 
 /// Why a request is refused. The text is the `detail` of the answer: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,12 +144,24 @@ impl HttpError {
     }
 
     /// Returns the answer with the given page as its body.
-    pub(super) fn page(&self, page: Markup) -> HttpResponse {
+    #[cfg(feature = "pages")]
+    pub(super) fn page(&self, page: maud::Markup) -> HttpResponse {
         self.head().content_type(HTML).body(page.into_string())
     }
 
+    /// Returns the answer as JSON.
+    #[cfg(not(feature = "pages"))]
+    pub(super) fn answer(&self, _: &HttpRequest) -> HttpResponse {
+        self.json()
+    }
+
     /// Returns the answer in the form that the client accepts: a page for browsers, JSON otherwise.
+    #[cfg(feature = "pages")]
     pub(super) fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        use actix_web::http::Method;
+
+        use crate::pages::{self, PageLanguage};
+
         if !accepts_html(request) {
             return self.json();
         }
@@ -194,6 +202,7 @@ impl HttpError {
 }
 
 /// The media type of pages.
+#[cfg(feature = "pages")]
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
 /// Returns whether the client is shown pages. Browsers name `text/html` in `Accept`, programs do not.

@@ -7,7 +7,7 @@ use trunkline_session::principal;
 use super::error::HttpError;
 use crate::{
     Config,
-    identity::{Identify as _, Identity, Unidentified},
+    identity::{Identity, Unidentified},
     log_limit::info_limited,
 };
 
@@ -15,10 +15,21 @@ use crate::{
 /// site on behalf of its user, because browsers do not add tokens by themselves.
 pub(crate) fn carries_token(config: &Config, headers: &HeaderMap) -> bool {
     #[cfg(feature = "jwt")]
-    return config.tokens.is_some() && crate::identity::carries_token(headers);
+    return accepts_tokens(config) && crate::identity::carries_token(headers);
     #[cfg(not(feature = "jwt"))]
     {
-        let _ = (config, headers);
+        let _ = headers;
+        accepts_tokens(config)
+    }
+}
+
+/// Returns whether the gateway accepts tokens.
+pub(super) fn accepts_tokens(config: &Config) -> bool {
+    #[cfg(feature = "jwt")]
+    return config.tokens.is_some();
+    #[cfg(not(feature = "jwt"))]
+    {
+        let _ = config;
         false
     }
 }
@@ -44,7 +55,11 @@ pub(crate) async fn identify(config: &Config, request: &HttpRequest) -> Result<I
 
 async fn find(config: &Config, request: &HttpRequest) -> Result<Identity, Unidentified> {
     #[cfg(feature = "jwt")]
+    use crate::identity::Identify as _;
+
+    #[cfg(feature = "jwt")]
     if let Some(tokens) = &config.tokens {
+        use crate::identity::Identify as _;
         match tokens.identify(request).await {
             Err(Unidentified::NotGiven) => {}
             decided => return decided,

@@ -10,20 +10,17 @@ use actix_web::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use trunkline_domain::{InvalidName, UserId, UserName};
+use trunkline_domain::{UserId, UserName};
 use trunkline_session::{LoginAttempt, SessionError, Sessions};
 
 use super::{
     HttpState,
-    cookie_check::marked,
     cross_site::may_post,
     error::{HttpError, accepts_html, prefers_json},
 };
-use crate::{
-    log_limit::info_limited,
-    pages::{self, LoginFailure, PageLanguage},
-    policy::Denied,
-};
+#[cfg(feature = "pages")]
+use crate::pages::{self, LoginFailure, PageLanguage};
+use crate::{log_limit::info_limited, policy::Denied};
 
 /// Maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 8 * 1024;
@@ -61,10 +58,19 @@ pub(super) async fn login<S: Sessions>(
     let mut fields = LoginRequest::default();
     match try_login(&state, &request, &session, payload, &mut fields).await {
         Ok(user) if answers_json(&request) => HttpResponse::Ok().json(json!({ "user": user })),
-        Ok(_) => see_other(&marked(fields.next.as_deref().and_then(local_path).unwrap_or("/"), fields.attempt())),
+        Ok(_) => {
+            let next = fields.next.as_deref().and_then(local_path).unwrap_or("/");
+            #[cfg(feature = "pages")]
+            let next = &super::cookie_check::marked(next, fields.attempt());
+            see_other(next)
+        }
         Err(error) => {
             info_limited!(code = error.code(), address = %state.source(&request).address, "login refused");
-            refusal(&state, &request, &fields, &error)
+            #[cfg(feature = "pages")]
+            if !answers_json(&request) {
+                return refusal_page(&state, &request, &fields, &error);
+            }
+            error.json()
         }
     }
 }
@@ -159,11 +165,16 @@ pub(crate) fn decode_body(body: &[u8], is_json: bool) -> Result<LoginRequest, Ht
     }
 }
 
-/// Returns the answer to a refused login. Browsers get the login page with the name as it was typed.
-fn refusal<S>(state: &HttpState<S>, request: &HttpRequest, fields: &LoginRequest, error: &HttpError) -> HttpResponse {
-    if answers_json(request) {
-        return error.json();
-    }
+/// Returns the answer to a login that was refused: the login page with the name as it was typed.
+#[cfg(feature = "pages")]
+fn refusal_page<S>(
+    state: &HttpState<S>,
+    request: &HttpRequest,
+    fields: &LoginRequest,
+    error: &HttpError,
+) -> HttpResponse {
+    use trunkline_domain::InvalidName;
+
     let failure = match error {
         HttpError::BadName(InvalidName::Reserved) => LoginFailure::ReservedName,
         HttpError::NameTaken => LoginFailure::NameTaken,

@@ -7,7 +7,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use trunkline_session::{Sessions, touch_cookie};
 
-use super::{HttpState, error::HttpError, identify::identify};
+use super::{
+    HttpState, cross_origin,
+    error::HttpError,
+    identify::{carries_token, identify},
+};
 use crate::identity::Identity;
 
 /// Answers whether the session or token is valid, at low cost, for a client that is about to reconnect:
@@ -18,18 +22,26 @@ pub(super) async fn probe<S: Sessions>(
     request: HttpRequest,
     session: Session,
 ) -> HttpResponse {
-    let identity = match identify(&state.config, &request).await {
+    let mut answer = answer(&state, &request, &session).await;
+    if carries_token(&state.config, request.headers()) {
+        cross_origin::allow_reading(answer.headers_mut());
+    }
+    answer
+}
+
+async fn answer<S: Sessions>(state: &HttpState<S>, request: &HttpRequest, session: &Session) -> HttpResponse {
+    let identity = match identify(&state.config, request).await {
         Ok(identity) => identity,
         Err(error) => return error.json(),
     };
     let Some(sid) = identity.session() else {
         let left = identity.expires_in(SystemTime::now());
-        return HttpResponse::Ok().json(answer(&state, &identity, None, left.map(|left| left.as_secs())));
+        return HttpResponse::Ok().json(body(state, &identity, None, left.map(|left| left.as_secs())));
     };
     match state.sessions.touch(sid).await {
         Ok(Some(left)) => {
-            touch_cookie(&session);
-            HttpResponse::Ok().json(answer(&state, &identity, Some(sid.login_id()), Some(left.as_secs())))
+            touch_cookie(session);
+            HttpResponse::Ok().json(body(state, &identity, Some(sid.login_id()), Some(left.as_secs())))
         }
         Ok(None) => HttpError::NotLoggedIn.json(),
         Err(error) => {
@@ -42,16 +54,16 @@ pub(super) async fn probe<S: Sessions>(
     }
 }
 
-fn answer<S>(state: &HttpState<S>, identity: &Identity, login: Option<String>, expires_in: Option<u64>) -> Value {
-    let mut answer = json!({ "user": identity.user(), "instance": state.config.instance });
+fn body<S>(state: &HttpState<S>, identity: &Identity, login: Option<String>, expires_in: Option<u64>) -> Value {
+    let mut body = json!({ "user": identity.user(), "instance": state.config.instance });
     if let Some(name) = identity.name() {
-        answer["name"] = json!(name);
+        body["name"] = json!(name);
     }
     if let Some(login) = login {
-        answer["login"] = json!(login);
+        body["login"] = json!(login);
     }
     if let Some(seconds) = expires_in {
-        answer["expires_in"] = json!(seconds);
+        body["expires_in"] = json!(seconds);
     }
-    answer
+    body
 }

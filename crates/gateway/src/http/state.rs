@@ -8,7 +8,7 @@ use trunkline_bus::{BusError, Health};
 use trunkline_domain::Room;
 use trunkline_session::{InvalidSettings, Sessions, middleware};
 
-use super::{cross_site::own_origin, forwarded::RequestSource};
+use super::forwarded::RequestSource;
 use crate::{
     config::Config,
     identity::Identity,
@@ -102,10 +102,13 @@ impl<S> HttpState<S> {
     }
 
     /// Returns a public origin if the request was sent to an address that is none of them, where logins cannot work.
+    #[cfg(feature = "pages")]
     pub(super) fn origin_instead(&self, request: &HttpRequest) -> Option<Origin> {
         let public = &self.config.public_origins;
         // TLS may end at a proxy, so the scheme is not compared.
-        let is_public = |https| own_origin(request.headers(), https).is_some_and(|origin| public.contains(&origin));
+        let is_public = |https| {
+            super::cross_site::own_origin(request.headers(), https).is_some_and(|origin| public.contains(&origin))
+        };
         if is_public(true) || is_public(false) { None } else { public.first().cloned() }
     }
 

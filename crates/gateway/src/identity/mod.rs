@@ -4,8 +4,6 @@
 #[cfg(feature = "jwt")]
 mod bearer;
 #[cfg(feature = "jwt")]
-pub(crate) use bearer::carries_token;
-#[cfg(feature = "jwt")]
 mod jwks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -23,6 +21,9 @@ use actix_web::HttpRequest;
 use futures_util::future::LocalBoxFuture;
 use trunkline_domain::{DisplayName, Grants, Member, Permission, Room, UserId};
 use trunkline_session::Sid;
+
+#[cfg(feature = "jwt")]
+pub(crate) use self::bearer::carries_token;
 
 /// A user, with everything that limits what they may do and for how long. Cheap to clone.
 ///

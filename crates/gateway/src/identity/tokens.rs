@@ -25,10 +25,10 @@ pub struct TokenSettings {
 
 /// Verifies tokens. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TokenVerifier(Arc<Inner>);
+pub struct TokenVerifier(Arc<VerifierState>);
 
 #[derive(Debug)]
-struct Inner {
+struct VerifierState {
     rules: TokenRules,
     fixed: Option<KeySet>,
     published: Option<JwksSource>,
@@ -54,7 +54,7 @@ impl TokenVerifier {
             }
             None => None,
         };
-        Ok(Self(Arc::new(Inner { rules: settings.rules, fixed: settings.keys, published })))
+        Ok(Self(Arc::new(VerifierState { rules: settings.rules, fixed: settings.keys, published })))
     }
 
     /// Returns the identity that a token proves. Waits for newer keys if the token names an unknown one, for at most 6 s.
@@ -65,9 +65,9 @@ impl TokenVerifier {
     pub async fn verify(&self, token: &str) -> Result<Identity, Unidentified> {
         let mut result = self.check(token);
         if let (Err(BadToken::UnknownKey | BadToken::NoFittingKey), Some(published)) = (&result, &self.0.published) {
-            if published.refresh().await {
-                result = self.check(token);
-            }
+            // Even without a fetch: another request's may just have ended.
+            published.refresh().await;
+            result = self.check(token);
             if result.is_err() && published.keys().is_none() {
                 return Err(Unidentified::Unavailable("no keys of tokens have been fetched yet".to_owned()));
             }
@@ -77,8 +77,13 @@ impl TokenVerifier {
 
     /// Returns what is wrong although tokens of known keys work, for `/readyz`.
     pub(crate) fn degraded(&self) -> Option<String> {
-        let failure = self.0.published.as_ref()?.failure()?;
-        Some(format!("jwks: {failure}; the keys of the last fetch remain in use"))
+        let published = self.0.published.as_ref()?;
+        match (published.failure(), published.keys()) {
+            (Some(failure), Some(_)) => Some(format!("jwks: {failure}; the earlier keys are kept")),
+            (Some(failure), None) => Some(format!("jwks: {failure}; no token of its keys is accepted yet")),
+            (None, Some(keys)) if keys.len() == 0 => Some("jwks: the document contains no usable key".to_owned()),
+            (None, _) => None,
+        }
     }
 
     fn check(&self, token: &str) -> Result<Identity, BadToken> {

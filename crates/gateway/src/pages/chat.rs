@@ -3,7 +3,8 @@
 use maud::{Markup, PreEscaped, html};
 use trunkline_domain::{Room, UserId};
 
-use super::{PageStrings, assets, layout};
+use super::{PageStrings, layout};
+use crate::assets;
 
 /// The chat page of `room` for `user`, rendered by `instance`.
 pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserId, login: &str, instance: &str) -> Markup {

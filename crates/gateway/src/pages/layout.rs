@@ -2,7 +2,8 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{PageStrings, assets};
+use super::PageStrings;
+use crate::assets;
 
 /// Returns a page, given its title without the product name, additional elements of the head, and the `body` element.
 pub(crate) fn page(strings: &PageStrings, title: &str, head: &Markup, body: &Markup) -> Markup {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod cluster_limits;
+mod embedding;
 mod http;
 mod presence;
 mod program;

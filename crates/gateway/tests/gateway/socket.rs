@@ -1,8 +1,9 @@
 //! Sockets from the client's side, over both transports: mounted in an App, and taken over by the gateway's own server.
 
-mod client;
+pub(crate) mod client;
 mod commands;
 mod endings;
+mod identities;
 mod wire;
 
 use std::{net::TcpListener, num::NonZeroU32};

@@ -6,7 +6,6 @@ use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
-
 use trunkline_redis::{Connector, NodeAddress};
 
 use super::{
@@ -72,7 +71,7 @@ impl Supervisor {
 
     /// Publishes the link until there is a reason to replace it, and returns the reason.
     async fn hold(&self, link: Arc<Link>, backoff: &mut Backoff) -> String {
-        tracing::info!("connected to Redis");
+        tracing::info!(server = %link.endpoint(), "connected to Redis");
         self.states.send_replace(LinkState::Up(link.clone()));
         let reason = tokio::select! {
             reason = link.suspected() => reason,
@@ -110,7 +109,8 @@ impl Supervisor {
             let is_new = !matches!(state, LinkState::Down(known) if **known == *reason);
             if is_new {
                 // Logged once per cause, not once per attempt.
-                tracing::warn!(reason, "Redis cannot be used; reconnecting");
+                let server = self.node.as_ref().map(tracing::field::display);
+                tracing::warn!(server, reason, "Redis cannot be used; reconnecting");
                 *state = LinkState::Down(reason.into());
             }
             is_new

@@ -48,19 +48,23 @@ pub(super) async fn ask(mut node: Asked, host: &str, tls: bool) -> Result<Answer
     let coverage = redis::cmd("CONFIG").arg("GET").arg("cluster-require-full-coverage").take();
     let replies = node.exchange(vec![cluster("SHARDS"), cluster("INFO"), coverage]).await?;
     let [shards, info, coverage] = replies.try_into().map_err(|_| "Redis sent another number of replies")?;
-    let map = match shards {
-        Value::ServerError(error) => {
-            if error.details().is_some_and(|detail| detail.contains("cluster support disabled")) {
-                return Err("this Redis is not a node of a cluster; use redis:// (rediss:// for TLS)".to_owned());
-            }
-            tracing::debug!(%error, "CLUSTER SHARDS failed; trying CLUSTER SLOTS");
+    if let Value::ServerError(error) = &shards
+        && error.details().is_some_and(|detail| detail.contains("cluster support disabled"))
+    {
+        return Err("this Redis is not a node of a cluster; use redis:// (rediss:// for TLS)".to_owned());
+    }
+    let shards = shards.extract_error().map_err(|error| error.to_string());
+    let map = shards.and_then(|shards| SlotMap::from_shards(&shards, host, tls).map_err(|error| error.to_string()));
+    let map = match map {
+        Ok(map) => map,
+        Err(reason) => {
+            // The older command names the ports of the kind that this connection uses.
+            tracing::debug!(reason, "CLUSTER SHARDS failed; trying CLUSTER SLOTS");
             let slots = node.exchange(vec![cluster("SLOTS")]).await?.pop().unwrap_or_default();
             let slots = slots.extract_error().map_err(|error| format!("CLUSTER SLOTS: {error}"))?;
-            SlotMap::from_slots(&slots, host)
+            SlotMap::from_slots(&slots, host).map_err(|_| reason)?
         }
-        shards => SlotMap::from_shards(&shards, host, tls),
     };
-    let map = map.map_err(|error| error.to_string())?;
     if map.masters().is_empty() {
         return Err("no master of the cluster owns slots; the cluster was not created yet".to_owned());
     }

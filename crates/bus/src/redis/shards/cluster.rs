@@ -136,9 +136,6 @@ impl Cluster {
             let map = view.map().cloned().unwrap_or_default();
             for shard in view.shards() {
                 shard.choose_probe(&self.settings, |slot| map.owner(slot) == shard.node());
-                if self.faults.share_probe {
-                    shard.share_health_of(&view.shards()[0]);
-                }
             }
             tracing::info!(masters = ?map, "the slots of the cluster are at these masters");
             self.view.send_replace(Arc::new(view));

@@ -16,5 +16,6 @@ mod view;
 pub(super) use self::{
     router::{Shards, Target},
     shard::{Shard, ShardSettings},
+    subscription_health::SubscriptionHealth,
     view::View,
 };

@@ -1,9 +1,6 @@
 //! One master, its link, and what its subscriptions share.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-};
+use std::{fmt, sync::Arc};
 
 use tokio::{
     sync::{Notify, watch},
@@ -19,7 +16,6 @@ use crate::{
         keys::{Keys, Keyspace},
         mode::PubSubMode,
     },
-    sync::lock,
 };
 
 /// What all shards of a bus have in common.
@@ -30,6 +26,8 @@ pub(in super::super) struct ShardSettings {
     pub(in super::super) process: u128,
     pub(in super::super) link: LinkSettings,
     pub(in super::super) map_requests: Arc<MapRequests>,
+    /// A fault: all shards share this health. `None` without it.
+    pub(in super::super) shared_health: Option<Arc<SubscriptionHealth>>,
 }
 
 /// One master. Its supervisor connects, and ends when the shard is dropped.
@@ -42,7 +40,7 @@ pub(in super::super) struct Shard {
     probe: watch::Sender<Arc<Keys>>,
     probe_now: Arc<Notify>,
     map_requests: Arc<MapRequests>,
-    health: Mutex<Arc<SubscriptionHealth>>,
+    health: Arc<SubscriptionHealth>,
 }
 
 impl fmt::Debug for Shard {
@@ -80,7 +78,7 @@ impl Shard {
             probe,
             probe_now,
             map_requests: settings.map_requests.clone(),
-            health: Mutex::new(Arc::new(SubscriptionHealth::new())),
+            health: settings.shared_health.clone().unwrap_or_else(|| Arc::new(SubscriptionHealth::new())),
         })
     }
 
@@ -158,13 +156,7 @@ impl Shard {
     }
 
     /// Whether this process receives its probes from this master.
-    pub(in super::super) fn subscription_health(&self) -> Arc<SubscriptionHealth> {
-        lock(&self.health).clone()
-    }
-
-    /// A fault for a mutant: the probes of `other` count for this shard too.
-    pub(super) fn share_health_of(&self, other: &Self) {
-        let health = other.subscription_health();
-        *lock(&self.health) = health;
+    pub(in super::super) fn subscription_health(&self) -> &SubscriptionHealth {
+        &self.health
     }
 }

@@ -58,7 +58,11 @@ impl Subscription {
             };
             lock(&self.channels.set).connection_lost();
             if self.shard.subscription_health().lost(&reason) {
-                tracing::warn!(reason, "the subscription to Redis was lost; subscribing again");
+                tracing::warn!(
+                    server = self.shard_name(),
+                    reason,
+                    "the subscription to Redis was lost; subscribing again"
+                );
             }
             self.shard.request_map(None);
             sleep(backoff.next_wait(rand::random())).await;
@@ -252,7 +256,7 @@ impl Connected<'_> {
         }
         backoff.reset();
         if self.subscription.shard.subscription_health().probe_received() {
-            tracing::info!("the subscription to Redis works");
+            tracing::info!(server = self.subscription.shard_name(), "the subscription to Redis works");
         }
     }
 

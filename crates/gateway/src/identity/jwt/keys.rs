@@ -71,8 +71,8 @@ impl InvalidKeys {
 
 impl KeySet {
     /// Reads the contents of a key file: a JWKS document (RFC 7517) if it begins with `{`, public keys if it contains PEM
-    /// (`-----BEGIN PUBLIC KEY-----` or `-----BEGIN RSA PUBLIC KEY-----`), otherwise an HMAC secret of at least 32 bytes, without its trailing line end.
-    /// Leading white space does not make a document a secret.
+    /// (`-----BEGIN PUBLIC KEY-----` or `-----BEGIN RSA PUBLIC KEY-----`), otherwise an HMAC secret of at least 32 bytes,
+    /// without its trailing line end. Leading white space does not make a document a secret.
     ///
     /// # Errors
     /// [`InvalidKeys`] with the line and the reason.
@@ -101,7 +101,7 @@ impl KeySet {
     /// as the RFC recommends.
     ///
     /// # Errors
-    /// [`InvalidKeys`] if the document is not a JWKS, or contains no usable key.
+    /// [`InvalidKeys`] if the document is not a JWKS, or is a file without a usable key.
     pub(crate) fn from_jwks(bytes: &[u8], source: KeySource) -> Result<Self, InvalidKeys> {
         #[derive(Deserialize)]
         struct Document<'a> {
@@ -129,6 +129,8 @@ impl KeySet {
         }
         match (keys.is_empty(), skipped.first()) {
             (false, _) => Ok(Self { keys, skipped }),
+            // The issuer has withdrawn its keys.
+            (true, _) if source == KeySource::Url => Ok(Self { keys, skipped }),
             (true, Some(first)) => Err(InvalidKeys::at(first.line, format!("no usable key: {}", first.reason))),
             (true, None) => Err(InvalidKeys::at(1, "a JWKS document without keys")),
         }

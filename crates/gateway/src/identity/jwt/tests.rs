@@ -332,6 +332,8 @@ fn unusable_keys_of_a_set_are_skipped() {
     assert_eq!((set.len(), set.skipped().len()), (5, 4));
     let set = KeySet::from_jwks(text.as_bytes(), KeySource::Url).unwrap();
     assert_eq!((set.len(), set.skipped().len()), (4, 5), "everyone can read a secret at a URL");
+    let withdrawn = KeySet::from_jwks(b"{\"keys\":[]}", KeySource::Url).unwrap();
+    assert_eq!(withdrawn.len(), 0);
 }
 
 #[test]

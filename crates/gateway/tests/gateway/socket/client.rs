@@ -27,18 +27,18 @@ pub(super) struct Person {
 }
 
 /// One socket of a user.
-pub(super) struct TestSocket(pub(super) WebSocketStream<TcpStream>);
+pub(crate) struct TestSocket(pub(crate) WebSocketStream<TcpStream>);
 
 /// How a socket ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Close(u16),
     /// Without a close frame.
     Cut,
 }
 
 /// Sends one HTTP request and returns the response as text.
-pub(super) async fn ask(port: u16, head: &str, body: &str) -> String {
+pub(crate) async fn ask(port: u16, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!(
         "{head} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -84,18 +84,18 @@ impl Person {
 }
 
 impl TestSocket {
-    pub(super) async fn send(&mut self, frame: Value) {
+    pub(crate) async fn send(&mut self, frame: Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
     /// Writes bytes as they are.
-    pub(super) async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         // The gateway may have closed the socket already; the test judges the frames that it sent.
         let _ = self.0.get_mut().write_all(bytes).await;
     }
 
     /// Returns the next frame that is neither `ping` nor `presence`.
-    pub(super) async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             let frame = timeout(STEP_TIMEOUT, self.0.next()).await.expect("a frame").expect("no end").unwrap();
             let Message::Text(text) = frame else { continue };
@@ -107,7 +107,7 @@ impl TestSocket {
     }
 
     /// Returns the next frame of this type and drops others.
-    pub(super) async fn next_of(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
             if frame["type"] == kind {
@@ -116,13 +116,13 @@ impl TestSocket {
         }
     }
 
-    pub(super) async fn join(&mut self, room: &str) -> Value {
+    pub(crate) async fn join(&mut self, room: &str) -> Value {
         self.send(json!({"type": "join", "room": room})).await;
         self.next_of("joined").await
     }
 
     /// Reads until the socket ends.
-    pub(super) async fn end(&mut self) -> End {
+    pub(crate) async fn end(&mut self) -> End {
         let mut end = End::Cut;
         loop {
             match timeout(STEP_TIMEOUT, self.0.next()).await.expect("an end") {

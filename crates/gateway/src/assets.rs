@@ -5,6 +5,8 @@ mod bundle;
 
 /// A file that browsers load.
 pub(crate) struct Asset {
+    /// The file name in `web/`.
+    pub(crate) name: &'static str,
     /// The hashed file name.
     pub(crate) file: &'static str,
     pub(crate) content_type: &'static str,
@@ -13,7 +15,10 @@ pub(crate) struct Asset {
 
 /// The files that the build script found in `web/`. Pages name files by these constants, so a page cannot name a
 /// missing file.
-#[allow(dead_code, reason = "pages name only the files that they load; scripts import the others")]
+#[allow(
+    dead_code,
+    reason = "pages name only the files that they load; scripts import the others, and without the feature `pages` there are none"
+)]
 mod embedded {
     use super::Asset;
 
