@@ -86,7 +86,4 @@ pub enum InvalidRedisSettings {
     /// The Sentinels' user has no password.
     #[error("the user of the Sentinels needs a password")]
     SentinelUserWithoutPassword,
-    /// The topology is not supported by this store.
-    #[error("{0}")]
-    Unsupported(&'static str),
 }

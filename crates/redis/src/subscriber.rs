@@ -30,6 +30,7 @@ const READ: usize = 16 << 10;
 pub struct Subscriber {
     stream: RedisStream,
     decoder: Decoder,
+    endpoint: Endpoint,
     address: String,
     step_timeout: Duration,
 }
@@ -49,9 +50,9 @@ impl Subscriber {
     ) -> Result<Self, ConnectError> {
         let step_timeout = dialer.step_timeout;
         let set_up = |stream, address: String| {
-            let settings = settings.clone();
+            let (endpoint, settings) = (endpoint.clone(), settings.clone());
             async move {
-                let mut subscriber = Self { stream, decoder: Decoder::default(), address, step_timeout };
+                let mut subscriber = Self { stream, decoder: Decoder::default(), endpoint, address, step_timeout };
                 let address = subscriber.address.clone();
                 within(step_timeout, ConnectStep::SetUp, &address, subscriber.log_in(&settings)).await?;
                 Ok(subscriber)
@@ -79,6 +80,12 @@ impl Subscriber {
             SubscriberReply::Error(error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The server to which the connection leads.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The server to which the connection leads, with the address to which the host's name led, for people.

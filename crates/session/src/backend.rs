@@ -71,15 +71,15 @@ pub trait SessionBackend: Clone + Send + Sync + 'static {
     /// gone. Works as long as the database can be read; while it cannot be written, nothing is extended.
     fn touch(&self, sid: Sid) -> impl Future<Output = Result<Option<Duration>, SessionError>> + Send;
 
-    /// Ends a session, frees its name and, if it existed, sends [`SessionEvent::Ended`](crate::SessionEvent::Ended) to
-    /// all instances.
+    /// Ends a session, frees its name and sends [`SessionEvent::Ended`](crate::SessionEvent::Ended) to all instances. If
+    /// the session did not exist, sending it is allowed and not required.
     fn end(&self, sid: Sid) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// A receiver of the events from now on.
     fn events(&self) -> SessionEvents;
 
-    /// Returns `Ok` if the database answers.
-    fn health(&self) -> impl Future<Output = Result<(), SessionError>> + Send;
+    /// Returns `Ok` if the database answers, with what of it does not: see [`Sessions::health`](crate::Sessions::health).
+    fn health(&self) -> impl Future<Output = Result<Vec<String>, SessionError>> + Send;
 }
 
 /// A session as [`SessionBackend::find`] returns it.

@@ -186,7 +186,7 @@ impl<B: SessionBackend> Sessions for BackendSessions<B> {
         self.backend.events()
     }
 
-    async fn health(&self) -> Result<(), SessionError> {
+    async fn health(&self) -> Result<Vec<String>, SessionError> {
         self.backend.health().await
     }
 }

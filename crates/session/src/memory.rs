@@ -241,7 +241,7 @@ impl SessionBackend for MemoryBackend {
         SessionEvents::new(self.0.events.subscribe())
     }
 
-    async fn health(&self) -> Result<(), SessionError> {
-        Ok(())
+    async fn health(&self) -> Result<Vec<String>, SessionError> {
+        Ok(Vec::new())
     }
 }

@@ -74,7 +74,7 @@ impl Sessions for NoSessions {
         SessionEvents::new(self.0.subscribe())
     }
 
-    async fn health(&self) -> Result<(), SessionError> {
-        Ok(())
+    async fn health(&self) -> Result<Vec<String>, SessionError> {
+        Ok(Vec::new())
     }
 }

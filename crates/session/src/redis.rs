@@ -12,10 +12,15 @@
 //!
 //! The Redis user needs `EVALSHA`, `SCRIPT LOAD`, `PING` and the commands of connecting; `GET`, `SET`, `DEL`, `HGET`,
 //! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `PTTL`, `TIME`, `ZADD`, `ZRANGE`, `ZREM` and `ZREMRANGEBYSCORE` on these keys;
-//! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0.
+//! `PUBLISH` and `SUBSCRIBE` on the channel `<prefix>:ended`, or `<prefix>:ended:<database>` for a database other than 0. In a
+//! cluster: `SPUBLISH` and `SSUBSCRIBE` instead, `ASKING`, `CLUSTER SHARDS`, `CLUSTER SLOTS` and `CLUSTER INFO`.
 
+mod call;
+mod cluster;
 mod link;
 mod listener;
+mod notices;
+mod router;
 
 use std::{
     fmt,
@@ -23,12 +28,12 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Script, ScriptInvocation};
-use tokio::sync::broadcast;
+use ::redis::Script;
+use tokio::sync::{Semaphore, broadcast};
 use trunkline_domain::{DisplayName, UserId, UserName, millis};
 use trunkline_redis::RedisOptions;
 
-use self::{link::RedisLink, listener::EventListener};
+use self::{call::Call, listener::EventListener, notices::MAX_UNSENT, router::Router};
 use crate::{
     BackendSessions, InvalidSettings, KeyChange, Lifetimes, MAX_SESSIONS_PER_USER, SecretDigest, SecretSalt,
     SessionBackend, SessionError, SessionEvent, SessionEvents, SessionRecord, Sid, UserTag, events::EVENT_BUFFER,
@@ -40,6 +45,11 @@ use crate::{
 /// sent only when the connection has answered a `PING`. Every operation ends within 3 s. A connection on which a command
 /// timed out is replaced. While Redis cannot be reached, operations fail with
 /// [`Unavailable`](SessionError::Unavailable), and each connects again, at most once per 200 ms.
+///
+/// In a Redis Cluster there is one such connection per master, and operations go to the owner of the user's slot. They follow
+/// slots that move, for up to 2 s. While a master is away, operations fail for its users only. The subscription is at the owner
+/// of one sharded channel. If that master is away, sessions end all the same, and other instances are notified once it is
+/// back.
 pub type RedisSessions = BackendSessions<RedisBackend>;
 
 impl RedisSessions {
@@ -73,9 +83,10 @@ impl RedisSessions {
         Ok(Self::new(RedisBackend(Arc::new(RedisState {
             prefix: prefix.to_owned(),
             lifetimes,
-            connections: RedisLink::new(url, options)?,
+            connections: Arc::new(Router::new(url, options)?),
             scripts: SessionScripts::default(),
             events: broadcast::channel(EVENT_BUFFER).0,
+            unsent: Arc::new(Semaphore::new(MAX_UNSENT)),
             listener: Mutex::default(),
         }))))
     }
@@ -88,9 +99,11 @@ pub struct RedisBackend(Arc<RedisState>);
 struct RedisState {
     prefix: String,
     lifetimes: Lifetimes,
-    connections: RedisLink,
+    connections: Arc<Router>,
     scripts: SessionScripts,
     events: broadcast::Sender<SessionEvent>,
+    /// A permit per notice of an ended session that is sent later, because the shard of the channel is away.
+    unsent: Arc<Semaphore>,
     /// Started by the first call of [`SessionBackend::events`], stopped with the last clone of the store.
     listener: Mutex<Option<EventListener>>,
 }
@@ -114,8 +127,8 @@ impl RedisState {
 
     /// Runs a script that creates a session. Returns `None` if it did. If it did not for want of room, returns the sid
     /// that the script names, or an empty string.
-    async fn create(&self, script: &ScriptInvocation<'_>) -> Result<Option<String>, SessionError> {
-        let reply: Vec<String> = self.connections.run_once(script).await?;
+    async fn create(&self, script: Call<'_>) -> Result<Option<String>, SessionError> {
+        let reply: Vec<String> = self.connections.run(script).await?;
         match reply.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["created"] => Ok(None),
             ["full", ref sid @ ..] => Ok(Some(sid.concat())),
@@ -127,10 +140,15 @@ impl RedisState {
         }
     }
 
+    fn with_lifetimes<'a>(&self, call: Call<'a>) -> Call<'a> {
+        let Lifetimes { idle, max, grace } = self.lifetimes;
+        call.arg(millis(idle)).arg(millis(max)).arg(millis(grace))
+    }
+
     /// The channel on which sids of ended sessions are published. Pub/sub ignores databases
     /// (<https://redis.io/docs/latest/develop/pubsub/#database--scoping>), so the name contains the database.
     fn channel(&self) -> String {
-        match self.connections.database() {
+        match self.connections.connector().database() {
             0 => format!("{}:ended", self.prefix),
             database => format!("{}:ended:{database}", self.prefix),
         }
@@ -183,45 +201,42 @@ impl Default for SessionScripts {
 impl SessionBackend for RedisBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
         let shared = &*self.0;
-        let mut claim = shared.scripts.claim.key(shared.session_key(sid));
-        claim.key(shared.name_key(sid.tag())).key(shared.keep_out_key(sid.tag()));
-        claim.arg(sid.to_string()).arg(user.as_str()).arg(millis(Lifetimes::CLAIM_TIMEOUT));
-        Ok(shared.create(&claim).await?.is_none())
+        let keys = [shared.session_key(sid), shared.name_key(sid.tag()), shared.keep_out_key(sid.tag())];
+        let claim = Call::script(&shared.scripts.claim, keys).arg(sid.to_string()).arg(user.as_str());
+        Ok(shared.create(claim.arg(millis(Lifetimes::CLAIM_TIMEOUT))).await?.is_none())
     }
 
     async fn start(&self, sid: Sid, user: &UserId, name: Option<&DisplayName>) -> Result<Option<Sid>, SessionError> {
         let shared = &*self.0;
-        let mut start = shared.scripts.start.key(shared.session_key(sid));
-        start.key(shared.user_key(sid.tag())).key(shared.keep_out_key(sid.tag()));
-        start.arg(sid.to_string()).arg(user.as_str()).arg(name.map_or("", DisplayName::as_str));
-        start.arg(millis(Lifetimes::CLAIM_TIMEOUT)).arg(millis(shared.lifetimes.max)).arg(MAX_SESSIONS_PER_USER);
-        let oldest = shared.create(&start).await?;
+        let keys = [shared.session_key(sid), shared.user_key(sid.tag()), shared.keep_out_key(sid.tag())];
+        let start = Call::script(&shared.scripts.start, keys).arg(sid.to_string()).arg(user.as_str());
+        let start = start.arg(name.map_or("", DisplayName::as_str)).arg(millis(Lifetimes::CLAIM_TIMEOUT));
+        let oldest = shared.create(start.arg(millis(shared.lifetimes.max)).arg(MAX_SESSIONS_PER_USER)).await?;
         oldest.map(|sid| sid.parse().map_err(SessionError::unavailable)).transpose()
     }
 
     async fn keep_out(&self, tag: UserTag, user: &UserId, time: Option<Duration>) -> Result<Vec<Sid>, SessionError> {
         let shared = &*self.0;
-        let mut keep_out = shared.scripts.keep_out.key(shared.name_key(tag));
-        keep_out.key(shared.user_key(tag)).key(shared.keep_out_key(tag));
-        keep_out.arg(user.as_str()).arg(time.map(|time| millis(time).to_string()).unwrap_or_default());
-        let sids: Vec<String> = shared.connections.run_once(&keep_out).await?;
+        let keys = [shared.name_key(tag), shared.user_key(tag), shared.keep_out_key(tag)];
+        let time = time.map(|time| millis(time).to_string()).unwrap_or_default();
+        let keep_out = Call::script(&shared.scripts.keep_out, keys).arg(user.as_str()).arg(time);
+        let sids: Vec<String> = shared.connections.run(keep_out).await?;
         sids.iter().map(|sid| sid.parse().map_err(SessionError::unavailable)).collect()
     }
 
     async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
         let shared = &*self.0;
-        let mut issue = shared.scripts.issue.key(shared.session_key(sid));
-        issue.key(shared.name_key(sid.tag())).arg(key.to_string()).arg(state);
-        issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
-        shared.connections.run_once(&issue).await
+        let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
+        let issue = Call::script(&shared.scripts.issue, keys).arg(key.to_string()).arg(state);
+        let issue = issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
+        shared.connections.run(issue).await
     }
 
     async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
         let shared = &*self.0;
-        let mut find = shared.scripts.find.key(shared.session_key(sid));
-        find.key(shared.name_key(sid.tag())).arg(key.to_string());
-        find.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let record: Option<(String, Option<String>, String)> = shared.connections.run_repeatable(&find).await?;
+        let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
+        let find = shared.with_lifetimes(Call::script(&shared.scripts.find, keys).arg(key.to_string()));
+        let record: Option<(String, Option<String>, String)> = shared.connections.run(find.repeatable()).await?;
         let Some((user, name, state)) = record else { return Ok(None) };
         let user = user.parse().map_err(SessionError::unavailable)?;
         let name = name.map(|name| name.parse()).transpose().map_err(SessionError::unavailable)?;
@@ -241,27 +256,34 @@ impl SessionBackend for RedisBackend {
             KeyChange::Rotate { digest, salt } => ("rotate", digest.to_string(), salt.to_string()),
             KeyChange::Renew { digest } => ("renew", digest.to_string(), String::new()),
         };
-        let mut change = shared.scripts.change.key(shared.session_key(sid));
-        change.key(shared.name_key(sid.tag())).arg(key.to_string()).arg(what).arg(digest).arg(salt).arg(state);
-        change.arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max)).arg(millis(shared.lifetimes.grace));
-        let salts: Option<Vec<String>> = shared.connections.run_once(&change).await?;
+        let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
+        let change = Call::script(&shared.scripts.change, keys).arg(key.to_string()).arg(what).arg(digest).arg(salt);
+        let change = shared.with_lifetimes(change.arg(state));
+        let salts: Option<Vec<String>> = shared.connections.run(change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
         salts.map(|salts| salts.into_iter().map(parse).collect()).transpose()
     }
 
     async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
         let shared = &*self.0;
-        let mut touch = shared.scripts.touch.key(shared.session_key(sid));
-        touch.key(shared.name_key(sid.tag())).arg(millis(shared.lifetimes.idle)).arg(millis(shared.lifetimes.max));
-        let left: Option<u64> = shared.connections.run_repeatable(&touch).await?;
+        let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
+        let touch = Call::script(&shared.scripts.touch, keys).arg(millis(shared.lifetimes.idle));
+        let left: Option<u64> = shared.connections.run(touch.arg(millis(shared.lifetimes.max)).repeatable()).await?;
         Ok(left.map(Duration::from_millis))
     }
 
     async fn end(&self, sid: Sid) -> Result<(), SessionError> {
         let shared = &*self.0;
-        let mut end = shared.scripts.end.key(shared.session_key(sid));
-        end.key(shared.name_key(sid.tag())).key(shared.user_key(sid.tag())).arg(sid.to_string()).arg(shared.channel());
-        shared.connections.run_once::<bool>(&end).await.map(|_| ())
+        let keys = [shared.session_key(sid), shared.name_key(sid.tag()), shared.user_key(sid.tag())];
+        let end = Call::script(&shared.scripts.end, keys).arg(sid.to_string());
+        if shared.connections.cluster().is_none() {
+            return shared.connections.run::<bool>(end.arg(shared.channel())).await.map(|_| ());
+        }
+        // The channel has another slot. The notice is also sent for a session that was gone: the reply to the attempt that
+        // ended it may have been lost.
+        shared.connections.run::<bool>(end.arg("")).await?;
+        notices::send(&self.0, sid).await;
+        Ok(())
     }
 
     fn events(&self) -> SessionEvents {
@@ -270,14 +292,13 @@ impl SessionBackend for RedisBackend {
         let mut listener = shared.listener.lock().unwrap_or_else(PoisonError::into_inner);
         // The listener ends with the runtime on which it was started; the next call starts another one.
         if !listener.as_ref().is_some_and(EventListener::is_running) {
-            let connector = shared.connections.connector();
-            *listener = Some(EventListener::start(connector, shared.channel(), shared.events.clone()));
+            let router = shared.connections.clone();
+            *listener = Some(EventListener::start(router, shared.channel(), shared.events.clone()));
         }
         events
     }
 
-    async fn health(&self) -> Result<(), SessionError> {
-        let health = self.0.scripts.health.prepare_invoke();
-        self.0.connections.run_repeatable::<()>(&health).await
+    async fn health(&self) -> Result<Vec<String>, SessionError> {
+        self.0.connections.check(&Call::script(&self.0.scripts.health, []).repeatable()).await
     }
 }

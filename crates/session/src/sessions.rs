@@ -114,9 +114,11 @@ pub trait Sessions: SessionStore + Clone + Send + Sync + 'static {
     /// clone of the store is dropped.
     fn events(&self) -> SessionEvents;
 
-    /// Returns `Ok` if the store answers. For readiness checks.
+    /// Returns `Ok` if sessions work, of at least some users. For readiness checks. The list names what does not work all
+    /// the same, for people and without secrets: `shard 10.0.0.1:7001: …` if a shard of a Redis Cluster is away, whose
+    /// users get [`Unavailable`](SessionError::Unavailable).
     ///
     /// # Errors
     /// [`Unavailable`](SessionError::Unavailable), whose source names the step that failed and the host.
-    fn health(&self) -> impl Future<Output = Result<(), SessionError>> + Send;
+    fn health(&self) -> impl Future<Output = Result<Vec<String>, SessionError>> + Send;
 }

@@ -23,9 +23,12 @@ pub(super) async fn alive() -> HttpResponse {
 /// its failure, and what is wrong although logins and messages work:
 /// `{"ready":false,"instance":"gw-1","checks":{"drain":{"ok":true},"redis":{"ok":false,"detail":"…"}},"degraded":["…"]}`.
 pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpResponse {
-    let sessions = state.sessions.health().await.map_err(|error| error.to_string());
+    let (sessions, degraded) = match state.sessions.health().await {
+        Ok(degraded) => (Ok(()), degraded),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    };
     let mut checks = state.gateway.health();
-    checks.push(Health::new("sessions", sessions));
+    checks.push(Health { check: "sessions", state: sessions, degraded });
 
     let mut degraded = Vec::new();
     let mut ready = true;

@@ -40,9 +40,7 @@ pub(crate) fn describe(error: &InvalidRedisSettings) -> String {
         InvalidRedisSettings::HalfAClientCertificate => "--redis-cert, --redis-key",
         InvalidRedisSettings::NoSentinels => "--redis-sentinel-user, --redis-sentinel-password-file",
         InvalidRedisSettings::SentinelUserWithoutPassword => "--redis-sentinel-password-file",
-        InvalidRedisSettings::Url(_) | InvalidRedisSettings::SystemRoots(_) | InvalidRedisSettings::Unsupported(_) => {
-            "--redis"
-        }
+        InvalidRedisSettings::Url(_) | InvalidRedisSettings::SystemRoots(_) => "--redis",
     };
     format!("{flags}: {error}")
 }

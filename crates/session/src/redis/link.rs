@@ -1,41 +1,52 @@
-//! The connection that carries commands.
+//! The connection that carries commands to one server.
 
 use std::{
-    error::Error,
-    future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use redis::{ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection};
-use tokio::{sync::Mutex, time::timeout};
-use trunkline_redis::{
-    CommandConnection, ConnectError, Connector, InvalidRedisSettings, RedisOptions, RedisUrl, Topology,
+use redis::{
+    Cmd, RedisError, RedisResult, ServerErrorKind, Value,
+    aio::{ConnectionLike as _, MultiplexedConnection},
 };
+use tokio::sync::Mutex;
+use trunkline_redis::{CommandConnection, ConnectError, Connector, NodeAddress};
 
-use crate::SessionError;
+use super::call::{Call, Reply};
 
 /// Time limit of one Redis command, and of each step of connecting.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time limit of one operation: connecting, and up to two commands.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long operations fail at once after a failed connect, so that no queue forms while Redis is away.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A failed command: no reply within [`COMMAND_TIMEOUT`], a connection that broke, or an error reply.
 #[derive(Debug, thiserror::Error)]
 #[error("command to Redis at {address}: {source}")]
-struct RedisCommandError {
-    address: String,
-    source: RedisError,
+pub(super) struct RedisCommandError {
+    pub(super) address: String,
+    pub(super) source: RedisError,
 }
 
-/// The command connection to one Redis. It is opened when it is first needed, and all operations share it: a command does
+/// A failed attempt to send a command.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Command(#[from] RedisCommandError),
+}
+
+/// The command connection to one server. It is opened when it is first needed, and all operations share it: a command does
 /// not wait for the reply to another one.
 pub(super) struct RedisLink {
     connector: Arc<Connector>,
+    /// A master of a cluster. `None`: the server, or the master that the Sentinels name.
+    node: Option<NodeAddress>,
+    /// Whether the last connect or command succeeded.
+    is_up: AtomicBool,
     state: Mutex<LinkConnection>,
 }
 
@@ -55,66 +66,62 @@ struct LinkHandle {
 }
 
 impl RedisLink {
-    /// Checks the URL and reads the files of the options. Does not connect.
-    pub(super) fn new(url: &str, options: &RedisOptions) -> Result<Self, InvalidRedisSettings> {
-        let url: RedisUrl = url.parse()?;
-        if matches!(url.topology(), Topology::Cluster { .. }) {
-            return Err(InvalidRedisSettings::Unsupported("sessions in a Redis Cluster are not supported yet"));
+    /// Does not connect.
+    pub(super) fn new(connector: Arc<Connector>, node: Option<NodeAddress>) -> Self {
+        Self { connector, node, is_up: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    /// Whether the last connect or command succeeded.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Sends a call, after `ASKING` if `is_asking`: then the server executes it although it does not own the slot yet. The
+    /// reply may be an error. A repeatable call is sent again on a new connection if this one turns out to be closed; another
+    /// one is sent on a connection that has just answered.
+    pub(super) async fn call(&self, call: &Call<'_>, is_asking: bool) -> Result<Reply, LinkError> {
+        let mut handle = self.handle().await?;
+        if !call.is_repeatable && self.send(&mut handle, &[redis::cmd("PING")]).await.is_err() {
+            // A new connection has answered while it was set up.
+            handle = self.handle().await?;
         }
-        let connector = Arc::new(Connector::new(&url, options, COMMAND_TIMEOUT)?);
-        Ok(Self { connector, state: Mutex::default() })
-    }
-
-    pub(super) fn connector(&self) -> Arc<Connector> {
-        self.connector.clone()
-    }
-
-    pub(super) fn database(&self) -> u32 {
-        self.connector.database()
-    }
-
-    /// Runs a script that may run twice. Runs it again on a new connection if this one turns out to be closed.
-    pub(super) async fn run_repeatable<T: FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-    ) -> Result<T, SessionError> {
-        within_limit(async {
-            let mut handle = self.handle().await?;
-            match self.run(&mut handle, script).await {
-                Err(error) if error.source.is_connection_dropped() => {
-                    Ok(self.run(&mut self.handle().await?, script).await?)
-                }
-                reply => Ok(reply?),
+        match self.run(&mut handle, call, is_asking).await {
+            Err(error) if call.is_repeatable && error.source.is_connection_dropped() => {
+                Ok(self.run(&mut self.handle().await?, call, is_asking).await?)
             }
-        })
-        .await
+            reply => Ok(reply?),
+        }
     }
 
-    /// Runs a script once, on a connection that has just answered.
-    pub(super) async fn run_once<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, SessionError> {
-        within_limit(async {
-            let mut handle = self.handle().await?;
-            if let Err(error) = redis::cmd("PING").exec_async(&mut handle.connection).await {
-                self.note(&error, &handle).await;
-                // A new connection has answered while it was set up.
-                handle = self.handle().await?;
-            }
-            Ok(self.run(&mut handle, script).await?)
-        })
-        .await
+    /// Sends commands, and returns the reply to each. May be errors.
+    pub(super) async fn exchange(&self, commands: &[Cmd]) -> Result<Vec<Value>, LinkError> {
+        Ok(self.send(&mut self.handle().await?, commands).await?)
     }
 
-    async fn run<T: FromRedisValue>(
-        &self,
-        handle: &mut LinkHandle,
-        script: &ScriptInvocation<'_>,
-    ) -> Result<T, RedisCommandError> {
-        match script.invoke_async(&mut handle.connection).await {
-            Ok(reply) => Ok(reply),
-            Err(source) => {
-                self.note(&source, handle).await;
-                Err(RedisCommandError { address: handle.address.clone(), source })
+    async fn run(&self, handle: &mut LinkHandle, call: &Call<'_>, is_asking: bool) -> Result<Reply, RedisCommandError> {
+        // ASKING holds for the next command on the connection.
+        let asking = is_asking.then(|| redis::cmd("ASKING"));
+        let commands: Vec<Cmd> = asking.into_iter().chain([call.command.clone()]).collect();
+        let mut value = self.send(handle, &commands).await?.pop().unwrap_or(Value::Nil);
+        if let Some(script) = call.script
+            && is(&value, ServerErrorKind::NoScript)
+        {
+            if let Err(error) = script.load_async(&mut handle.connection).await {
+                return Err(self.failed(error, handle).await);
             }
+            value = self.send(handle, &commands).await?.pop().unwrap_or(Value::Nil);
+        }
+        if is(&value, ServerErrorKind::ReadOnly) {
+            // The server has become a replica.
+            self.discard(handle).await;
+        }
+        Ok(Reply { value, address: handle.address.clone() })
+    }
+
+    async fn send(&self, handle: &mut LinkHandle, commands: &[Cmd]) -> Result<Vec<Value>, RedisCommandError> {
+        match exchange(&mut handle.connection, commands).await {
+            Ok(replies) => Ok(replies),
+            Err(error) => Err(self.failed(error, handle).await),
         }
     }
 
@@ -130,7 +137,12 @@ impl RedisLink {
         {
             return Err(error.clone());
         }
-        match self.connector.open().await {
+        let opened = match &self.node {
+            Some(node) => self.connector.open_at(node).await,
+            None => self.connector.open().await,
+        };
+        self.is_up.store(opened.is_ok(), Ordering::Relaxed);
+        match opened {
             Ok(mut open) => {
                 open.connection.set_response_timeout(COMMAND_TIMEOUT);
                 state.opened += 1;
@@ -146,15 +158,20 @@ impl RedisLink {
         }
     }
 
-    /// Discards the connection if another one may work where this one failed: it is closed, it did not answer in time, or
-    /// the server at its other end has become a replica.
-    async fn note(&self, error: &RedisError, handle: &LinkHandle) {
-        let is_condemned = error.is_unrecoverable_error()
-            || error.is_timeout()
-            || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+    /// Notes a failure. Discards the connection if another one may work where this one failed: it is closed, or it did not
+    /// answer in time.
+    async fn failed(&self, source: RedisError, handle: &LinkHandle) -> RedisCommandError {
+        if source.is_unrecoverable_error() || source.is_timeout() {
+            self.discard(handle).await;
+        }
+        RedisCommandError { address: handle.address.clone(), source }
+    }
+
+    async fn discard(&self, handle: &LinkHandle) {
         let mut state = self.state.lock().await;
-        if is_condemned && state.opened == handle.number {
+        if state.opened == handle.number {
             state.connection = None;
+            self.is_up.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -165,9 +182,15 @@ impl LinkHandle {
     }
 }
 
-async fn within_limit<T>(operation: impl Future<Output = Result<T, BoxError>>) -> Result<T, SessionError> {
-    match timeout(OPERATION_TIMEOUT, operation).await {
-        Ok(done) => done.map_err(SessionError::Unavailable),
-        Err(_) => Err(SessionError::unavailable(format!("the operation took longer than {OPERATION_TIMEOUT:?}"))),
+/// Sends commands, one after the other without others in between, and returns the reply to each. May be errors.
+pub(super) async fn exchange(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+    let mut pipeline = redis::pipe();
+    for command in commands {
+        pipeline.add_command(command.clone());
     }
+    connection.req_packed_commands(&pipeline, 0, commands.len()).await
+}
+
+fn is(value: &Value, kind: ServerErrorKind) -> bool {
+    matches!(value, Value::ServerError(error) if error.kind() == Some(kind))
 }

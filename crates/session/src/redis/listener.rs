@@ -1,22 +1,23 @@
 //! The subscription to ended sessions.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use tokio::{
     sync::broadcast,
     task::JoinHandle,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval_at, sleep, sleep_until, timeout},
 };
-use trunkline_redis::Connector;
+use trunkline_redis::{Subscriber, SubscriberReply, slots::slot_of, topology::Redirect};
 
+use super::router::{BoxError, Router};
 use crate::SessionEvent;
 
-/// Time limit of SUBSCRIBE and PING. Longer than that of other commands, since a new subscription makes every instance
-/// check all of its sessions.
+/// Time limit of replies on this connection. Longer than that of other commands, since a new subscription makes every
+/// instance check all of its sessions.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time between two PINGs. A subscriber writes nothing else, so without them it would not notice a dead connection.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two checks of the connection. A subscriber writes nothing else, so without them it would not notice a dead
+/// one.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Bounds of the delay before the next attempt to connect. The delay is a random part of a limit that doubles from the
 /// first value to the second.
 const BACKOFF_LIMITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
@@ -27,8 +28,8 @@ pub(super) struct EventListener(JoinHandle<()>);
 
 impl EventListener {
     /// Starts the task on the current runtime.
-    pub(super) fn start(connector: Arc<Connector>, channel: String, events: broadcast::Sender<SessionEvent>) -> Self {
-        Self(tokio::spawn(async move { listen(&connector, &channel, &events).await }))
+    pub(super) fn start(router: Arc<Router>, channel: String, events: broadcast::Sender<SessionEvent>) -> Self {
+        Self(tokio::spawn(async move { Subscription { router, channel, events }.listen().await }))
     }
 
     /// False once the runtime on which the task was started has ended.
@@ -43,56 +44,111 @@ impl Drop for EventListener {
     }
 }
 
-async fn listen(connector: &Connector, channel: &str, events: &broadcast::Sender<SessionEvent>) {
-    let mut limit = BACKOFF_LIMITS.0;
-    loop {
-        let started = Instant::now();
-        let Err(error) = forward(connector, channel, events).await;
-        if started.elapsed() > PING_INTERVAL {
-            limit = BACKOFF_LIMITS.0;
-        }
-        let delay = limit.mul_f64(rand::random());
-        tracing::warn!(
-            error = &*error as &dyn Error,
-            channel,
-            retry_in_ms = delay.as_millis(),
-            "subscription to ended sessions failed; subscribing again"
-        );
-        sleep(delay).await;
-        limit = (limit * 2).min(BACKOFF_LIMITS.1);
-    }
+struct Subscription {
+    router: Arc<Router>,
+    channel: String,
+    events: broadcast::Sender<SessionEvent>,
 }
 
-/// Subscribes and forwards messages until the connection fails.
-async fn forward(
-    connector: &Connector,
-    channel: &str,
-    events: &broadcast::Sender<SessionEvent>,
-) -> Result<std::convert::Infallible, Box<dyn Error + Send + Sync>> {
-    // An error means that there is no receiver.
-    let send = |event| drop(events.send(event));
-    let opened = connector.open_pubsub().await?;
-    let (mut sink, mut messages) = opened.pubsub.split();
-    timeout(REPLY_TIMEOUT, sink.subscribe(channel)).await.map_err(|_| "no reply to SUBSCRIBE within 2 s")??;
-    // Events before the subscription are lost.
-    send(SessionEvent::Missed);
-    let mut ping = interval(PING_INTERVAL);
-    loop {
-        // redis-rs queues messages without a bound. Each is a few bytes per logout, and the only thing that this loop
-        // waits for is the reply to a PING.
-        tokio::select! {
-            message = messages.next() => {
-                let message = message.ok_or("the connection was closed")?;
-                match message.get_payload::<String>()?.parse() {
-                    Ok(sid) => send(SessionEvent::Ended(sid)),
-                    Err(error) => tracing::warn!(%error, channel, "message ignored; it is not from a gateway"),
+impl Subscription {
+    async fn listen(&self) {
+        let mut limit = BACKOFF_LIMITS.0;
+        loop {
+            let started = Instant::now();
+            let Err(error) = self.forward().await;
+            if started.elapsed() > CHECK_INTERVAL {
+                limit = BACKOFF_LIMITS.0;
+            }
+            let delay = limit.mul_f64(rand::random());
+            tracing::warn!(
+                error = &*error as &dyn Error,
+                channel = self.channel,
+                retry_in_ms = delay.as_millis(),
+                "subscription to ended sessions failed; subscribing again"
+            );
+            if let Some(cluster) = self.router.cluster() {
+                cluster.refresh_soon(None);
+            }
+            sleep(delay).await;
+            limit = (limit * 2).min(BACKOFF_LIMITS.1);
+        }
+    }
+
+    /// Subscribes and forwards messages until the connection fails. In a cluster the channel is a sharded one: Redis sends a
+    /// `sunsubscribe` when its slot moves to another master.
+    async fn forward(&self) -> Result<Infallible, BoxError> {
+        let slot = slot_of(&self.channel);
+        let node = self.router.owner(slot).await?;
+        let connector = self.router.connector();
+        let mut connection = connector.open_subscriber(node.as_ref()).await?;
+        let endpoint = connection.endpoint().clone();
+        let subscribe = redis::cmd(if node.is_some() { "SSUBSCRIBE" } else { "SUBSCRIBE" }).arg(&self.channel).take();
+        let subscribe = subscribe.get_packed_command();
+        connection.write(&subscribe).await?;
+        let confirmed = timeout(REPLY_TIMEOUT, connection.next()).await;
+        self.check(&confirmed.map_err(|_| "no reply to SUBSCRIBE within 2 s")??, &connection)?;
+        // Events before the subscription are lost.
+        self.send(SessionEvent::Missed);
+        let mut checks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
+        let mut answer_due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                reply = connection.next() => {
+                    let reply = reply?;
+                    self.check(&reply, &connection)?;
+                    match reply {
+                        SubscriberReply::Message { payload, .. } => self.message(&payload),
+                        _ => answer_due = None,
+                    }
+                }
+                reason = connector.superseded(&endpoint) => return Err(reason.into()),
+                () = sleep_until(answer_due.unwrap_or_else(Instant::now)), if answer_due.is_some() => {
+                    return Err("no reply to SUBSCRIBE within 2 s".into());
+                }
+                _ = checks.tick() => {
+                    if let Some(cluster) = self.router.cluster() {
+                        cluster.refresh_when_due();
+                        if node != self.router.owner(slot).await? {
+                            return Err("another master owns the slot of the channel".into());
+                        }
+                    }
+                    // Redis confirms the channel again, which changes nothing: a PING that also checks the permission and,
+                    // in a cluster, whether the server owns the slot.
+                    connection.write(&subscribe).await?;
+                    answer_due = Some(Instant::now() + REPLY_TIMEOUT);
                 }
             }
-            reason = connector.superseded(&opened.endpoint) => return Err(reason.into()),
-            _ = ping.tick() => {
-                let reply = timeout(REPLY_TIMEOUT, sink.ping::<redis::Value>()).await;
-                reply.map_err(|_| "no reply to PING within 2 s")??;
-            }
         }
+    }
+
+    /// # Errors
+    /// The reply says that the channel is not subscribed.
+    fn check(&self, reply: &SubscriberReply, connection: &Subscriber) -> Result<(), BoxError> {
+        match reply {
+            SubscriberReply::Error(error) => {
+                let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
+                if let Some(cluster) = self.router.cluster()
+                    && let trunkline_redis::Endpoint::Tcp(node) = connection.endpoint()
+                    && let Some(redirect) = Redirect::parse(code, detail, &node.host)
+                {
+                    cluster.note(&redirect);
+                }
+                Err(format!("{}: {error}", connection.address()).into())
+            }
+            SubscriberReply::Unsubscribed(_) => Err("the slot of the channel moved to another master".into()),
+            SubscriberReply::Message { .. } | SubscriberReply::Subscribed(_) | SubscriberReply::Other => Ok(()),
+        }
+    }
+
+    fn message(&self, payload: &[u8]) {
+        match std::str::from_utf8(payload).ok().and_then(|sid| sid.parse().ok()) {
+            Some(sid) => self.send(SessionEvent::Ended(sid)),
+            None => tracing::warn!(channel = self.channel, "message ignored; it is not from a gateway"),
+        }
+    }
+
+    fn send(&self, event: SessionEvent) {
+        // An error means that there is no receiver.
+        drop(self.events.send(event));
     }
 }

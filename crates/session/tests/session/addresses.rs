@@ -1,9 +1,9 @@
-//! A session store at every kind of address that `--redis` takes, except a cluster.
+//! A session store at every kind of address that `--redis` takes. [`cluster`](crate::cluster) tests what clusters do.
 
 use std::time::{Duration, Instant};
 
 use trunkline_session::{Lifetimes, RedisOptions, RedisSessions, SessionEvent, Sessions};
-use trunkline_testbed::{Redis, RedisSentinel, TlsFiles};
+use trunkline_testbed::{Redis, RedisCluster, RedisSentinel, TlsFiles};
 
 fn sessions(url: &str, options: &RedisOptions) -> RedisSessions {
     RedisSessions::in_redis_with(url, options, "test", Lifetimes::default()).unwrap()
@@ -38,6 +38,18 @@ async fn sessions_work_over_tls() {
         ..RedisOptions::default()
     };
     assert_works(&sessions(&redis.url(), &options), "ann").await;
+}
+
+#[tokio::test]
+async fn sessions_work_in_a_cluster_over_tls() {
+    let tls = TlsFiles::create().unwrap();
+    let redis = RedisCluster::builder(3).replicas(0).password("secret").tls(&tls).start().unwrap();
+    let sessions = sessions(&redis.url(), &RedisOptions { ca_file: Some(tls.ca()), ..RedisOptions::default() });
+    for user in ["ann", "bob", "cai", "dan", "eve", "fay"] {
+        sessions.claim(&user.parse().unwrap(), None).await.unwrap();
+    }
+    assert_works(&sessions, "gus").await;
+    assert_eq!(sessions.health().await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestRunner};
 use trunkline_session::{Lifetimes, MemorySessions, RedisSessions, Sessions};
-use trunkline_testbed::Redis;
+use trunkline_testbed::{Redis, RedisCluster};
 
 use crate::site::site;
 
@@ -69,11 +69,21 @@ async fn transcript<S: Sessions>(sessions: &S, requests: &[Request]) -> Vec<Stri
 #[test]
 fn memory_and_redis_answer_any_request_sequence_alike() {
     let redis = Redis::start().unwrap();
+    assert_answered_alike(&redis.url(), 60);
+}
+
+#[test]
+fn memory_and_cluster_answer_any_request_sequence_alike() {
+    let redis = RedisCluster::builder(3).replicas(0).start().unwrap();
+    assert_answered_alike(&redis.url(), 20);
+}
+
+fn assert_answered_alike(url: &str, cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(60));
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(cases));
     let result = runner.run(&vec(request(), 1..40), |requests| {
         let prefix = format!("test-{:016x}", rand::random::<u64>());
-        let in_redis = RedisSessions::in_redis(&redis.url(), &prefix, Lifetimes::default()).unwrap();
+        let in_redis = RedisSessions::in_redis(url, &prefix, Lifetimes::default()).unwrap();
         let in_memory = MemorySessions::in_memory(Lifetimes::default());
         runtime.block_on(async {
             prop_assert_eq!(transcript(&in_memory, &requests).await, transcript(&in_redis, &requests).await);

@@ -30,6 +30,14 @@ macro_rules! contract {
                 super::$test(crate::contract::handles(&redis)).await;
             }
         )*}
+
+        mod cluster {$(
+            #[tokio::test]
+            async fn $test() {
+                let redis = trunkline_testbed::RedisCluster::builder(3).replicas(0).start().unwrap();
+                super::$test(crate::contract::handles_at(&redis.url())).await;
+            }
+        )*}
     };
 }
 pub(crate) use contract;
@@ -60,8 +68,12 @@ contract! {
 
 /// Two instances over one Redis.
 pub(crate) fn handles(redis: &Redis) -> [RedisSessions; 2] {
+    handles_at(&redis.url())
+}
+
+pub(crate) fn handles_at(url: &str) -> [RedisSessions; 2] {
     let prefix = format!("test-{:016x}", rand::random::<u64>());
-    [(), ()].map(|()| RedisSessions::in_redis(&redis.url(), &prefix, LIFETIMES).unwrap())
+    [(), ()].map(|()| RedisSessions::in_redis(url, &prefix, LIFETIMES).unwrap())
 }
 
 pub(crate) fn sid(answer: &Answer) -> Sid {

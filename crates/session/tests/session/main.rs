@@ -4,6 +4,7 @@
 
 mod addresses;
 mod agreement;
+mod cluster;
 mod contract;
 mod cookie;
 mod login_id;

@@ -20,11 +20,20 @@ pub(crate) fn login(port: u16, name: &str) -> String {
     cookie.unwrap().split(';').next().unwrap().to_owned()
 }
 
+/// Logs out, and returns the status code.
+pub(crate) fn logout(port: u16, cookie: &str) -> u16 {
+    request("POST", port, "/logout", cookie).unwrap().0
+}
+
 /// `GET path` as a browser with that cookie: the status code and the whole answer.
 pub(crate) fn get(port: u16, path: &str, cookie: &str) -> io::Result<(u16, String)> {
+    request("GET", port, path, cookie)
+}
+
+fn request(method: &str, port: u16, path: &str, cookie: &str) -> io::Result<(u16, String)> {
     let mut stream = connect(port)?;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/html\r\n");
-    write!(stream, "{head}Cookie: {cookie}\r\nConnection: close\r\n\r\n")?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/html\r\n");
+    write!(stream, "{head}Cookie: {cookie}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -70,20 +79,34 @@ impl Socket {
     /// Reads frames until one contains `part`.
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         loop {
-            let mut head = [0; 2];
-            self.0.read_exact(&mut head).unwrap();
-            let mut length = usize::from(head[1]);
-            if length == 126 {
-                let mut extended = [0; 2];
-                self.0.read_exact(&mut extended).unwrap();
-                length = usize::from(u16::from_be_bytes(extended));
-            }
-            let mut payload = vec![0; length];
-            self.0.read_exact(&mut payload).unwrap();
-            let text = String::from_utf8_lossy(&payload).into_owned();
+            let text = String::from_utf8_lossy(&self.next_frame().1).into_owned();
             if text.contains(part) {
                 return text;
             }
         }
+    }
+
+    /// Reads frames until a close frame, and returns its code.
+    pub(crate) fn wait_for_close(&mut self) -> u16 {
+        loop {
+            if let (0x88, payload) = self.next_frame() {
+                return u16::from_be_bytes([payload[0], payload[1]]);
+            }
+        }
+    }
+
+    /// The first byte of a frame, and its payload.
+    fn next_frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).unwrap();
+        let mut length = usize::from(head[1]);
+        if length == 126 {
+            let mut extended = [0; 2];
+            self.0.read_exact(&mut extended).unwrap();
+            length = usize::from(u16::from_be_bytes(extended));
+        }
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).unwrap();
+        (head[0], payload)
     }
 }

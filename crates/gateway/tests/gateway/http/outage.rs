@@ -211,7 +211,7 @@ impl<S: Sessions> Sessions for EndsBeforeUpdate<S> {
         self.inner.events()
     }
 
-    async fn health(&self) -> Result<(), SessionError> {
+    async fn health(&self) -> Result<Vec<String>, SessionError> {
         self.inner.health().await
     }
 }
