@@ -24,6 +24,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_GATEWAYS: usize = 8;
 /// Number of masters of a cluster.
 const MASTERS: usize = 3;
+/// Time without an answer after which a node of a cluster without replicas counts as failed: the default of Redis.
+const NODE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The Redis servers of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,8 @@ pub(crate) enum RedisSetup {
     SentinelWithoutProxy,
     /// A Redis Cluster: three masters with one replica each.
     Cluster,
-    /// A Redis Cluster of three masters. No other node takes the place of one that is away.
+    /// A Redis Cluster of three masters. No other node takes the place of one that is away, and on a busy machine none is
+    /// taken for failed.
     ClusterWithoutReplicas,
 }
 
@@ -88,7 +91,8 @@ impl Deployment {
             }
             RedisSetup::Cluster => deployment.cluster.insert(RedisCluster::builder(MASTERS).log(log()?).start()?).url(),
             RedisSetup::ClusterWithoutReplicas => {
-                deployment.cluster.insert(RedisCluster::builder(MASTERS).replicas(0).log(log()?).start()?).url()
+                let cluster = RedisCluster::builder(MASTERS).replicas(0).node_timeout(NODE_TIMEOUT).log(log()?);
+                deployment.cluster.insert(cluster.start()?).url()
             }
         };
         Ok(deployment)
