@@ -26,10 +26,12 @@ export function logout({ say, unsent, hasDrafts, forget }) {
     try {
       const response = await answered(() => fetch(form.action, { method: "POST", headers: { accept: "application/json" } }), LOGOUT_TIMEOUT);
       if (!response.ok) throw new Error(`logout: ${response.status}`);
+      // With an OpenID provider, the logout continues there.
+      const next = response.status === 200 ? (await answered(() => response.json(), LOGOUT_TIMEOUT)).logout_url : "/";
       await answered(forget, LOGOUT_TIMEOUT).catch(() => {});
       // "Back" must not bring this page from the browser's memory.
       addEventListener("pageshow", () => location.reload());
-      location.assign("/");
+      location.assign(next);
     } catch {
       form.submit(); // the browser shows why it fails; nothing was discarded
     }

@@ -138,7 +138,9 @@ impl CheckerProcess {
         let CheckerSettings { url, pids, names, load, login_again, amend_percent, jwt_secret, mutants, settle, seed } =
             run;
         let mut command = Command::new(program);
-        command.env("TRUNKLINE_MUTANT", mutants);
+        if !mutants.is_empty() {
+            command.env("TRUNKLINE_MUTANT", mutants);
+        }
         let mut flag = |name: &str, value: String| _ = command.arg(name).arg(value);
         flag("run", "--control".to_owned());
         flag("--url", url);

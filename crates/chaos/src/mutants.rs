@@ -38,7 +38,7 @@ pub(crate) const MUTANTS: &[MutantCase] = &[
     MutantCase { name: "dedupe", scenario: "same-id-twice", also: "", reveals: Detection::Expectation("one message") },
     MutantCase { name: "epoch", scenario: "redis-loses-writes", also: "", reveals: Detection::Invariants(&[3, 4]) },
     MutantCase { name: "catch-up", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[1, 4]) },
-    MutantCase { name: "redact", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[12]) },
+    MutantCase { name: "redact", scenario: "amendments", also: "", reveals: Detection::Invariants(&[12]) },
     MutantCase {
         name: "resubscribe",
         scenario: "cluster-slots-move",
@@ -58,7 +58,7 @@ pub(crate) const MUTANTS: &[MutantCase] = &[
         reveals: Detection::Expectation(SUBSCRIBED_AGAIN),
     },
     // In the checker's clients.
-    MutantCase { name: "fold-order", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[13]) },
+    MutantCase { name: "fold-order", scenario: "amendments", also: "", reveals: Detection::Invariants(&[13]) },
 ];
 
 /// The result of one mutant.

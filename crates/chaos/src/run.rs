@@ -23,6 +23,8 @@ use crate::error::{ChaosError, Result};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Usual percentage of messages that are not texts but edits, deletions, reactions and events.
 const AMEND_PERCENT: u32 = 10;
+/// The percentage in scenarios that are about amendments.
+pub(crate) const MANY_AMENDMENTS: u32 = 40;
 /// Maximum time of a step on a busy machine.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 

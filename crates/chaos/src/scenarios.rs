@@ -1,5 +1,6 @@
 //! All scenarios. A scenario consists of a fault, the code that injects it, and requirements besides the invariants.
 
+mod amendments;
 mod cluster;
 mod failover;
 mod gateways;
@@ -60,6 +61,7 @@ impl Scenario {
             network::SCENARIOS,
             hostile::SCENARIOS,
             sessions::SCENARIOS,
+            amendments::SCENARIOS,
             tokens::SCENARIOS,
         ]
         .into_iter()

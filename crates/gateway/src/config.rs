@@ -7,6 +7,8 @@ use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::TokenVerifier;
+#[cfg(feature = "oidc")]
+use crate::oidc::OidcConfig;
 use crate::{identity::HostUsers, origin::Origin};
 
 /// Settings of a gateway. [`Default`] suits one instance on a developer's machine.
@@ -48,6 +50,9 @@ pub struct Config {
     /// Accepts JSON Web Tokens as proof of identity.
     #[cfg(feature = "jwt")]
     pub tokens: Option<TokenVerifier>,
+    /// The OpenID provider with which users log in.
+    #[cfg(feature = "oidc")]
+    pub oidc: Option<OidcConfig>,
     /// Maximum time between two `ping` frames of a connection; jitter shortens it by up to 10 %. A smaller value detects dead
     /// connections sooner and sends more frames.
     pub ping_interval: Duration,
@@ -96,6 +101,8 @@ impl Default for Config {
             host_users: None,
             #[cfg(feature = "jwt")]
             tokens: None,
+            #[cfg(feature = "oidc")]
+            oidc: None,
             ping_interval: Duration::from_secs(25),
             drain_delay: Duration::from_secs(2),
             drain_window: Duration::from_secs(10),

@@ -20,6 +20,8 @@ mod headers;
 mod health;
 pub(crate) mod identify;
 pub(crate) mod login;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod outage;
 mod rooms;
 mod session;
@@ -43,6 +45,8 @@ use self::{error::HttpError, identify::accepts_tokens};
 pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         health_routes(state.clone())(config);
+        #[cfg(feature = "pages")]
+        config.app_data(web::Data::new(state.login_methods()));
         let read_only = AllowedMethods(&[Method::GET, Method::HEAD]);
         let post = AllowedMethods(&[Method::POST]);
         #[cfg(feature = "pages")]
@@ -58,6 +62,10 @@ pub(crate) fn routes<S: Sessions>(state: web::Data<HttpState<S>>, socket: Route)
             probe(&state, "/session"),
             post.at("/login", web::to(login::login::<S>)),
             post.at("/logout", web::to(login::logout::<S>)),
+            #[cfg(feature = "oidc")]
+            AllowedMethods(&[Method::GET]).at("/login/oidc", web::to(oidc::start::<S>)),
+            #[cfg(feature = "oidc")]
+            AllowedMethods(&[Method::GET]).at(oidc::CALLBACK_PATH, web::to(oidc::callback::<S>)),
         ] {
             add_resource(config, &state, resource);
         }

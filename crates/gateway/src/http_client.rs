@@ -7,10 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::{
-    Request, Response,
-    header::{ACCEPT, USER_AGENT},
-};
+use hyper::{Request, Response, header::USER_AGENT};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -65,10 +62,13 @@ impl HttpClient {
     ///
     /// # Errors
     /// As [`Self::send`].
+    #[cfg(feature = "jwt")]
     pub(crate) async fn get_json(&self, url: &hyper::Uri) -> Result<Response<Vec<u8>>, HttpClientError> {
         let mut request = Request::new(Vec::new());
         *request.uri_mut() = url.clone();
-        request.headers_mut().insert(ACCEPT, hyper::header::HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(hyper::header::ACCEPT, hyper::header::HeaderValue::from_static("application/json"));
         self.send(request).await
     }
 

@@ -32,13 +32,15 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
-#[cfg(feature = "jwt")]
+#[cfg(any(feature = "jwt", feature = "oidc"))]
 mod http_client;
 mod identity;
 mod ids;
 mod limits;
 mod log_limit;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod operations;
 mod origin;
 #[cfg(feature = "pages")]
@@ -66,6 +68,8 @@ pub use identity::jwt;
 pub use identity::{HostUsers, Identify, Identity, Unidentified};
 pub use limits::descriptors::{MAX_ADMIN_CONNECTIONS, raise_open_file_limit};
 pub use metrics::count_dropped_log_lines;
+#[cfg(feature = "oidc")]
+pub use oidc::{InvalidOidc, OidcConfig};
 pub use operations::DisconnectError;
 pub use origin::{InvalidOrigin, Origin};
 pub use policy::{Action, AllowAll, Denied, Policy};

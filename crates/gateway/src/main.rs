@@ -16,13 +16,10 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::Server, rt, web};
 use trunkline_bus::{
-    Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, RedisOptions,
-    SharedLimits, mutant,
+    Bus, InstanceRegistry, InvalidRedisSettings, LocalBus, LocalConfig, PresenceStore, RedisConfig, SharedLimits,
+    mutant,
 };
-use trunkline_gateway::{
-    Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals,
-    jwt::{TokenSettings, TokenVerifier},
-};
+use trunkline_gateway::{Gateway, MAX_ADMIN_CONNECTIONS, ShutdownSignals, jwt::TokenVerifier};
 use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKeys, Sessions};
 
 use crate::settings::{GatewaySettings, LoadedSettings};
@@ -59,8 +56,7 @@ impl From<InvalidSettings> for ProgramError {
 }
 
 fn main() -> ExitCode {
-    let LoadedSettings { settings, keys, redis_options, tokens } = settings::from_process();
-    match rt::System::new().block_on(run(&settings, keys, redis_options, tokens)) {
+    match rt::System::new().block_on(run(settings::from_process())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format!("trunkline: {error}\n"));
@@ -76,12 +72,9 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(
-    settings: &GatewaySettings,
-    keys: Option<SecretKeys>,
-    redis_options: RedisOptions,
-    tokens: Option<TokenSettings>,
-) -> Result<(), ProgramError> {
+async fn run(loaded: LoadedSettings) -> Result<(), ProgramError> {
+    let LoadedSettings { settings, keys, redis_options, tokens, oidc } = loaded;
+    let settings = &settings;
     let public = listen(settings.listen)?;
     let admin = settings.admin_listen.map(listen).transpose()?;
     let random_key = keys.is_none();
@@ -94,10 +87,11 @@ async fn run(
         );
     }
     config.tokens = tokens.map(TokenVerifier::start).transpose().map_err(ProgramError::Certificates)?;
-    if config.tokens.is_some() && config.name_login {
+    config.oidc = oidc;
+    if (config.tokens.is_some() || config.oidc.is_some()) && config.name_login {
         tracing::warn!(
-            "--name-login is set although tokens are accepted: anyone can log in under the id of a user of the token issuer; use it \
-             for development only"
+            "--name-login is set although users come from a token issuer or an OpenID provider: anyone can log in under the id of \
+             such a user; use it for development only"
         );
     }
     let retain = settings.retain.get() as usize;

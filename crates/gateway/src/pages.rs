@@ -12,6 +12,8 @@ mod rooms;
 
 pub(crate) use chat::chat;
 pub(crate) use language::{PageLanguage, PageStrings};
-pub(crate) use login::{LoginFailure, LoginPage, login};
+pub(crate) use login::{LoginFailure, LoginMethods, LoginPage, login};
+#[cfg(feature = "oidc")]
+pub(crate) use plain::logout_continues;
 pub(crate) use plain::{cross_site, forbidden, logout_unavailable, not_found, unavailable};
 pub(crate) use rooms::rooms;

@@ -6,6 +6,7 @@
     reason = "the comments of the settings are the text of --help and docs/CONFIG.md, not of rustdoc"
 )]
 
+mod oidc;
 mod redis;
 mod reference;
 mod secrets;
@@ -20,10 +21,10 @@ use clap::{
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
 use trunkline_bus::{RedisOptions, RedisUrl};
-use trunkline_gateway::{Config, Limits, Origin, jwt::TokenSettings};
+use trunkline_gateway::{Config, Limits, OidcConfig, Origin, jwt::TokenSettings};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-use self::tokens::TokenFlags;
+use self::{oidc::OidcFlags, tokens::TokenFlags};
 pub(crate) use self::{redis::describe, secrets::RedactedText};
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
@@ -182,6 +183,9 @@ pub(crate) struct GatewaySettings {
     session_max: Duration,
 
     #[command(flatten)]
+    pub(crate) oidc: OidcFlags,
+
+    #[command(flatten)]
     pub(crate) tokens: TokenFlags,
 
     /// Time between two pings on a socket. A client that receives nothing for 1.6 times as long reconnects.
@@ -263,6 +267,8 @@ pub(crate) struct LoadedSettings {
     pub(crate) redis_options: RedisOptions,
     /// Which tokens are accepted.
     pub(crate) tokens: Option<TokenSettings>,
+    /// The OpenID provider with which users log in.
+    pub(crate) oidc: Option<OidcConfig>,
 }
 
 /// Reads the arguments, the environment and the files with secrets and keys. Exits with code 2 if a setting is invalid, and
@@ -280,7 +286,8 @@ pub(crate) fn from_process() -> LoadedSettings {
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
     let redis_options = settings.redis_options().unwrap_or_else(|error| error.exit());
     let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
-    LoadedSettings { settings, keys, redis_options, tokens }
+    let oidc = settings.oidc.load().unwrap_or_else(|why| invalid(why).exit());
+    LoadedSettings { settings, keys, redis_options, tokens, oidc }
 }
 
 /// The parsed command line.
@@ -370,10 +377,10 @@ impl GatewaySettings {
         Lifetimes { idle: self.session_idle, max: self.session_max, ..Lifetimes::default() }
     }
 
-    /// Returns the configuration of the gateway, without tokens. `default_instance` is the instance name unless one is set.
+    /// Returns the configuration of the gateway, without tokens and provider. `default_instance` is the instance name unless one is set.
     pub(crate) fn config(&self, default_instance: String, keys: SecretKeys) -> Config {
         Config {
-            name_login: self.tokens.is_name_login_on(),
+            name_login: self.tokens.is_name_login_asked_for() || !(self.tokens.are_accepted() || self.oidc.is_on()),
             instance: self.instance.clone().unwrap_or(default_instance),
             public_origins: self.public_origin.clone(),
             cookie: CookieSettings {
@@ -397,6 +404,7 @@ impl GatewaySettings {
             trusted_proxies: self.trust_proxy.clone(),
             host_users: None,
             tokens: None,
+            oidc: None,
         }
     }
 }

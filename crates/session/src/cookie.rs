@@ -81,6 +81,24 @@ impl SecretKeys {
         }
     }
 
+    /// Signs a text for a cookie of another kind, with the first key. `purpose` is part of what is signed: the result is
+    /// accepted for no other purpose, and not as a session cookie. The text itself stays readable.
+    #[must_use]
+    pub fn sign(&self, purpose: &str, text: &str) -> String {
+        let mut jar = CookieJar::new();
+        jar.signed_mut(&self.signing).add(Cookie::new("", format!("{purpose}:{text}")));
+        jar.get("").map(|cookie| cookie.value().to_owned()).unwrap_or_default()
+    }
+
+    /// The text that one of the keys has [signed](Self::sign) for this purpose.
+    #[must_use]
+    pub fn verify(&self, purpose: &str, signed: &str) -> Option<String> {
+        let mut jar = CookieJar::new();
+        jar.add_original(Cookie::new("", signed.to_owned()));
+        let text = [&self.signing].into_iter().chain(&self.others).find_map(|key| jar.signed(key).get(""))?;
+        Some(text.value().strip_prefix(purpose)?.strip_prefix(':')?.to_owned())
+    }
+
     /// `name=value` with the first key's signature in place of another key's.
     fn with_first_signature(&self, pair: &str, name: &str) -> Option<String> {
         let mut received = CookieJar::new();

@@ -8,7 +8,7 @@ use super::{DETECTION_LIMIT_US, RedisSetup, Scenario};
 use crate::{
     checker::{ClientLoad, FaultMark},
     error::Result,
-    run::{STEP_TIMEOUT, ScenarioRun, ScenarioScale},
+    run::{MANY_AMENDMENTS, STEP_TIMEOUT, ScenarioRun, ScenarioScale},
     verdict::{Quantiles, millis},
 };
 
@@ -64,6 +64,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 fn killed(run: &mut ScenarioRun<'_>) -> Result<()> {
+    run.amend_percent = MANY_AMENDMENTS;
     run.start(3, run.scale.load())?;
     run.kill_gateway(2)?;
     run.undisturbed()?;

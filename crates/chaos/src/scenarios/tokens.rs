@@ -4,7 +4,7 @@ use super::{RedisSetup, Scenario, gateways::restart_all};
 use crate::{
     checker::{FaultMark, TOKEN_LIFETIME},
     error::Result,
-    run::ScenarioRun,
+    run::{MANY_AMENDMENTS, ScenarioRun},
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
@@ -16,12 +16,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     execute: tokens,
 }];
 
-/// Percentage of messages that are not texts.
-const AMEND_PERCENT: u32 = 40;
-
 fn tokens(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.use_tokens()?;
-    run.amend_percent = AMEND_PERCENT;
+    run.amend_percent = MANY_AMENDMENTS;
     let load = run.scale.load();
     run.start(3, load)?;
     run.kill_gateway(2)?;

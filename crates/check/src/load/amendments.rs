@@ -52,10 +52,14 @@ impl ContentChooser {
                     of.map(|of| Content::React { of, key, on: self.rng.random_bool(0.7) })
                 }
                 5..8 => self.own_text().zip(edited(&id)).map(|(of, text)| Content::Edit { of, text }),
-                8 => self.own_text().map(|of| {
-                    self.forget(of);
-                    Content::Delete { of }
-                }),
+                8 => {
+                    // Every second deletion is of the latest text, which gateways still have in memory.
+                    let latest = self.own.back().copied().filter(|_| self.rng.random());
+                    latest.or_else(|| self.own_text()).map(|of| {
+                        self.forget(of);
+                        Content::Delete { of }
+                    })
+                }
                 _ => {
                     let event = "checked".parse().ok()?;
                     traced_data(&id).map(|data| Content::Event { event, data })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 use trunkline_client::{Client, ClientEvent};
-use trunkline_domain::{JoinFrom, Message, Position, Room};
+use trunkline_domain::{Message, Position, Room};
 
 use super::{
     login::{SessionPool, log_out},
@@ -19,6 +19,8 @@ use crate::{
 /// Messages requested per page. Amendments of one message are spread over several pages, which arrive from the newest to the
 /// oldest.
 const PAGE_MESSAGES: usize = 50;
+/// Latest messages requested with `join`. Few enough that gateways have them in memory.
+const RECENT_MESSAGES: usize = 100;
 /// Time between a failed page and the next attempt.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -73,7 +75,7 @@ pub(crate) fn timed_out(action: &str, limit: Duration) -> CheckError {
 async fn read_room(client: &mut Client, recorder: &Recorder, room: &Room, messages_wanted: usize) -> ReferenceLog {
     let mut asked = recorder.now();
     let recent = (asked, Vec::new());
-    client.join(room.clone(), JoinFrom::MAX_RECENT);
+    client.join(room.clone(), RECENT_MESSAGES);
     let mut log = ReferenceLog { room: room.clone(), head: Position::ORIGIN, pages: Vec::new(), recent, shown: None };
     // Time at which a failed page is requested again. The socket is read meanwhile.
     let mut retry_at = None;

@@ -58,10 +58,11 @@ fn chat_or_login<S: Sessions>(
                 return redirect;
             }
             rotate(session);
-            pages::chat(strings, room, &principal.user, &principal.sid.login_id(), &state.config.instance)
+            let (name, login) = (principal.name.as_ref(), principal.sid.login_id());
+            pages::chat(strings, room, &principal.user, name, &login, &state.config.instance)
         }
         None => {
-            pages::login(strings, &explain(state, request, pages::LoginPage { next, ..pages::LoginPage::default() }))
+            pages::login(strings, &explain(state, request, pages::LoginPage { next, ..pages::LoginPage::of(request) }))
         }
     };
     HttpResponse::Ok().content_type(HTML).body(page.into_string())

@@ -23,7 +23,7 @@ use super::{HttpState, error::HttpError, identify::carries_token};
 const SIGNATURE_LENGTH: usize = 44;
 
 /// Middleware outside of the session middleware. Removes every cookie but the session cookie, because one malformed
-/// cookie of another application would make actix-web reject all. A cookie signed with an earlier key is signed again
+/// cookie of another application would make actix-web reject all; that of a login with an OpenID provider is kept beside. A cookie signed with an earlier key is signed again
 /// with the current key. Answers 503 if several cookies have the name and the session store does not answer. A request with a
 /// token loses its cookies.
 pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>(
@@ -45,6 +45,8 @@ pub(super) async fn select_session_cookie<S: Sessions, B: MessageBody + 'static>
              give this one another --cookie-name"
         );
     }
+    #[cfg(feature = "oidc")]
+    super::oidc::keep_cookie(&state, &request);
     request.headers_mut().remove(COOKIE);
     let Ok(selected) = found.select(&state.sessions).await else {
         let answer = HttpError::Unavailable.answer(request.request());

@@ -12,6 +12,8 @@ use actix_web::{
 use serde_json::json;
 use trunkline_domain::InvalidName;
 
+#[cfg(feature = "oidc")]
+use crate::oidc::ProviderFailure;
 use crate::policy::Denied;
 
 /// Why a request is refused. The text is the `detail` of the answer: what is wrong, and what to do.
@@ -56,6 +58,13 @@ pub(crate) enum HttpError {
     /// Too many login attempts. Holds the time after which an attempt is allowed.
     #[error("too many login attempts; wait for the number of seconds in Retry-After")]
     LoginRateExceeded(Duration),
+    /// A user whom an operator keeps out tries to log in. Holds the time that is left.
+    #[error("you cannot log in at the moment; wait for the number of seconds in Retry-After")]
+    KeptOut(Duration),
+    /// The login with the OpenID provider fails.
+    #[cfg(feature = "oidc")]
+    #[error(transparent)]
+    Provider(#[from] ProviderFailure),
     /// The body is neither a form nor JSON of the right shape.
     #[error("the body must be a form or a JSON object with the text field \"name\"")]
     BadBody,
@@ -87,7 +96,13 @@ impl HttpError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotLoggedIn | Self::BadToken => StatusCode::UNAUTHORIZED,
-            Self::CrossSite | Self::Forbidden(_) | Self::NameLoginOff => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Forbidden(_) | Self::KeptOut(_) | Self::NameLoginOff => StatusCode::FORBIDDEN,
+            #[cfg(feature = "oidc")]
+            Self::Provider(failure) => match failure {
+                ProviderFailure::Expired => StatusCode::BAD_REQUEST,
+                ProviderFailure::Refused => StatusCode::FORBIDDEN,
+                ProviderFailure::Away => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Unavailable | Self::Draining | Self::OutOfDescriptors => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -107,7 +122,7 @@ impl HttpError {
             Self::BadToken => "bad_token",
             Self::NameLoginOff => "name_login_off",
             Self::CrossSite => "cross_site",
-            Self::Forbidden(_) => "forbidden",
+            Self::Forbidden(_) | Self::KeptOut(_) => "forbidden",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::OutOfDescriptors => "overloaded",
@@ -117,6 +132,8 @@ impl HttpError {
             Self::BadName(_) => "bad_name",
             Self::NameTaken => "name_taken",
             Self::LoginRateExceeded(_) => "rate_limited",
+            #[cfg(feature = "oidc")]
+            Self::Provider(failure) => failure.code(),
             Self::BadBody => "bad_body",
             Self::BodyTooLarge => "too_large",
             Self::BodyTimeout => "too_slow",
@@ -130,7 +147,11 @@ impl HttpError {
     /// Returns the seconds after which a retry can succeed; `None` if waiting does not help.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::LoginRateExceeded(wait) => Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
+            Self::LoginRateExceeded(wait) | Self::KeptOut(wait) => {
+                Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+            }
+            #[cfg(feature = "oidc")]
+            Self::Provider(ProviderFailure::Away) => Some(RETRY_AFTER_SECONDS),
             Self::Unavailable | Self::Draining | Self::OutOfDescriptors | Self::TooManySockets => {
                 Some(RETRY_AFTER_SECONDS)
             }
@@ -175,7 +196,7 @@ impl HttpError {
             }),
             StatusCode::UNAUTHORIZED => {
                 let next = (request.method() == Method::GET).then(|| request.path());
-                self.page(pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::default() }))
+                self.page(pages::login(strings, &pages::LoginPage { next, ..pages::LoginPage::of(request) }))
             }
             StatusCode::FORBIDDEN if *self == Self::CrossSite => self.page(pages::cross_site(strings)),
             StatusCode::FORBIDDEN => self.page(pages::forbidden(strings)),

@@ -55,9 +55,6 @@ pub(crate) async fn identify(config: &Config, request: &HttpRequest) -> Result<I
 
 async fn find(config: &Config, request: &HttpRequest) -> Result<Identity, Unidentified> {
     #[cfg(feature = "jwt")]
-    use crate::identity::Identify as _;
-
-    #[cfg(feature = "jwt")]
     if let Some(tokens) = &config.tokens {
         use crate::identity::Identify as _;
         match tokens.identify(request).await {

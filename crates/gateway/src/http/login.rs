@@ -18,9 +18,9 @@ use super::{
     cross_site::may_post,
     error::{HttpError, accepts_html, prefers_json},
 };
+use crate::log_limit::info_limited;
 #[cfg(feature = "pages")]
 use crate::pages::{self, LoginFailure, PageLanguage};
-use crate::{log_limit::info_limited, policy::Denied};
 
 /// Maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 8 * 1024;
@@ -67,9 +67,8 @@ pub(super) async fn login<S: Sessions>(
         Err(error) => {
             info_limited!(code = error.code(), address = %state.source(&request).address, "login refused");
             #[cfg(feature = "pages")]
-            if !answers_json(&request) {
-                return refusal_page(&state, &request, &fields, &error);
-            }
+            return refusal(&state, &request, fields.name.trim(), fields.next.as_deref(), &error);
+            #[cfg(not(feature = "pages"))]
             error.json()
         }
     }
@@ -97,22 +96,29 @@ async fn try_login<S: Sessions>(
             tracing::info!(user = %principal.user, session = %principal.sid, "logged in");
             Ok(principal.user)
         }
-        Err(SessionError::Taken) => Err(HttpError::NameTaken),
-        Err(SessionError::Ended) => Err(HttpError::NotLoggedIn),
-        Err(SessionError::KeptOut(rest)) => {
-            Err(HttpError::Forbidden(Denied(format!("You cannot log in for another {} s.", rest.as_secs().max(1)))))
-        }
-        Err(error @ SessionError::Unavailable(_)) => {
+        Err(error) => Err(http_error(&error)),
+    }
+}
+
+/// Returns what a failed start of a session is answered with, and logs a failure of the store.
+pub(super) fn http_error(error: &SessionError) -> HttpError {
+    match error {
+        SessionError::Taken => HttpError::NameTaken,
+        SessionError::Ended => HttpError::NotLoggedIn,
+        SessionError::KeptOut(left) => HttpError::KeptOut(*left),
+        SessionError::Unavailable(_) => {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "session store failed during a login; answering 503"
             );
-            Err(HttpError::Unavailable)
+            HttpError::Unavailable
         }
     }
 }
 
-/// Ends the session. A form is answered with 303 to the login page, JSON with 204. Succeeds without a session.
+/// Ends the session. With an OpenID provider that offers it, the browser then continues there, so that it ends its session as
+/// well. A form is answered with 303 to the login page, JSON with 204; where the browser continues at the provider, a form with a
+/// page that leads there, JSON with 200 `{"logout_url":"https://…"}`. Succeeds without a session.
 pub(super) async fn logout<S: Sessions>(
     state: web::Data<HttpState<S>>,
     request: HttpRequest,
@@ -122,12 +128,21 @@ pub(super) async fn logout<S: Sessions>(
         return HttpError::CrossSite.answer(&request);
     }
     let principal = trunkline_session::principal(&session);
+    #[cfg(feature = "oidc")]
+    let provider = match &state.oidc {
+        Some(oidc) => oidc.logout_url(&state, &request, &session).await,
+        None => None,
+    };
     if let Err(error) = trunkline_session::logout(&session, &state.sessions).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "session store failed during a logout; answering 503");
         return HttpError::Unavailable.answer(&request);
     }
     if let Some(principal) = principal {
         tracing::info!(user = %principal.user, session = %principal.sid, "logged out");
+    }
+    #[cfg(feature = "oidc")]
+    if let Some(url) = provider {
+        return super::oidc::continue_at(&request, url.as_str());
     }
     if answers_json(&request) { HttpResponse::NoContent().finish() } else { see_other("/") }
 }
@@ -165,16 +180,20 @@ pub(crate) fn decode_body(body: &[u8], is_json: bool) -> Result<LoginRequest, Ht
     }
 }
 
-/// Returns the answer to a login that was refused: the login page with the name as it was typed.
+/// Returns the answer to a refused login. Browsers get the login page, with the name as it was typed.
 #[cfg(feature = "pages")]
-fn refusal_page<S>(
+pub(super) fn refusal<S>(
     state: &HttpState<S>,
     request: &HttpRequest,
-    fields: &LoginRequest,
+    name: &str,
+    next: Option<&str>,
     error: &HttpError,
 ) -> HttpResponse {
     use trunkline_domain::InvalidName;
 
+    if answers_json(request) {
+        return error.json();
+    }
     let failure = match error {
         HttpError::BadName(InvalidName::Reserved) => LoginFailure::ReservedName,
         HttpError::NameTaken => LoginFailure::NameTaken,
@@ -182,14 +201,18 @@ fn refusal_page<S>(
         HttpError::CrossSite => {
             state.origin_instead(request).map_or(LoginFailure::CrossSite, LoginFailure::WrongAddress)
         }
+        HttpError::KeptOut(_) => LoginFailure::KeptOut(error.retry_after().unwrap_or_default()),
+        HttpError::NameLoginOff => LoginFailure::NameLoginOff,
+        #[cfg(feature = "oidc")]
+        HttpError::Provider(failure) => LoginFailure::Provider(*failure),
         HttpError::BadName(_) | HttpError::BadBody | HttpError::BodyTooLarge => LoginFailure::BadName,
         _ => LoginFailure::Unavailable,
     };
     let page = pages::LoginPage {
-        name: fields.name.trim(),
-        next: fields.next.as_deref().and_then(local_path),
+        name,
+        next: next.and_then(local_path),
         failure: Some(failure),
-        ..pages::LoginPage::default()
+        ..pages::LoginPage::of(request)
     };
     error.page(pages::login(PageLanguage::of(request).strings(), &page))
 }
@@ -199,7 +222,7 @@ fn see_other(location: &str) -> HttpResponse {
 }
 
 /// Returns whether the answer is JSON: the client asks for it, or sent JSON and does not ask for pages.
-fn answers_json(request: &HttpRequest) -> bool {
+pub(super) fn answers_json(request: &HttpRequest) -> bool {
     prefers_json(request) || (has_json_body(request) && !accepts_html(request))
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn list<S: Sessions>(
         Ok(identity) => identity,
         #[cfg(feature = "pages")]
         Err(error @ HttpError::NotLoggedIn) if as_page => {
-            let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::default() };
+            let login = pages::LoginPage { next: Some("/rooms"), ..pages::LoginPage::of(&request) };
             return error.page(pages::login(strings, &explain(&state, &request, login)));
         }
         Err(error) => return error.answer(&request),

@@ -57,6 +57,8 @@ pub(crate) struct HttpState<S> {
     pub(crate) sessions: S,
     pub(crate) gateway: Arc<dyn GatewayView>,
     pub(super) login_limiter: LoginLimiter,
+    #[cfg(feature = "oidc")]
+    pub(super) oidc: Option<super::oidc::Oidc>,
     /// Sockets are refused, because no descriptors are left for them.
     pub(super) out_of_descriptors: RecentCondition,
     /// Browsers send cookies of the session cookie's name that another service has set.
@@ -74,6 +76,8 @@ impl<S: Sessions> HttpState<S> {
     ) -> Result<Self, InvalidSettings> {
         let state = Self {
             login_limiter,
+            #[cfg(feature = "oidc")]
+            oidc: config.oidc.clone().map(super::oidc::Oidc::new),
             out_of_descriptors: RecentCondition::new(),
             shared_cookie_name: RecentCondition::new(),
             config,
@@ -96,6 +100,16 @@ impl<S: Sessions> HttpState<S> {
 }
 
 impl<S> HttpState<S> {
+    /// Returns the ways to log in that the login page offers.
+    #[cfg(feature = "pages")]
+    pub(super) fn login_methods(&self) -> crate::pages::LoginMethods {
+        #[cfg(feature = "oidc")]
+        let provider = self.config.oidc.as_ref().map(|oidc| oidc.name().to_owned());
+        #[cfg(not(feature = "oidc"))]
+        let provider = None;
+        crate::pages::LoginMethods { name: self.config.name_login, provider }
+    }
+
     /// Returns the client that sent a request.
     pub(crate) fn source(&self, request: &HttpRequest) -> RequestSource {
         source(request.head(), &self.config.trusted_proxies)

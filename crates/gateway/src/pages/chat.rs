@@ -1,17 +1,25 @@
 //! The chat page of one room.
 
 use maud::{Markup, PreEscaped, html};
-use trunkline_domain::{Room, UserId};
+use trunkline_domain::{DisplayName, Room, UserId};
 
 use super::{PageStrings, layout};
 use crate::assets;
 
-/// The chat page of `room` for `user`, rendered by `instance`.
-pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserId, login: &str, instance: &str) -> Markup {
+/// The chat page of `room` for `user`, who is shown as `name` if there is one, rendered by `instance`.
+pub(crate) fn chat(
+    strings: &PageStrings,
+    room: &Room,
+    user: &UserId,
+    name: Option<&DisplayName>,
+    login: &str,
+    instance: &str,
+) -> Markup {
+    let shown = name.map_or(user.as_str(), DisplayName::as_str);
     let body = html! {
         body class="chat" data-room=(room) data-user=(user) data-instance=(instance) {
             a class="skip" href="#text" { (strings.get("page.skip")) }
-            (header(strings, room, user, login))
+            (header(strings, room, shown, login))
             (rooms(strings, room))
             (conversation(strings, room))
             aside id="people" aria-label=(strings.get("people")) hidden {
@@ -27,7 +35,7 @@ pub(crate) fn chat(strings: &PageStrings, room: &Room, user: &UserId, login: &st
     layout::page(strings, room.as_str(), &html! {}, &body)
 }
 
-fn header(strings: &PageStrings, room: &Room, user: &UserId, login: &str) -> Markup {
+fn header(strings: &PageStrings, room: &Room, user: &str, login: &str) -> Markup {
     html! {
         header {
             button type="button" id="show-rooms" aria-expanded="false" aria-controls="rooms" {

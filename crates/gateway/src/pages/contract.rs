@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{LoginFailure, LoginPage, PageLanguage};
+use super::{LoginFailure, LoginMethods, LoginPage, PageLanguage};
 
 const CONTRACT: &str = include_str!("../../../../web/PAGE.md");
 const LOGIN: &str = "10f110f110f110f110f110f110f110f1";
@@ -36,20 +36,42 @@ fn rendered(page: maud::Markup, from: &str) -> String {
 
 #[test]
 fn heads() {
-    let page =
-        super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
+    let page = super::chat(
+        PageLanguage::English.strings(),
+        &"lobby".parse().unwrap(),
+        &"ann".parse().unwrap(),
+        None,
+        LOGIN,
+        "gw-2",
+    );
     assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
 }
 
 #[test]
 fn login() {
+    let methods = LoginMethods { name: true, provider: None };
     let login = LoginPage {
         name: "ann",
         next: Some("/rooms/lobby"),
         failure: Some(LoginFailure::NameTaken),
         attempt: "00f1".repeat(8).parse().unwrap(),
+        methods: &methods,
     };
     assert_eq!(rendered(super::login(PageLanguage::English.strings(), &login), "<body"), block("Login"));
+}
+
+#[test]
+fn login_with_a_provider() {
+    let methods = LoginMethods { name: false, provider: Some("Example".to_owned()) };
+    let login = LoginPage {
+        name: "",
+        next: Some("/rooms/lobby"),
+        failure: Some(LoginFailure::Unavailable),
+        attempt: "00f1".repeat(8).parse().unwrap(),
+        methods: &methods,
+    };
+    let expected = block("Login with a provider").replace("{provider}", "Example");
+    assert_eq!(rendered(super::login(PageLanguage::English.strings(), &login), "<body"), expected);
 }
 
 #[test]
@@ -63,7 +85,13 @@ fn plain() {
 
 #[test]
 fn chat() {
-    let page =
-        super::chat(PageLanguage::English.strings(), &"lobby".parse().unwrap(), &"ann".parse().unwrap(), LOGIN, "gw-2");
+    let page = super::chat(
+        PageLanguage::English.strings(),
+        &"lobby".parse().unwrap(),
+        &"ann".parse().unwrap(),
+        None,
+        LOGIN,
+        "gw-2",
+    );
     assert_eq!(rendered(page, "<body"), block("Chat"));
 }

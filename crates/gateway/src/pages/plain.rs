@@ -45,3 +45,14 @@ pub(crate) fn logout_unavailable(strings: &PageStrings) -> Markup {
     };
     layout::plain(strings, strings.get("logout"), &html! {}, &content)
 }
+
+/// Returns the page after a logout that continues at the OpenID provider. It leads there at once.
+#[cfg(feature = "oidc")]
+pub(crate) fn logout_continues(strings: &PageStrings, provider: &str, url: &str) -> Markup {
+    let refresh = html! { meta http-equiv="refresh" content=(format!("0; url={url}")); };
+    let content = html! {
+        p { (strings.with("logout.provider", "provider", provider)) }
+        p { a href=(url) { (strings.with("logout.provider_link", "provider", provider)) } }
+    };
+    layout::plain(strings, strings.get("logout"), &refresh, &content)
+}

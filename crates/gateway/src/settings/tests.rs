@@ -235,13 +235,15 @@ fn config_document_is_current() {
 }
 
 #[test]
-fn tokens_turn_the_login_with_a_name_off_unless_it_is_asked_for() {
+fn tokens_and_providers_turn_the_login_with_a_name_off_unless_it_is_asked_for() {
     let url = ["--jwt-jwks-url", "https://id.example/jwks"];
     for (args, expected) in [
         (&[][..], true),
         (&url[..], false),
         (&["--jwt-key-file", "keys"], false),
         (&["--jwt-key-file", "keys", "--name-login"], true),
+        (&["--oidc-issuer", "https://id.example"], false),
+        (&["--oidc-issuer", "https://id.example", "--name-login"], true),
         (&["--name-login"], true),
     ] {
         assert_eq!(settings(args).config("a".into(), SecretKeys::random()).name_login, expected, "{args:?}");
@@ -263,4 +265,33 @@ fn invalid_settings_of_tokens_are_refused() {
     assert!(error.contains("--jwt-key-file") && error.contains("line 2: not a JWKS document"), "{error}");
     std::fs::write(&file, [0xff; 32]).unwrap();
     assert!(load().unwrap().is_some_and(|tokens| tokens.keys.is_some()));
+}
+
+#[test]
+fn invalid_settings_of_a_provider_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let path = file.to_str().unwrap();
+    let load = |args: &[&str]| settings(args).oidc.load();
+    let all = |issuer: &str| load(&["--oidc-issuer", issuer, "--oidc-client-id", "chat", "--oidc-secret-file", path]);
+    assert_eq!(load(&[]), Ok(None));
+    for args in [
+        &["--oidc-issuer", "https://id.example"][..],
+        &["--oidc-client-id", "chat"],
+        &["--oidc-secret-file", "secret"],
+        &["--oidc-name", "Example"],
+        &["--oidc-issuer", "https://id.example", "--oidc-client-id", "chat"],
+    ] {
+        assert!(load(args).unwrap_err().contains("set all three"), "{args:?}");
+    }
+    assert!(all("https://id.example").unwrap_err().contains("No such file"));
+    std::fs::write(&file, "\n").unwrap();
+    let error = all("https://id.example").unwrap_err();
+    assert!(error.contains(path) && error.contains("client secret"), "{error}");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    for (issuer, says) in [("http://id.example", "must be https"), ("id.example", "is a URL"), ("", "is a URL")] {
+        let error = all(issuer).unwrap_err();
+        assert!(error.starts_with("--oidc-issuer") && error.contains(says) && !error.contains("hunter2"), "{error}");
+    }
+    assert_eq!(all("https://id.example:8443").unwrap().unwrap().name(), "id.example");
 }

@@ -30,8 +30,9 @@ pub(crate) struct TokenFlags {
     #[arg(long, env = "TRUNKLINE_JWT_AUDIENCE", value_name = "AUDIENCE")]
     jwt_audience: Option<String>,
 
-    /// Lets users log in with a name of their choice although tokens are accepted. Only for development: such a user has the
-    /// same id as a user whose token says this name. Without tokens the login with a name is always on.
+    /// Lets users log in with a name of their choice although tokens are accepted or an OpenID provider is set. Only for
+    /// development: such a user has the same id as a user whose token says this name. Otherwise the login with a name is
+    /// always on.
     #[arg(long, env = "TRUNKLINE_NAME_LOGIN", value_parser = BoolishValueParser::new())]
     name_login: bool,
 }
@@ -42,9 +43,9 @@ impl TokenFlags {
         self.jwt_key_file.is_some() || self.jwt_jwks_url.is_some()
     }
 
-    /// Whether users can log in with a name.
-    pub(crate) fn is_name_login_on(&self) -> bool {
-        self.name_login || !self.are_accepted()
+    /// Whether users can log in with a name although they come from somewhere else.
+    pub(crate) fn is_name_login_asked_for(&self) -> bool {
+        self.name_login
     }
 
     /// Checks the rules that concern several flags.

@@ -8,6 +8,8 @@
 
 mod axe;
 mod person;
+#[path = "../provider/mod.rs"]
+mod provider;
 mod script;
 mod site;
 
@@ -18,6 +20,7 @@ mod hostile;
 mod keyboard;
 mod narrow;
 mod network;
+mod oidc;
 mod outbox;
 mod pictures;
 mod rooms;

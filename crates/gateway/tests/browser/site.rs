@@ -17,6 +17,8 @@ pub(crate) struct Site {
     instances: Vec<Instance>,
     balancer: HaProxy,
     redis: Redis,
+    /// Flags of every instance, beside those of the cluster.
+    flags: Vec<String>,
 }
 
 struct Instance {
@@ -29,12 +31,19 @@ struct Instance {
 impl Site {
     /// Starts `gw-1` to `gw-<count>`, and returns when the balancer sends requests to all of them.
     pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, |_| Vec::new()).await
+    }
+
+    /// As [`Self::start`], with the flags that `flags` returns for the balancer's port.
+    pub(crate) async fn start_with(count: usize, flags: impl FnOnce(u16) -> Vec<String>) -> Self {
         // A Redis of its own: names and rooms of other tests would interfere.
         let redis = Redis::builder().start().unwrap();
         let balancer = HaProxy::start().unwrap();
         let driver = ChromeDriver::start().unwrap();
-        let instances = (1..=count).map(|number| Instance::start(format!("gw-{number}"), free_port().unwrap(), &redis));
-        let site = Self { driver, instances: instances.collect(), balancer, redis };
+        let flags = flags(balancer.port());
+        let start = |number| Instance::start(format!("gw-{number}"), free_port().unwrap(), &redis, &flags);
+        let instances = (1..=count).map(start).collect();
+        let site = Self { driver, instances, balancer, redis, flags };
         for (slot, instance) in (1..).zip(&site.instances) {
             site.balancer.fill_slot(slot, instance.port).unwrap();
         }
@@ -81,16 +90,26 @@ impl Site {
     /// Reloads a person's page while new requests reach this instance only; open sockets stay where they are. Without this,
     /// the balancer may choose another instance each time.
     pub(crate) async fn move_to(&self, name: &str, person: &Person) {
-        let others = || (1..).zip(&self.instances).filter(|(_, instance)| instance.name != name);
-        for (slot, _) in others() {
-            self.balancer.clear_slot(slot).unwrap();
-        }
+        self.send_all_to(name).await;
         person.reload().await;
         person.until_connected().await;
         assert_eq!(person.instance().await, name);
-        for (slot, instance) in others() {
+        for (slot, instance) in (1..).zip(&self.instances).filter(|(_, instance)| instance.name != name) {
             self.balancer.fill_slot(slot, instance.port).unwrap();
             self.until_serving(&instance.name).await;
+        }
+    }
+
+    /// From now on, new requests reach this instance only; open sockets stay where they are.
+    pub(crate) async fn send_all_to(&self, name: &str) {
+        for (slot, instance) in (1..).zip(&self.instances) {
+            if instance.name == name {
+                self.balancer.fill_slot(slot, instance.port).unwrap();
+                self.until_serving(name).await;
+            }
+        }
+        for (slot, _) in (1..).zip(&self.instances).filter(|(_, instance)| instance.name != name) {
+            self.balancer.clear_slot(slot).unwrap();
         }
     }
 
@@ -119,9 +138,9 @@ impl Site {
 
     /// Starts an instance that was killed or stopped, at its old address.
     pub(crate) async fn start_again(&mut self, name: &str) {
-        let redis = self.redis.url();
+        let (redis, flags) = (self.redis.url(), self.flags.clone());
         let instance = self.instance(name);
-        instance.process = spawn(name, instance.port, &redis);
+        instance.process = spawn(name, instance.port, &redis, &flags);
         self.until_serving(name).await;
     }
 
@@ -137,18 +156,18 @@ impl Site {
 }
 
 impl Instance {
-    fn start(name: String, port: u16, redis: &Redis) -> Self {
-        let process = spawn(&name, port, &redis.url());
+    fn start(name: String, port: u16, redis: &Redis, flags: &[String]) -> Self {
+        let process = spawn(&name, port, &redis.url(), flags);
         Self { name, port, process }
     }
 }
 
 /// Starts an instance without waiting until it listens: the balancer's checks show it.
-fn spawn(name: &str, port: u16, redis: &str) -> Gateway {
+fn spawn(name: &str, port: u16, redis: &str, flags: &[String]) -> Gateway {
     let builder = Gateway::builder(BINARY).instance(name).listen(port).redis(redis).env("TRUNKLINE_SECRET", SECRET);
     // The settings of `cargo xtask cluster`, with a drain that is just long enough for the balancer's checks.
     let cluster = ["--trust-proxy", "127.0.0.1/32", "--login-rate", "0"];
-    builder.args(cluster).args(["--drain-delay", "1500ms", "--drain-window", "1s"]).spawn().unwrap()
+    builder.args(cluster).args(["--drain-delay", "1500ms", "--drain-window", "1s"]).args(flags).spawn().unwrap()
 }
 
 /// Waits until a condition holds; returns how long that took.

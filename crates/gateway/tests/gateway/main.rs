@@ -6,4 +6,6 @@ mod embedding;
 mod http;
 mod presence;
 mod program;
+#[path = "../provider/mod.rs"]
+mod provider;
 mod socket;

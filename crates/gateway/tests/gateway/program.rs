@@ -4,6 +4,7 @@ mod client;
 mod cookies;
 mod descriptors;
 mod log;
+mod oidc;
 mod redis;
 mod tokens;
 

@@ -62,3 +62,17 @@ fn invalid_settings_are_refused() {
         assert!(matches!(refused.err(), Some(InvalidSettings::CookieName)), "{name}");
     }
 }
+
+#[test]
+fn signed_text_is_accepted_for_its_purpose_alone() {
+    let (old, new) = (SecretKeys::new([[8; 64]]).unwrap(), SecretKeys::new([[9; 64], [8; 64]]).unwrap());
+    let signed = old.sign("login", "a.b:c;d /ä");
+    for keys in [&old, &new] {
+        assert_eq!(keys.verify("login", &signed).as_deref(), Some("a.b:c;d /ä"));
+        assert_eq!(keys.verify("log", &signed), None);
+        assert_eq!(keys.verify("", &signed), None);
+        assert_eq!(keys.verify("login", &signed.replace("a.b", "a.c")), None);
+        assert_eq!(keys.verify("login", ""), None);
+    }
+    assert_eq!(old.verify("login", &new.sign("login", "x")), None);
+}
