@@ -71,8 +71,8 @@ pub trait SessionBackend: Clone + Send + Sync + 'static {
     /// gone. Works as long as the database can be read; while it cannot be written, nothing is extended.
     fn touch(&self, sid: Sid) -> impl Future<Output = Result<Option<Duration>, SessionError>> + Send;
 
-    /// Ends a session, frees its name and sends [`SessionEvent::Ended`](crate::SessionEvent::Ended) to all instances. If
-    /// the session did not exist, sending it is allowed and not required.
+    /// Ends a session, frees its name and, if it existed, sends [`SessionEvent::Ended`](crate::SessionEvent::Ended) to
+    /// all instances.
     fn end(&self, sid: Sid) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// A receiver of the events from now on.

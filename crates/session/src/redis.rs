@@ -202,14 +202,14 @@ impl SessionBackend for RedisBackend {
     async fn claim(&self, sid: Sid, user: &UserName) -> Result<bool, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag()), shared.keep_out_key(sid.tag())];
-        let claim = Call::script(&shared.scripts.claim, keys).arg(sid.to_string()).arg(user.as_str());
+        let claim = Call::script(&shared.scripts.claim, &keys).arg(sid.to_string()).arg(user.as_str());
         Ok(shared.create(claim.arg(millis(Lifetimes::CLAIM_TIMEOUT))).await?.is_none())
     }
 
     async fn start(&self, sid: Sid, user: &UserId, name: Option<&DisplayName>) -> Result<Option<Sid>, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.user_key(sid.tag()), shared.keep_out_key(sid.tag())];
-        let start = Call::script(&shared.scripts.start, keys).arg(sid.to_string()).arg(user.as_str());
+        let start = Call::script(&shared.scripts.start, &keys).arg(sid.to_string()).arg(user.as_str());
         let start = start.arg(name.map_or("", DisplayName::as_str)).arg(millis(Lifetimes::CLAIM_TIMEOUT));
         let oldest = shared.create(start.arg(millis(shared.lifetimes.max)).arg(MAX_SESSIONS_PER_USER)).await?;
         oldest.map(|sid| sid.parse().map_err(SessionError::unavailable)).transpose()
@@ -219,7 +219,7 @@ impl SessionBackend for RedisBackend {
         let shared = &*self.0;
         let keys = [shared.name_key(tag), shared.user_key(tag), shared.keep_out_key(tag)];
         let time = time.map(|time| millis(time).to_string()).unwrap_or_default();
-        let keep_out = Call::script(&shared.scripts.keep_out, keys).arg(user.as_str()).arg(time);
+        let keep_out = Call::script(&shared.scripts.keep_out, &keys).arg(user.as_str()).arg(time);
         let sids: Vec<String> = shared.connections.run(keep_out).await?;
         sids.iter().map(|sid| sid.parse().map_err(SessionError::unavailable)).collect()
     }
@@ -227,7 +227,7 @@ impl SessionBackend for RedisBackend {
     async fn issue(&self, sid: Sid, key: SecretDigest, state: &str) -> Result<bool, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let issue = Call::script(&shared.scripts.issue, keys).arg(key.to_string()).arg(state);
+        let issue = Call::script(&shared.scripts.issue, &keys).arg(key.to_string()).arg(state);
         let issue = issue.arg(millis(shared.lifetimes.before_first_use())).arg(millis(shared.lifetimes.max));
         shared.connections.run(issue).await
     }
@@ -235,7 +235,7 @@ impl SessionBackend for RedisBackend {
     async fn find(&self, sid: Sid, key: SecretDigest) -> Result<Option<SessionRecord>, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let find = shared.with_lifetimes(Call::script(&shared.scripts.find, keys).arg(key.to_string()));
+        let find = shared.with_lifetimes(Call::script(&shared.scripts.find, &keys).arg(key.to_string()));
         let record: Option<(String, Option<String>, String)> = shared.connections.run(find.repeatable()).await?;
         let Some((user, name, state)) = record else { return Ok(None) };
         let user = user.parse().map_err(SessionError::unavailable)?;
@@ -257,7 +257,7 @@ impl SessionBackend for RedisBackend {
             KeyChange::Renew { digest } => ("renew", digest.to_string(), String::new()),
         };
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let change = Call::script(&shared.scripts.change, keys).arg(key.to_string()).arg(what).arg(digest).arg(salt);
+        let change = Call::script(&shared.scripts.change, &keys).arg(key.to_string()).arg(what).arg(digest).arg(salt);
         let change = shared.with_lifetimes(change.arg(state));
         let salts: Option<Vec<String>> = shared.connections.run(change).await?;
         let parse = |salt: String| salt.parse().map_err(SessionError::unavailable);
@@ -267,7 +267,7 @@ impl SessionBackend for RedisBackend {
     async fn touch(&self, sid: Sid) -> Result<Option<Duration>, SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag())];
-        let touch = Call::script(&shared.scripts.touch, keys).arg(millis(shared.lifetimes.idle));
+        let touch = Call::script(&shared.scripts.touch, &keys).arg(millis(shared.lifetimes.idle));
         let left: Option<u64> = shared.connections.run(touch.arg(millis(shared.lifetimes.max)).repeatable()).await?;
         Ok(left.map(Duration::from_millis))
     }
@@ -275,14 +275,15 @@ impl SessionBackend for RedisBackend {
     async fn end(&self, sid: Sid) -> Result<(), SessionError> {
         let shared = &*self.0;
         let keys = [shared.session_key(sid), shared.name_key(sid.tag()), shared.user_key(sid.tag())];
-        let end = Call::script(&shared.scripts.end, keys).arg(sid.to_string());
+        let end = Call::script(&shared.scripts.end, &keys).arg(sid.to_string());
         if shared.connections.cluster().is_none() {
             return shared.connections.run::<bool>(end.arg(shared.channel())).await.map(|_| ());
         }
-        // The channel has another slot. The notice is also sent for a session that was gone: the reply to the attempt that
-        // ended it may have been lost.
-        shared.connections.run::<bool>(end.arg("")).await?;
-        notices::send(&self.0, sid).await;
+        // The channel has another slot. If the reply is lost, so is the notice: sockets end at the next look-up of their
+        // session.
+        if shared.connections.run(end.arg("")).await? {
+            notices::send(&self.0, sid).await;
+        }
         Ok(())
     }
 
@@ -299,6 +300,6 @@ impl SessionBackend for RedisBackend {
     }
 
     async fn health(&self) -> Result<Vec<String>, SessionError> {
-        self.0.connections.check(&Call::script(&self.0.scripts.health, []).repeatable()).await
+        self.0.connections.check(&Call::script(&self.0.scripts.health, &[]).repeatable()).await
     }
 }

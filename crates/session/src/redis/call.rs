@@ -17,10 +17,10 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// The call of a script with keys of one slot. It is executed at most once.
-    pub(super) fn script<const KEYS: usize>(script: &'a Script, keys: [String; KEYS]) -> Self {
+    pub(super) fn script<const KEYS: usize>(script: &'a Script, keys: &[String; KEYS]) -> Self {
         let slot = slot_of(keys.first().map_or("", String::as_str));
         let mut command = redis::cmd("EVALSHA");
-        command.arg(script.get_hash()).arg(KEYS).arg(&keys[..]);
+        command.arg(script.get_hash()).arg(KEYS).arg(keys);
         Self { slot, command, script: Some(script), is_repeatable: false }
     }
 

@@ -238,8 +238,12 @@ impl Cluster {
         let result = match newest {
             Some(answer) => self.set_map(&answer),
             None => {
-                tracing::warn!(reason, "the sessions cannot read the slot map of the cluster");
-                self.state().failed = Some((Instant::now(), reason));
+                let mut state = self.state();
+                if state.failed.as_ref().is_none_or(|(_, known)| *known != reason) {
+                    // Logged once per cause, not once per attempt.
+                    tracing::warn!(reason, "the sessions cannot read the slot map of the cluster; asking again");
+                }
+                state.failed = Some((Instant::now(), reason));
                 Refreshed::Failed
             }
         };

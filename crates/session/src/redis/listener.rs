@@ -1,6 +1,6 @@
 //! The subscription to ended sessions.
 
-use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
     sync::broadcast,
@@ -53,19 +53,24 @@ struct Subscription {
 impl Subscription {
     async fn listen(&self) {
         let mut limit = BACKOFF_LIMITS.0;
+        let mut reason = String::new();
         loop {
             let started = Instant::now();
             let Err(error) = self.forward().await;
             if started.elapsed() > CHECK_INTERVAL {
                 limit = BACKOFF_LIMITS.0;
+                reason.clear();
             }
             let delay = limit.mul_f64(rand::random());
-            tracing::warn!(
-                error = &*error as &dyn Error,
-                channel = self.channel,
-                retry_in_ms = delay.as_millis(),
-                "subscription to ended sessions failed; subscribing again"
-            );
+            // Logged once per cause, not once per attempt.
+            if error.to_string() != reason {
+                reason = error.to_string();
+                tracing::warn!(
+                    reason,
+                    channel = self.channel,
+                    "subscription to ended sessions failed; subscribing again"
+                );
+            }
             if let Some(cluster) = self.router.cluster() {
                 cluster.refresh_soon(None);
             }

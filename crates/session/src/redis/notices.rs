@@ -1,6 +1,6 @@
 //! Notices of ended sessions in a cluster, where the session and the channel are at different masters.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
@@ -19,13 +19,11 @@ const RETRIES: usize = 30;
 /// task: the session has ended in any case, so the operation does not fail. A shard that comes back without the
 /// subscriptions of the others makes them look up all sessions.
 pub(super) async fn send(state: &Arc<RedisState>, sid: Sid) {
-    let Err(error) = timeout(COMMAND_TIMEOUT, publish(state, sid))
-        .await
-        .unwrap_or_else(|_| Err(SessionError::unavailable(format!("no answer within {COMMAND_TIMEOUT:?}"))))
-    else {
-        return;
+    let cause = match timeout(COMMAND_TIMEOUT, publish(state, sid)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.source().map(ToString::to_string).unwrap_or_default(),
+        Err(_) => format!("no answer within {COMMAND_TIMEOUT:?}"),
     };
-    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     // An error means that there is no receiver.
     drop(state.events.send(SessionEvent::Ended(sid)));
     let Ok(permit) = state.unsent.clone().try_acquire_owned() else {

@@ -26,7 +26,7 @@ pub(super) struct Router {
 
 enum Route {
     /// One server, or the master that the Sentinels name.
-    Server(RedisLink),
+    Server(Box<RedisLink>),
     Cluster(Arc<Cluster>),
 }
 
@@ -37,7 +37,9 @@ impl Router {
         let connector = Arc::new(Connector::new(&url, options, COMMAND_TIMEOUT)?);
         let route = match url.topology() {
             Topology::Cluster { .. } => Route::Cluster(Arc::new(Cluster::new(connector.clone(), url.uses_tls()))),
-            Topology::Server(_) | Topology::Sentinel { .. } => Route::Server(RedisLink::new(connector.clone(), None)),
+            Topology::Server(_) | Topology::Sentinel { .. } => {
+                Route::Server(Box::new(RedisLink::new(connector.clone(), None)))
+            }
         };
         Ok(Self { connector, route })
     }
