@@ -33,6 +33,8 @@ const MIN_NODE_VERSION: u32 = 20;
 
 /// Name of the test target for the files of `deploy/`.
 const DEPLOY_TARGET: &str = "deploy";
+/// Name of the test target that needs Valkey.
+const VALKEY_TARGET: &str = "valkey";
 
 /// Arguments for what an application compiles that embeds the gateway without its pages, tokens and program.
 const LEAN_GATEWAY: [&str; 4] = ["clippy", "--package", "trunkline-gateway", "--no-default-features"];
@@ -74,6 +76,8 @@ enum SuiteStep {
     Deny,
     /// Redis and HAProxy in Docker, if an engine answers.
     Docker,
+    /// A cluster of Valkey servers, if Valkey is installed or can be unpacked.
+    Valkey,
     /// The example deployments in `deploy/`, with real servers and faults.
     Deploy,
     /// Tests that drive a browser.
@@ -151,6 +155,7 @@ impl TestSuite<'_> {
             SuiteStep::Javascript => self.javascript_tests(),
             SuiteStep::Deny => self.deny(cargo(&["deny", "check", "bans", "licenses", "sources"])),
             SuiteStep::Docker => self.docker_tests(),
+            SuiteStep::Valkey => self.valkey_tests(),
             SuiteStep::Deploy => self.deploy_tests(),
             SuiteStep::Browser => self.browser_tests(),
         }
@@ -158,7 +163,7 @@ impl TestSuite<'_> {
 
     fn lint(&self, mut clippy: Command) -> Result<StepResult> {
         // `--all-targets` does not include targets with `test = false`.
-        clippy.args(["--test", DEPLOY_TARGET]);
+        clippy.args(["--test", DEPLOY_TARGET, "--test", VALKEY_TARGET]);
         if !packages_with_browser_tests()?.is_empty() {
             clippy.args(["--test", browser::TARGET]);
         }
@@ -183,7 +188,8 @@ impl TestSuite<'_> {
         let mut command = cargo();
         let format = if has_nextest() {
             command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"]);
-            command.arg("-E").arg(format!("not binary({}) and not binary({DEPLOY_TARGET})", browser::TARGET));
+            let others = [browser::TARGET, DEPLOY_TARGET, VALKEY_TARGET].map(|target| format!("not binary({target})"));
+            command.arg("-E").arg(others.join(" and "));
             OutputFormat::Nextest
         } else {
             self.console.say("cargo-nextest is not installed; `cargo test` runs the same tests more slowly");
@@ -222,6 +228,19 @@ impl TestSuite<'_> {
         let (mut command, format) = test_runner();
         command.args(TARGET);
         Ok(StepResult::Ran(self.runner().run(command, format)? + lint))
+    }
+
+    fn valkey_tests(&self) -> Result<StepResult> {
+        match Toolbox::project().get(Tool::Valkey, &self.console.progress(self.stop)) {
+            Ok(_) => {}
+            Err(TestbedError::Cancelled) => return Err(XtaskError::Stopped),
+            Err(_) => {
+                return Ok(StepResult::LeftOut("Valkey is not installed and has no Debian package here".to_owned()));
+            }
+        }
+        let (mut command, format) = test_runner();
+        command.args(["--package", "trunkline-testbed", "--test", VALKEY_TARGET]);
+        self.tests(command, format)
     }
 
     /// These tests measure times, so they run while no other step loads the machine.

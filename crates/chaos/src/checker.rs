@@ -52,6 +52,19 @@ impl ClientLoad {
     }
 }
 
+/// What the names of a checker's users and rooms begin with. A number follows, counted from 0: `chaos-0` is the first room.
+#[derive(Debug, Clone)]
+pub(crate) struct NamePrefixes {
+    pub(crate) users: String,
+    pub(crate) rooms: String,
+}
+
+impl Default for NamePrefixes {
+    fn default() -> Self {
+        Self { users: "u".to_owned(), rooms: "chaos".to_owned() }
+    }
+}
+
 /// A mark in the checker's history that names the broken part and the effects on clients that it explains. Serialized as
 /// the checker's `history::Fault`.
 #[derive(Debug, Serialize)]
@@ -97,6 +110,7 @@ pub(crate) struct CheckerSettings {
     /// Gateways whose memory, descriptors and threads must return to their initial values. Gateways that have ended by
     /// then are left out.
     pub(crate) pids: Vec<u32>,
+    pub(crate) names: NamePrefixes,
     pub(crate) load: ClientLoad,
     /// Whether clients whose session ends log in again.
     pub(crate) login_again: bool,
@@ -121,7 +135,8 @@ pub(crate) struct CheckerProcess {
 impl CheckerProcess {
     /// Starts the checker. Returns when all clients have joined and begin to send. Writes history and report to `folder`.
     pub(crate) fn start(program: &Path, run: CheckerSettings, folder: &Path, stop: &StopSignal) -> Result<Self> {
-        let CheckerSettings { url, pids, load, login_again, amend_percent, jwt_secret, mutants, settle, seed } = run;
+        let CheckerSettings { url, pids, names, load, login_again, amend_percent, jwt_secret, mutants, settle, seed } =
+            run;
         let mut command = Command::new(program);
         if !mutants.is_empty() {
             command.env("TRUNKLINE_MUTANT", mutants);
@@ -140,8 +155,8 @@ impl CheckerProcess {
         flag("--for", "1h".to_owned());
         flag("--settle", format!("{}s", settle.as_secs()));
         flag("--patience", "9m".to_owned());
-        flag("--users-prefix", "u".to_owned());
-        flag("--rooms-prefix", "chaos".to_owned());
+        flag("--users-prefix", names.users);
+        flag("--rooms-prefix", names.rooms);
         flag("--history", folder.join("history.jsonl").display().to_string());
         flag("--report", folder.join("check.html").display().to_string());
         flag("--tabs", load.tabs.to_string());

@@ -11,8 +11,8 @@ use std::{
 };
 
 use trunkline_testbed::{
-    AppendFsync, Gateway, HaProxy, HttpAnswer, IoContext, LineSink, Process, Redis, RedisBuilder, RedisSentinel,
-    free_port, http_get,
+    AppendFsync, Gateway, HaProxy, HttpAnswer, IoContext, LineSink, Process, Redis, RedisBuilder, RedisCluster,
+    RedisSentinel, TlsFiles, free_port, http_get,
 };
 
 use super::run::TestedPrograms;
@@ -22,6 +22,10 @@ use crate::error::{ChaosError, Result};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of gateways at the same time: slots of the balancer.
 const MAX_GATEWAYS: usize = 8;
+/// Number of masters of a cluster.
+const MASTERS: usize = 3;
+/// Time without an answer after which a node of a cluster without replicas counts as failed: the default of Redis.
+const NODE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The Redis servers of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +34,17 @@ pub(crate) enum RedisSetup {
     Durable,
     /// As `Durable`, but started by the scenario, with a right or a wrong password.
     Absent,
+    /// As `Durable`, over TLS.
+    Tls,
     /// A master with a replica, three Sentinels, and a proxy that forwards to the master.
     Sentinel,
+    /// As `Sentinel` without the proxy: gateways ask the Sentinels.
+    SentinelWithoutProxy,
+    /// A Redis Cluster: three masters with one replica each.
+    Cluster,
+    /// A Redis Cluster of three masters. No other node takes the place of one that is away, and on a busy machine none is
+    /// taken for failed.
+    ClusterWithoutReplicas,
 }
 
 /// A gateway and its ports, which stay the same when it is started again.
@@ -44,11 +57,13 @@ pub(crate) struct GatewayInstance {
 
 pub(crate) struct Deployment {
     // Fields drop in this order: a process that outlives those it depends on logs errors.
-    network: Option<(Process, u16)>,
+    network: Option<NetworkProxy>,
     pub(crate) members: Vec<GatewayInstance>,
     pub(crate) balancer: HaProxy,
-    pub(crate) redis: Option<Redis>,
-    pub(crate) sentinel: Option<RedisSentinel>,
+    redis: Option<Redis>,
+    sentinel: Option<RedisSentinel>,
+    cluster: Option<RedisCluster>,
+    certificates: Option<TlsFiles>,
     /// The URL that gateways get.
     redis_url: String,
     folder: PathBuf,
@@ -59,29 +74,49 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     /// Starts everything except the gateways.
-    pub(crate) fn new(store: RedisSetup, programs: &TestedPrograms, arguments: &[&str], folder: &Path) -> Result<Self> {
-        let log = log_file(&folder.join("haproxy.log"))?;
-        let balancer = HaProxy::builder().slots(MAX_GATEWAYS).log(log).start()?;
-        let (redis, sentinel, redis_url) = match store {
-            RedisSetup::Durable => {
-                let redis = durable(folder)?.start()?;
-                let url = redis.url();
-                (Some(redis), None, url)
+    pub(crate) fn new(setup: RedisSetup, programs: &TestedPrograms, arguments: &[&str], folder: &Path) -> Result<Self> {
+        let mut deployment = Self::without_redis(String::new(), programs, arguments, folder)?;
+        let log = || log_file(&folder.join("redis.log"));
+        deployment.redis_url = match setup {
+            RedisSetup::Durable => deployment.redis.insert(durable(folder)?.start()?).url(),
+            RedisSetup::Absent => format!("redis://:{ABSENT_PASSWORD}@127.0.0.1:{}", free_port()?),
+            RedisSetup::Tls => {
+                let files = deployment.certificates.insert(TlsFiles::create()?);
+                deployment.arguments.extend(["--redis-ca".to_owned(), files.ca().display().to_string()]);
+                deployment.redis.insert(durable(folder)?.tls(files).start()?).url()
             }
-            RedisSetup::Absent => (None, None, format!("redis://:{ABSENT_PASSWORD}@127.0.0.1:{}", free_port()?)),
-            RedisSetup::Sentinel => {
-                let sentinel = RedisSentinel::builder().log(log_file(&folder.join("redis.log"))?).start()?;
-                let url = sentinel.url();
-                (None, Some(sentinel), url)
+            RedisSetup::Sentinel => deployment.sentinel.insert(RedisSentinel::builder().log(log()?).start()?).url(),
+            RedisSetup::SentinelWithoutProxy => {
+                deployment.sentinel.insert(RedisSentinel::builder().without_proxy().log(log()?).start()?).url()
+            }
+            RedisSetup::Cluster => deployment.cluster.insert(RedisCluster::builder(MASTERS).log(log()?).start()?).url(),
+            RedisSetup::ClusterWithoutReplicas => {
+                let cluster = RedisCluster::builder(MASTERS).replicas(0).node_timeout(NODE_TIMEOUT).log(log()?);
+                deployment.cluster.insert(cluster.start()?).url()
             }
         };
+        Ok(deployment)
+    }
+
+    /// Another deployment on the single Redis of this one, with its own gateways and its own balancer. `database` is the
+    /// path of its Redis URL.
+    pub(crate) fn beside(&self, database: &str, arguments: &[&str], folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).on_path("cannot create", folder)?;
+        Self::without_redis(format!("{}{database}", self.redis_url), &self.programs, arguments, folder)
+    }
+
+    fn without_redis(redis_url: String, programs: &TestedPrograms, arguments: &[&str], folder: &Path) -> Result<Self> {
+        let log = log_file(&folder.join("haproxy.log"))?;
+        let balancer = HaProxy::builder().slots(MAX_GATEWAYS).log(log).start()?;
         secret(&folder.join("secret"))?;
         Ok(Self {
             network: None,
             members: Vec::new(),
             balancer,
-            redis,
-            sentinel,
+            redis: None,
+            sentinel: None,
+            cluster: None,
+            certificates: None,
             redis_url,
             folder: folder.to_owned(),
             programs: programs.clone(),
@@ -105,7 +140,7 @@ impl Deployment {
 
     /// URL for clients.
     pub(crate) fn url(&self) -> String {
-        let port = self.network.as_ref().map_or(self.balancer.port(), |(_, port)| *port);
+        let port = self.network.as_ref().map_or(self.balancer.port(), |network| network.port);
         format!("http://127.0.0.1:{port}")
     }
 
@@ -119,6 +154,16 @@ impl Deployment {
         self.sentinel.as_mut().ok_or_else(|| ChaosError::Scenario("this deployment has no Sentinels".to_owned()))
     }
 
+    /// The Redis Cluster, in setups that have one.
+    pub(crate) fn cluster(&mut self) -> Result<&mut RedisCluster> {
+        self.cluster.as_mut().ok_or_else(|| ChaosError::Scenario("this deployment has no cluster".to_owned()))
+    }
+
+    /// The certificates of Redis, in setups with TLS.
+    pub(crate) fn certificates(&self) -> Result<TlsFiles> {
+        self.certificates.clone().ok_or_else(|| ChaosError::Scenario("this deployment has no certificates".to_owned()))
+    }
+
     /// Starts the Redis that was absent, or replaces it by one with another password.
     pub(crate) fn start_redis(&mut self, password: &str) -> Result<()> {
         let port = self.redis_url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default();
@@ -129,20 +174,23 @@ impl Deployment {
 
     /// Inserts a TCP proxy between clients and balancer that can drop or delay bytes.
     pub(crate) fn insert_network(&mut self) -> Result<()> {
-        let port = free_port()?;
-        let mut command = Command::new(&self.programs.checker);
-        command.args(["proxy", "--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--to", &format!("127.0.0.1:{}", self.balancer.port())]);
-        let log = log_file(&self.folder.join("network.log"))?;
-        self.network = Some((Process::spawn_with_input("the network", command, Some(log))?, port));
+        self.network = Some(self.network_proxy("network", self.balancer.port())?);
         Ok(())
     }
 
-    /// Sends a command to the network proxy: `blackhole`, `heal`, `cut` or `delay TIME`.
+    /// Sends a command to the network proxy; see [`NetworkProxy::command`].
     pub(crate) fn command_network(&mut self, order: &str) -> Result<()> {
-        let (network, _) =
-            self.network.as_mut().ok_or_else(|| ChaosError::Scenario("no network proxy was inserted".to_owned()))?;
-        Ok(network.write_line(order)?)
+        let network = self.network.as_mut();
+        network.ok_or_else(|| ChaosError::Scenario("no network proxy was inserted".to_owned()))?.command(order)
+    }
+
+    /// Starts a TCP proxy that forwards to a local port.
+    pub(crate) fn network_proxy(&self, name: &str, to: u16) -> Result<NetworkProxy> {
+        let port = free_port()?;
+        let mut command = Command::new(&self.programs.checker);
+        command.args(["proxy", "--listen", &format!("127.0.0.1:{port}"), "--to", &format!("127.0.0.1:{to}")]);
+        let log = log_file(&self.folder.join(format!("{name}.log")))?;
+        Ok(NetworkProxy { process: Process::spawn_with_input(name, command, Some(log))?, port })
     }
 
     /// Starts gateway `number` and assigns its balancer slot. A gateway that ran before keeps its ports.
@@ -207,10 +255,28 @@ impl Deployment {
     }
 }
 
+/// A running `trunkline-check proxy`.
+pub(crate) struct NetworkProxy {
+    process: Process,
+    pub(crate) port: u16,
+}
+
+impl NetworkProxy {
+    /// Sends a command: `blackhole`, `heal`, `cut`, `stall` or `delay TIME`.
+    pub(crate) fn command(&mut self, order: &str) -> Result<()> {
+        Ok(self.process.write_line(order)?)
+    }
+}
+
 impl GatewayInstance {
     /// The gateway's answer on a path, or `None` if it does not answer.
     pub(crate) fn get(&self, path: &str) -> Option<HttpAnswer> {
         http_get(self.port, path, PROBE_TIMEOUT).ok()
+    }
+
+    /// Whether it is ready, and nothing is degraded.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.get("/readyz").is_some_and(|answer| answer.status == 200 && answer.body.contains("\"degraded\":[]"))
     }
 
     /// Number of open sockets from its metrics. 0 if it does not answer.

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::{report::ScenarioResult, scenarios::ENTRIES_LOST};
+use crate::{
+    report::ScenarioResult,
+    scenarios::{ENTRIES_LOST, NO_LONG_WAIT, SUBSCRIBED_AGAIN},
+};
 
 /// One mechanism that is switched off.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,24 @@ pub(crate) const MUTANTS: &[MutantCase] = &[
     MutantCase { name: "epoch", scenario: "redis-loses-writes", also: "", reveals: Detection::Invariants(&[3, 4]) },
     MutantCase { name: "catch-up", scenario: "gateway-killed", also: "", reveals: Detection::Invariants(&[1, 4]) },
     MutantCase { name: "redact", scenario: "amendments", also: "", reveals: Detection::Invariants(&[12]) },
+    MutantCase {
+        name: "resubscribe",
+        scenario: "cluster-slots-move",
+        also: "",
+        reveals: Detection::Expectation(NO_LONG_WAIT),
+    },
+    MutantCase {
+        name: "moved",
+        scenario: "cluster-slots-move",
+        also: "",
+        reveals: Detection::Expectation(NO_LONG_WAIT),
+    },
+    MutantCase {
+        name: "shared-probe",
+        scenario: "cluster-shard-stalls",
+        also: "",
+        reveals: Detection::Expectation(SUBSCRIBED_AGAIN),
+    },
     // In the checker's clients.
     MutantCase { name: "fold-order", scenario: "amendments", also: "", reveals: Detection::Invariants(&[13]) },
 ];
@@ -79,19 +100,19 @@ impl MutantCase {
 /// The result table.
 pub(crate) fn table(results: &[MutantResult]) -> String {
     let mut text =
-        format!("\n{:<12}{:<24}{:<18}{:>8}{:>8}  verdict", "mutant", "scenario", "broken invariants", "lost", "dupl.");
+        format!("\n{:<14}{:<24}{:<18}{:>8}{:>8}  verdict", "mutant", "scenario", "broken invariants", "lost", "dupl.");
     for MutantResult { mutant, scenario, broken, missed, lost, duplicated, without, noticed } in results {
         let verdict = if *noticed { "noticed" } else { "NOT NOTICED" };
         let _ = write!(
             text,
-            "\n{mutant:<12}{scenario:<24}{:<18}{lost:>8}{duplicated:>8}  {verdict}",
+            "\n{mutant:<14}{scenario:<24}{:<18}{lost:>8}{duplicated:>8}  {verdict}",
             format!("{broken:?}")
         );
         for missed in missed {
-            let _ = write!(text, "\n            not met: {missed}");
+            let _ = write!(text, "\n              not met: {missed}");
         }
         for complaint in without {
-            let _ = write!(text, "\n            without the mutant: {complaint}");
+            let _ = write!(text, "\n              without the mutant: {complaint}");
         }
     }
     text

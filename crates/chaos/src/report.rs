@@ -140,7 +140,7 @@ impl ChaosReport {
     /// The result table.
     pub(crate) fn table(&self) -> String {
         let mut lines = vec![format!(
-            "\n{:<24}{:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{:>17}  {}",
+            "\n{:<27}{:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{:>17}  {}",
             "scenario", "fault", "delivered", "lost", "dupl.", "reord", "gaps", "recovery p50/p99", "verdict"
         )];
         for scenario in &self.scenarios {
@@ -156,7 +156,7 @@ impl ChaosReport {
                 ScenarioStatus::Failed => format!("FAILED: target/chaos/{}/", scenario.name),
             };
             lines.push(format!(
-                "{:<24}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}  {verdict}",
+                "{:<27}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}  {verdict}",
                 scenario.name, counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_reported
             ));
         }

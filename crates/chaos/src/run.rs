@@ -1,6 +1,7 @@
 //! One run of a scenario: its deployment, its checker, and its observations.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -9,10 +10,10 @@ use std::{
 };
 
 use serde_json::Value;
-use trunkline_testbed::{LineSink, OutputStream, Process, ProcessEnd, StopSignal};
+use trunkline_testbed::{IoContext, LineSink, OutputStream, Process, ProcessEnd, StopSignal};
 
 use super::{
-    checker::{CheckerProcess, CheckerSettings, ClientLoad, FaultMark},
+    checker::{CheckerProcess, CheckerSettings, ClientLoad, FaultMark, NamePrefixes},
     deployment::Deployment,
     verdict::CheckerVerdict,
 };
@@ -94,6 +95,8 @@ pub(crate) struct ScenarioRun<'a> {
     /// Percentage of messages that are not texts but edits, deletions, reactions and events.
     pub(crate) amend_percent: u32,
     jwt_secret: Option<PathBuf>,
+    /// What the names of users and rooms begin with.
+    pub(crate) names: NamePrefixes,
     /// Names of the mutants that are active in the checker, separated by commas.
     pub(crate) mutants: String,
     pub(crate) evidence: Vec<String>,
@@ -123,6 +126,7 @@ impl<'a> ScenarioRun<'a> {
             login_again: false,
             amend_percent: AMEND_PERCENT,
             jwt_secret: None,
+            names: NamePrefixes::default(),
             mutants: String::new(),
             evidence: Vec::new(),
             notes: Vec::new(),
@@ -158,20 +162,44 @@ impl<'a> ScenarioRun<'a> {
     pub(crate) fn start_clients(&mut self, load: ClientLoad) -> Result<()> {
         let checks_resources = self.deployment.members.iter().filter(|_| self.checks_resources);
         let pids = checks_resources.map(|member| member.gateway.pid()).collect();
-        let (url, settle) = (self.deployment.url(), self.scale.settle());
-        let run = CheckerSettings {
+        self.checker =
+            Some(self.start_checker((self.names.clone(), load, pids), self.deployment.url(), self.folder)?);
+        self.undisturbed()
+    }
+
+    /// Starts other clients beside those of [`Self::start_clients`], at any URL. Their history is in the folder `name`, and
+    /// [`Self::judge_others`] judges them.
+    pub(crate) fn start_others(
+        &self,
+        name: &str,
+        url: String,
+        names: NamePrefixes,
+        load: ClientLoad,
+    ) -> Result<CheckerProcess> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).on_path("cannot create", &folder)?;
+        self.start_checker((names, load, Vec::new()), url, &folder)
+    }
+
+    fn start_checker(
+        &self,
+        (names, load, pids): (NamePrefixes, ClientLoad, Vec<u32>),
+        url: String,
+        folder: &Path,
+    ) -> Result<CheckerProcess> {
+        let settings = CheckerSettings {
             url,
             pids,
+            names,
             load,
             login_again: self.login_again,
             amend_percent: self.amend_percent,
             jwt_secret: self.jwt_secret.clone(),
             mutants: self.mutants.clone(),
-            settle,
+            settle: self.scale.settle(),
             seed: self.seed,
         };
-        self.checker = Some(CheckerProcess::start(&self.programs.checker, run, self.folder, self.stop)?);
-        self.undisturbed()
+        CheckerProcess::start(&self.programs.checker, settings, folder, self.stop)
     }
 
     /// Waits for the length of the undisturbed load.
@@ -269,6 +297,14 @@ impl<'a> ScenarioRun<'a> {
     pub(crate) fn judge(&mut self) -> Result<CheckerVerdict> {
         let checker = self.checker.take().ok_or_else(|| ChaosError::Scenario("no clients were started".to_owned()))?;
         Ok(self.verdict.insert(checker.judge()?).clone())
+    }
+
+    /// Ends the load of other clients, and expects that the promise held for them, too.
+    pub(crate) fn judge_others(&mut self, name: &str, others: CheckerProcess) -> Result<CheckerVerdict> {
+        let verdict = others.judge()?;
+        let broken = verdict.broken();
+        self.expect(format!("{name}: the promise held (violated invariants: {broken:?})"), verdict.passed);
+        Ok(verdict)
     }
 
     /// Whether clients are connected that were not judged yet.

@@ -39,7 +39,8 @@ pub struct ChaosArguments {
     #[arg(long)]
     release: bool,
     /// Check the checker instead: it must notice gateways and clients in which one safeguard is switched off: repair, resync,
-    /// deduplication, epochs, catch-up, redaction, or the order of amendments.
+    /// deduplication, epochs, catch-up, redaction, the order of amendments; in a cluster: subscribing where slots moved to,
+    /// redirections, a probe per shard.
     #[arg(long, conflicts_with_all = ["only", "release"])]
     mutants: bool,
     /// List the scenarios and exit.

@@ -1,16 +1,23 @@
 //! All scenarios. A scenario consists of a fault, the code that injects it, and requirements besides the invariants.
 
 mod amendments;
+mod cluster;
 mod failover;
 mod gateways;
 mod hostile;
 mod network;
 mod presence;
 mod redis;
+mod sentinel;
 mod sessions;
+mod sharing;
+mod slots;
+mod tls;
 mod tokens;
 
 use std::fs;
+
+pub(crate) use self::cluster::SUBSCRIBED_AGAIN;
 
 use super::{checker::FaultMark, deployment::RedisSetup, run::ScenarioRun};
 use crate::error::Result;
@@ -18,6 +25,9 @@ use crate::error::Result;
 /// Maximum time in µs until a client disconnects from a gateway that does not answer: 1.6 ping intervals of 5 s, plus
 /// 0.5 s for a busy machine.
 const DETECTION_LIMIT_US: u64 = 8_500_000;
+
+/// Beginning of the expectation that limits how long a client waits for a message that is due.
+pub(crate) const NO_LONG_WAIT: &str = "no client waited for longer than";
 
 /// A scenario.
 pub(crate) struct Scenario {
@@ -43,6 +53,11 @@ impl Scenario {
             presence::SCENARIOS,
             redis::SCENARIOS,
             failover::SCENARIOS,
+            sentinel::SCENARIOS,
+            cluster::SCENARIOS,
+            slots::SCENARIOS,
+            tls::SCENARIOS,
+            sharing::SCENARIOS,
             network::SCENARIOS,
             hostile::SCENARIOS,
             sessions::SCENARIOS,

@@ -7,6 +7,7 @@
 //! | `blackhole` | forwards nothing in either direction and closes nothing, as a network that drops all packets |
 //! | `delay TIME` | forwards each chunk after this additional time, for example `delay 200ms` |
 //! | `heal` | ends `blackhole` and `delay` |
+//! | `stall` | forwards nothing more on current connections and closes none of them, as a firewall that forgot them; new ones work |
 //! | `cut` | resets every current connection |
 //!
 //! The proxy holds at most 16 KiB per connection and direction. While it forwards nothing, TCP flow control stops the sender.
@@ -49,6 +50,8 @@ pub struct NetworkImpairment {
     pub delay: Duration,
     /// Number of cuts so far. A cut resets the connections that were accepted under a smaller number.
     pub cuts: u64,
+    /// Number of stalls so far. Connections that were accepted under a smaller number forward nothing.
+    pub stalls: u64,
 }
 
 /// A running proxy. Dropping it resets its connections and closes its listener.
@@ -120,8 +123,9 @@ fn execute(proxy: &FaultProxy, command: &str) -> bool {
     match command.split_once(' ').unwrap_or((command, "")) {
         ("blackhole", "") => proxy.change(|impairment| impairment.blackhole = true),
         ("heal", "") => proxy.change(|impairment| {
-            *impairment = NetworkImpairment { cuts: impairment.cuts, ..NetworkImpairment::default() };
+            (impairment.blackhole, impairment.delay) = (false, Duration::ZERO);
         }),
+        ("stall", "") => proxy.change(|impairment| impairment.stalls += 1),
         ("cut", "") => proxy.change(|impairment| impairment.cuts += 1),
         ("delay", time) => match humantime::parse_duration(time) {
             Ok(delay) => proxy.change(|impairment| impairment.delay = delay),
@@ -176,14 +180,16 @@ async fn forward_direction(
     mut impairment: watch::Receiver<NetworkImpairment>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
+    let stalls = impairment.borrow().stalls;
     loop {
         let length = from.read(&mut chunk).await?;
         let delay = impairment.borrow().delay;
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        // The end of the stream (FIN) does not pass through a black hole either.
-        impairment.wait_for(|impairment| !impairment.blackhole).await.map_err(io::Error::other)?;
+        // The end of the stream (FIN) does not pass either.
+        let passes = |impairment: &NetworkImpairment| !impairment.blackhole && impairment.stalls == stalls;
+        impairment.wait_for(passes).await.map_err(io::Error::other)?;
         if length == 0 {
             return to.shutdown().await;
         }

@@ -145,6 +145,12 @@ fn flat(resident: &[u64]) -> (bool, String) {
 fn expect_others_unaffected(run: &mut ScenarioRun<'_>) -> Result<()> {
     run.undisturbed()?;
     let verdict = run.judge()?;
+    expect_same_latency(run, &verdict);
+    Ok(())
+}
+
+/// Expects that clients keep their sockets, and their latency since the first fault.
+pub(super) fn expect_same_latency(run: &mut ScenarioRun<'_>, verdict: &CheckerVerdict) {
     let since = verdict.faults.first().map_or(0, |fault| fault.t);
     let [before, after] = [verdict.usual_p99(0..since), verdict.usual_p99(since..u64::MAX)];
     run.expect(
@@ -152,7 +158,6 @@ fn expect_others_unaffected(run: &mut ScenarioRun<'_>) -> Result<()> {
         after < 2 * before + P99_TOLERANCE_US,
     );
     run.expect(format!("no other socket was lost ({} lost)", verdict.counts.closed), verdict.counts.closed == 0);
-    Ok(())
 }
 
 /// Runs one attack beside the load.

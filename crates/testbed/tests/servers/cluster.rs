@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use trunkline_testbed::{NoProgress, RedisCluster, TestbedError, Tool, Toolbox, key_slot};
+use trunkline_testbed::{RedisCluster, TestbedError, key_slot};
 
 const KEY: &str = "tl:{lobby}:log";
 
@@ -110,21 +110,4 @@ fn paused_node_fails_over_and_a_cluster_without_masters_is_refused() {
     redis.wait_until_stable().unwrap();
     assert_eq!(redis.master_of(KEY).unwrap(), after);
     assert!(matches!(RedisCluster::start(0), Err(TestbedError::Reply(_))));
-}
-
-#[test]
-fn cluster_of_valkey_fails_over_and_moves_slots() {
-    let program = match Toolbox::project().get(Tool::Valkey, &NoProgress) {
-        Ok(program) => program,
-        // Debian has it since version 13.
-        Err(e) => return println!("skipped: {e}"),
-    };
-    let mut redis = RedisCluster::builder(3).program(program).start().unwrap();
-    assert!(redis.node(0).cli(&["INFO", "server"]).unwrap().contains("valkey_version"));
-    redis.reshard(100, 0, 1).unwrap();
-    let before = redis.master_of(KEY).unwrap();
-    redis.kill(before).unwrap();
-    redis.wait_for_another(KEY, before).unwrap();
-    redis.restart(before).unwrap();
-    redis.wait_until_stable().unwrap();
 }
