@@ -205,7 +205,7 @@ fn malformed(run: &mut ScenarioRun<'_>) -> Result<()> {
             "unknown type, three times" => &[],
             "binary" => &[1003],
             "bad UTF-8" => &[1007],
-            "20 KiB of text" => &[1009],
+            "40 KiB of text" => &[1009],
             // Protocol error (RFC 6455 section 7.4.1).
             _ => &[1002],
         };

@@ -85,7 +85,7 @@ fn malformed_frames() -> [(&'static str, Vec<u8>); 12] {
         ("fragmented ping", frame_bytes(PING, b"")),
         ("long ping", frame_bytes(FIN | PING, &[b'x'; 126])),
         ("continuation of nothing", frame_bytes(FIN, b"x")),
-        ("20 KiB of text", frame_bytes(FIN | TEXT, &[b'x'; 20 * 1024])),
+        ("40 KiB of text", frame_bytes(FIN | TEXT, &[b'x'; 40 * 1024])),
         ("close code that must not be sent", frame_bytes(FIN | 8, &1005u16.to_be_bytes())),
     ]
 }

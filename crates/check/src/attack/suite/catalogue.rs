@@ -135,7 +135,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     // Frames.
     attack!("giant-frame", "a frame of 2^40 bytes", "1009 before 16 MiB are taken", frames::giant_frame),
-    attack!("oversized-text", "a frame of 20 KiB", "1009", frames::oversized_text),
+    attack!("oversized-text", "a frame of 40 KiB", "1009", frames::oversized_text),
     attack!("oversized-message", "fragments of 40 KiB in total", "1009", frames::oversized_message),
     attack!("binary-frame", "a binary frame", "1003", frames::binary_frame),
     attack!("bad-utf8", "invalid UTF-8, also across fragments", "1007", frames::bad_utf8),

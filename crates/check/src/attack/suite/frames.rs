@@ -48,7 +48,7 @@ pub(super) async fn giant_frame(target: &AttackTarget) -> AttackOutcome {
 }
 
 pub(super) async fn oversized_text(target: &AttackTarget) -> AttackOutcome {
-    expect_close(target, [("20 KiB", frame_bytes(FIN | TEXT, &[b'x'; 20 * 1024]))], 1009).await
+    expect_close(target, [("40 KiB", frame_bytes(FIN | TEXT, &[b'x'; 40 * 1024]))], 1009).await
 }
 
 pub(super) async fn oversized_message(target: &AttackTarget) -> AttackOutcome {
