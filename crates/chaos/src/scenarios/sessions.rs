@@ -83,7 +83,9 @@ fn find(deployment: &mut Deployment, user: &str) -> Result<StoredSession> {
         let Some((prefix, tagged)) = session.split_once(":s:") else { continue };
         let Some((tag, _)) = tagged.rsplit_once(':') else { continue };
         let name = format!("{prefix}:n:{tag}");
-        let sid = redis.cli(&["GET", &name])?;
+        // The claim contains the session's id, a space, and the user.
+        let claim = redis.cli(&["GET", &name])?;
+        let sid = claim.split(' ').next().unwrap_or_default().to_owned();
         return Ok(StoredSession { session: session.to_owned(), name, sid, channel: format!("{prefix}:ended") });
     }
     Err(ChaosError::Scenario(format!("Redis holds no session of {user}")))
