@@ -21,7 +21,7 @@ async fn act(person: &Person, text: &str, button: &str) {
 /// Clicks a button of the message that shows its buttons.
 async fn press_button(person: &Person, button: &str) {
     let path = format!("//div[@class='actions']/button[text()='{button}' or @aria-label='{button}']");
-    person.page.find(Locator::XPath(&path)).await.unwrap().click().await.unwrap();
+    person.click_on(Locator::XPath(&path)).await;
 }
 
 async fn until_row(person: &Person, what: &str, text: &str, condition: &str) {

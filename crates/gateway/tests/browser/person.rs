@@ -104,7 +104,21 @@ impl Person {
     }
 
     pub(crate) async fn click(&self, selector: &str) {
-        self.find(selector).await.click().await.unwrap();
+        self.click_on(Locator::Css(selector)).await;
+    }
+
+    /// Clicks an element. Between the search and the click the page may have drawn it again; then it is searched again.
+    pub(crate) async fn click_on(&self, element: Locator<'_>) {
+        loop {
+            let found = match self.page.find(element).await {
+                Ok(found) => found,
+                Err(e) => self.give_up(&format!("{element:?} is there ({e})")).await,
+            };
+            match found.click().await {
+                Err(e) if e.is_stale_element_reference() => {}
+                clicked => return clicked.unwrap(),
+            }
+        }
     }
 
     /// Clicks at a point of the page, in CSS pixels.
