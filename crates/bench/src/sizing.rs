@@ -1,6 +1,6 @@
 //! `cargo xtask plan`: how many gateways and how much Redis a load needs, and what limits it first.
 //!
-//! [`model`] computes it from [unit costs](costs), which `cargo xtask bench` measures. docs/SCALING.md explains both.
+//! `model` computes it from the unit costs in `costs`, which `cargo xtask bench` measures. docs/SCALING.md explains both.
 
 pub(crate) mod costs;
 mod model;

@@ -23,8 +23,8 @@ pub(crate) const CLIENT_SECRET: &str = "a-secret-between-gateway-and-provider";
 /// A provider that knows one site as its client. It accepts any name and password; `ann` has the display name "Ann Example".
 /// Ends on drop.
 pub(crate) struct OidcProvider {
-    process: Process,
-    port: u16,
+    pub(crate) process: Process,
+    pub(crate) port: u16,
     secret: NamedTempFile,
 }
 
@@ -59,14 +59,6 @@ impl OidcProvider {
     /// The flags of gateways that let users log in here.
     pub(crate) fn flags(&self) -> Vec<String> {
         flags(self.port, self.secret.path())
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
     }
 }
 

@@ -138,7 +138,7 @@ fn wrong_client_secret_is_logged_and_not_shown() {
     let provider = OidcProvider::start(port);
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "hunter2").unwrap();
-    let gateway = started(port, &provider::flags(provider.port(), secret.path()));
+    let gateway = started(port, &provider::flags(provider.port, secret.path()));
     let login = Login { gateway, provider, port };
     let (cookie, state) = login.begin();
     let answer = login.returns(&format!("code=x&state={state}"), &cookie);
@@ -181,7 +181,7 @@ fn login_with_a_name_is_off_with_a_provider() {
     assert!(page.0.contains("Continue with Example") && !page.0.contains(r#"action="/login""#), "{page:?}");
     // What was discovered is used while the provider is away.
     login.begin();
-    login.provider.kill();
+    login.provider.process.kill().unwrap();
     let (cookie, state) = login.begin();
     let answer = login.returns(&format!("code=x&state={state}"), &cookie);
     assert_code(&answer, 503, "provider_unavailable");
