@@ -2,7 +2,7 @@
 //!
 //! The source of all rules is the Redis Cluster specification
 //! (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>). [`SlotMap`] is read from the replies to
-//! `CLUSTER SHARDS` and `CLUSTER SLOTS`; see [`reply`].
+//! `CLUSTER SHARDS` and `CLUSTER SLOTS`; see `reply`.
 
 use std::{fmt, ops::RangeInclusive};
 

@@ -26,7 +26,7 @@ type StateEntries = HashMap<String, String>;
 /// - `update` rotates the key if [`rotate`](crate::rotate) asked for it. It fails for a session that is gone and never
 ///   recreates it.
 /// - `delete` is [`Sessions::end`].
-/// - [`Lifetimes`](crate::Lifetimes) decide how long a session lasts, not the middleware.
+/// - [`Lifetimes`] decide how long a session lasts, not the middleware.
 /// - Every `load` takes the user from the session's record. No change of the state can change the user.
 #[derive(Clone, Debug)]
 pub struct BackendSessions<B> {
