@@ -1,7 +1,7 @@
 //! The WebSocket decoder: bytes of a client's socket.
 //!
 //! The first byte is the size of the chunks in which the rest arrives. Invariants: the messages and the violation do not
-//! depend on the chunks; no message exceeds 16 KiB, no ping 125 bytes.
+//! depend on the chunks; no message exceeds 32 KiB, no ping 125 bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,8 @@ fuzz_target!(|input: &[u8]| {
     let (messages, violation) = decode_messages([stream]);
     for message in &messages {
         match message {
-            WebSocketMessage::Text(text) => assert!(text.len() <= 16 << 10),
+            WebSocketMessage::Text(text) => assert!(text.len() <= 32 << 10),
+            WebSocketMessage::Binary(_) => panic!("binary messages are refused"),
             WebSocketMessage::Ping(payload) => assert!(payload.len() <= 125),
             WebSocketMessage::Pong | WebSocketMessage::Close(_) => {}
         }
