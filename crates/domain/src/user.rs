@@ -1,4 +1,4 @@
-//! Who somebody is to programs ([`UserId`]) and to people ([`DisplayName`]).
+//! Users: the id that programs compare ([`UserId`]), and the name that people read ([`DisplayName`]).
 
 use std::{
     borrow::Borrow,

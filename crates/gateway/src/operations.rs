@@ -1,7 +1,7 @@
-//! What an application does with its gateway: publish, read, look who is there, disconnect.
+//! What an application does with its gateway: publish, read the log and the presence of a room, disconnect a user.
 
 use trunkline_bus::{Bus, BusError, InstanceRegistry, Page, PresenceStore, Range, Receipt, SharedLimits};
-use trunkline_domain::{Content, Member, Room, UserId};
+use trunkline_domain::{Member, Room, UserId};
 use trunkline_session::{SessionError, Sessions};
 
 use crate::{
@@ -41,13 +41,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: P
     /// - [`Invalid`](PublishError::Invalid), [`NotFound`](PublishError::NotFound): nothing was written.
     /// - [`Unavailable`](PublishError::Unavailable): the message may or may not have been written; repeat it with the same id.
     pub async fn publish(&self, room: &Room, publication: Publication) -> Result<Receipt, PublishError> {
-        let draft = publication.draft()?;
-        let deleted = if let Content::Delete { of } = draft.content { Some(of) } else { None };
-        let receipt = self.state.bus.publish(room, draft).await?;
-        if let Some(deleted) = deleted {
-            self.state.forget_text(room, deleted).await;
-        }
-        Ok(receipt)
+        Ok(self.state.publish(room, publication.draft()?).await?)
     }
 
     /// Reads part of the room's log. Deleted texts are left out.
@@ -55,11 +49,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: P
     /// # Errors
     /// The log cannot be read now. Retry later.
     pub async fn history(&self, room: &Room, range: Range) -> Result<Page, BusError> {
-        let mut page = self.state.bus.read(room, range).await?;
-        for entry in &mut page.entries {
-            self.state.redact(room, std::slice::from_mut(&mut entry.message));
-        }
-        Ok(page)
+        self.state.read(room, range).await
     }
 
     /// Returns the users who are in the room, on all instances, ordered by id.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use trunkline_bus::SharedLimits;
-use trunkline_domain::{InstanceId, Message, Position, Room, UserId};
+use trunkline_bus::{Bus, BusError, Page, Range, Receipt, SharedLimits};
+use trunkline_domain::{Content, Draft, Entry, InstanceId, Position, Room, UserId};
 
 use crate::{
     Config,
@@ -76,9 +76,46 @@ impl<B, P> GatewayState<B, P> {
         self.started.elapsed()
     }
 
-    /// The text at `position` of `room` was deleted from the log: removes every copy of it in this process. After it
-    /// returns, no answer of this instance contains the text.
-    pub(crate) async fn forget_text(&self, room: &Room, position: Position) {
+    /// Counts a message of `user`, over all connections of all instances.
+    ///
+    /// # Errors
+    /// The time to wait, if the user sends too fast. After it, a second's worth of messages may come at once.
+    pub(crate) fn admit_send(&self, user: &UserId) -> Result<(), Duration> {
+        self.send_limits.as_ref().map_or(Ok(()), |limits| limits.admit(user))
+    }
+}
+
+impl<B: Bus, P> GatewayState<B, P> {
+    /// Publishes a message. After a deletion it returns once no answer of this instance contains the deleted text.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub(crate) async fn publish(&self, room: &Room, draft: Draft) -> Result<Receipt, BusError> {
+        let deleted = if let Content::Delete { of } = draft.content { Some(of) } else { None };
+        let receipt = self.bus.publish(room, draft).await?;
+        if let Some(deleted) = deleted {
+            self.forget_text(room, deleted).await;
+        }
+        Ok(receipt)
+    }
+
+    /// Reads part of the log, without the texts that this instance deleted while it was being read.
+    ///
+    /// # Errors
+    /// As [`Bus::read`].
+    pub(crate) async fn read(&self, room: &Room, range: Range) -> Result<Page, BusError> {
+        let mut page = self.bus.read(room, range).await?;
+        let deletions = self.deletions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !deletions.is_empty() {
+            for Entry { message, .. } in &mut page.entries {
+                message.redact(|position| deletions.iter().any(|(one, deleted)| (one, *deleted) == (room, position)));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Removes every copy of a deleted text in this process, and remembers it for reads in flight.
+    async fn forget_text(&self, room: &Room, position: Position) {
         {
             let mut deletions = self.deletions.lock().unwrap_or_else(PoisonError::into_inner);
             if deletions.len() == MAX_DELETIONS {
@@ -90,23 +127,5 @@ impl<B, P> GatewayState<B, P> {
         let _ = self.reader.send(ReaderCommand::Delete(room.clone(), position, applied));
         // Nothing is sent: the channel closes once every worker has applied the deletion.
         let _ = all_applied.await;
-    }
-
-    /// Removes the texts that this instance deleted from messages of `room` that were read from the log.
-    pub(crate) fn redact(&self, room: &Room, messages: &mut [Message]) {
-        let deletions = self.deletions.lock().unwrap_or_else(PoisonError::into_inner);
-        if !deletions.is_empty() {
-            for message in messages {
-                message.redact(|position| deletions.iter().any(|(one, deleted)| (one, *deleted) == (room, position)));
-            }
-        }
-    }
-
-    /// Counts a message of `user`, over all connections of all instances.
-    ///
-    /// # Errors
-    /// The time to wait, if the user sends too fast. After it, a second's worth of messages may come at once.
-    pub(crate) fn admit_send(&self, user: &UserId) -> Result<(), Duration> {
-        self.send_limits.as_ref().map_or(Ok(()), |limits| limits.admit(user))
     }
 }

@@ -205,11 +205,7 @@ pub(super) async fn execute<B: Bus, P: Policy>(
     match operation {
         Operation::Publish(room, draft) => {
             let id = draft.id.clone();
-            let deleted = if let Content::Delete { of } = draft.content { Some(of) } else { None };
-            let result = state.bus.publish(&room, draft).await;
-            if let (Ok(_), Some(deleted)) = (&result, deleted) {
-                state.forget_text(&room, deleted).await;
-            }
+            let result = state.publish(&room, draft).await;
             let outcome = match &result {
                 Ok(receipt) if receipt.repeated => "repeated",
                 Ok(_) => "sent",
@@ -233,10 +229,9 @@ pub(super) async fn execute<B: Bus, P: Policy>(
         }
         Operation::History { room, before, limit } => {
             let range = before.map_or(Range::Latest(limit), |before| Range::Before(before, limit));
-            let event = match state.bus.read(&room, range).await {
+            let event = match state.read(&room, range).await {
                 Ok(page) => {
-                    let mut messages: Vec<Message> = page.entries.into_iter().map(|entry| entry.message).collect();
-                    state.redact(&room, &mut messages);
+                    let messages: Vec<Message> = page.entries.into_iter().map(|entry| entry.message).collect();
                     history_event(room.clone(), before, messages, page.more)
                 }
                 Err(_) => Event::Error(unavailable(&room, None)),

@@ -5,8 +5,8 @@
 
 use trunkline_domain::CloseCode;
 
-/// Maximum payload of a frame, and of a message in several frames, in bytes. It exceeds the longest `send` frame about three
-/// times; a larger value lets each connection buffer more.
+/// Maximum payload of a frame, and of a message in several frames, in bytes. It exceeds the longest `send` frame, with 16 KiB of data, about
+/// two times; a larger value lets each connection buffer more.
 pub(super) const MAX_MESSAGE_BYTES: usize = 32 << 10;
 
 /// The messages that are accepted.

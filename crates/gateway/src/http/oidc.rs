@@ -258,7 +258,7 @@ fn pending<S>(state: &HttpState<S>, request: &HttpRequest, given: &str) -> Optio
 }
 
 /// The name of the cookie: that of the session cookie with a suffix, so that services on one host differ. With `Secure` it has
-/// the prefix `__Host-`, so that no sibling domain can plant a login of somebody else.
+/// the prefix `__Host-`, so that no sibling domain can plant the login of another user.
 fn cookie_name(session: &CookieSettings) -> String {
     let name = ["__Host-", "__Secure-"].iter().find_map(|prefix| session.name.strip_prefix(prefix));
     let prefix = if session.secure { "__Host-" } else { "" };
