@@ -26,6 +26,6 @@ pub use self::{
     error::{ConnectError, ConnectStep},
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     server::{ServerFacts, ServerMode, ServerRequirement, UnusableServer, info_field},
-    subscriber::{Subscriber, SubscriberReply},
+    subscriber::{Subscriber, SubscriberReply, error_text},
     url::{Endpoint, InvalidRedisUrl, NodeAddress, RedisUrl, Topology},
 };

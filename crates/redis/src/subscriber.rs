@@ -1,4 +1,4 @@
-//! A connection that subscribes, to classic or to sharded channels.
+//! A connection that subscribes, to classic or to sharded channels, and can send other commands as well (RESP3).
 //!
 //! redis-rs cannot do this for sharded channels: its RESP2 connection has no `SSUBSCRIBE`, and its RESP3 connection takes the
 //! `sunsubscribe` that a cluster sends when a slot moves for the reply to a request under way. This one returns all that
@@ -7,7 +7,7 @@
 use std::{fmt, time::Duration};
 
 use futures_util::FutureExt as _;
-use redis::{Cmd, RedisConnectionInfo};
+use redis::{Cmd, RedisConnectionInfo, ServerError, Value};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -26,7 +26,7 @@ mod wire;
 /// Free space that is offered to each read, in bytes.
 const READ: usize = 16 << 10;
 
-/// A connection for subscriptions (RESP2). It does not reconnect, and it ends when it is dropped.
+/// A connection for subscriptions (RESP3). It does not reconnect, and it ends when it is dropped.
 pub struct Subscriber {
     stream: RedisStream,
     decoder: Decoder,
@@ -42,7 +42,7 @@ impl fmt::Debug for Subscriber {
 }
 
 impl Subscriber {
-    /// Connects and logs in. The server is not checked: in RESP2 a subscriber may send few other commands.
+    /// Connects, changes to RESP3 and logs in. The server is not checked.
     pub(crate) async fn open(
         dialer: &Dialer,
         endpoint: &Endpoint,
@@ -63,11 +63,12 @@ impl Subscriber {
     }
 
     async fn log_in(&mut self, settings: &RedisConnectionInfo) -> Result<(), String> {
+        let mut hello = redis::cmd("HELLO");
+        hello.arg(3);
         if let Some(password) = settings.password() {
-            let mut auth = redis::cmd("AUTH");
-            settings.username().map(|user| auth.arg(user));
-            self.call(auth.arg(password)).await?;
+            hello.arg("AUTH").arg(settings.username().unwrap_or("default")).arg(password);
         }
+        self.call(&hello).await?;
         if settings.db() != 0 {
             self.call(redis::cmd("SELECT").arg(settings.db())).await?;
         }
@@ -77,7 +78,7 @@ impl Subscriber {
     async fn call(&mut self, command: &Cmd) -> Result<(), String> {
         self.write(&command.get_packed_command()).await?;
         match self.next().await? {
-            SubscriberReply::Error(error) => Err(error),
+            SubscriberReply::Reply(Value::ServerError(error)) => Err(error_text(&error)),
             _ => Ok(()),
         }
     }
@@ -138,5 +139,14 @@ impl Subscriber {
             }
             self.fill().await?;
         }
+    }
+}
+
+/// An error reply as Redis sent it.
+#[must_use]
+pub fn error_text(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
     }
 }

@@ -1,16 +1,19 @@
-//! Decodes what Redis sends to a subscriber in RESP2 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>). Pure.
+//! Decodes what Redis sends to a subscriber in RESP3 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>). Pure.
 
 use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use redis::Value;
 
-/// Maximum size of a part of a reply. A larger one was not written by Trunkline.
+/// Maximum size of a reply, and of a part of one. A larger one was not requested by Trunkline.
 const MAX_PART: usize = 64 << 20;
 /// Maximum length of a line.
 const MAX_LINE: usize = 64 << 10;
+/// Maximum depth of aggregates in a reply.
+const MAX_DEPTH: usize = 8;
 
 /// What Redis sends to a subscriber.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SubscriberReply {
     /// A message that was published to a channel.
     Message {
@@ -23,9 +26,10 @@ pub enum SubscriberReply {
     Subscribed(Bytes),
     /// A channel was unsubscribed: on request, or because its slot moved to another master.
     Unsubscribed(Bytes),
-    /// Redis refused a command.
-    Error(String),
-    /// The reply to another command.
+    /// The reply to a command that subscribes or unsubscribes nothing, or [`Value::ServerError`] for any command that Redis
+    /// refused.
+    Reply(Value),
+    /// A push of another kind.
     Other,
 }
 
@@ -41,12 +45,12 @@ enum Stop {
     Malformed(&'static str),
 }
 
-/// Where the parts of a reply are.
+/// What a reply is, and where its parts are.
 enum ReplyParts {
-    Other,
-    Error(Range<usize>),
+    Reply,
     /// Kind, channel, and payload if it is a text.
-    Array([Range<usize>; 2], Option<Range<usize>>),
+    Push([Range<usize>; 2], Option<Range<usize>>),
+    OtherPush,
 }
 
 impl Decoder {
@@ -60,19 +64,25 @@ impl Decoder {
         let mut cursor = ReplyCursor { bytes: &self.buffer, at: 0 };
         let (parts, end) = match cursor.reply() {
             Ok(parts) => (parts, cursor.at),
+            Err(Stop::Incomplete) if self.buffer.len() > MAX_PART + MAX_LINE => {
+                return Err("Redis sent a reply of more than 64 MiB");
+            }
             Err(Stop::Incomplete) => return Ok(None),
             Err(Stop::Malformed(reason)) => return Err(reason),
         };
         let reply = match parts {
-            ReplyParts::Other => SubscriberReply::Other,
-            ReplyParts::Error(text) => SubscriberReply::Error(String::from_utf8_lossy(&self.buffer[text]).into_owned()),
-            ReplyParts::Array([kind, channel], payload) => {
-                // One allocation for a reply, which its parts share.
-                let reply = Bytes::copy_from_slice(&self.buffer[..end]);
-                let channel = reply.slice(channel);
-                match (&reply[kind], payload) {
+            ReplyParts::OtherPush => SubscriberReply::Other,
+            ReplyParts::Reply => {
+                let value = redis::parse_redis_value(&self.buffer[..end]);
+                SubscriberReply::Reply(value.map_err(|_| "Redis sent a reply that cannot be parsed")?)
+            }
+            ReplyParts::Push([kind, channel], payload) => {
+                // One allocation for a push, which its parts share.
+                let push = Bytes::copy_from_slice(&self.buffer[..end]);
+                let channel = push.slice(channel);
+                match (&push[kind], payload) {
                     (b"message" | b"smessage", Some(payload)) => {
-                        SubscriberReply::Message { channel, payload: reply.slice(payload) }
+                        SubscriberReply::Message { channel, payload: push.slice(payload) }
                     }
                     (b"subscribe" | b"ssubscribe", None) => SubscriberReply::Subscribed(channel),
                     (b"unsubscribe" | b"sunsubscribe", None) => SubscriberReply::Unsubscribed(channel),
@@ -92,19 +102,42 @@ struct ReplyCursor<'a> {
 
 impl ReplyCursor<'_> {
     fn reply(&mut self) -> Result<ReplyParts, Stop> {
-        match self.first()? {
-            b'+' | b':' => self.line().map(|_| ReplyParts::Other),
-            b'-' => self.line().map(ReplyParts::Error),
-            b'*' => {
-                if self.number()? != 3 {
-                    return Err(Stop::Malformed("Redis sent an array that is no message to a subscriber"));
-                }
-                let mut text = || self.text()?.ok_or(Stop::Malformed("Redis sent a message without a channel"));
-                let parts = [text()?, text()?];
-                Ok(ReplyParts::Array(parts, self.text()?))
-            }
-            _ => Err(Stop::Malformed("Redis sent what is no reply to a subscriber")),
+        if self.first()? != b'>' {
+            return self.skip(MAX_DEPTH).map(|()| ReplyParts::Reply);
         }
+        let count = self.number()?;
+        if count != 3 {
+            self.skip_all(count, MAX_DEPTH)?;
+            return Ok(ReplyParts::OtherPush);
+        }
+        let parts = [self.text()?, self.text()?, self.text()?];
+        Ok(match parts {
+            [Some(kind), Some(channel), payload] => ReplyParts::Push([kind, channel], payload),
+            _ => ReplyParts::OtherPush,
+        })
+    }
+
+    /// Advances behind a value of any type.
+    fn skip(&mut self, depth: usize) -> Result<(), Stop> {
+        let depth = depth.checked_sub(1).ok_or(Stop::Malformed("Redis sent a deeply nested reply"))?;
+        match self.first()? {
+            b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => self.line().map(drop),
+            b'$' | b'=' | b'!' => self.text().map(drop),
+            b'*' | b'~' | b'>' => {
+                let count = self.number()?;
+                self.skip_all(count, depth)
+            }
+            b'%' => {
+                let count = self.number()?;
+                self.skip_all(count.saturating_mul(2), depth)
+            }
+            _ => Err(Stop::Malformed("Redis sent what is no reply in RESP3")),
+        }
+    }
+
+    /// Advances behind `count` values. A negative number stands for nil.
+    fn skip_all(&mut self, count: i64, depth: usize) -> Result<(), Stop> {
+        (0..count).try_for_each(|_| self.skip(depth))
     }
 
     fn first(&self) -> Result<u8, Stop> {
@@ -114,7 +147,7 @@ impl ReplyCursor<'_> {
     /// The rest of the line behind its first byte.
     fn line(&mut self) -> Result<Range<usize>, Stop> {
         let rest = &self.bytes[self.at..];
-        let Some(length) = rest.iter().take(MAX_LINE).position(|&byte| byte == b'\n') else {
+        let Some(length) = memchr::memchr(b'\n', &rest[..rest.len().min(MAX_LINE)]) else {
             return Err(if rest.len() < MAX_LINE {
                 Stop::Incomplete
             } else {
@@ -132,23 +165,20 @@ impl ReplyCursor<'_> {
         number.ok_or(Stop::Malformed("Redis sent a length that is no number"))
     }
 
-    /// A bulk string; `None` for nil and for an integer.
+    /// A text of the given length; `None` for a value of another type, and for nil.
     fn text(&mut self) -> Result<Option<Range<usize>>, Stop> {
-        match self.first()? {
-            b':' => self.line().map(|_| None),
-            b'$' => {
-                let length = self.number()?;
-                if length == -1 {
-                    return Ok(None);
-                }
-                let length = usize::try_from(length).ok().filter(|&length| length <= MAX_PART);
-                let length = length.ok_or(Stop::Malformed("Redis sent a message of more than 64 MiB"))?;
-                let text = self.at..self.at + length;
-                self.at = text.end + 2;
-                if self.at > self.bytes.len() { Err(Stop::Incomplete) } else { Ok(Some(text)) }
-            }
-            _ => Err(Stop::Malformed("Redis sent a message with another structure")),
+        if !matches!(self.first()?, b'$' | b'=' | b'!') {
+            return self.skip(MAX_DEPTH).map(|()| None);
         }
+        let length = self.number()?;
+        if length == -1 {
+            return Ok(None);
+        }
+        let length = usize::try_from(length).ok().filter(|&length| length <= MAX_PART);
+        let length = length.ok_or(Stop::Malformed("Redis sent a text of more than 64 MiB"))?;
+        let text = self.at..self.at + length;
+        self.at = text.end + 2;
+        if self.at > self.bytes.len() { Err(Stop::Incomplete) } else { Ok(Some(text)) }
     }
 }
 
@@ -172,15 +202,22 @@ mod tests {
 
     #[test]
     fn replies_of_redis_are_decoded() {
-        let text: &[u8] = b"+OK\r\n*3\r\n$10\r\nssubscribe\r\n$4\r\n{a}b\r\n:1\r\n*3\r\n$8\r\nsmessage\r\n$4\r\n{a}b\r\n$4\r\na\r\nb\r\n\
-            *3\r\n$12\r\nsunsubscribe\r\n$4\r\n{a}b\r\n:0\r\n-MOVED 1 :7001\r\n*3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n";
+        let text: &[u8] = b"+OK\r\n>3\r\n$10\r\nssubscribe\r\n$4\r\n{a}b\r\n:1\r\n>3\r\n$8\r\nsmessage\r\n$4\r\n{a}b\r\n$4\r\na\r\nb\r\n\
+            *2\r\n$3\r\n1-1\r\n:0\r\n>3\r\n$12\r\nsunsubscribe\r\n$4\r\n{a}b\r\n:0\r\n-MOVED 1 :7001\r\n\
+            >2\r\n+invalidate\r\n*1\r\n_\r\n%1\r\n$5\r\nproto\r\n:3\r\n>3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n";
         let bytes = Bytes::from_static;
+        let text_of = |text: &[u8]| Value::BulkString(text.to_vec());
+        let error = redis::parse_redis_value(b"-MOVED 1 :7001\r\n").unwrap();
+        assert!(matches!(&error, Value::ServerError(error) if error.code() == "MOVED"));
         let expected = [
-            SubscriberReply::Other,
+            SubscriberReply::Reply(Value::Okay),
             SubscriberReply::Subscribed(bytes(b"{a}b")),
             SubscriberReply::Message { channel: bytes(b"{a}b"), payload: bytes(b"a\r\nb") },
+            SubscriberReply::Reply(Value::Array(vec![text_of(b"1-1"), Value::Int(0)])),
             SubscriberReply::Unsubscribed(bytes(b"{a}b")),
-            SubscriberReply::Error("MOVED 1 :7001".to_owned()),
+            SubscriberReply::Reply(error),
+            SubscriberReply::Other,
+            SubscriberReply::Reply(Value::Map(vec![(text_of(b"proto"), Value::Int(3))])),
             SubscriberReply::Message { channel: bytes(b""), payload: bytes(b"") },
         ];
         assert_eq!(decode(&[text]).unwrap(), expected);
@@ -190,7 +227,8 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        for bad in [&b"$3\r\nabc\r\n"[..], b"*2\r\n", b"*3\r\n:1\r\n", b"*x\r\n", b"*3\r\n$99999999999\r\n", b"\r\n"] {
+        let deep = [b"*1\r\n".repeat(MAX_DEPTH + 1), b":1\r\n".to_vec()].concat();
+        for bad in [&b"?3\r\nabc\r\n"[..], b"*x\r\n", b">3\r\n$99999999999\r\n", b"*1\r\n\r\n", b"\r\n", &deep] {
             assert!(decode(&[bad]).is_err(), "{bad:?}");
         }
         assert!(decode(&[&vec![b'-'; MAX_LINE + 1]]).is_err());
@@ -198,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_input_panics(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'*'), Just(b'$'), Just(b'3'), Just(b'\r'), Just(b'\n')], 0..60)) {
+        fn no_input_panics(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'*'), Just(b'>'), Just(b'%'), Just(b'$'), Just(b'3'), Just(b'\r'), Just(b'\n')], 0..60)) {
             let _ = decode(&[&bytes]);
         }
 
@@ -209,7 +247,7 @@ mod tests {
         ) {
             let mut bytes = Vec::new();
             for payload in &payloads {
-                bytes.extend_from_slice(format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n", payload.len()).as_bytes());
+                bytes.extend_from_slice(format!(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n", payload.len()).as_bytes());
                 bytes.extend_from_slice(payload);
                 bytes.extend_from_slice(b"\r\n");
             }

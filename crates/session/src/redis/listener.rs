@@ -7,7 +7,8 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, interval_at, sleep, sleep_until, timeout},
 };
-use trunkline_redis::{Subscriber, SubscriberReply, slots::slot_of, topology::Redirect};
+use redis::Value;
+use trunkline_redis::{Subscriber, SubscriberReply, error_text, slots::slot_of, topology::Redirect};
 
 use super::{call::BoxError, router::Router};
 use crate::SessionEvent;
@@ -130,18 +131,18 @@ impl EndedSubscription {
     /// The reply says that the channel is not subscribed.
     fn check(&self, reply: &SubscriberReply, connection: &Subscriber) -> Result<(), BoxError> {
         match reply {
-            SubscriberReply::Error(error) => {
-                let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
+            SubscriberReply::Reply(Value::ServerError(error)) => {
+                let (code, detail) = (error.code(), error.details().unwrap_or_default());
                 if let Some(cluster) = self.router.cluster()
                     && let trunkline_redis::Endpoint::Tcp(node) = connection.endpoint()
                     && let Some(redirect) = Redirect::parse(code, detail, &node.host)
                 {
                     cluster.note(&redirect);
                 }
-                Err(format!("{}: {error}", connection.address()).into())
+                Err(format!("{}: {}", connection.address(), error_text(error)).into())
             }
             SubscriberReply::Unsubscribed(_) => Err("the slot of the channel moved to another master".into()),
-            SubscriberReply::Message { .. } | SubscriberReply::Subscribed(_) | SubscriberReply::Other => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::policy::BatchPolicy;
+use super::{generation::Generation, policy::BatchPolicy, publish_port::PublishPort};
 
 /// Capacity of the queue, in calls. When it is full, callers wait in order.
 const QUEUE: usize = 256;
@@ -41,6 +41,13 @@ pub(super) struct CommandBatcher {
     task: AbortHandle,
 }
 
+/// Where a batcher sends.
+pub(super) struct BatchRoute {
+    pub(super) connection: MultiplexedConnection,
+    /// Taken instead of the connection while it is open for this generation.
+    pub(super) port: Option<(Arc<PublishPort>, Generation)>,
+}
+
 /// Commands that are sent together.
 struct Call {
     commands: Vec<Cmd>,
@@ -49,10 +56,10 @@ struct Call {
 
 impl CommandBatcher {
     /// Starts a task that sends. It ends when the batcher is dropped or closed.
-    pub(super) fn new(connection: MultiplexedConnection, delay_max: Duration) -> Self {
+    pub(super) fn new(route: BatchRoute, delay_max: Duration) -> Self {
         let (calls, queue) = mpsc::channel(QUEUE);
         let full = Arc::new(Notify::new());
-        let task = tokio::spawn(run(connection, queue, full.clone(), delay_max)).abort_handle();
+        let task = tokio::spawn(run(route, queue, full.clone(), delay_max)).abort_handle();
         Self { order: Mutex::new(()), calls, full, task }
     }
 
@@ -75,13 +82,9 @@ impl CommandBatcher {
     }
 }
 
-async fn run(
-    connection: MultiplexedConnection,
-    mut queue: mpsc::Receiver<Call>,
-    full: Arc<Notify>,
-    delay_max: Duration,
-) {
+async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notify>, delay_max: Duration) {
     let mut under_way = FuturesUnordered::new();
+    let mut port: Option<&PublishPort> = None;
     let started = Instant::now();
     let mut policy = BatchPolicy::new(delay_max);
     loop {
@@ -90,7 +93,14 @@ async fn run(
                 Some(call) => call,
                 None => break,
             },
-            Some(()) = under_way.next() => continue,
+            Some(was_answered) = under_way.next() => {
+                let was_answered: bool = was_answered;
+                if !was_answered {
+                    // The calls behind those that were lost fail as well, or they would overtake their repetition.
+                    while queue.try_recv().is_ok() {}
+                }
+                continue;
+            }
         };
         let delay = policy.delay(started.elapsed());
         if !delay.is_zero() {
@@ -100,7 +110,7 @@ async fn run(
                 tokio::select! {
                     () = sleep_until(due) => break,
                     () = full.notified() => break,
-                    Some(()) = under_way.next() => {}
+                    Some(_) = under_way.next() => {}
                 }
             }
         }
@@ -112,7 +122,11 @@ async fn run(
             batch.add(call);
         }
         policy.sent(batch.replies.len(), started.elapsed());
-        under_way.push(batch.send(connection.clone()));
+        if under_way.is_empty() {
+            // Only then, because batches on two connections may overtake each other.
+            port = route.port.as_ref().and_then(|(port, generation)| port.is_open(generation).then_some(&**port));
+        }
+        under_way.push(batch.send(port, route.connection.clone()));
     }
     while under_way.next().await.is_some() {}
 }
@@ -132,9 +146,16 @@ impl Batch {
         }
     }
 
-    /// Replies for cancelled callers are dropped.
-    async fn send(self, mut connection: MultiplexedConnection) {
-        let values = connection.req_packed_commands(&self.commands, 0, self.commands.len()).await;
+    /// Replies for cancelled callers are dropped. Returns false, and answers no caller, if the port is or was closed.
+    async fn send(self, port: Option<&PublishPort>, mut connection: MultiplexedConnection) -> bool {
+        let values = match port.map(|port| port.send(&self.commands)) {
+            None => connection.req_packed_commands(&self.commands, 0, self.commands.len()).await,
+            Some(Some(replied)) => match replied.await {
+                Ok(values) => Ok(values),
+                Err(_) => return false,
+            },
+            Some(None) => return false,
+        };
         let mut values = values.map(Vec::into_iter);
         for (count, reply) in self.replies {
             let _ = reply.send(match &mut values {
@@ -142,5 +163,6 @@ impl Batch {
                 Err(error) => Err(error.clone()),
             });
         }
+        true
     }
 }

@@ -1,6 +1,9 @@
 //! One connection to one run of one Redis, for commands.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script, Value, aio::MultiplexedConnection};
 use tokio::{
@@ -10,9 +13,10 @@ use tokio::{
 use trunkline_redis::{CommandConnection, Endpoint};
 
 use super::{
-    batcher::CommandBatcher,
+    batcher::{BatchRoute, CommandBatcher},
     generation::Generation,
     probe::{Probe, ProbeResult, ServerInfo, info},
+    publish_port::PublishPort,
     step::within,
 };
 use crate::{
@@ -45,6 +49,9 @@ pub(in super::super) struct Link {
     read_generation: fn(&str, &str) -> Option<Generation>,
     connected_at: Instant,
     batcher: CommandBatcher,
+    /// Publications, which take the subscription's connection while there is one.
+    publications: CommandBatcher,
+    publish_port: Arc<PublishPort>,
     /// Why the connection must be replaced, once there is a reason.
     suspicion: watch::Sender<Option<String>>,
     probed: Mutex<Probed>,
@@ -58,6 +65,7 @@ impl Link {
     pub(super) async fn set_up(
         opened: CommandConnection,
         LinkSettings { mode, read_generation, batch_delay_max }: LinkSettings,
+        publish_port: Arc<PublishPort>,
     ) -> Result<Self, String> {
         let (mut connection, address) = (opened.connection.clone(), opened.address());
         let info = info();
@@ -76,7 +84,15 @@ impl Link {
         let result =
             ProbeResult { writes: Err("not checked yet".to_owned()), presence: None, eviction, is_redirected: false };
         Ok(Self {
-            batcher: CommandBatcher::new(connection.clone(), batch_delay_max),
+            batcher: CommandBatcher::new(BatchRoute { connection: connection.clone(), port: None }, batch_delay_max),
+            publications: CommandBatcher::new(
+                BatchRoute {
+                    connection: connection.clone(),
+                    port: Some((publish_port.clone(), generation.clone())),
+                },
+                batch_delay_max,
+            ),
+            publish_port,
             connection,
             opened,
             mode,
@@ -131,7 +147,20 @@ impl Link {
 
     /// Like [`query_all`](Self::query_all), with the reply to each command. Errors that Redis returned are among them.
     pub(in super::super) async fn call(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BusError> {
-        match timeout(RESPONSE_TIMEOUT, self.batcher.call(commands)).await {
+        self.replies(&self.batcher, commands).await
+    }
+
+    /// Like [`call`](Self::call) for commands that publish: see [`PublishPort`]. They keep their order among each other.
+    pub(in super::super) async fn call_publishing(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BusError> {
+        let replies = self.replies(&self.publications, commands).await;
+        if matches!(&replies, Err(error) if error.kind() == ErrorKind::Timeout) {
+            self.publish_port.close();
+        }
+        replies
+    }
+
+    async fn replies(&self, batcher: &CommandBatcher, commands: Vec<Cmd>) -> Result<Vec<Value>, BusError> {
+        match timeout(RESPONSE_TIMEOUT, batcher.call(commands)).await {
             Ok(Some(replies)) => replies.map_err(|error| self.note_error(error)),
             Ok(None) => Err(ErrorKind::Unavailable.into()),
             Err(_) => {
@@ -206,6 +235,7 @@ impl Link {
     /// Fails all calls that wait for a reply, and all calls from now on.
     pub(super) fn close(&self) {
         self.batcher.close();
+        self.publications.close();
     }
 }
 

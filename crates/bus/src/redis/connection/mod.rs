@@ -2,7 +2,8 @@
 //!
 //! A [`Link`] is one connection to one run of one Redis, and never reconnects by itself. The [`Supervisor`] connects,
 //! probes the link every 2 s, and replaces it when a command times out, when the connection fails, or when Redis was
-//! restarted or failed over. The [`batcher`] sends the commands of all callers in order, under load many at once.
+//! restarted or failed over. The [`batcher`] sends the commands of all callers in order, under load many at once;
+//! publications take the subscription's connection while there is one ([`PublishPort`]).
 
 mod backoff;
 mod batcher;
@@ -11,6 +12,7 @@ mod link;
 mod map_requests;
 mod policy;
 mod probe;
+mod publish_port;
 mod step;
 mod supervisor;
 
@@ -19,6 +21,7 @@ pub(super) use self::{
     generation::Generation,
     link::{Link, LinkSettings},
     map_requests::MapRequests,
+    publish_port::{PublishBatch, PublishPort},
     step::within,
     supervisor::{LinkState, Supervisor},
 };

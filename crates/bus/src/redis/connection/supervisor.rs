@@ -12,6 +12,7 @@ use super::{
     backoff::Backoff,
     link::{Link, LinkSettings},
     map_requests::MapRequests,
+    publish_port::PublishPort,
 };
 use crate::redis::{config::PROBE_INTERVAL, keys::Keys};
 
@@ -30,6 +31,8 @@ pub(in super::super) struct Supervisor {
     /// The master in a cluster. `None` if the connector knows where to connect.
     pub(in super::super) node: Option<NodeAddress>,
     pub(in super::super) settings: LinkSettings,
+    /// Where links may send publications.
+    pub(in super::super) publish_port: Arc<PublishPort>,
     /// Publishes the state. The task ends when all receivers are dropped.
     pub(in super::super) states: watch::Sender<LinkState>,
     /// The keys that each probe writes, and the channel to which it publishes. This process subscribes to the channel.
@@ -66,7 +69,7 @@ impl Supervisor {
             Some(node) => self.connector.open_at(node).await,
             None => self.connector.open().await,
         };
-        Link::set_up(opened.map_err(|error| error.to_string())?, self.settings).await
+        Link::set_up(opened.map_err(|error| error.to_string())?, self.settings, self.publish_port.clone()).await
     }
 
     /// Publishes the link until there is a reason to replace it, and returns the reason.

@@ -117,13 +117,22 @@ impl Shards {
         channel: &str,
         command: impl Fn(&Link) -> Cmd + Send + Sync,
     ) -> Result<T, BusError> {
-        let Self::Cluster(cluster) = self else { return self.query(channel, command).await };
-        let slot = slot_of(channel);
-        let Executed { link, mut replies, was_asked } = cluster.call(slot, |link| vec![command(link)]).await?;
-        if was_asked && let Ok(owner) = cluster.owner(slot).and_then(|owner| owner.link()) {
-            // If it fails, the next comparison of heads finds the entry.
-            let _ = owner.query::<()>(redis::cmd("SPUBLISH").arg(channel).arg(READ_LOG).take()).await;
-        }
+        let (link, mut replies) = match self {
+            Self::Single(shard, _) => {
+                let link = shard.link()?;
+                let replies = link.call_publishing(vec![command(&link)]).await?;
+                (link, replies)
+            }
+            Self::Cluster(cluster) => {
+                let slot = slot_of(channel);
+                let Executed { link, replies, was_asked } = cluster.publish(slot, |link| vec![command(link)]).await?;
+                if was_asked && let Ok(owner) = cluster.owner(slot).and_then(|owner| owner.link()) {
+                    // If it fails, the next comparison of heads finds the entry.
+                    let _ = owner.query::<()>(redis::cmd("SPUBLISH").arg(channel).arg(READ_LOG).take()).await;
+                }
+                (link, replies)
+            }
+        };
         link.convert(replies.pop().unwrap_or(Value::Nil))
     }
 

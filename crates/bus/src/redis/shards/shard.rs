@@ -12,7 +12,7 @@ use super::subscription_health::SubscriptionHealth;
 use crate::{
     BusError, ErrorKind,
     redis::{
-        connection::{Link, LinkSettings, LinkState, MapRequests, Supervisor},
+        connection::{Link, LinkSettings, LinkState, MapRequests, PublishPort, Supervisor},
         keys::{Keys, Keyspace},
         mode::PubSubMode,
     },
@@ -39,6 +39,7 @@ pub(in super::super) struct Shard {
     link: watch::Receiver<LinkState>,
     probe: watch::Sender<Arc<Keys>>,
     probe_now: Arc<Notify>,
+    publish_port: Arc<PublishPort>,
     map_requests: Arc<MapRequests>,
     health: Arc<SubscriptionHealth>,
 }
@@ -60,10 +61,12 @@ impl Shard {
         let (states, link) = watch::channel(LinkState::Down("not connected yet".into()));
         let (probe, probe_keys) = watch::channel(Arc::new(probe));
         let probe_now = Arc::new(Notify::new());
+        let publish_port = Arc::new(PublishPort::default());
         let supervisor = Supervisor {
             connector: connector.clone(),
             node: node.clone(),
             settings: settings.link,
+            publish_port: publish_port.clone(),
             states,
             probe_keys,
             probe_now: probe_now.clone(),
@@ -77,6 +80,7 @@ impl Shard {
             link,
             probe,
             probe_now,
+            publish_port,
             map_requests: settings.map_requests.clone(),
             health: settings.shared_health.clone().unwrap_or_else(|| Arc::new(SubscriptionHealth::new())),
         })
@@ -148,6 +152,11 @@ impl Shard {
     /// Requests a probe now: a subscription was made.
     pub(in super::super) fn probe_now(&self) {
         self.probe_now.notify_one();
+    }
+
+    /// Where the subscription's connection takes publications.
+    pub(in super::super) fn publish_port(&self) -> &PublishPort {
+        &self.publish_port
     }
 
     /// Requests the slot map, because of a redirection to `node` or a lost subscription.

@@ -2,23 +2,41 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use redis::Value;
+use tokio::sync::oneshot;
 use trunkline_redis::slots::slot_of;
 
 use crate::redis::mode::PubSubMode;
 
-/// Matches replies with commands: Redis answers commands in order, with one confirmation per channel or one error for all.
+/// Matches replies with commands: Redis answers commands in order. It confirms each channel of a command that subscribes or
+/// unsubscribes, or refuses the command with one error, and sends one reply to any other command.
 #[derive(Debug)]
 pub(super) struct Requests {
     mode: PubSubMode,
     commands: VecDeque<Request>,
 }
 
-/// A command.
 #[derive(Debug)]
-struct Request {
-    is_subscribe: bool,
-    /// The channels that were not confirmed yet. Redis confirms them in this order.
-    channels: VecDeque<String>,
+enum Request {
+    /// A command that subscribes or unsubscribes.
+    Channels {
+        is_subscribe: bool,
+        /// The channels that were not confirmed yet. Redis confirms them in this order.
+        channels: VecDeque<String>,
+    },
+    /// Other commands, `count` of them, with the replies to the first ones.
+    Batch { count: usize, values: Vec<Value>, replies: oneshot::Sender<Vec<Value>> },
+}
+
+/// What a reply means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It belongs to a batch.
+    Taken,
+    /// Redis refused a command that subscribes or unsubscribes, and left these channels as they were.
+    Refused(Vec<String>),
+    /// It belongs to no command.
+    Unexpected,
 }
 
 impl Requests {
@@ -26,8 +44,15 @@ impl Requests {
         Self { mode, commands: VecDeque::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.commands.is_empty()
+    /// Whether a command that subscribes or unsubscribes is under way.
+    pub(super) fn awaits_confirmation(&self) -> bool {
+        // There are few commands besides.
+        self.commands.iter().any(|command| matches!(command, Request::Channels { .. }))
+    }
+
+    /// Adds other commands. Their replies are sent together.
+    pub(super) fn add_batch(&mut self, count: usize, replies: oneshot::Sender<Vec<Value>>) {
+        self.commands.push_back(Request::Batch { count, values: Vec::with_capacity(count), replies });
     }
 
     /// Adds commands that subscribe to channels, or unsubscribe from them, and returns them packed. Sharded channels of one
@@ -45,27 +70,46 @@ impl Requests {
         let mut packed = Vec::new();
         for channels in groups.into_values() {
             packed.extend(redis::cmd(name).arg(Vec::from(channels.clone())).get_packed_command());
-            self.commands.push_back(Request { is_subscribe, channels });
+            self.commands.push_back(Request::Channels { is_subscribe, channels });
         }
         packed
     }
 
     /// Redis confirmed a channel. Whether that was requested: Redis unsubscribes channels of slots that move by itself.
     pub(super) fn confirmed(&mut self, is_subscribe: bool, channel: &str) -> bool {
-        let Some(first) = self.commands.front_mut() else { return false };
-        if first.is_subscribe != is_subscribe || first.channels.front().is_none_or(|next| next != channel) {
-            return false;
+        match self.commands.front_mut() {
+            Some(Request::Channels { is_subscribe: requested, channels })
+                if *requested == is_subscribe && channels.front().is_some_and(|next| next == channel) =>
+            {
+                channels.pop_front();
+                if channels.is_empty() {
+                    self.commands.pop_front();
+                }
+                true
+            }
+            _ => false,
         }
-        first.channels.pop_front();
-        if first.channels.is_empty() {
-            self.commands.pop_front();
-        }
-        true
     }
 
-    /// Redis refused a command: the channels that it left as they were. `None` if no command was under way.
-    pub(super) fn refused(&mut self) -> Option<Vec<String>> {
-        self.commands.pop_front().map(|request| request.channels.into())
+    /// Redis replied to the oldest command with something else than a confirmation.
+    pub(super) fn answered(&mut self, value: Value) -> Answer {
+        if let Some(Request::Batch { count, values, .. }) = self.commands.front_mut() {
+            values.push(value);
+            if values.len() < *count {
+                return Answer::Taken;
+            }
+        } else if !matches!(value, Value::ServerError(_)) {
+            return Answer::Unexpected;
+        }
+        match self.commands.pop_front() {
+            Some(Request::Batch { values, replies, .. }) => {
+                // The caller may have stopped waiting.
+                let _ = replies.send(values);
+                Answer::Taken
+            }
+            Some(Request::Channels { channels, .. }) => Answer::Refused(channels.into()),
+            None => Answer::Unexpected,
+        }
     }
 }
 
@@ -94,10 +138,34 @@ mod tests {
         requests.add(false, channels(&["c"]));
         assert!(!requests.confirmed(false, "c"), "sent by Redis because the slot moved");
         assert!(requests.confirmed(true, "a"));
-        assert_eq!(requests.refused(), Some(channels(&["b"])));
+        assert_eq!(requests.answered(refusal()), Answer::Refused(channels(&["b"])));
         assert!(requests.confirmed(false, "c"));
-        assert!(requests.is_empty());
+        assert!(!requests.awaits_confirmation());
         assert!(!requests.confirmed(false, "c"));
-        assert_eq!(requests.refused(), None);
+        assert_eq!(requests.answered(refusal()), Answer::Unexpected);
+        requests.add(true, channels(&["d"]));
+        assert_eq!(requests.answered(Value::Okay), Answer::Unexpected, "no confirmation is a plain reply");
+    }
+
+    #[test]
+    fn a_batch_is_answered_when_its_last_reply_arrives() {
+        let mut requests = Requests::new(PubSubMode::Classic);
+        requests.add(true, channels(&["a"]));
+        let (replies, mut received) = oneshot::channel();
+        requests.add_batch(2, replies);
+        requests.add(true, channels(&["b"]));
+        assert!(!requests.confirmed(true, "b"), "the batch is before it");
+        assert!(requests.confirmed(true, "a"));
+        assert!(!requests.confirmed(false, "b"), "sent by Redis because the slot moved");
+        assert_eq!(requests.answered(Value::Int(1)), Answer::Taken);
+        assert!(received.try_recv().is_err());
+        assert_eq!(requests.answered(refusal()), Answer::Taken);
+        assert_eq!(received.try_recv(), Ok(vec![Value::Int(1), refusal()]));
+        assert!(requests.awaits_confirmation());
+        assert!(requests.confirmed(true, "b"));
+    }
+
+    fn refusal() -> Value {
+        redis::parse_redis_value(b"-MOVED 1 :7001\r\n").unwrap()
     }
 }

@@ -3,19 +3,25 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use redis::{ServerError, Value};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, mpsc},
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
-use trunkline_redis::{Subscriber, SubscriberReply, topology::Redirect};
+use trunkline_redis::{Subscriber, SubscriberReply, error_text, topology::Redirect};
 
-use super::{backlog::Backlog, channel_set::ChannelRequest, placement::ShardChannels, requests::Requests};
+use super::{
+    backlog::Backlog,
+    channel_set::ChannelRequest,
+    placement::ShardChannels,
+    requests::{Answer, Requests},
+};
 use crate::{
     Delivery,
     redis::{
         codec::Payload,
         config::{PROBE_INTERVAL, RESPONSE_TIMEOUT},
-        connection::{Backoff, Generation, LinkState},
+        connection::{Backoff, Generation, LinkState, PublishBatch},
         keys::Keyspace,
         mode::{PubSubMode, READ_LOG},
         shards::Shard,
@@ -87,6 +93,7 @@ impl Subscription {
             subscription: self,
             probe,
             generation,
+            batches: None,
             requests: Requests::new(self.shard.mode()),
             requested_at: Instant::now(),
             subscribed_at: Instant::now(),
@@ -101,7 +108,8 @@ impl Subscription {
                     read?;
                     state.take_replies(&mut connection, backoff)?;
                 },
-                () = sleep_until(state.requested_at + RESPONSE_TIMEOUT), if !state.requests.is_empty() => {
+                batch = next_batch(&mut state.batches) => state.send_batch(batch, &mut connection).await?,
+                () = sleep_until(state.requested_at + RESPONSE_TIMEOUT), if state.requests.awaits_confirmation() => {
                     return Err("Redis did not confirm a subscription within 2 s".to_owned());
                 },
                 () = self.channels.changed.notified() => {},
@@ -130,9 +138,9 @@ impl Subscription {
         let subscribing = async {
             connection.write(&commands).await?;
             for _ in 0..2 {
-                if let SubscriberReply::Error(error) = connection.next().await? {
+                if let SubscriberReply::Reply(Value::ServerError(error)) = connection.next().await? {
                     self.note_redirect(&error);
-                    return Err(error);
+                    return Err(error_text(&error));
                 }
             }
             Ok(())
@@ -150,9 +158,8 @@ impl Subscription {
     }
 
     /// Requests the slot map if the error is a redirection. Returns whether it is one.
-    fn note_redirect(&self, error: &str) -> bool {
-        let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
-        let redirect = Redirect::parse(code, detail, self.shard.host());
+    fn note_redirect(&self, error: &ServerError) -> bool {
+        let redirect = Redirect::parse(error.code(), error.details().unwrap_or_default(), self.shard.host());
         let node = match &redirect {
             Some(Redirect::Moved { node, .. }) => Some(node),
             _ => None,
@@ -192,7 +199,10 @@ struct Connected<'a> {
     subscription: &'a Subscription,
     /// The channel to which the link publishes the probes.
     probe: String,
+    /// The Redis to which the connection leads, once a link has found out.
     generation: Option<Generation>,
+    /// Publications of that link. `None` until one of its probes has arrived.
+    batches: Option<mpsc::Receiver<PublishBatch>>,
     requests: Requests,
     requested_at: Instant,
     subscribed_at: Instant,
@@ -201,7 +211,7 @@ struct Connected<'a> {
 impl Connected<'_> {
     /// Sends the next request, if one is needed and none is under way.
     async fn request(&mut self, connection: &mut Subscriber) -> Result<(), String> {
-        if !self.requests.is_empty() {
+        if self.requests.awaits_confirmation() {
             return Ok(());
         }
         let request = lock(&self.subscription.channels.set).next_request();
@@ -234,6 +244,12 @@ impl Connected<'_> {
         Ok(())
     }
 
+    async fn send_batch(&mut self, batch: PublishBatch, connection: &mut Subscriber) -> Result<(), String> {
+        let PublishBatch { packed, count, replies } = batch;
+        self.requests.add_batch(count, replies);
+        connection.write(&packed).await
+    }
+
     /// Handles the replies that have arrived.
     fn take_replies(&mut self, connection: &mut Subscriber, backoff: &mut Backoff) -> Result<(), String> {
         while let Some(reply) = connection.next_arrived()? {
@@ -241,7 +257,7 @@ impl Connected<'_> {
                 SubscriberReply::Message { channel, payload } => self.message(&channel, &payload, backoff),
                 SubscriberReply::Subscribed(channel) => self.confirmed(true, &channel),
                 SubscriberReply::Unsubscribed(channel) => self.confirmed(false, &channel),
-                SubscriberReply::Error(error) => self.refused(&error)?,
+                SubscriberReply::Reply(value) => self.answered(value)?,
                 SubscriberReply::Other => {}
             }
         }
@@ -255,6 +271,7 @@ impl Connected<'_> {
             return;
         }
         backoff.reset();
+        self.open_port();
         if self.subscription.shard.subscription_health().probe_received() {
             tracing::info!(server = self.subscription.shard_name(), "the subscription to Redis works");
         }
@@ -276,11 +293,22 @@ impl Connected<'_> {
         }
     }
 
-    /// Redis refused the oldest command.
-    fn refused(&mut self, error: &str) -> Result<(), String> {
-        let channels = self.requests.refused().ok_or_else(|| error.to_owned())?;
-        if self.subscription.shard.mode() == PubSubMode::Classic || !self.subscription.note_redirect(error) {
-            return Err(error.to_owned());
+    /// Redis replied to the oldest command, or refused it.
+    fn answered(&mut self, value: Value) -> Result<(), String> {
+        let error = match &value {
+            Value::ServerError(error) => Some(error.clone()),
+            _ => None,
+        };
+        let (channels, error) = match (self.requests.answered(value), error) {
+            (Answer::Taken, _) => return Ok(()),
+            (Answer::Refused(channels), Some(error)) => (channels, error),
+            (_, error) => {
+                let text = error.as_ref().map_or_else(|| "Redis sent a reply to no command".to_owned(), error_text);
+                return Err(text);
+            }
+        };
+        if self.subscription.shard.mode() == PubSubMode::Classic || !self.subscription.note_redirect(&error) {
+            return Err(error_text(&error));
         }
         let mut set = lock(&self.subscription.channels.set);
         for name in channels.iter().filter_map(|channel| self.subscription.names.room_of_channel(channel)) {
@@ -298,6 +326,15 @@ impl Connected<'_> {
         Ok(())
     }
 
+    /// The link and this connection lead to the same Redis, and both work: the connection takes publications from now on.
+    fn open_port(&mut self) {
+        if let Some(generation) = &self.generation
+            && self.batches.as_ref().is_none_or(mpsc::Receiver::is_closed)
+        {
+            self.batches = Some(self.subscription.shard.publish_port().open(generation.clone()));
+        }
+    }
+
     /// Fails if two probe intervals (and 0.5 s) have passed in which the link was up and no probe arrived.
     fn check_probes(&self) -> Result<(), String> {
         let shard = &self.subscription.shard;
@@ -310,5 +347,18 @@ impl Connected<'_> {
             return Err("no probe arrived although they were sent".to_owned());
         }
         Ok(())
+    }
+}
+
+/// The next batch of publications. Never ready without a port.
+async fn next_batch(batches: &mut Option<mpsc::Receiver<PublishBatch>>) -> PublishBatch {
+    let next = match batches {
+        Some(port) => port.recv().await,
+        None => None,
+    };
+    match next {
+        Some(batch) => batch,
+        // The port is not open yet, or was closed.
+        None => std::future::pending().await,
     }
 }
