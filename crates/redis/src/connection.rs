@@ -4,8 +4,8 @@ use std::{collections::HashMap, fmt};
 
 use futures_util::FutureExt as _;
 use redis::{
-    AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value,
-    aio::{MultiplexedConnection, PubSub},
+    AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, RedisResult, Value,
+    aio::{ConnectionLike as _, MultiplexedConnection, PubSub},
 };
 use tokio::task::JoinHandle;
 
@@ -64,6 +64,18 @@ impl fmt::Debug for PubSubConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PubSubConnection").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// Sends commands, one after the other without others in between, and returns the reply to each. May be errors.
+///
+/// # Errors
+/// The connection broke, or its response timeout passed.
+pub async fn exchange(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+    let mut pipeline = redis::pipe();
+    for command in commands {
+        pipeline.add_command(command.clone());
+    }
+    connection.req_packed_commands(&pipeline, 0, commands.len()).await
 }
 
 /// Opens a connection for commands. The server is checked if there is a requirement.

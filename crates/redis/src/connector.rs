@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, aio::AsyncPushSender};
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, RedisConnectionInfo, aio::AsyncPushSender};
 
 use crate::{
-    connection::{CommandConnection, PubSubConnection, open_command, open_pubsub},
-    dial::{Dialer, first_success},
-    error::ConnectError,
+    connection::{CommandConnection, PubSubConnection, exchange, open_command, open_pubsub},
+    dial::{Dialer, first_success, within},
+    error::{ConnectError, ConnectStep},
     lookup::Resolver,
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     sentinel::Sentinels,
     server::{ServerMode, ServerRequirement},
+    slots::MapAnswer,
     subscriber::Subscriber,
     tls::Tls,
     url::{Endpoint, NodeAddress, RedisUrl, Topology},
@@ -161,12 +162,23 @@ impl Connector {
         }
     }
 
-    /// Opens a connection for commands to any node of the cluster, which may be a replica.
+    /// Asks a node of the cluster, which may be a replica, for the slot map on a connection of its own; without a node, any of
+    /// the seeds that works. `commands` begin with [`map_commands`](crate::slots::map_commands).
     ///
     /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_at_any(&self, node: &NodeAddress) -> Result<CommandConnection, ConnectError> {
-        self.command(&Endpoint::Tcp(node.clone()), CLUSTER_NODE).await
+    /// The step that failed, or why the answer contains no map. For people.
+    pub async fn ask_for_map(&self, node: Option<&NodeAddress>, commands: &[Cmd]) -> Result<MapAnswer, String> {
+        let opened = match node {
+            Some(node) => self.command(&Endpoint::Tcp(node.clone()), CLUSTER_NODE).await,
+            None => self.open().await,
+        };
+        let opened = opened.map_err(|error| error.to_string())?;
+        let mut connection = opened.connection.clone();
+        let replies = exchange(&mut connection, commands);
+        let replies = within(self.dialer.step_timeout, ConnectStep::SlotMap, opened.address(), replies).await;
+        let host = if let Endpoint::Tcp(node) = opened.endpoint() { &node.host } else { "" };
+        let answer = MapAnswer::read(replies.map_err(|error| error.to_string())?, host, self.uses_tls());
+        answer.map_err(|error| error.to_string())
     }
 
     /// Opens a connection for subscriptions to a node of the cluster.
@@ -201,6 +213,11 @@ impl Connector {
             Route::Sentinel(sentinels) => sentinels.superseded(endpoint).await,
             _ => std::future::pending().await,
         }
+    }
+
+    /// Whether connections use TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.dialer.tls.is_some()
     }
 
     /// The number of the database.

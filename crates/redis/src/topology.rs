@@ -1,9 +1,17 @@
-//! What a cluster says about where a command belongs, and when to ask it for its map. Pure: times are given as the time
-//! since some fixed moment.
+//! What a cluster says about where a command belongs, and when to ask it for its map. Pure: times are arguments.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
+
+use redis::Value;
+use tokio::time::Instant;
 
 use crate::{slots::parse_node, url::NodeAddress};
+
+/// Maximum time for which a command is repeated while its slot is on its way or has no owner.
+const REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Wait before a command is repeated that the cluster cannot execute anywhere yet. Also the wait after the second redirection
+/// in a row, so that two servers that name each other are not asked in a tight loop.
+const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// An error with which a cluster answers a command that this server does not execute. The command had no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +53,78 @@ impl Redirect {
             _ => None,
         }
     }
+
+    /// Reads a reply. `None` if it is no redirection.
+    #[must_use]
+    pub fn of_reply(reply: &Value, asked: &str) -> Option<Self> {
+        let Value::ServerError(error) = reply else { return None };
+        Self::parse(error.code(), error.details().unwrap_or_default(), asked)
+    }
+
+    /// Whether it shows that the slot map is old.
+    #[must_use]
+    pub fn shows_old_map(&self) -> bool {
+        matches!(self, Self::Moved { .. } | Self::ClusterDown)
+    }
+}
+
+/// The redirections that one command met: where it is sent next, and when it fails. A redirected command had no effect, so
+/// it is sent again until a master executes it, for up to 2 s.
+#[derive(Debug)]
+pub struct Redirections {
+    slot: u16,
+    deadline: Instant,
+    is_first: bool,
+}
+
+/// Where a redirected command is sent next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NextAttempt {
+    /// Time to wait first, if any.
+    pub wait: Option<Duration>,
+    /// The master. `None`: the one that owns the slot after that time.
+    pub node: Option<NodeAddress>,
+    /// Whether to send `ASKING` before the command: the master does not own the slot yet.
+    pub is_asking: bool,
+}
+
+/// No master executed a command in time. For people.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("slot {slot} is not served: {redirect:?}")]
+pub struct NotServed {
+    slot: u16,
+    redirect: Redirect,
+}
+
+impl Redirections {
+    /// None yet. `started` is the time from which the 2 s count.
+    #[must_use]
+    pub fn new(slot: u16, started: Instant) -> Self {
+        Self { slot, deadline: started + REDIRECT_TIMEOUT, is_first: true }
+    }
+
+    /// The time until which redirections are followed.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Takes the redirection with which a master answered at `now`.
+    ///
+    /// # Errors
+    /// [`NotServed`] if the time is over: the command fails, and had no effect.
+    pub fn follow(&mut self, redirect: Redirect, now: Instant) -> Result<NextAttempt, NotServed> {
+        if now >= self.deadline {
+            return Err(NotServed { slot: self.slot, redirect });
+        }
+        let (node, is_asking) = match redirect {
+            Redirect::Moved { node, .. } => (Some(node), false),
+            Redirect::Ask { node, .. } => (Some(node), true),
+            Redirect::TryAgain | Redirect::ClusterDown => (None, false),
+        };
+        let is_at_once = mem::take(&mut self.is_first) && node.is_some();
+        Ok(NextAttempt { wait: (!is_at_once).then_some(RETRY_WAIT), node, is_asking })
+    }
 }
 
 /// The result of asking a cluster for its map.
@@ -59,7 +139,7 @@ pub enum Refreshed {
 }
 
 /// Decides when to ask a cluster for its map: on request, and every 15 s. At most one request is under way, and requests
-/// that change nothing are made at growing intervals of 50 ms to 1 s.
+/// that change nothing are made at growing intervals of 50 ms to 1 s. Times are given as the time since some fixed moment.
 #[derive(Debug, Default)]
 pub struct MapRefresh {
     is_under_way: bool,
@@ -144,6 +224,38 @@ mod tests {
         assert_eq!(parse("CLUSTERDOWN", "Hash slot not served"), Some(Redirect::ClusterDown));
         assert_eq!(parse("NOSCRIPT", "No matching script."), None);
         assert_eq!(parse("MOVED", "x"), None);
+    }
+
+    #[test]
+    fn first_named_master_is_asked_at_once_and_everything_else_after_a_wait() {
+        let start = Instant::now();
+        let node = NodeAddress::new("10.0.0.1", 7001);
+        let moved = || Redirect::Moved { slot: 7, node: node.clone() };
+        let ask = || Redirect::Ask { slot: 7, node: node.clone() };
+        let next = |wait, node, is_asking| Ok(NextAttempt { wait, node, is_asking });
+        let named = || Some(node.clone());
+        let mut redirections = Redirections::new(7, start);
+        assert_eq!(redirections.follow(moved(), start), next(None, named(), false));
+        assert_eq!(redirections.follow(moved(), start), next(Some(RETRY_WAIT), named(), false));
+        assert_eq!(redirections.follow(ask(), start), next(Some(RETRY_WAIT), named(), true));
+        assert_eq!(redirections.follow(Redirect::TryAgain, start), next(Some(RETRY_WAIT), None, false));
+        assert_eq!(Redirections::new(7, start).follow(ask(), start), next(None, named(), true));
+        for redirect in [Redirect::TryAgain, Redirect::ClusterDown] {
+            let first = Redirections::new(7, start).follow(redirect, start);
+            assert_eq!(first, next(Some(RETRY_WAIT), None, false), "no master is named");
+        }
+        assert!([moved(), Redirect::ClusterDown].iter().all(Redirect::shows_old_map));
+        assert!(![ask(), Redirect::TryAgain].iter().any(Redirect::shows_old_map));
+    }
+
+    #[test]
+    fn command_that_no_master_executes_fails_after_two_seconds() {
+        let start = Instant::now();
+        let mut redirections = Redirections::new(7, start);
+        assert!(redirections.follow(Redirect::TryAgain, start + Duration::from_millis(1999)).is_ok());
+        assert_eq!(redirections.deadline(), start + Duration::from_secs(2));
+        let error = redirections.follow(Redirect::TryAgain, redirections.deadline()).unwrap_err();
+        assert_eq!(error.to_string(), "slot 7 is not served: TryAgain");
     }
 
     #[test]

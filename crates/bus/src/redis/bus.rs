@@ -100,9 +100,7 @@ impl RedisBus {
         let connector = Arc::new(Connector::new(&url, &config.options, RESPONSE_TIMEOUT)?);
         let names = Arc::new(Keyspace::new(&config.prefix, url.database().into()));
         let (target, mode) = match url.topology() {
-            Topology::Cluster { seeds } => {
-                (Target::Cluster(connector, seeds.clone(), url.uses_tls()), PubSubMode::Sharded)
-            }
+            Topology::Cluster { .. } => (Target::Cluster(connector), PubSubMode::Sharded),
             Topology::Server(_) | Topology::Sentinel { .. } => (Target::Single(connector), PubSubMode::Classic),
         };
         let settings = ShardSettings {

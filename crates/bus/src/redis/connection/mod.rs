@@ -19,6 +19,5 @@ pub(super) use self::{
     generation::Generation,
     link::{Link, LinkSettings},
     map_requests::MapRequests,
-    step::within,
     supervisor::{LinkState, Supervisor},
 };
