@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, RedisConnectionInfo, aio::AsyncPushSender};
+use redis::{Cmd, RedisConnectionInfo};
 
 use crate::{
-    connection::{CommandConnection, PubSubConnection, exchange, open_command, open_pubsub},
+    connection::{CommandConnection, exchange, open_command},
     dial::{Dialer, first_success, within},
     error::{ConnectError, ConnectStep},
     lookup::Resolver,
@@ -106,21 +106,6 @@ impl Connector {
         }
     }
 
-    /// Opens a connection for subscriptions; otherwise like [`open`](Self::open), but the server is not checked.
-    ///
-    /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_pubsub(&self) -> Result<PubSubConnection, ConnectError> {
-        let subscribe = |endpoint| async move { open_pubsub(&self.dialer, &endpoint, &self.settings).await };
-        match &self.route {
-            Route::Server(endpoint) => subscribe(endpoint.clone()).await,
-            Route::Sentinel(sentinels) => subscribe(sentinels.master().await?).await,
-            Route::Cluster { seeds, .. } => {
-                first_success(seeds.iter().cloned().map(|node| subscribe(Endpoint::Tcp(node)))).await
-            }
-        }
-    }
-
     /// Opens a connection for commands to a master of the cluster.
     ///
     /// # Errors
@@ -129,23 +114,7 @@ impl Connector {
         self.command(&Endpoint::Tcp(node.clone()), CLUSTER_MASTER).await
     }
 
-    /// Opens a connection for commands to a master of the cluster that receives pushes (RESP3), and so can subscribe to
-    /// sharded channels: redis-rs has no RESP2 connection that can. Pushes arrive at `pushes` in the order in which Redis
-    /// sent them.
-    ///
-    /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_with_pushes_at(
-        &self,
-        node: &NodeAddress,
-        pushes: impl AsyncPushSender,
-    ) -> Result<CommandConnection, ConnectError> {
-        let settings = self.settings.clone().set_protocol(ProtocolVersion::RESP3);
-        let config = AsyncConnectionConfig::new().set_push_sender(pushes);
-        open_command(&self.dialer, &Endpoint::Tcp(node.clone()), &settings, config, Some(CLUSTER_MASTER)).await
-    }
-
-    /// Opens a connection that can subscribe to sharded channels too: to a node of the cluster, or without one to where
+    /// Opens a connection for subscriptions, to classic or sharded channels: to a node of the cluster, or without one to where
     /// [`open`](Self::open) leads. The server is not checked.
     ///
     /// # Errors
@@ -181,20 +150,12 @@ impl Connector {
         answer.map_err(|error| error.to_string())
     }
 
-    /// Opens a connection for subscriptions to a node of the cluster.
-    ///
-    /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_pubsub_at(&self, node: &NodeAddress) -> Result<PubSubConnection, ConnectError> {
-        open_pubsub(&self.dialer, &Endpoint::Tcp(node.clone()), &self.settings).await
-    }
-
     async fn command(
         &self,
         endpoint: &Endpoint,
         required: ServerRequirement,
     ) -> Result<CommandConnection, ConnectError> {
-        open_command(&self.dialer, endpoint, &self.settings, AsyncConnectionConfig::new(), Some(required)).await
+        open_command(&self.dialer, endpoint, &self.settings, Some(required)).await
     }
 
     /// False if the Sentinels named another master since a connection to `endpoint` was opened, or began a failover: it must

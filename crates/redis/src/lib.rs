@@ -21,7 +21,7 @@ pub mod topology;
 mod url;
 
 pub use self::{
-    connection::{CommandConnection, PubSubConnection, exchange},
+    connection::{CommandConnection, exchange},
     connector::Connector,
     error::{ConnectError, ConnectStep},
     options::{InvalidRedisSettings, RedisOptions, TlsFile},

@@ -12,7 +12,7 @@ mod answer;
 mod reply;
 
 pub use self::{
-    answer::{MapAnswer, NewestMap, map_commands},
+    answer::{MapAnswer, map_commands, newest_map},
     reply::UnusableMap,
 };
 

@@ -88,14 +88,6 @@ pub struct NextAttempt {
     pub is_asking: bool,
 }
 
-/// No master executed a command in time. For people.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("slot {slot} is not served: {redirect:?}")]
-pub struct NotServed {
-    slot: u16,
-    redirect: Redirect,
-}
-
 impl Redirections {
     /// None yet. `started` is the time from which the 2 s count.
     #[must_use]
@@ -112,10 +104,10 @@ impl Redirections {
     /// Takes the redirection with which a master answered at `now`.
     ///
     /// # Errors
-    /// [`NotServed`] if the time is over: the command fails, and had no effect.
-    pub fn follow(&mut self, redirect: Redirect, now: Instant) -> Result<NextAttempt, NotServed> {
+    /// The time is over: the command fails, and had no effect. For people.
+    pub fn follow(&mut self, redirect: Redirect, now: Instant) -> Result<NextAttempt, String> {
         if now >= self.deadline {
-            return Err(NotServed { slot: self.slot, redirect });
+            return Err(format!("slot {} is not served: {redirect:?}", self.slot));
         }
         let (node, is_asking) = match redirect {
             Redirect::Moved { node, .. } => (Some(node), false),
@@ -255,7 +247,7 @@ mod tests {
         assert!(redirections.follow(Redirect::TryAgain, start + Duration::from_millis(1999)).is_ok());
         assert_eq!(redirections.deadline(), start + Duration::from_secs(2));
         let error = redirections.follow(Redirect::TryAgain, redirections.deadline()).unwrap_err();
-        assert_eq!(error.to_string(), "slot 7 is not served: TryAgain");
+        assert_eq!(error, "slot 7 is not served: TryAgain");
     }
 
     #[test]

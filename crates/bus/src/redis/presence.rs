@@ -47,7 +47,10 @@ impl RedisBus {
                 vec![scripts::presence(link.mode(), operation, &self.names.room(&rooms[index]), instance)]
             };
             let replies = self.shards.query_each::<i64>(&keys, 1, command).await.into_iter();
-            versions.extend(replies.map(|replies| replies.map(|replies| replies[0])));
+            versions.extend(replies.map(|replies| {
+                let version = replies?.first().copied();
+                version.ok_or_else(|| unexpected_reply("the presence script returned nothing"))
+            }));
         }
         versions
     }

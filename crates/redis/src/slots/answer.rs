@@ -1,4 +1,6 @@
-//! What a node of a cluster answers when it is asked for the slot map, and which of several answers counts. Pure.
+//! What a node of a cluster answers when it is asked for the slot map, and which of several answers counts.
+
+use std::future::Future;
 
 use redis::{Cmd, Value};
 
@@ -54,40 +56,32 @@ impl MapAnswer {
     }
 }
 
-/// Chooses among the answers of several nodes: the first one that knows of everything that is known here, or else the newest.
-#[derive(Debug)]
-pub struct NewestMap {
+/// Asks nodes in turn until one knows of everything that is known here, which is the epoch `known`, and returns its answer, or
+/// else the newest one.
+///
+/// # Errors
+/// No node answered; why the last one did not.
+pub async fn newest_map<A: Future<Output = Result<MapAnswer, String>>>(
+    nodes: Vec<Option<NodeAddress>>,
     known: u64,
-    newest: Option<MapAnswer>,
-    failure: String,
-}
-
-impl NewestMap {
-    /// No answer yet. `known` is the epoch of the map in use.
-    #[must_use]
-    pub fn new(known: u64) -> Self {
-        Self { known, newest: None, failure: String::new() }
-    }
-
-    /// Takes the answer of a node, or why there is none. Returns whether the search is over.
-    pub fn take(&mut self, answer: Result<MapAnswer, String>) -> bool {
-        match answer {
-            Ok(answer) if self.newest.as_ref().is_none_or(|newest| answer.epoch > newest.epoch) => {
-                self.newest = Some(answer);
-            }
-            Ok(_) => {}
-            Err(reason) => self.failure = reason,
+    ask: impl Fn(Option<NodeAddress>) -> A,
+) -> Result<MapAnswer, String> {
+    let mut newest: Result<MapAnswer, String> = Err(String::new());
+    for node in nodes {
+        let answer = ask(node).await;
+        let is_better = match (&answer, &newest) {
+            (Ok(answer), Ok(newest)) => answer.epoch > newest.epoch,
+            (Err(_), Ok(_)) => false,
+            (_, Err(_)) => true,
+        };
+        if is_better {
+            newest = answer;
         }
-        self.newest.as_ref().is_some_and(|newest| newest.epoch >= self.known)
+        if newest.as_ref().is_ok_and(|newest| newest.epoch >= known) {
+            break;
+        }
     }
-
-    /// The chosen answer.
-    ///
-    /// # Errors
-    /// No node answered; why the last one did not.
-    pub fn finish(self) -> Result<MapAnswer, String> {
-        self.newest.ok_or(self.failure)
-    }
+    newest
 }
 
 impl SlotMap {
@@ -111,6 +105,10 @@ impl SlotMap {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, future};
+
+    use futures_util::FutureExt as _;
+
     use super::{super::tests::node, *};
 
     fn parsed(reply: &str) -> Value {
@@ -153,19 +151,23 @@ mod tests {
         assert_eq!(read(vec![]), UnusableMap::Malformed("SHARDS"));
     }
 
+    /// The epoch of the answer that is chosen if nodes answer with these epochs or not at all, and the number of nodes asked.
+    fn chosen(known: u64, epochs: &[Option<u64>]) -> (Result<u64, String>, usize) {
+        let asked = Cell::new(0);
+        let ask = |_| {
+            let answer = epochs[asked.replace(asked.get() + 1)].map(answer).ok_or(format!("no answer {}", asked.get()));
+            future::ready(answer)
+        };
+        let newest = newest_map(vec![None; epochs.len()], known, ask).now_or_never().unwrap();
+        (newest.map(|newest| newest.epoch), asked.get())
+    }
+
     #[test]
     fn first_answer_that_is_not_older_than_the_map_in_use_is_taken_or_else_the_newest() {
-        let mut search = NewestMap::new(5);
-        assert!(!search.take(Err("no answer".to_owned())));
-        assert!(!search.take(Ok(answer(4))));
-        assert!(search.take(Ok(answer(5))));
-        assert_eq!(search.finish().unwrap().epoch, 5);
-        let mut search = NewestMap::new(5);
-        assert!([2, 4, 3].into_iter().all(|epoch| !search.take(Ok(answer(epoch)))));
-        assert_eq!(search.finish().unwrap().epoch, 4, "the cluster was created anew");
-        let mut search = NewestMap::new(0);
-        search.take(Err("refused".to_owned()));
-        assert_eq!(search.finish().unwrap_err(), "refused");
+        assert_eq!(chosen(5, &[None, Some(4), Some(5), Some(6)]), (Ok(5), 3));
+        assert_eq!(chosen(5, &[Some(2), Some(4), None, Some(3)]), (Ok(4), 4), "the cluster was created anew");
+        assert_eq!(chosen(0, &[None, None]), (Err("no answer 2".to_owned()), 2));
+        assert_eq!(chosen(0, &[]), (Err(String::new()), 0));
     }
 
     #[test]

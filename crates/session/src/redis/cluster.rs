@@ -1,7 +1,7 @@
 //! The masters of a cluster, and the way of a command to the owner of its slot.
 //!
 //! Nothing runs in the background: an operation that meets a redirection or a failure makes a task read the slot map again,
-//! one at a time. The bus reads its own map; the two follow the same rules ([`MapRefresh`], [`Redirections`], [`NewestMap`]).
+//! one at a time. The bus reads its own map; the two follow the same rules ([`MapRefresh`], [`Redirections`], [`newest_map`]).
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::{
 };
 use trunkline_redis::{
     Connector, NodeAddress,
-    slots::{MapAnswer, NewestMap, SlotMap, map_commands},
+    slots::{MapAnswer, SlotMap, map_commands, newest_map},
     topology::{MapRefresh, Redirect, Redirections, Refreshed},
 };
 
@@ -192,18 +192,13 @@ impl ClusterLinks {
             }
             policy.start();
         }
-        let (candidates, mut newest) = {
+        let (nodes, epoch) = {
             let mut state = self.state();
             let named = state.named.take();
             let is_up = |node: &NodeAddress| state.links.get(node).is_some_and(|link| link.is_up());
-            (state.map.nodes_to_ask(named, is_up), NewestMap::new(state.epoch))
+            (state.map.nodes_to_ask(named, is_up), state.epoch)
         };
-        for node in candidates {
-            if newest.take(self.ask(node.as_ref()).await) {
-                break;
-            }
-        }
-        let result = match newest.finish() {
+        let result = match newest_map(nodes, epoch, |node| self.ask(node)).await {
             Ok(answer) => self.set_map(&answer),
             Err(reason) => {
                 let mut state = self.state();
@@ -235,10 +230,10 @@ impl ClusterLinks {
     }
 
     /// Asks a node, or any seed, for the slot map.
-    async fn ask(&self, node: Option<&NodeAddress>) -> Result<MapAnswer, String> {
+    async fn ask(&self, node: Option<NodeAddress>) -> Result<MapAnswer, String> {
         let is_master = |node: &&NodeAddress| self.state().map.masters().binary_search(node).is_ok();
-        let Some(master) = node.filter(is_master) else {
-            return self.connector.ask_for_map(node, &map_commands()).await;
+        let Some(master) = node.as_ref().filter(is_master) else {
+            return self.connector.ask_for_map(node.as_ref(), &map_commands()).await;
         };
         let replies = self.link(master).exchange(&map_commands()).await.map_err(|error| error.to_string())?;
         MapAnswer::read(replies, &master.host, self.connector.uses_tls()).map_err(|error| error.to_string())

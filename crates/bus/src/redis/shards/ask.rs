@@ -27,12 +27,12 @@ impl Default for ClusterStatus {
 ///
 /// # Errors
 /// Why there is no map, for people and without secrets.
-pub(super) async fn ask(cluster: &Cluster, node: Option<&NodeAddress>) -> Result<MapAnswer, String> {
+pub(super) async fn ask(cluster: &Cluster, node: Option<NodeAddress>) -> Result<MapAnswer, String> {
     let mut commands = map_commands();
     commands.push(redis::cmd("CONFIG").arg("GET").arg("cluster-require-full-coverage").take());
     let view = cluster.view();
-    let linked = node.and_then(|node| Some((node, view.shard_at(node)?.link_state().ok()?)));
-    let Some((node, link)) = linked else { return cluster.connector.ask_for_map(node, &commands).await };
+    let linked = node.as_ref().and_then(|node| Some((node, view.shard_at(node)?.link_state().ok()?)));
+    let Some((node, link)) = linked else { return cluster.connector.ask_for_map(node.as_ref(), &commands).await };
     let replies = link.call(commands).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         cause.unwrap_or_else(|| error.to_string())

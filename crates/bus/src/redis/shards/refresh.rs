@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::{Instant, sleep_until};
 use trunkline_redis::{
     NodeAddress,
-    slots::NewestMap,
+    slots::newest_map,
     topology::{MapRefresh, Refreshed},
 };
 
@@ -40,13 +40,8 @@ pub(super) async fn keep_current(cluster: Weak<Cluster>, requests: Arc<MapReques
 
 /// Asks nodes for the map until one knows of everything that is known here. `epoch` is that of the map in use.
 async fn refresh(cluster: &Cluster, named: Option<NodeAddress>, epoch: &mut u64) -> Refreshed {
-    let mut newest = NewestMap::new(*epoch);
-    for node in cluster.view().nodes_to_ask(named) {
-        if newest.take(ask(cluster, node.as_ref()).await) {
-            break;
-        }
-    }
-    let answer = match newest.finish() {
+    let nodes = cluster.view().nodes_to_ask(named);
+    let answer = match newest_map(nodes, *epoch, |node| ask(cluster, node)).await {
         Ok(answer) => answer,
         Err(reason) => {
             cluster.set_status(ClusterStatus { map: Err(reason), warnings: Vec::new() });
