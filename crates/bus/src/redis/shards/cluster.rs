@@ -19,8 +19,8 @@ use trunkline_redis::{
 };
 
 use super::{
-    ask::ClusterStatus,
     shard::{Shard, ShardSettings},
+    status::ClusterStatus,
     view::View,
 };
 use crate::{

@@ -5,13 +5,13 @@ use std::sync::{Arc, Weak};
 use tokio::time::{Instant, sleep_until};
 use trunkline_redis::{
     NodeAddress,
-    slots::newest_map,
+    slots::{MapAnswer, map_commands, newest_map},
     topology::{MapRefresh, Refreshed},
 };
 
 use super::{
-    ask::{ClusterStatus, ask, warnings},
     cluster::Cluster,
+    status::{ClusterStatus, warnings},
 };
 use crate::redis::connection::MapRequests;
 
@@ -52,4 +52,21 @@ async fn refresh(cluster: &Cluster, named: Option<NodeAddress>, epoch: &mut u64)
     let result = cluster.set_map(&answer.map);
     cluster.set_status(ClusterStatus { map: Ok(()), warnings: warnings(&answer) });
     result
+}
+
+/// Asks a node, on its link if there is one, or any seed.
+///
+/// # Errors
+/// Why there is no map, for people and without secrets.
+async fn ask(cluster: &Cluster, node: Option<NodeAddress>) -> Result<MapAnswer, String> {
+    let mut commands = map_commands();
+    commands.push(redis::cmd("CONFIG").arg("GET").arg("cluster-require-full-coverage").take());
+    let view = cluster.view();
+    let linked = node.as_ref().and_then(|node| Some((node, view.shard_at(node)?.link_state().ok()?)));
+    let Some((node, link)) = linked else { return cluster.connector.ask_for_map(node.as_ref(), &commands).await };
+    let replies = link.call(commands).await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        cause.unwrap_or_else(|| error.to_string())
+    })?;
+    MapAnswer::read(replies, &node.host, cluster.connector.uses_tls()).map_err(|error| error.to_string())
 }

@@ -1,12 +1,7 @@
-//! Asks a node of a cluster for the slot map, and for what makes rooms unavailable.
+//! What the last look at a cluster found.
 
 use redis::Value;
-use trunkline_redis::{
-    NodeAddress,
-    slots::{MapAnswer, map_commands},
-};
-
-use super::cluster::Cluster;
+use trunkline_redis::slots::MapAnswer;
 
 /// What the last look at a cluster found. For people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,23 +16,6 @@ impl Default for ClusterStatus {
     fn default() -> Self {
         Self { map: Err("the slots of the cluster are not known yet".to_owned()), warnings: Vec::new() }
     }
-}
-
-/// Asks a node, on its link if there is one, or any seed.
-///
-/// # Errors
-/// Why there is no map, for people and without secrets.
-pub(super) async fn ask(cluster: &Cluster, node: Option<NodeAddress>) -> Result<MapAnswer, String> {
-    let mut commands = map_commands();
-    commands.push(redis::cmd("CONFIG").arg("GET").arg("cluster-require-full-coverage").take());
-    let view = cluster.view();
-    let linked = node.as_ref().and_then(|node| Some((node, view.shard_at(node)?.link_state().ok()?)));
-    let Some((node, link)) = linked else { return cluster.connector.ask_for_map(node.as_ref(), &commands).await };
-    let replies = link.call(commands).await.map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
-    })?;
-    MapAnswer::read(replies, &node.host, cluster.connector.uses_tls()).map_err(|error| error.to_string())
 }
 
 /// What makes rooms unavailable, according to an answer.
@@ -63,7 +41,7 @@ pub(super) fn warnings(MapAnswer { map, is_failing, further, .. }: &MapAnswer) -
 
 #[cfg(test)]
 mod tests {
-    use trunkline_redis::slots::SlotMap;
+    use trunkline_redis::{NodeAddress, slots::SlotMap};
 
     use super::*;
 
