@@ -12,7 +12,7 @@ mod answer;
 mod reply;
 
 pub use self::{
-    answer::{MapAnswer, map_commands, newest_map},
+    answer::{MapAnswer, map_commands},
     reply::UnusableMap,
 };
 

@@ -1,14 +1,12 @@
-//! What a cluster says about where a command belongs, and when to ask it for its map. Pure: times are arguments.
+//! What a cluster says about where a command belongs, and when to ask it for its map. Pure: times are given as the time
+//! since some fixed moment.
 
 use std::{mem, time::Duration};
 
 use redis::Value;
-use tokio::time::Instant;
 
 use crate::{slots::parse_node, url::NodeAddress};
 
-/// Maximum time for which a command is repeated while its slot is on its way or has no owner.
-const REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Wait before a command is repeated that the cluster cannot execute anywhere yet. Also the wait after the second redirection
 /// in a row, so that two servers that name each other are not asked in a tight loop.
 const RETRY_WAIT: Duration = Duration::from_millis(20);
@@ -69,11 +67,10 @@ impl Redirect {
 }
 
 /// The redirections that one command met: where it is sent next, and when it fails. A redirected command had no effect, so
-/// it is sent again until a master executes it, for up to 2 s.
+/// it is sent again until a master executes it, for up to [`TIMEOUT`](Self::TIMEOUT).
 #[derive(Debug)]
 pub struct Redirections {
     slot: u16,
-    deadline: Instant,
     is_first: bool,
 }
 
@@ -89,24 +86,21 @@ pub struct NextAttempt {
 }
 
 impl Redirections {
-    /// None yet. `started` is the time from which the 2 s count.
+    /// Maximum time for which a command is repeated while its slot is on its way or has no owner.
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// None yet.
     #[must_use]
-    pub fn new(slot: u16, started: Instant) -> Self {
-        Self { slot, deadline: started + REDIRECT_TIMEOUT, is_first: true }
+    pub fn new(slot: u16) -> Self {
+        Self { slot, is_first: true }
     }
 
-    /// The time until which redirections are followed.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Takes the redirection with which a master answered at `now`.
+    /// Takes the redirection with which a master answered, `elapsed` after the command was first sent.
     ///
     /// # Errors
     /// The time is over: the command fails, and had no effect. For people.
-    pub fn follow(&mut self, redirect: Redirect, now: Instant) -> Result<NextAttempt, String> {
-        if now >= self.deadline {
+    pub fn follow(&mut self, redirect: Redirect, elapsed: Duration) -> Result<NextAttempt, String> {
+        if elapsed >= Self::TIMEOUT {
             return Err(format!("slot {} is not served: {redirect:?}", self.slot));
         }
         let (node, is_asking) = match redirect {
@@ -131,7 +125,7 @@ pub enum Refreshed {
 }
 
 /// Decides when to ask a cluster for its map: on request, and every 15 s. At most one request is under way, and requests
-/// that change nothing are made at growing intervals of 50 ms to 1 s. Times are given as the time since some fixed moment.
+/// that change nothing are made at growing intervals of 50 ms to 1 s.
 #[derive(Debug, Default)]
 pub struct MapRefresh {
     is_under_way: bool,
@@ -220,20 +214,20 @@ mod tests {
 
     #[test]
     fn first_named_master_is_asked_at_once_and_everything_else_after_a_wait() {
-        let start = Instant::now();
+        let start = Duration::ZERO;
         let node = NodeAddress::new("10.0.0.1", 7001);
         let moved = || Redirect::Moved { slot: 7, node: node.clone() };
         let ask = || Redirect::Ask { slot: 7, node: node.clone() };
         let next = |wait, node, is_asking| Ok(NextAttempt { wait, node, is_asking });
         let named = || Some(node.clone());
-        let mut redirections = Redirections::new(7, start);
+        let mut redirections = Redirections::new(7);
         assert_eq!(redirections.follow(moved(), start), next(None, named(), false));
         assert_eq!(redirections.follow(moved(), start), next(Some(RETRY_WAIT), named(), false));
         assert_eq!(redirections.follow(ask(), start), next(Some(RETRY_WAIT), named(), true));
         assert_eq!(redirections.follow(Redirect::TryAgain, start), next(Some(RETRY_WAIT), None, false));
-        assert_eq!(Redirections::new(7, start).follow(ask(), start), next(None, named(), true));
+        assert_eq!(Redirections::new(7).follow(ask(), start), next(None, named(), true));
         for redirect in [Redirect::TryAgain, Redirect::ClusterDown] {
-            let first = Redirections::new(7, start).follow(redirect, start);
+            let first = Redirections::new(7).follow(redirect, start);
             assert_eq!(first, next(Some(RETRY_WAIT), None, false), "no master is named");
         }
         assert!([moved(), Redirect::ClusterDown].iter().all(Redirect::shows_old_map));
@@ -242,11 +236,9 @@ mod tests {
 
     #[test]
     fn command_that_no_master_executes_fails_after_two_seconds() {
-        let start = Instant::now();
-        let mut redirections = Redirections::new(7, start);
-        assert!(redirections.follow(Redirect::TryAgain, start + Duration::from_millis(1999)).is_ok());
-        assert_eq!(redirections.deadline(), start + Duration::from_secs(2));
-        let error = redirections.follow(Redirect::TryAgain, redirections.deadline()).unwrap_err();
+        let mut redirections = Redirections::new(7);
+        assert!(redirections.follow(Redirect::TryAgain, Duration::from_millis(1999)).is_ok());
+        let error = redirections.follow(Redirect::TryAgain, Duration::from_secs(2)).unwrap_err();
         assert_eq!(error, "slot 7 is not served: TryAgain");
     }
 

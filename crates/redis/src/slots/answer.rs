@@ -1,6 +1,4 @@
-//! What a node of a cluster answers when it is asked for the slot map, and which of several answers counts.
-
-use std::future::Future;
+//! Which nodes of a cluster to ask for the slot map, and what a node answers. Pure.
 
 use redis::{Cmd, Value};
 
@@ -56,34 +54,6 @@ impl MapAnswer {
     }
 }
 
-/// Asks nodes in turn until one knows of everything that is known here, which is the epoch `known`, and returns its answer, or
-/// else the newest one.
-///
-/// # Errors
-/// No node answered; why the last one did not.
-pub async fn newest_map<A: Future<Output = Result<MapAnswer, String>>>(
-    nodes: Vec<Option<NodeAddress>>,
-    known: u64,
-    ask: impl Fn(Option<NodeAddress>) -> A,
-) -> Result<MapAnswer, String> {
-    let mut newest: Result<MapAnswer, String> = Err(String::new());
-    for node in nodes {
-        let answer = ask(node).await;
-        let is_better = match (&answer, &newest) {
-            (Ok(answer), Ok(newest)) => answer.epoch > newest.epoch,
-            (Err(_), Ok(_)) => false,
-            (_, Err(_)) => true,
-        };
-        if is_better {
-            newest = answer;
-        }
-        if newest.as_ref().is_ok_and(|newest| newest.epoch >= known) {
-            break;
-        }
-    }
-    newest
-}
-
 impl SlotMap {
     /// The nodes to ask for a newer map, in this order: the one that a redirection named, nodes of which `is_up` is true, the
     /// others, and any seed (`None`).
@@ -105,10 +75,6 @@ impl SlotMap {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, future};
-
-    use futures_util::FutureExt as _;
-
     use super::{super::tests::node, *};
 
     fn parsed(reply: &str) -> Value {
@@ -149,25 +115,6 @@ mod tests {
         assert_eq!(read(vec![single(), single(), single()]), UnusableMap::NotACluster);
         assert_eq!(read(vec![Value::Array(vec![]), Value::Array(vec![])]), UnusableMap::NoSlots);
         assert_eq!(read(vec![]), UnusableMap::Malformed("SHARDS"));
-    }
-
-    /// The epoch of the answer that is chosen if nodes answer with these epochs or not at all, and the number of nodes asked.
-    fn chosen(known: u64, epochs: &[Option<u64>]) -> (Result<u64, String>, usize) {
-        let asked = Cell::new(0);
-        let ask = |_| {
-            let answer = epochs[asked.replace(asked.get() + 1)].map(answer).ok_or(format!("no answer {}", asked.get()));
-            future::ready(answer)
-        };
-        let newest = newest_map(vec![None; epochs.len()], known, ask).now_or_never().unwrap();
-        (newest.map(|newest| newest.epoch), asked.get())
-    }
-
-    #[test]
-    fn first_answer_that_is_not_older_than_the_map_in_use_is_taken_or_else_the_newest() {
-        assert_eq!(chosen(5, &[None, Some(4), Some(5), Some(6)]), (Ok(5), 3));
-        assert_eq!(chosen(5, &[Some(2), Some(4), None, Some(3)]), (Ok(4), 4), "the cluster was created anew");
-        assert_eq!(chosen(0, &[None, None]), (Err("no answer 2".to_owned()), 2));
-        assert_eq!(chosen(0, &[]), (Err(String::new()), 0));
     }
 
     #[test]

@@ -14,8 +14,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use trunkline_redis::{
-    Connector, NodeAddress,
-    slots::{MapAnswer, SlotMap, map_commands, newest_map},
+    Connector, NodeAddress, newest_map,
+    slots::{MapAnswer, SlotMap, map_commands},
     topology::{MapRefresh, Redirect, Redirections, Refreshed},
 };
 
@@ -58,7 +58,7 @@ impl ClusterLinks {
     /// # Errors
     /// The shard that failed, and why.
     pub(super) async fn call(self: &Arc<Self>, call: &RedisCall<'_>) -> Result<Reply, BoxError> {
-        let mut redirections = Redirections::new(call.slot, Instant::now());
+        let (started, mut redirections) = (Instant::now(), Redirections::new(call.slot));
         let (mut named, mut is_asking) = (None, false);
         loop {
             let node = match named {
@@ -74,7 +74,7 @@ impl ClusterLinks {
             };
             let Some(redirect) = Redirect::of_reply(&reply.value, &node.host) else { return Ok(reply) };
             self.note(&redirect);
-            let next = redirections.follow(redirect, Instant::now())?;
+            let next = redirections.follow(redirect, started.elapsed())?;
             if let Some(wait) = next.wait {
                 sleep(wait).await;
             }

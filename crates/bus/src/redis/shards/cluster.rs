@@ -210,13 +210,13 @@ impl Cluster {
         started: Instant,
         commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
     ) -> Result<Executed, BusError> {
-        let mut redirections = Redirections::new(slot, started);
+        let mut redirections = Redirections::new(slot);
         loop {
             if self.faults.ignore_moved {
                 return Err(BusError::new(ErrorKind::Unavailable, "redirections are ignored"));
             }
             let is_old = redirect.shows_old_map();
-            let next = redirections.follow(redirect, Instant::now());
+            let next = redirections.follow(redirect, started.elapsed());
             let next = next.map_err(|error| BusError::new(ErrorKind::Unavailable, error))?;
             if is_old {
                 self.settings.map_requests.request(next.node.as_ref());
@@ -225,7 +225,7 @@ impl Cluster {
                 sleep(wait).await;
             }
             let shard = next.node.map_or_else(|| self.owner(slot), |node| Ok(self.shard_at(&node)))?;
-            let link = shard.link_until(redirections.deadline()).await?;
+            let link = shard.link_until(started + Redirections::TIMEOUT).await?;
             let commands = commands(&link);
             let replies = if next.is_asking {
                 // ASKING holds for the next command on the connection; one call is sent without others in between.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, sleep_until};
 use trunkline_redis::{
-    NodeAddress,
-    slots::{MapAnswer, map_commands, newest_map},
+    NodeAddress, newest_map,
+    slots::{MapAnswer, map_commands},
     topology::{MapRefresh, Refreshed},
 };
 
