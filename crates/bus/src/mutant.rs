@@ -220,7 +220,7 @@ mod faulty {
             self.0.update(room, instance, joined, left).await
         }
 
-        async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<LeaseStatus>, BusError> {
+        async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<Option<LeaseStatus>>, BusError> {
             self.0.check(instance, rooms).await
         }
 

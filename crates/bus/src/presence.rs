@@ -64,16 +64,16 @@ pub trait PresenceStore: Clone + Send + Sync + 'static {
         left: &[Member],
     ) -> impl Future<Output = Result<Lease, BusError>> + Send;
 
-    /// Whether `instance` still holds its lease in each of `rooms`, in the same order. A lease that is not checked for one
-    /// hour may be forgotten.
+    /// Whether `instance` still holds its lease in each of `rooms`, in the same order; `None` where that cannot be read now,
+    /// because the part of the store that has the room is away. A lease that is not checked for one hour may be forgotten.
     ///
     /// # Errors
-    /// The leases cannot be read now.
+    /// No lease can be read now.
     fn check(
         &self,
         instance: InstanceId,
         rooms: &[Room],
-    ) -> impl Future<Output = Result<Vec<LeaseStatus>, BusError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Option<LeaseStatus>>, BusError>> + Send;
 
     /// Ends the leases of a dead `instance` in `rooms`. Subscribers receive [`ChangeKind::Expired`] once, however many
     /// instances expire it. An instance that is alive after all receives it too, and replaces its users again.

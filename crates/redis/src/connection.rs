@@ -4,8 +4,8 @@ use std::{collections::HashMap, fmt};
 
 use futures_util::FutureExt as _;
 use redis::{
-    AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value,
-    aio::{MultiplexedConnection, PubSub},
+    AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, RedisResult, Value,
+    aio::{ConnectionLike as _, MultiplexedConnection, PubSub},
 };
 use tokio::task::JoinHandle;
 
@@ -50,20 +50,23 @@ impl fmt::Debug for CommandConnection {
     }
 }
 
-/// A connection for subscriptions (RESP2). It does not reconnect, and it ends when `pubsub` is dropped.
-pub struct PubSubConnection {
-    /// The connection.
-    pub pubsub: PubSub,
-    /// The server to which the connection leads.
-    pub endpoint: Endpoint,
-    /// The same with the address to which the host's name led, for people.
-    pub address: String,
+/// A connection for subscriptions to classic channels (RESP2). It does not reconnect, and it ends when `pubsub` is dropped.
+pub(crate) struct PubSubConnection {
+    pub(crate) pubsub: PubSub,
+    /// The server, with the address to which the host's name led, for people.
+    pub(crate) address: String,
 }
 
-impl fmt::Debug for PubSubConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PubSubConnection").field("address", &self.address).finish_non_exhaustive()
+/// Sends commands, one after the other without others in between, and returns the reply to each. May be errors.
+///
+/// # Errors
+/// The connection broke, or its response timeout passed.
+pub async fn exchange(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+    let mut pipeline = redis::pipe();
+    for command in commands {
+        pipeline.add_command(command.clone());
     }
+    connection.req_packed_commands(&pipeline, 0, commands.len()).await
 }
 
 /// Opens a connection for commands. The server is checked if there is a requirement.
@@ -71,11 +74,10 @@ pub(crate) async fn open_command(
     dialer: &Dialer,
     endpoint: &Endpoint,
     settings: &RedisConnectionInfo,
-    config: AsyncConnectionConfig,
     required: Option<ServerRequirement>,
 ) -> Result<CommandConnection, ConnectError> {
     let limit = dialer.step_timeout;
-    let config = config.set_connection_timeout(None).set_response_timeout(None);
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let set_up = |stream, address: String| {
         let (endpoint, settings, config) = (endpoint.clone(), settings.clone(), config.clone());
         async move {
@@ -102,10 +104,10 @@ pub(crate) async fn open_pubsub(
 ) -> Result<PubSubConnection, ConnectError> {
     let limit = dialer.step_timeout;
     let set_up = |stream, address: String| {
-        let (endpoint, settings) = (endpoint.clone(), settings.clone());
+        let settings = settings.clone();
         async move {
             let pubsub = within(limit, ConnectStep::SetUp, &address, PubSub::new(&settings, stream)).await?;
-            Ok(PubSubConnection { pubsub, endpoint, address })
+            Ok(PubSubConnection { pubsub, address })
         }
         .boxed()
     };

@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, aio::AsyncPushSender};
+use redis::{Cmd, RedisConnectionInfo};
 
 use crate::{
-    connection::{CommandConnection, PubSubConnection, open_command, open_pubsub},
-    dial::{Dialer, first_success},
-    error::ConnectError,
+    connection::{CommandConnection, exchange, open_command},
+    dial::{Dialer, first_success, within},
+    error::{ConnectError, ConnectStep},
     lookup::Resolver,
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     sentinel::Sentinels,
     server::{ServerMode, ServerRequirement},
+    slots::MapAnswer,
     subscriber::Subscriber,
     tls::Tls,
     url::{Endpoint, NodeAddress, RedisUrl, Topology},
@@ -105,21 +106,6 @@ impl Connector {
         }
     }
 
-    /// Opens a connection for subscriptions; otherwise like [`open`](Self::open), but the server is not checked.
-    ///
-    /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_pubsub(&self) -> Result<PubSubConnection, ConnectError> {
-        let subscribe = |endpoint| async move { open_pubsub(&self.dialer, &endpoint, &self.settings).await };
-        match &self.route {
-            Route::Server(endpoint) => subscribe(endpoint.clone()).await,
-            Route::Sentinel(sentinels) => subscribe(sentinels.master().await?).await,
-            Route::Cluster { seeds, .. } => {
-                first_success(seeds.iter().cloned().map(|node| subscribe(Endpoint::Tcp(node)))).await
-            }
-        }
-    }
-
     /// Opens a connection for commands to a master of the cluster.
     ///
     /// # Errors
@@ -128,23 +114,7 @@ impl Connector {
         self.command(&Endpoint::Tcp(node.clone()), CLUSTER_MASTER).await
     }
 
-    /// Opens a connection for commands to a master of the cluster that receives pushes (RESP3), and so can subscribe to
-    /// sharded channels: redis-rs has no RESP2 connection that can. Pushes arrive at `pushes` in the order in which Redis
-    /// sent them.
-    ///
-    /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_with_pushes_at(
-        &self,
-        node: &NodeAddress,
-        pushes: impl AsyncPushSender,
-    ) -> Result<CommandConnection, ConnectError> {
-        let settings = self.settings.clone().set_protocol(ProtocolVersion::RESP3);
-        let config = AsyncConnectionConfig::new().set_push_sender(pushes);
-        open_command(&self.dialer, &Endpoint::Tcp(node.clone()), &settings, config, Some(CLUSTER_MASTER)).await
-    }
-
-    /// Opens a connection that can subscribe to sharded channels too: to a node of the cluster, or without one to where
+    /// Opens a connection for subscriptions, to classic or sharded channels: to a node of the cluster, or without one to where
     /// [`open`](Self::open) leads. The server is not checked.
     ///
     /// # Errors
@@ -161,20 +131,23 @@ impl Connector {
         }
     }
 
-    /// Opens a connection for commands to any node of the cluster, which may be a replica.
+    /// Asks a node of the cluster, which may be a replica, for the slot map on a connection of its own; without a node, any of
+    /// the seeds that works. `commands` begin with [`map_commands`](crate::slots::map_commands).
     ///
     /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_at_any(&self, node: &NodeAddress) -> Result<CommandConnection, ConnectError> {
-        self.command(&Endpoint::Tcp(node.clone()), CLUSTER_NODE).await
-    }
-
-    /// Opens a connection for subscriptions to a node of the cluster.
-    ///
-    /// # Errors
-    /// See [`open`](Self::open).
-    pub async fn open_pubsub_at(&self, node: &NodeAddress) -> Result<PubSubConnection, ConnectError> {
-        open_pubsub(&self.dialer, &Endpoint::Tcp(node.clone()), &self.settings).await
+    /// The step that failed, or why the answer contains no map. For people.
+    pub async fn ask_for_map(&self, node: Option<&NodeAddress>, commands: &[Cmd]) -> Result<MapAnswer, String> {
+        let opened = match node {
+            Some(node) => self.command(&Endpoint::Tcp(node.clone()), CLUSTER_NODE).await,
+            None => self.open().await,
+        };
+        let opened = opened.map_err(|error| error.to_string())?;
+        let mut connection = opened.connection.clone();
+        let replies = exchange(&mut connection, commands);
+        let replies = within(self.dialer.step_timeout, ConnectStep::SlotMap, opened.address(), replies).await;
+        let host = if let Endpoint::Tcp(node) = opened.endpoint() { &node.host } else { "" };
+        let answer = MapAnswer::read(replies.map_err(|error| error.to_string())?, host, self.uses_tls());
+        answer.map_err(|error| error.to_string())
     }
 
     async fn command(
@@ -182,7 +155,7 @@ impl Connector {
         endpoint: &Endpoint,
         required: ServerRequirement,
     ) -> Result<CommandConnection, ConnectError> {
-        open_command(&self.dialer, endpoint, &self.settings, AsyncConnectionConfig::new(), Some(required)).await
+        open_command(&self.dialer, endpoint, &self.settings, Some(required)).await
     }
 
     /// False if the Sentinels named another master since a connection to `endpoint` was opened, or began a failover: it must
@@ -201,6 +174,11 @@ impl Connector {
             Route::Sentinel(sentinels) => sentinels.superseded(endpoint).await,
             _ => std::future::pending().await,
         }
+    }
+
+    /// Whether connections use TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.dialer.tls.is_some()
     }
 
     /// The number of the database.

@@ -28,6 +28,8 @@ pub enum ConnectStep {
     SetUp,
     /// The server is asked what it is.
     ServerCheck,
+    /// A node of a cluster is asked for the slot map.
+    SlotMap,
 }
 
 impl ConnectError {
@@ -46,6 +48,7 @@ impl fmt::Display for ConnectError {
             ConnectStep::Tls => write!(f, "TLS handshake with {target}: {cause}"),
             ConnectStep::SetUp => write!(f, "set-up (AUTH, SELECT) at {target}: {cause}"),
             ConnectStep::ServerCheck => write!(f, "server at {target} cannot be used: {cause}"),
+            ConnectStep::SlotMap => write!(f, "CLUSTER SHARDS at {target}: {cause}"),
         }
     }
 }

@@ -11,6 +11,7 @@ mod dial;
 mod error;
 mod lookup;
 mod master;
+mod newest_map;
 mod options;
 mod sentinel;
 mod server;
@@ -21,9 +22,10 @@ pub mod topology;
 mod url;
 
 pub use self::{
-    connection::{CommandConnection, PubSubConnection},
+    connection::{CommandConnection, exchange},
     connector::Connector,
     error::{ConnectError, ConnectStep},
+    newest_map::newest_map,
     options::{InvalidRedisSettings, RedisOptions, TlsFile},
     server::{ServerFacts, ServerMode, ServerRequirement, UnusableServer, info_field},
     subscriber::{Subscriber, SubscriberReply, error_text},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use redis::{RedisConnectionInfo, RedisError};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -201,7 +201,7 @@ impl SentinelGroup {
 
     async fn ask(&self, sentinel: &NodeAddress) -> Result<Master, ConnectError> {
         let endpoint = Endpoint::Tcp(sentinel.clone());
-        let opened = open_command(&self.dialer, &endpoint, &self.settings, AsyncConnectionConfig::new(), None).await?;
+        let opened = open_command(&self.dialer, &endpoint, &self.settings, None).await?;
         let (mut one, mut other) = (opened.connection.clone(), opened.connection.clone());
         let question = |what| redis::cmd("SENTINEL").arg(what).arg(&self.name).take();
         // The first reply names a new master as soon as it is promoted. In the second one only the epoch is that recent.

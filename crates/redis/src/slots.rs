@@ -2,15 +2,19 @@
 //!
 //! The source of all rules is the Redis Cluster specification
 //! (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>). [`SlotMap`] is read from the replies to
-//! `CLUSTER SHARDS` and `CLUSTER SLOTS`; see `reply`.
+//! `CLUSTER SHARDS` and `CLUSTER SLOTS`, see `reply`, as a part of a node's [`MapAnswer`].
 
 use std::{fmt, ops::RangeInclusive};
 
 use crate::url::NodeAddress;
 
+mod answer;
 mod reply;
 
-pub use self::reply::UnusableMap;
+pub use self::{
+    answer::{MapAnswer, map_commands},
+    reply::UnusableMap,
+};
 
 /// Number of slots of every cluster.
 pub const SLOTS: u16 = 16_384;

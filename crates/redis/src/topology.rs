@@ -1,9 +1,15 @@
 //! What a cluster says about where a command belongs, and when to ask it for its map. Pure: times are given as the time
 //! since some fixed moment.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
+
+use redis::Value;
 
 use crate::{slots::parse_node, url::NodeAddress};
+
+/// Wait before a command is repeated that the cluster cannot execute anywhere yet. Also the wait after the second redirection
+/// in a row, so that two servers that name each other are not asked in a tight loop.
+const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// An error with which a cluster answers a command that this server does not execute. The command had no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +50,66 @@ impl Redirect {
             "CLUSTERDOWN" => Some(Self::ClusterDown),
             _ => None,
         }
+    }
+
+    /// Reads a reply. `None` if it is no redirection.
+    #[must_use]
+    pub fn of_reply(reply: &Value, asked: &str) -> Option<Self> {
+        let Value::ServerError(error) = reply else { return None };
+        Self::parse(error.code(), error.details().unwrap_or_default(), asked)
+    }
+
+    /// Whether it shows that the slot map is old.
+    #[must_use]
+    pub fn shows_old_map(&self) -> bool {
+        matches!(self, Self::Moved { .. } | Self::ClusterDown)
+    }
+}
+
+/// The redirections that one command met: where it is sent next, and when it fails. A redirected command had no effect, so
+/// it is sent again until a master executes it, for up to [`TIMEOUT`](Self::TIMEOUT).
+#[derive(Debug)]
+pub struct Redirections {
+    slot: u16,
+    is_first: bool,
+}
+
+/// Where a redirected command is sent next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NextAttempt {
+    /// Time to wait first, if any.
+    pub wait: Option<Duration>,
+    /// The master. `None`: the one that owns the slot after that time.
+    pub node: Option<NodeAddress>,
+    /// Whether to send `ASKING` before the command: the master does not own the slot yet.
+    pub is_asking: bool,
+}
+
+impl Redirections {
+    /// Maximum time for which a command is repeated while its slot is on its way or has no owner.
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// None yet.
+    #[must_use]
+    pub fn new(slot: u16) -> Self {
+        Self { slot, is_first: true }
+    }
+
+    /// Takes the redirection with which a master answered, `elapsed` after the command was first sent.
+    ///
+    /// # Errors
+    /// The time is over: the command fails, and had no effect. For people.
+    pub fn follow(&mut self, redirect: Redirect, elapsed: Duration) -> Result<NextAttempt, String> {
+        if elapsed >= Self::TIMEOUT {
+            return Err(format!("slot {} is not served: {redirect:?}", self.slot));
+        }
+        let (node, is_asking) = match redirect {
+            Redirect::Moved { node, .. } => (Some(node), false),
+            Redirect::Ask { node, .. } => (Some(node), true),
+            Redirect::TryAgain | Redirect::ClusterDown => (None, false),
+        };
+        let is_at_once = mem::take(&mut self.is_first) && node.is_some();
+        Ok(NextAttempt { wait: (!is_at_once).then_some(RETRY_WAIT), node, is_asking })
     }
 }
 
@@ -144,6 +210,36 @@ mod tests {
         assert_eq!(parse("CLUSTERDOWN", "Hash slot not served"), Some(Redirect::ClusterDown));
         assert_eq!(parse("NOSCRIPT", "No matching script."), None);
         assert_eq!(parse("MOVED", "x"), None);
+    }
+
+    #[test]
+    fn first_named_master_is_asked_at_once_and_everything_else_after_a_wait() {
+        let start = Duration::ZERO;
+        let node = NodeAddress::new("10.0.0.1", 7001);
+        let moved = || Redirect::Moved { slot: 7, node: node.clone() };
+        let ask = || Redirect::Ask { slot: 7, node: node.clone() };
+        let next = |wait, node, is_asking| Ok(NextAttempt { wait, node, is_asking });
+        let named = || Some(node.clone());
+        let mut redirections = Redirections::new(7);
+        assert_eq!(redirections.follow(moved(), start), next(None, named(), false));
+        assert_eq!(redirections.follow(moved(), start), next(Some(RETRY_WAIT), named(), false));
+        assert_eq!(redirections.follow(ask(), start), next(Some(RETRY_WAIT), named(), true));
+        assert_eq!(redirections.follow(Redirect::TryAgain, start), next(Some(RETRY_WAIT), None, false));
+        assert_eq!(Redirections::new(7).follow(ask(), start), next(None, named(), true));
+        for redirect in [Redirect::TryAgain, Redirect::ClusterDown] {
+            let first = Redirections::new(7).follow(redirect, start);
+            assert_eq!(first, next(Some(RETRY_WAIT), None, false), "no master is named");
+        }
+        assert!([moved(), Redirect::ClusterDown].iter().all(Redirect::shows_old_map));
+        assert!(![ask(), Redirect::TryAgain].iter().any(Redirect::shows_old_map));
+    }
+
+    #[test]
+    fn command_that_no_master_executes_fails_after_two_seconds() {
+        let mut redirections = Redirections::new(7);
+        assert!(redirections.follow(Redirect::TryAgain, Duration::from_millis(1999)).is_ok());
+        let error = redirections.follow(Redirect::TryAgain, Duration::from_secs(2)).unwrap_err();
+        assert_eq!(error, "slot 7 is not served: TryAgain");
     }
 
     #[test]

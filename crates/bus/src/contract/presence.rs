@@ -94,6 +94,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry> TestInstance<B> {
 
     async fn check(&self) -> LeaseStatus {
         within(self.bus.check(self.instance, std::slice::from_ref(&self.room))).await.expect("checked")[0]
+            .expect("known")
     }
 
     async fn expire(&self, other: u128) {

@@ -210,10 +210,10 @@ impl PresenceStore for LocalBus {
         Ok(self.change_leases(room, update).await)
     }
 
-    async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<LeaseStatus>, BusError> {
+    async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<Option<LeaseStatus>>, BusError> {
         let _order = self.0.order.lock().await;
         let leases = lock(&self.0.leases);
-        Ok(rooms.iter().map(|room| leases.check(room, instance)).collect())
+        Ok(rooms.iter().map(|room| Some(leases.check(room, instance))).collect())
     }
 
     async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {

@@ -100,9 +100,7 @@ impl RedisBus {
         let connector = Arc::new(Connector::new(&url, &config.options, RESPONSE_TIMEOUT)?);
         let names = Arc::new(Keyspace::new(&config.prefix, url.database().into()));
         let (target, mode) = match url.topology() {
-            Topology::Cluster { seeds } => {
-                (Target::Cluster(connector, seeds.clone(), url.uses_tls()), PubSubMode::Sharded)
-            }
+            Topology::Cluster { .. } => (Target::Cluster(connector), PubSubMode::Sharded),
             Topology::Server(_) | Topology::Sentinel { .. } => (Target::Single(connector), PubSubMode::Classic),
         };
         let settings = ShardSettings {
@@ -208,22 +206,18 @@ impl Bus for RedisBus {
 
     /// With one server, all heads are known or none is.
     async fn heads(&self, rooms: &[Room]) -> Result<Vec<Option<Position>>, BusError> {
-        let (mut heads, mut failure) = (Vec::with_capacity(rooms.len()), None);
+        let mut heads = Vec::with_capacity(rooms.len());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
             let keys = self.slot_keys(rooms);
             let command = |_: &Link, index: usize| vec![last_entry_command(&self.names.room(&rooms[index]).log())];
             for replies in self.shards.query_each::<Value>(&keys, 1, command).await {
-                let head = replies.and_then(|replies| match &*replies {
+                heads.push(replies.and_then(|replies| match &*replies {
                     [reply] => last_position(reply).ok_or_else(|| unexpected_reply(NO_ENTRIES)),
                     _ => Err(unexpected_reply(NO_ENTRIES)),
-                });
-                heads.push(head.map_err(|error| failure = Some(error)).ok());
+                }));
             }
         }
-        match failure {
-            Some(error) if heads.iter().all(Option::is_none) => Err(error),
-            _ => Ok(heads),
-        }
+        known(heads)
     }
 
     async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
@@ -273,6 +267,17 @@ impl Bus for RedisBus {
     fn health(&self) -> Vec<Health> {
         self.shards.health()
     }
+}
+
+/// What is known of each room; `None` for a room whose shard is away.
+///
+/// # Errors
+/// Nothing is known of any room.
+pub(super) fn known<T>(results: Vec<Result<T, BusError>>) -> Result<Vec<Option<T>>, BusError> {
+    if results.iter().any(Result::is_ok) {
+        return Ok(results.into_iter().map(Result::ok).collect());
+    }
+    results.into_iter().map(|result| result.map(Some)).collect()
 }
 
 /// Reads the last entry of a log.

@@ -20,7 +20,7 @@
 //! | `tl:{:alive}` | sorted set | instances, scored by the time until which each counts as alive; dead ones remain for half a lease |
 //! | `tl:{:rooms}`, `tl:{:instances}` | sorted set | names in a registry, scored by expiry; `:notes` is a hash of their texts |
 //! | `tl:{:usage}:<key>` | string | how far the uses of a key by all instances are ahead of its rate; expires by itself |
-//! | `tl:{:sockets}` | sorted set | instances that have sockets; `:of:<user>` is a sorted set of a user's sockets by age, `:evict:<instance>` a set of sockets to evict |
+//! | `tl:{:sockets}` | sorted set | instances that have sockets; `:of:<user>` is a sorted set of a user's sockets by age, `:evict` one of sockets to evict |
 //! | `tl:{:probe:<random id>}` | channel | messages of one process to itself, which prove that its subscription works; in a cluster `tl:{:probe:<random id>:<n>}`, with an n whose slot is at the shard |
 //! | `tl:{:probe:<random id>}:*` | as of a room | written by each probe to exercise what sends and presence need; expire after 6 s |
 //!

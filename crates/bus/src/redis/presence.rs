@@ -6,7 +6,7 @@ use redis::{Cmd, FromRedisValue, Value};
 use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room, millis};
 
 use super::{
-    bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus},
+    bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus, known},
     codec::presence_snapshot,
     connection::Link,
     error::unexpected_reply,
@@ -38,23 +38,21 @@ impl RedisBus {
         self.shards.publish(keys.channel(), command).await
     }
 
-    /// Runs the same operation in each of `rooms`, and returns the reply for each. If it fails in some of them, it is still
-    /// run in the others.
-    async fn in_rooms(&self, operation: &str, rooms: &[Room], instance: InstanceId) -> Result<Vec<i64>, BusError> {
-        let (mut versions, mut failure) = (Vec::with_capacity(rooms.len()), None);
+    /// Runs the same operation in each of `rooms`, and returns the result for each.
+    async fn in_rooms(&self, operation: &str, rooms: &[Room], instance: InstanceId) -> Vec<Result<i64, BusError>> {
+        let mut versions = Vec::with_capacity(rooms.len());
         for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
             let keys = self.slot_keys(rooms);
             let command = |link: &Link, index: usize| {
                 vec![scripts::presence(link.mode(), operation, &self.names.room(&rooms[index]), instance)]
             };
-            for replies in self.shards.query_each::<i64>(&keys, 1, command).await {
-                match replies {
-                    Ok(replies) => versions.extend(replies),
-                    Err(error) => failure = Some(error),
-                }
-            }
+            let replies = self.shards.query_each::<i64>(&keys, 1, command).await.into_iter();
+            versions.extend(replies.map(|replies| {
+                let version = replies?.first().copied();
+                version.ok_or_else(|| unexpected_reply("the presence script returned nothing"))
+            }));
         }
-        failure.map_or(Ok(versions), Err)
+        versions
     }
 
     /// Sends a command whose keys share the slot of `key`.
@@ -100,14 +98,14 @@ impl PresenceStore for RedisBus {
         Ok(if version < 0 { Lease::Lost } else { Lease::Held })
     }
 
-    async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<LeaseStatus>, BusError> {
-        let versions = self.in_rooms("check", rooms, instance).await?;
+    async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<Option<LeaseStatus>>, BusError> {
         let status = |version: i64| u64::try_from(version).map_or(LeaseStatus::Lost, LeaseStatus::Held);
-        Ok(versions.into_iter().map(status).collect())
+        let versions = self.in_rooms("check", rooms, instance).await.into_iter();
+        known(versions.map(|version| version.map(status)).collect())
     }
 
     async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {
-        self.in_rooms("expire", rooms, instance).await.map(drop)
+        self.in_rooms("expire", rooms, instance).await.into_iter().try_for_each(|version| version.map(drop))
     }
 
     async fn snapshot(&self, room: &Room) -> Result<PresenceSnapshot, BusError> {

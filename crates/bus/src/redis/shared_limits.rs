@@ -55,11 +55,7 @@ impl SharedLimits for RedisBus {
         loop {
             let (now, later) = rest.split_at(rest.len().min(RECORDS_PER_CALL));
             let mut command = redis::cmd("EVALSHA");
-            command
-                .arg(scripts::SOCKETS.get_hash())
-                .arg(2 + now.len())
-                .arg(&key)
-                .arg(format!("{key}:evict:{instance}"));
+            command.arg(scripts::SOCKETS.get_hash()).arg(2 + now.len()).arg(&key).arg(format!("{key}:evict"));
             for SocketChange { user, .. } in now {
                 command.arg(format!("{key}:of:{}", user.as_str()));
             }

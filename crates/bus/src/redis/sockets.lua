@@ -1,8 +1,9 @@
 -- The sockets of each user over all instances. One hash slot: all keys share the hash tag of KEYS[1].
 --
 -- KEYS[1]   zset; member: instance, score: time until which it counts as alive, in ms by the clock of Redis
--- KEYS[2]   set named <KEYS[1]>:evict:<instance>; member: <user> <number>, the sockets that the instance is to evict. Those of
---           other instances depend on what is found, so they cannot be declared
+-- KEYS[2]   zset named <KEYS[1]>:evict; member: <instance> <user> <number>, a socket that the instance is to evict; score: 0. One
+--           key for all instances: which of them have such sockets depends on what is found, and every key that a script
+--           touches must be declared, or else it fails halfway while the slot migrates to another master
 -- KEYS[3…]  zset named <KEYS[1]>:of:<user>, of the user of each change; member: <instance>/<number>, score: when the socket
 --           was opened, in ms
 -- ARGV[1]  instance that calls
@@ -14,11 +15,19 @@
 -- Reply: 1 if the instance counted as alive before the call, otherwise 0; then user and number of each socket of the
 -- instance to evict.
 
-local base, me, lifetime, max, memory = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local base, notes = KEYS[1], KEYS[2]
+local me, lifetime, max, memory = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function text(number) return string.format('%.0f', number) end
+
+-- Removes and returns the sockets that the instance is to evict. An exclamation mark follows a space.
+local function take_notes(instance)
+  local found = redis.call('ZRANGE', notes, '[' .. instance .. ' ', '(' .. instance .. '!', 'BYLEX')
+  for _, note in ipairs(found) do redis.call('ZREM', notes, note) end
+  return found
+end
 
 local alive = {}
 local live = redis.call('ZRANGE', base, '(' .. text(now), '+inf', 'BYSCORE')
@@ -27,14 +36,15 @@ local reply = { alive[me] and 1 or 0 }
 alive[me] = true
 -- The first write is one that a Redis without memory refuses: after any other write, Redis refuses none of a script.
 redis.call('ZADD', base, text(now + lifetime), me)
-redis.call('ZREMRANGEBYSCORE', base, '-inf', text(now))
+for _, instance in ipairs(redis.call('ZRANGE', base, '-inf', text(now), 'BYSCORE')) do
+  redis.call('ZREM', base, instance)
+  take_notes(instance)
+end
 
-local notes = KEYS[2]
-for _, note in ipairs(redis.call('SMEMBERS', notes)) do
-  local user, number = note:match('^(.*) (%d+)$')
+for _, note in ipairs(take_notes(me)) do
+  local user, number = note:match('^%S+ (.*) (%d+)$')
   reply[#reply + 1], reply[#reply + 2] = user, number
 end
-redis.call('DEL', notes)
 
 for i = 5, #ARGV, 3 do
   local user, number, age = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
@@ -58,9 +68,8 @@ for i = 5, #ARGV, 3 do
       if instance == me then
         reply[#reply + 1], reply[#reply + 2] = user, oldest
       else
-        local others = base .. ':evict:' .. instance
-        redis.call('SADD', others, user .. ' ' .. oldest)
-        redis.call('PEXPIRE', others, text(lifetime))
+        redis.call('ZADD', notes, 0, instance .. ' ' .. user .. ' ' .. oldest)
+        redis.call('PEXPIRE', notes, text(lifetime))
       end
     end
   end

@@ -4,20 +4,16 @@ mod fixture;
 mod slots;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::task::spawn_blocking;
-use trunkline_bus::{Bus, ErrorKind, RedisBus, RedisConfig, RedisOptions};
-use trunkline_domain::Room;
+use trunkline_bus::{Bus, ErrorKind, LeaseStatus, PresenceStore, RedisBus, RedisConfig, RedisOptions};
+use trunkline_domain::{InstanceId, Room};
 use trunkline_testbed::{RedisCluster, TlsFiles, key_slot};
 
 pub(crate) use self::fixture::Cluster;
-use self::fixture::{Reader, degraded, publish_until, publish_with_retries};
+use self::fixture::{Reader, degraded, publish_during, publish_with_retries};
 use crate::{
     network::Proxy,
     redis::{draft, healthy, until},
@@ -53,30 +49,12 @@ async fn slots_that_move_lose_nothing_and_break_no_continuity() {
     let (moving, staying): (Vec<Room>, Vec<Room>) = cluster.rooms(200).into_iter().partition(is_moving);
     let rooms: Vec<Room> = moving.iter().take(5).chain(staying.iter().take(7)).cloned().collect();
     let (mut reader, _subscriptions) = Reader::start(&bus, &rooms).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing = tokio::spawn({
-        let (rooms, stop) = (rooms.clone(), stop.clone());
-        async move { publish_until(&writer, &rooms, &stop).await }
-    });
-    let reshard = spawn_blocking({
-        let (redis, stop) = (cluster.redis.clone(), stop.clone());
-        move || {
-            redis.reshard(1500, 0, 1).unwrap();
-            redis.reshard(1500, 1, 0).unwrap();
-            std::thread::sleep(Duration::from_millis(500));
-            stop.store(true, Ordering::Relaxed);
-        }
-    });
-    while !writing.is_finished() {
-        tokio::select! {
-            delivery = reader.deliveries.recv() => reader.take(delivery.unwrap()).await,
-            () = tokio::time::sleep(Duration::from_millis(10)) => {}
-        }
-    }
-    reshard.await.unwrap();
-    let (count, failed) = writing.await.unwrap();
-    reader.until_complete(&rooms, count).await;
-    println!("{count} messages per room, {failed} failed attempts, announced {:?}", reader.announced);
+    let redis = cluster.redis.clone();
+    publish_during(writer, &mut reader, &rooms, move || {
+        redis.reshard(1500, 0, 1).unwrap();
+        redis.reshard(1500, 1, 0).unwrap();
+    })
+    .await;
     for room in &rooms {
         let count = reader.announced[room];
         assert_eq!(count > 1, is_moving(room), "{room} was announced {count} times");
@@ -121,6 +99,25 @@ async fn killed_master_stops_its_rooms_only_until_its_replica_is_promoted() {
 }
 
 #[tokio::test]
+async fn leases_at_other_masters_are_checked_while_one_is_away() {
+    let mut cluster = Cluster::without_replicas();
+    let bus = cluster.ready().await;
+    let instance = InstanceId(7);
+    let rooms: Vec<Room> = (0..3).map(|master| cluster.room_at(master)).collect();
+    for room in &rooms {
+        bus.replace(room, instance, &["ann".parse().unwrap()]).await.unwrap();
+    }
+    let held = |status: &Option<LeaseStatus>| matches!(status, Some(LeaseStatus::Held(_)));
+    assert!(bus.check(instance, &rooms).await.unwrap().iter().all(held));
+    Arc::get_mut(&mut cluster.redis).unwrap().kill(0).unwrap();
+    let statuses = bus.check(instance, &rooms).await.unwrap();
+    assert!(statuses[0].is_none() && statuses[1..].iter().all(held), "{statuses:?}");
+    assert!(bus.check(instance, &rooms[..1]).await.is_err(), "nothing is known");
+    assert!(bus.expire(instance, &rooms).await.is_err());
+    assert_eq!(bus.check(instance, &rooms).await.unwrap()[1..], [Some(LeaseStatus::Lost); 2], "expired all the same");
+}
+
+#[tokio::test]
 async fn silent_subscription_of_one_shard_is_replaced_and_the_others_are_kept() {
     let cluster = Cluster::without_replicas();
     let proxy = Proxy::start(cluster.redis.node(0).port()).await;
@@ -150,27 +147,11 @@ async fn planned_failover_keeps_every_message() {
     let bus = cluster.ready().await;
     let rooms: Vec<Room> = (0..3).map(|master| cluster.room_at(master)).collect();
     let (mut reader, _subscriptions) = Reader::start(&bus, &rooms).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing = tokio::spawn({
-        let (bus, rooms, stop) = (bus.clone(), rooms.clone(), stop.clone());
-        async move { publish_until(&bus, &rooms, &stop).await }
-    });
     let redis = cluster.redis.clone();
-    let failover = spawn_blocking(move || {
+    publish_during(bus.clone(), &mut reader, &rooms, move || {
         redis.fail_over(0).unwrap();
-        std::thread::sleep(Duration::from_millis(500));
-        stop.store(true, Ordering::Relaxed);
-    });
-    while !writing.is_finished() {
-        tokio::select! {
-            delivery = reader.deliveries.recv() => reader.take(delivery.unwrap()).await,
-            () = tokio::time::sleep(Duration::from_millis(10)) => {}
-        }
-    }
-    failover.await.unwrap();
-    let (count, failed) = writing.await.unwrap();
-    println!("{count} messages per room, {failed} failed attempts");
-    reader.until_complete(&rooms, count).await;
+    })
+    .await;
     assert!(reader.announced[&rooms[0]] > 1);
     assert_eq!((reader.announced[&rooms[1]], reader.announced[&rooms[2]]), (1, 1));
     until("all shards work", || degraded(&bus).is_empty()).await;

@@ -52,8 +52,57 @@ pub(super) async fn ready<S: Sessions>(state: web::Data<HttpState<S>>) -> HttpRe
             Err(detail) => (check.to_owned(), json!({ "ok": false, "detail": detail })),
         })
         .collect();
+    let degraded = merge_shards(degraded);
     let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(json!({ "ready": ready, "instance": state.config.instance, "checks": checks, "degraded": degraded }))
+}
+
+/// Merges the lines `shard <address>: <reason>` about the same shard into one with all reasons: the bus and the sessions each
+/// report a shard. A reason that only repeats another one for a further check is left out.
+fn merge_shards(degraded: Vec<String>) -> Vec<String> {
+    let mut merged: Vec<(String, Vec<String>)> = Vec::new();
+    for line in degraded {
+        let shard = line.strip_prefix("shard ").and_then(|rest| rest.split_once(": "));
+        let Some((shard, reason)) = shard.map(|(shard, reason)| (format!("shard {shard}"), reason.to_owned())) else {
+            merged.push((line, Vec::new()));
+            continue;
+        };
+        match merged.iter_mut().find(|(known, _)| *known == shard) {
+            Some((_, reasons)) if reasons.iter().any(|known| reason.ends_with(known.as_str())) => {}
+            Some((_, reasons)) => reasons.push(reason),
+            None => merged.push((shard, vec![reason])),
+        }
+    }
+    let line = |(subject, reasons): (String, Vec<String>)| match reasons.is_empty() {
+        true => subject,
+        false => format!("{subject}: {}", reasons.join("; ")),
+    };
+    merged.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_shards;
+
+    #[test]
+    fn shard_has_one_line_with_each_of_its_reasons() {
+        let lines = [
+            "shard 10.0.0.1:7001: connecting to 10.0.0.1:7001: refused",
+            "shard [::1]:7002: writes: OOM",
+            "slot map: no answer",
+            "shard 10.0.0.1:7001: sessions: connecting to 10.0.0.1:7001: refused",
+            "shard [::1]:7002: sessions: no answer within 1s",
+            "shard 10.0.0.3:7003: sessions: no answer within 1s",
+        ];
+        let merged = merge_shards(lines.map(str::to_owned).to_vec());
+        let expected = [
+            "shard 10.0.0.1:7001: connecting to 10.0.0.1:7001: refused",
+            "shard [::1]:7002: writes: OOM; sessions: no answer within 1s",
+            "slot map: no answer",
+            "shard 10.0.0.3:7003: sessions: no answer within 1s",
+        ];
+        assert_eq!(merged, expected);
+    }
 }

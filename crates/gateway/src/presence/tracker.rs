@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    iter,
     time::Duration,
 };
 
@@ -106,8 +107,8 @@ pub(crate) enum PresenceReply {
     Written(Room, Option<Lease>),
     /// The instances that are alive.
     Heartbeat(Option<Vec<InstanceId>>),
-    /// The status of each lease, in the order of the rooms.
-    Checked(Vec<Room>, Option<Vec<LeaseStatus>>),
+    /// The status of each lease, in the order of the rooms; `None` for those that could not be checked, or for all.
+    Checked(Vec<Room>, Option<Vec<Option<LeaseStatus>>>),
     /// The leases were ended. If that failed, a later tick ends them again.
     Expired,
     /// The users of all instances.
@@ -298,8 +299,9 @@ impl PresenceTracker {
             }
             PresenceReply::Heartbeat(alive) => self.liveness.heartbeat_answered(now, alive),
             PresenceReply::Checked(rooms, statuses) => {
-                for (index, room) in rooms.iter().enumerate() {
-                    self.checked(room, statuses.as_ref().and_then(|statuses| statuses.get(index)));
+                let statuses = statuses.unwrap_or_default().into_iter().chain(iter::repeat(None));
+                for (room, status) in rooms.iter().zip(statuses) {
+                    self.checked(room, status);
                 }
             }
             PresenceReply::Expired => {}
@@ -315,12 +317,12 @@ impl PresenceTracker {
         }
     }
 
-    fn checked(&mut self, room: &Room, status: Option<&LeaseStatus>) {
+    fn checked(&mut self, room: &Room, status: Option<LeaseStatus>) {
         let Some(presence) = self.rooms.get_mut(room) else { return };
         let now = self.context.now;
         match status {
-            Some(LeaseStatus::Held(version)) if *version > presence.roster.version() => {
-                presence.awaited_version.get_or_insert((*version, now + MAX_CHANGE_DELAY));
+            Some(LeaseStatus::Held(version)) if version > presence.roster.version() => {
+                presence.awaited_version.get_or_insert((version, now + MAX_CHANGE_DELAY));
                 presence.advance(room, &mut self.context);
             }
             Some(LeaseStatus::Held(_)) => {}

@@ -39,7 +39,7 @@ async fn every_address_of_a_name_is_tried_up_to_set_up() {
     for _ in 0..3 {
         let started = Instant::now();
         connector.open().await.unwrap();
-        connector.open_pubsub().await.unwrap();
+        connector.open_subscriber(None).await.unwrap();
         assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
     }
 }

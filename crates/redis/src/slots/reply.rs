@@ -5,7 +5,7 @@ use redis::Value;
 use super::SlotMap;
 use crate::url::NodeAddress;
 
-/// Why a reply contains no map. The message is for people.
+/// Why a node's answer contains no map. The message is for people.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnusableMap {
     /// The reply has another structure than the documentation of the command describes.
@@ -14,6 +14,15 @@ pub enum UnusableMap {
     /// The nodes have no port of the kind that was asked for.
     #[error("the nodes of the cluster accept {0}")]
     WrongTransport(&'static str),
+    /// The server belongs to no cluster.
+    #[error("this Redis is not a node of a cluster; use redis:// (rediss:// for TLS)")]
+    NotACluster,
+    /// No master owns slots.
+    #[error("no master of the cluster owns slots; the cluster was not created yet")]
+    NoSlots,
+    /// Redis refused the command.
+    #[error("CLUSTER SHARDS: {0}")]
+    Refused(String),
 }
 
 impl SlotMap {
@@ -26,7 +35,7 @@ impl SlotMap {
     /// # Errors
     /// - [`Malformed`](UnusableMap::Malformed): not such a reply.
     /// - [`WrongTransport`](UnusableMap::WrongTransport): a master of the cluster has only ports of the other kind.
-    pub fn from_shards(reply: &Value, asked: &str, tls: bool) -> Result<Self, UnusableMap> {
+    pub(super) fn from_shards(reply: &Value, asked: &str, tls: bool) -> Result<Self, UnusableMap> {
         let malformed = || UnusableMap::Malformed("SHARDS");
         let (mut ranges, mut others) = (Vec::new(), Vec::new());
         for shard in list(reply).ok_or_else(malformed)? {
@@ -76,7 +85,7 @@ impl SlotMap {
     ///
     /// # Errors
     /// [`Malformed`](UnusableMap::Malformed): not such a reply.
-    pub fn from_slots(reply: &Value, asked: &str) -> Result<Self, UnusableMap> {
+    pub(super) fn from_slots(reply: &Value, asked: &str) -> Result<Self, UnusableMap> {
         let malformed = || UnusableMap::Malformed("SLOTS");
         let (mut ranges, mut others) = (Vec::new(), Vec::new());
         for range in list(reply).ok_or_else(malformed)? {

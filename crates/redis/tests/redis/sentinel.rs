@@ -31,7 +31,7 @@ async fn planned_failover_is_heard_at_once_and_new_connections_lead_to_the_new_m
     let before = redis.master().unwrap();
     let opened = connector.open().await.unwrap();
     assert_eq!(port(opened.endpoint()), redis.node(before).port());
-    assert_eq!(port(&connector.open_pubsub().await.unwrap().endpoint), redis.node(before).port());
+    assert_eq!(port(connector.open_subscriber(None).await.unwrap().endpoint()), redis.node(before).port());
     assert!(connector.is_current(opened.endpoint()));
 
     let promoted = async { tokio::task::spawn_blocking(move || (redis.fail_over().unwrap(), redis)).await.unwrap() };

@@ -70,7 +70,7 @@ async fn seed_of_a_cluster_that_is_away_is_skipped() {
         connector(&format!("redis-cluster://127.0.0.2:1,127.0.0.1:{}", node.port()), &RedisOptions::default());
     for _ in 0..2 {
         connector.open().await.unwrap();
-        connector.open_pubsub().await.unwrap();
+        connector.open_subscriber(None).await.unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use trunkline_redis::{Connector, InvalidRedisSettings, RedisOptions, TlsFile};
+use trunkline_redis::{Connector, InvalidRedisSettings, RedisOptions, SubscriberReply, TlsFile};
 use trunkline_testbed::{Redis, ServerCertificate, TlsFiles};
 
 use crate::{connector, failure};
@@ -20,7 +20,9 @@ async fn names_and_addresses_of_a_certificate_are_accepted() {
         let opened = connector.open().await.unwrap();
         let reply: String = redis::cmd("PING").query_async(&mut opened.connection.clone()).await.unwrap();
         assert_eq!(reply, "PONG");
-        connector.open_pubsub().await.unwrap().pubsub.subscribe("channel").await.unwrap();
+        let mut subscriber = connector.open_subscriber(None).await.unwrap();
+        subscriber.write(&redis::cmd("SUBSCRIBE").arg("channel").get_packed_command()).await.unwrap();
+        assert!(matches!(subscriber.next().await.unwrap(), SubscriberReply::Subscribed(_)));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use redis::{Cmd, FromRedisValue, RedisError, Script, ToRedisArgs, Value};
-use trunkline_redis::{slots::slot_of, topology::Redirect};
+use trunkline_redis::slots::slot_of;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -59,12 +59,6 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The redirection, if the reply is one. `asked` is the host of the server that replied.
-    pub(super) fn redirect(&self, asked: &str) -> Option<Redirect> {
-        let Value::ServerError(error) = &self.value else { return None };
-        Redirect::parse(error.code(), error.details().unwrap_or_default(), asked)
-    }
-
     /// The reply as `T`.
     ///
     /// # Errors

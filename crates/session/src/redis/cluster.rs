@@ -1,41 +1,32 @@
 //! The masters of a cluster, and the way of a command to the owner of its slot.
 //!
 //! Nothing runs in the background: an operation that meets a redirection or a failure makes a task read the slot map again,
-//! one at a time. The bus reads its own map; the two follow the same rules ([`MapRefresh`], [`Redirect`]).
+//! one at a time. The bus reads its own map; the two follow the same rules ([`MapRefresh`], [`Redirections`], [`newest_map`]).
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use futures_util::future::join_all;
-use redis::Cmd;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use trunkline_redis::{
-    Connector, Endpoint, NodeAddress, info_field,
-    slots::{SlotMap, UnusableMap},
-    topology::{MapRefresh, Redirect, Refreshed},
+    Connector, NodeAddress, newest_map,
+    slots::{MapAnswer, SlotMap, map_commands},
+    topology::{MapRefresh, Redirect, Redirections, Refreshed},
 };
 
 use super::{
     call::{BoxError, RedisCall, Reply},
-    link::{COMMAND_TIMEOUT, RECONNECT_PAUSE, RedisLink, exchange},
+    link::{COMMAND_TIMEOUT, RECONNECT_PAUSE, RedisLink},
 };
-
-/// Maximum time for which a command is repeated while its slot is on its way or has no owner.
-const REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Wait before a command is repeated that the cluster cannot execute anywhere yet. Also the wait after the second redirection
-/// in a row, so that two servers that name each other are not asked in a tight loop.
-const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// The masters of a cluster.
 pub(super) struct ClusterLinks {
     connector: Arc<Connector>,
-    uses_tls: bool,
     started: Instant,
     state: Mutex<ClusterState>,
     policy: Mutex<MapRefresh>,
@@ -46,8 +37,7 @@ pub(super) struct ClusterLinks {
 #[derive(Default)]
 struct ClusterState {
     map: SlotMap,
-    /// `cluster_current_epoch` of the map. It grows with every failover and every slot that moved: a node with a smaller one
-    /// has not learned of them.
+    /// [`MapAnswer::epoch`] of the map.
     epoch: u64,
     links: HashMap<NodeAddress, Arc<RedisLink>>,
     /// The node that a redirection named last: it knows that it owns the slot.
@@ -56,17 +46,11 @@ struct ClusterState {
     failed: Option<(Instant, String)>,
 }
 
-/// What a node said.
-struct MapAnswer {
-    map: SlotMap,
-    epoch: u64,
-}
-
 impl ClusterLinks {
     /// Does not connect.
-    pub(super) fn new(connector: Arc<Connector>, uses_tls: bool) -> Self {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
         let (state, policy) = (Mutex::default(), Mutex::default());
-        Self { connector, uses_tls, started: Instant::now(), state, policy, refreshing: Arc::new(Semaphore::new(1)) }
+        Self { connector, started: Instant::now(), state, policy, refreshing: Arc::new(Semaphore::new(1)) }
     }
 
     /// Sends a call to the owner of its slot and follows redirections: a redirected call had no effect.
@@ -74,11 +58,10 @@ impl ClusterLinks {
     /// # Errors
     /// The shard that failed, and why.
     pub(super) async fn call(self: &Arc<Self>, call: &RedisCall<'_>) -> Result<Reply, BoxError> {
-        let started = Instant::now();
-        let (mut asking, mut is_first) = (None, true);
+        let (started, mut redirections) = (Instant::now(), Redirections::new(call.slot));
+        let (mut named, mut is_asking) = (None, false);
         loop {
-            let is_asking = asking.is_some();
-            let node = match asking.take() {
+            let node = match named {
                 Some(node) => node,
                 None => self.owner(call.slot).await?,
             };
@@ -89,18 +72,13 @@ impl ClusterLinks {
                     return Err(format!("shard {node}: {error}").into());
                 }
             };
-            let Some(redirect) = reply.redirect(&node.host) else { return Ok(reply) };
-            if started.elapsed() >= REDIRECT_TIMEOUT {
-                return Err(format!("slot {} is not served: {redirect:?}", call.slot).into());
+            let Some(redirect) = Redirect::of_reply(&reply.value, &node.host) else { return Ok(reply) };
+            self.note(&redirect);
+            let next = redirections.follow(redirect, started.elapsed())?;
+            if let Some(wait) = next.wait {
+                sleep(wait).await;
             }
-            let names_server = self.note(&redirect);
-            if let Redirect::Ask { node, .. } = redirect {
-                asking = Some(node);
-            }
-            if !is_first || !names_server {
-                sleep(RETRY_WAIT).await;
-            }
-            is_first = false;
+            (named, is_asking) = (next.node, next.is_asking);
         }
     }
 
@@ -141,23 +119,18 @@ impl ClusterLinks {
         })
     }
 
-    /// Takes a redirection into account. Returns whether it names a server that executes the command at once.
-    pub(super) fn note(self: &Arc<Self>, redirect: &Redirect) -> bool {
-        match redirect {
-            Redirect::Moved { slot, node } => {
-                let mut state = self.state();
-                let others = state.map.nodes().cloned().collect();
-                state.map.merge(&SlotMap::new([(node.clone(), *slot..=*slot)], others));
-                drop(state);
-                self.refresh_soon(Some(node));
-                true
-            }
-            Redirect::Ask { .. } => true,
-            Redirect::TryAgain => false,
-            Redirect::ClusterDown => {
-                self.refresh_soon(None);
-                false
-            }
+    /// Takes a redirection into account.
+    pub(super) fn note(self: &Arc<Self>, redirect: &Redirect) {
+        let node = if let Redirect::Moved { slot, node } = redirect {
+            let mut state = self.state();
+            let others = state.map.nodes().cloned().collect();
+            state.map.merge(&SlotMap::new([(node.clone(), *slot..=*slot)], others));
+            Some(node)
+        } else {
+            None
+        };
+        if redirect.shows_old_map() {
+            self.refresh_soon(node);
         }
     }
 
@@ -209,8 +182,7 @@ impl ClusterLinks {
         }
     }
 
-    /// Asks nodes until one answers that knows of everything that is known here, and takes its map; if there is none, the
-    /// newest one.
+    /// Asks nodes for the map until one knows of everything that is known here.
     async fn refresh(&self, _: &OwnedSemaphorePermit) {
         {
             let mut policy = self.policy();
@@ -220,24 +192,15 @@ impl ClusterLinks {
             }
             policy.start();
         }
-        let (known, mut reason) = (self.state().epoch, String::new());
-        let mut newest: Option<MapAnswer> = None;
-        for node in self.candidates() {
-            match self.ask(node.as_ref()).await {
-                Ok(answer) => {
-                    if newest.as_ref().is_none_or(|newest| answer.epoch > newest.epoch) {
-                        newest = Some(answer);
-                    }
-                    if newest.as_ref().is_some_and(|newest| newest.epoch >= known) {
-                        break;
-                    }
-                }
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        let result = match newest {
-            Some(answer) => self.set_map(&answer),
-            None => {
+        let (nodes, epoch) = {
+            let mut state = self.state();
+            let named = state.named.take();
+            let is_up = |node: &NodeAddress| state.links.get(node).is_some_and(|link| link.is_up());
+            (state.map.nodes_to_ask(named, is_up), state.epoch)
+        };
+        let result = match newest_map(nodes, epoch, |node| self.ask(node)).await {
+            Ok(answer) => self.set_map(&answer),
+            Err(reason) => {
                 let mut state = self.state();
                 if state.failed.as_ref().is_none_or(|(_, known)| *known != reason) {
                     // Logged once per cause, not once per attempt.
@@ -266,55 +229,14 @@ impl ClusterLinks {
         }
     }
 
-    /// The nodes to ask, in this order: the one that a redirection named, masters that answer, the others, and any seed
-    /// (`None`).
-    fn candidates(&self) -> Vec<Option<NodeAddress>> {
-        let mut state = self.state();
-        let named = state.named.take();
-        let is_up = |node: &&NodeAddress| state.links.get(*node).is_some_and(|link| link.is_up());
-        let known = state.map.nodes().filter(is_up).chain(state.map.nodes());
-        let mut nodes: Vec<_> = Vec::new();
-        for node in named.into_iter().chain(known.cloned()).map(Some).chain([None]) {
-            if !nodes.contains(&node) {
-                nodes.push(node);
-            }
-        }
-        nodes
-    }
-
     /// Asks a node, or any seed, for the slot map.
-    async fn ask(&self, node: Option<&NodeAddress>) -> Result<MapAnswer, BoxError> {
-        let cluster = |subcommand: &str| redis::cmd("CLUSTER").arg(subcommand).take();
-        let commands: [Cmd; 3] = [cluster("SHARDS"), cluster("INFO"), cluster("SLOTS")];
+    async fn ask(&self, node: Option<NodeAddress>) -> Result<MapAnswer, String> {
         let is_master = |node: &&NodeAddress| self.state().map.masters().binary_search(node).is_ok();
-        let (replies, host) = match node.filter(is_master) {
-            Some(node) => (self.link(node).exchange(&commands).await?, node.host.clone()),
-            None => {
-                let mut opened = match node {
-                    Some(node) => self.connector.open_at_any(node).await?,
-                    None => self.connector.open().await?,
-                };
-                opened.connection.set_response_timeout(COMMAND_TIMEOUT);
-                let host = match opened.endpoint() {
-                    Endpoint::Tcp(node) => node.host.clone(),
-                    Endpoint::Unix(_) => String::new(),
-                };
-                (exchange(&mut opened.connection, &commands).await?, host)
-            }
+        let Some(master) = node.as_ref().filter(is_master) else {
+            return self.connector.ask_for_map(node.as_ref(), &map_commands()).await;
         };
-        let [shards, info, slots] = replies.try_into().map_err(|_| "Redis sent another number of replies")?;
-        // The older command names ports of the kind that this connection uses, so it is understood where the newer one is not.
-        let map = match shards.extract_error() {
-            Ok(shards) => SlotMap::from_shards(&shards, &host, self.uses_tls),
-            Err(_) => Err(UnusableMap::Malformed("SHARDS")),
-        };
-        let map = map.or_else(|error| SlotMap::from_slots(&slots, &host).map_err(|_| error))?;
-        if map.masters().is_empty() {
-            return Err("no master of the cluster owns slots; the cluster was not created yet".into());
-        }
-        let info = redis::from_redis_value::<String>(info).unwrap_or_default();
-        let epoch = info_field(&info, "cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
-        Ok(MapAnswer { map, epoch: epoch.unwrap_or_default() })
+        let replies = self.link(master).exchange(&map_commands()).await.map_err(|error| error.to_string())?;
+        MapAnswer::read(replies, &master.host, self.connector.uses_tls()).map_err(|error| error.to_string())
     }
 
     /// The link to a node, which connects when it is used.

@@ -8,12 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{
-    Cmd, RedisError, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike as _, MultiplexedConnection},
-};
+use redis::{Cmd, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
 use tokio::sync::Mutex;
-use trunkline_redis::{CommandConnection, ConnectError, Connector, NodeAddress};
+use trunkline_redis::{CommandConnection, ConnectError, Connector, NodeAddress, exchange};
 
 use super::call::{RedisCall, RedisCommandError, Reply};
 
@@ -177,15 +174,6 @@ impl LinkHandle {
     fn new(open: &CommandConnection, number: u64) -> Self {
         Self { connection: open.connection.clone(), address: open.address().to_owned(), number }
     }
-}
-
-/// Sends commands, one after the other without others in between, and returns the reply to each. May be errors.
-pub(super) async fn exchange(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
-    let mut pipeline = redis::pipe();
-    for command in commands {
-        pipeline.add_command(command.clone());
-    }
-    connection.req_packed_commands(&pipeline, 0, commands.len()).await
 }
 
 fn is(value: &Value, kind: ServerErrorKind) -> bool {

@@ -34,9 +34,7 @@ impl Router {
         let url: RedisUrl = url.parse()?;
         let connector = Arc::new(Connector::new(&url, options, COMMAND_TIMEOUT)?);
         let route = match url.topology() {
-            Topology::Cluster { .. } => {
-                CommandRoute::Cluster(Arc::new(ClusterLinks::new(connector.clone(), url.uses_tls())))
-            }
+            Topology::Cluster { .. } => CommandRoute::Cluster(Arc::new(ClusterLinks::new(connector.clone()))),
             Topology::Server(_) | Topology::Sentinel { .. } => {
                 CommandRoute::Server(Box::new(RedisLink::new(connector.clone(), None)))
             }

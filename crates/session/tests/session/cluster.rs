@@ -213,6 +213,31 @@ async fn half_migrated_slot_fails_in_bounded_time_and_never_as_an_ended_session(
 }
 
 #[tokio::test]
+async fn external_users_wait_for_a_slot_that_moves_and_fail_if_it_stays_open() {
+    let redis = Arc::new(RedisCluster::builder(3).replicas(0).start().unwrap());
+    let sessions = sessions(&redis);
+    let user = "id.example|42".parse().unwrap();
+    let sid = sessions.start(&user, None).await.unwrap();
+    let to = (redis.master_of(&name_key(&sid)).unwrap() + 1) % 3;
+    let open = redis.open_slot(slot(&sid), to).unwrap();
+    let (touched, started) = tokio::join!(sessions.touch(&sid), sessions.start(&user, None));
+    for result in [touched.map(drop), started.map(drop)] {
+        match result {
+            Err(SessionError::Unavailable(cause)) => assert!(cause.to_string().contains("TryAgain"), "{cause}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let finish = async {
+        sleep(Duration::from_millis(300)).await;
+        let redis = redis.clone();
+        spawn_blocking(move || redis.finish_move(open).unwrap()).await.unwrap();
+    };
+    let (touched, started, ()) = tokio::join!(sessions.touch(&sid), sessions.start(&user, None), finish);
+    assert!(touched.unwrap().is_some());
+    assert_ne!(started.unwrap(), sid);
+}
+
+#[tokio::test]
 async fn notices_arrive_after_the_slot_of_their_channel_has_moved() {
     let redis = RedisCluster::builder(3).replicas(0).start().unwrap();
     let (here, there) = (sessions(&redis), sessions(&redis));

@@ -22,6 +22,5 @@ pub(super) use self::{
     link::{Link, LinkSettings},
     map_requests::MapRequests,
     publish_port::{PublishBatch, PublishPort},
-    step::within,
     supervisor::{LinkState, Supervisor},
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Value};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -15,12 +15,12 @@ use tokio::{
 use trunkline_redis::{
     Connector, NodeAddress,
     slots::SlotMap,
-    topology::{Redirect, Refreshed},
+    topology::{Redirect, Redirections, Refreshed},
 };
 
 use super::{
-    ask::ClusterStatus,
     shard::{Shard, ShardSettings},
+    status::ClusterStatus,
     view::View,
 };
 use crate::{
@@ -29,13 +29,8 @@ use crate::{
     sync::lock,
 };
 
-/// Maximum time for which a command is repeated while its slot is on its way or has no owner.
-const REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for which the link to a master without slots is kept after a redirection to it.
 const NAMED_LIFETIME: Duration = Duration::from_secs(10);
-/// Wait before a command is repeated that the cluster cannot execute anywhere yet. Also the wait after the second redirection
-/// in a row, so that two servers that name each other are not asked in a tight loop.
-const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// Commands that a shard executed.
 pub(in super::super) struct Executed {
@@ -49,8 +44,6 @@ pub(in super::super) struct Executed {
 /// The masters of a cluster.
 pub(in super::super) struct Cluster {
     pub(super) connector: Arc<Connector>,
-    pub(super) seeds: Vec<NodeAddress>,
-    pub(super) uses_tls: bool,
     pub(super) settings: ShardSettings,
     faults: Faults,
     view: watch::Sender<Arc<View>>,
@@ -61,14 +54,10 @@ pub(in super::super) struct Cluster {
 
 impl Cluster {
     /// A cluster whose masters are not known yet.
-    pub(super) fn new(
-        (connector, seeds, uses_tls): (Arc<Connector>, Vec<NodeAddress>, bool),
-        settings: ShardSettings,
-        faults: Faults,
-    ) -> Self {
+    pub(super) fn new(connector: Arc<Connector>, settings: ShardSettings, faults: Faults) -> Self {
         let view = watch::channel(Arc::new(View::default())).0;
         let (named, status) = (Mutex::default(), Mutex::default());
-        Self { connector, seeds, uses_tls, settings, faults, view, named, status }
+        Self { connector, settings, faults, view, named, status }
     }
 
     pub(super) fn faults(&self) -> Faults {
@@ -182,7 +171,7 @@ impl Cluster {
     ) -> Result<Executed, BusError> {
         match redirect_in(&replies, &shard) {
             None => Ok(Executed { link, replies, was_asked: false }),
-            Some(redirect) => self.follow(slot, redirect, Instant::now() + REDIRECT_TIMEOUT, commands).await,
+            Some(redirect) => self.follow(slot, redirect, Instant::now(), commands).await,
         }
     }
 
@@ -199,7 +188,7 @@ impl Cluster {
         for (index, &slot) in slots.iter().enumerate() {
             groups.entry(view.owner_index(slot)).or_default().push(index);
         }
-        let deadline = Instant::now() + REDIRECT_TIMEOUT;
+        let started = Instant::now();
         let (view, commands) = (&view, &commands);
         let calls = groups.into_iter().map(|(owner, indexes)| async move {
             let sent = async {
@@ -225,7 +214,7 @@ impl Cluster {
                 async move {
                     let executed = Executed { link, replies, was_asked: false };
                     let Some(redirect) = redirect else { return (index, Ok(executed)) };
-                    (index, self.follow(slots[index], redirect, deadline, |link: &Link| commands(link, index)).await)
+                    (index, self.follow(slots[index], redirect, started, |link: &Link| commands(link, index)).await)
                 }
             });
             join_all(results).await
@@ -235,42 +224,32 @@ impl Cluster {
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Sends commands where a redirection says, until they are executed or `deadline` has passed.
+    /// Sends commands where redirections say, until they are executed or the time since `started` is over.
     async fn follow(
         &self,
         slot: u16,
         mut redirect: Redirect,
-        deadline: Instant,
+        started: Instant,
         commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
     ) -> Result<Executed, BusError> {
-        let mut attempts = 0;
+        let mut redirections = Redirections::new(slot);
         loop {
-            let is_final = matches!(redirect, Redirect::Moved { .. } | Redirect::Ask { .. });
-            if self.faults.ignore_moved || Instant::now() >= deadline {
-                let reason = format!("slot {slot} is not served: {redirect:?}");
-                return Err(BusError::new(ErrorKind::Unavailable, reason));
+            if self.faults.ignore_moved {
+                return Err(BusError::new(ErrorKind::Unavailable, "redirections are ignored"));
             }
-            if attempts > 0 || !is_final {
-                sleep(RETRY_WAIT).await;
+            let is_old = redirect.shows_old_map();
+            let next = redirections.follow(redirect, started.elapsed());
+            let next = next.map_err(|error| BusError::new(ErrorKind::Unavailable, error))?;
+            if is_old {
+                self.settings.map_requests.request(next.node.as_ref());
             }
-            attempts += 1;
-            let (shard, is_asking) = match &redirect {
-                Redirect::Moved { node, .. } => {
-                    let shard = self.shard_at(node);
-                    shard.request_map(Some(node));
-                    (shard, false)
-                }
-                Redirect::Ask { node, .. } => (self.shard_at(node), true),
-                Redirect::TryAgain => (self.owner(slot)?, false),
-                Redirect::ClusterDown => {
-                    let shard = self.owner(slot)?;
-                    shard.request_map(None);
-                    (shard, false)
-                }
-            };
-            let link = shard.link_until(deadline).await?;
+            if let Some(wait) = next.wait {
+                sleep(wait).await;
+            }
+            let shard = next.node.map_or_else(|| self.owner(slot), |node| Ok(self.shard_at(&node)))?;
+            let link = shard.link_until(started + Redirections::TIMEOUT).await?;
             let commands = commands(&link);
-            let replies = if is_asking {
+            let replies = if next.is_asking {
                 // ASKING holds for the next command on the connection; one call is sent without others in between.
                 let asking = |command| [redis::cmd("ASKING"), command];
                 let replies = link.call(commands.into_iter().flat_map(asking).collect()).await?;
@@ -279,7 +258,7 @@ impl Cluster {
                 link.call(commands).await?
             };
             match redirect_in(&replies, &shard) {
-                None => return Ok(Executed { link, replies, was_asked: is_asking }),
+                None => return Ok(Executed { link, replies, was_asked: next.is_asking }),
                 Some(next) => redirect = next,
             }
         }
@@ -288,11 +267,5 @@ impl Cluster {
 
 /// The first redirection among the replies of a shard.
 fn redirect_in(replies: &[Value], shard: &Shard) -> Option<Redirect> {
-    replies.iter().find_map(|reply| match reply {
-        Value::ServerError(error) => {
-            let error = RedisError::from(error.clone());
-            Redirect::parse(error.code()?, error.detail().unwrap_or_default(), shard.host())
-        }
-        _ => None,
-    })
+    replies.iter().find_map(|reply| Redirect::of_reply(reply, shard.host()))
 }

@@ -1,6 +1,6 @@
 //! The checks of readiness.
 
-use super::{ask::ClusterStatus, shard::Shard, view::View};
+use super::{shard::Shard, status::ClusterStatus, view::View};
 use crate::Health;
 
 const CHECKS: [&str; 5] = ["redis", "writes", "presence", "eviction", "subscription"];

@@ -4,12 +4,12 @@
 //! follows the redirections of a cluster. A task asks the cluster for its slot map and replaces the [`View`]; the
 //! subscriptions follow it too.
 
-mod ask;
 mod cluster;
 mod health;
 mod refresh;
 mod router;
 mod shard;
+mod status;
 mod subscription_health;
 mod view;
 

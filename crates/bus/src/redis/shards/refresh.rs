@@ -4,13 +4,14 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, sleep_until};
 use trunkline_redis::{
-    NodeAddress,
+    NodeAddress, newest_map,
+    slots::{MapAnswer, map_commands},
     topology::{MapRefresh, Refreshed},
 };
 
 use super::{
-    ask::{Answer, Asked, ClusterStatus, ask},
     cluster::Cluster,
+    status::{ClusterStatus, warnings},
 };
 use crate::redis::connection::MapRequests;
 
@@ -37,57 +38,35 @@ pub(super) async fn keep_current(cluster: Weak<Cluster>, requests: Arc<MapReques
     }
 }
 
-/// Asks nodes until one answers that knows of everything that is known here, and takes its map; if there is none, the newest
-/// one. `epoch` is that of the map in use.
+/// Asks nodes for the map until one knows of everything that is known here. `epoch` is that of the map in use.
 async fn refresh(cluster: &Cluster, named: Option<NodeAddress>, epoch: &mut u64) -> Refreshed {
-    let mut newest: Option<Answer> = None;
-    let mut reason = String::new();
-    for node in candidates(cluster, named) {
-        match ask_node(cluster, &node).await {
-            Ok(answer) => {
-                if newest.as_ref().is_none_or(|newest| answer.epoch > newest.epoch) {
-                    newest = Some(answer);
-                }
-                if newest.as_ref().is_some_and(|newest| newest.epoch >= *epoch) {
-                    break;
-                }
-            }
-            Err(error) => reason = error,
+    let nodes = cluster.view().nodes_to_ask(named);
+    let answer = match newest_map(nodes, *epoch, |node| ask(cluster, node)).await {
+        Ok(answer) => answer,
+        Err(reason) => {
+            cluster.set_status(ClusterStatus { map: Err(reason), warnings: Vec::new() });
+            return Refreshed::Failed;
         }
-    }
-    let Some(answer) = newest else {
-        cluster.set_status(ClusterStatus { map: Err(reason), warnings: Vec::new() });
-        return Refreshed::Failed;
     };
     *epoch = answer.epoch;
     let result = cluster.set_map(&answer.map);
-    cluster.set_status(ClusterStatus { map: Ok(()), warnings: answer.warnings });
+    cluster.set_status(ClusterStatus { map: Ok(()), warnings: warnings(&answer) });
     result
 }
 
-/// The nodes to ask, in this order: the one that a redirection named, those with a link, the others, and the seeds.
-fn candidates(cluster: &Cluster, named: Option<NodeAddress>) -> Vec<NodeAddress> {
+/// Asks a node, on its link if there is one, or any seed.
+///
+/// # Errors
+/// Why there is no map, for people and without secrets.
+async fn ask(cluster: &Cluster, node: Option<NodeAddress>) -> Result<MapAnswer, String> {
+    let mut commands = map_commands();
+    commands.push(redis::cmd("CONFIG").arg("GET").arg("cluster-require-full-coverage").take());
     let view = cluster.view();
-    let linked = view.shards().iter().filter(|shard| shard.link_state().is_ok());
-    let linked = linked.filter_map(|shard| shard.node().cloned());
-    let known = view.map().into_iter().flat_map(|map| map.nodes().cloned());
-    let mut nodes: Vec<NodeAddress> = Vec::new();
-    for node in named.into_iter().chain(linked).chain(known).chain(cluster.seeds.iter().cloned()) {
-        if !nodes.contains(&node) {
-            nodes.push(node);
-        }
-    }
-    nodes
-}
-
-async fn ask_node(cluster: &Cluster, node: &NodeAddress) -> Result<Answer, String> {
-    let link = cluster.view().shard_at(node).and_then(|shard| shard.link_state().ok());
-    let asked = match link {
-        Some(link) => Asked::Link(link),
-        None => {
-            let opened = cluster.connector.open_at_any(node).await.map_err(|error| error.to_string())?;
-            Asked::Connection(Box::new(opened))
-        }
-    };
-    ask(asked, &node.host, cluster.uses_tls).await
+    let linked = node.as_ref().and_then(|node| Some((node, view.shard_at(node)?.link_state().ok()?)));
+    let Some((node, link)) = linked else { return cluster.connector.ask_for_map(node.as_ref(), &commands).await };
+    let replies = link.call(commands).await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        cause.unwrap_or_else(|| error.to_string())
+    })?;
+    MapAnswer::read(replies, &node.host, cluster.connector.uses_tls()).map_err(|error| error.to_string())
 }

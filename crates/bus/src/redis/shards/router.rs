@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, FromRedisValue, Value};
 use tokio::sync::watch;
-use trunkline_redis::{Connector, NodeAddress, slots::slot_of};
+use trunkline_redis::{Connector, slots::slot_of};
 
 use super::{
     cluster::{Cluster, Executed},
@@ -22,8 +22,8 @@ use crate::{
 pub(in super::super) enum Target {
     /// One server.
     Single(Arc<Connector>),
-    /// A cluster with these seeds, at least one. The flag says whether connections use TLS.
-    Cluster(Arc<Connector>, Vec<NodeAddress>, bool),
+    /// A cluster.
+    Cluster(Arc<Connector>),
 }
 
 /// All shards. Cheap to clone. With a single server a command takes the same way as without this type: no lock, no wait.
@@ -45,9 +45,9 @@ impl Shards {
                 let view = watch::channel(Arc::new(View::single(shard.clone()))).1;
                 Self::Single(shard, view)
             }
-            Target::Cluster(connector, seeds, uses_tls) => {
+            Target::Cluster(connector) => {
                 let map_requests = settings.map_requests.clone();
-                let cluster = Arc::new(Cluster::new((connector, seeds, uses_tls), settings, faults));
+                let cluster = Arc::new(Cluster::new(connector, settings, faults));
                 tokio::spawn(keep_current(Arc::downgrade(&cluster), map_requests));
                 Self::Cluster(cluster)
             }

@@ -39,6 +39,12 @@ impl View {
         self.map.as_ref()
     }
 
+    /// The nodes to ask for a newer map: see [`SlotMap::nodes_to_ask`].
+    pub(super) fn nodes_to_ask(&self, named: Option<NodeAddress>) -> Vec<Option<NodeAddress>> {
+        let is_up = |node: &NodeAddress| self.shard_at(node).is_some_and(|shard| shard.link_state().is_ok());
+        self.map.as_ref().unwrap_or(&SlotMap::default()).nodes_to_ask(named, is_up)
+    }
+
     /// The shard of this node.
     pub(super) fn shard_at(&self, node: &NodeAddress) -> Option<&Arc<Shard>> {
         self.shards.iter().find(|shard| shard.node() == Some(node))

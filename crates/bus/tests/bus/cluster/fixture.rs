@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::spawn_blocking};
 use trunkline_bus::{Bus, Delivery, Health, Range, RedisBus, RedisConfig, Subscriptions, contract::RETAIN};
 use trunkline_domain::{Position, Room, follows};
 use trunkline_testbed::RedisCluster;
@@ -171,8 +171,38 @@ pub(super) async fn publish_with_retries(bus: &RedisBus, room: &Room, number: us
     }
 }
 
+/// Publishes to each room during `change`, which blocks, and for 0.5 s after it. Returns when the reader has every message,
+/// once and in order.
+pub(super) async fn publish_during(
+    writer: RedisBus,
+    reader: &mut Reader,
+    rooms: &[Room],
+    change: impl FnOnce() + Send + 'static,
+) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn({
+        let (rooms, stop) = (rooms.to_vec(), stop.clone());
+        async move { publish_until(&writer, &rooms, &stop).await }
+    });
+    let changing = spawn_blocking(move || {
+        change();
+        std::thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::Relaxed);
+    });
+    while !writing.is_finished() {
+        tokio::select! {
+            delivery = reader.deliveries.recv() => reader.take(delivery.unwrap()).await,
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+        }
+    }
+    changing.await.unwrap();
+    let (count, failed) = writing.await.unwrap();
+    reader.until_complete(rooms, count).await;
+    println!("{count} messages per room, {failed} failed attempts, announced {:?}", reader.announced);
+}
+
 /// Publishes numbered messages to each room until `stop`, and returns how many, with the number of failed attempts.
-pub(super) async fn publish_until(bus: &RedisBus, rooms: &[Room], stop: &AtomicBool) -> (usize, usize) {
+async fn publish_until(bus: &RedisBus, rooms: &[Room], stop: &AtomicBool) -> (usize, usize) {
     let (mut number, mut failed) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         for room in rooms {

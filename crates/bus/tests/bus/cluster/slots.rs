@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
-use trunkline_bus::{Bus, ErrorKind, PresenceStore, Range};
+use trunkline_bus::{Bus, ErrorKind, PresenceStore, Range, SharedLimits, SocketChange};
 use trunkline_domain::{InstanceId, Position};
 use trunkline_testbed::key_slot;
 
@@ -118,4 +118,26 @@ async fn presence_follows_its_slot() {
     bus.update(&room, instance, &["bob".parse().unwrap()], &[]).await.unwrap();
     let after = bus.snapshot(&room).await.unwrap();
     assert_eq!((after.version, after.instances[0].1.len()), (before.version + 1, 2), "one change, one version");
+}
+
+#[tokio::test]
+async fn sockets_to_evict_are_neither_lost_nor_evicted_twice_while_their_slot_moves() {
+    let cluster = Cluster::without_replicas();
+    let bus = cluster.ready().await;
+    let (one, other) = (InstanceId(1), InstanceId(2));
+    let opened =
+        |number, age| [SocketChange { user: "ann".parse().unwrap(), number, age: Some(Duration::from_secs(age)) }];
+    bus.exchange_sockets(one, 1, &opened(1, 9)).await.unwrap();
+    let key = format!("{}:{{:sockets}}", cluster.prefix);
+    let to = (cluster.redis.master_of(&key).unwrap() + 1) % 3;
+    let open = cluster.redis.open_slot(key_slot(&key), to).unwrap();
+    assert_eq!(cluster.redis.move_keys(open, |moved| moved.ends_with(":of:ann")).unwrap(), 1);
+    // Half migrated: the script is not started, so it cannot forget a socket and fail before it notes it.
+    let error = bus.exchange_sockets(other, 1, &opened(2, 0)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    cluster.redis.finish_move(open).unwrap();
+    assert!(bus.exchange_sockets(other, 1, &opened(2, 0)).await.unwrap().evict.is_empty());
+    let evict = bus.exchange_sockets(one, 1, &[]).await.unwrap().evict;
+    assert_eq!(evict, [("ann".parse().unwrap(), 1)]);
+    assert!(bus.exchange_sockets(one, 1, &[]).await.unwrap().evict.is_empty());
 }
