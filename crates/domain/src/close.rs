@@ -34,7 +34,7 @@ pub enum Reconnect {
     /// Reconnect with exponential back-off and full jitter.
     WithBackoff,
     /// Reconnect after the `reconnect_after_ms` of the `closing` frame.
-    WhenTold,
+    AfterDelay,
     /// Do not reconnect; show the login page.
     LoginFirst,
     /// Do not reconnect until the user asks for it.
@@ -86,7 +86,7 @@ impl CloseCode {
     #[must_use]
     pub const fn reconnect(self) -> Reconnect {
         match self {
-            Self::Restart => Reconnect::WhenTold,
+            Self::Restart => Reconnect::AfterDelay,
             Self::SessionEnded => Reconnect::LoginFirst,
             Self::TooManySockets => Reconnect::OnRequest,
             _ => Reconnect::WithBackoff,

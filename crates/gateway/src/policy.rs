@@ -64,7 +64,7 @@ pub struct Denied(
     pub String,
 );
 
-/// The policy that allows every action to every user who is logged in, except to moderate.
+/// The policy that allows every logged-in user every action except to moderate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 

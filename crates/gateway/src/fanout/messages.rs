@@ -59,7 +59,7 @@ pub(crate) enum HubEvent {
     },
     /// The text at this position was deleted.
     Deleted(Room, Position, DeletionApplied),
-    /// Who is in the room. It may be dropped, because later state replaces it.
+    /// The users of the room. It may be dropped, because later state replaces it.
     Presence {
         /// The room.
         room: Room,

@@ -64,7 +64,7 @@ pub(super) enum ProviderError {
     Invalid(#[source] BoxError),
 }
 
-/// A user whom the provider has authenticated.
+/// The user that the provider has authenticated.
 pub(super) struct ProviderUser {
     pub(super) user: UserId,
     pub(super) name: Option<DisplayName>,
