@@ -28,7 +28,7 @@ pub(crate) struct PresenceDebouncer {
     next_update: Duration,
 }
 
-/// What every member of the room is sent.
+/// An update for every member of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PresenceUpdate {
     /// These users joined and left. At least one of the two lists has users, and no user is in both.
