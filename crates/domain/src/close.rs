@@ -28,7 +28,7 @@ pub enum CloseCode {
     TooManySockets,
 }
 
-/// What a client does after a close.
+/// The reaction of a client to a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
     /// Reconnect with exponential back-off and full jitter.
@@ -81,7 +81,7 @@ impl CloseCode {
         Self::ALL.into_iter().find(|known| known.code() == code)
     }
 
-    /// What a client does that did not close the socket itself. A code that is not listed here is handled as
+    /// The reaction of a client that did not close the socket itself. A code that is not listed here is handled as
     /// [`WithBackoff`](Reconnect::WithBackoff).
     #[must_use]
     pub const fn reconnect(self) -> Reconnect {

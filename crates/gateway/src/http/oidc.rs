@@ -42,7 +42,7 @@ use crate::{
 
 /// Path to which the provider sends the browser. It is registered with the provider.
 pub(super) const CALLBACK_PATH: &str = "/login/oidc/callback";
-/// What the signature of the cookie is for.
+/// The purpose of the cookie's signature.
 const COOKIE_PURPOSE: &str = "oidc";
 /// Entry of a session's state: the ID token of its login.
 const ID_TOKEN: &str = "trunkline.id_token";

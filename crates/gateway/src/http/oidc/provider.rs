@@ -1,4 +1,4 @@
-//! What the gateway asks the provider: its discovery document and keys, and the identity behind a code.
+//! The requests to the provider: its discovery document and keys, and the identity behind a code.
 
 use std::{
     error::Error,
@@ -81,7 +81,7 @@ pub(super) struct Provider {
 
 type Metadata = Arc<ProviderMetadataWithLogout>;
 
-/// What is known of the provider, and when it was asked last.
+/// The metadata of the provider, and the times of the last fetch and the last failure.
 #[derive(Default)]
 struct Discovery {
     client: Option<HttpClient>,
