@@ -209,7 +209,7 @@ function hold(name) {
   return room;
 }
 
-/** Tells the reader's other devices how far the room was read here. @param {string} name @param {string} position */
+/** Sends the reader's other devices how far the room was read here. @param {string} name @param {string} position */
 function showRead(name, position) {
   if (position !== ORIGIN) client.seen(name, position);
 }
@@ -296,7 +296,7 @@ function listen() {
   client.on("state", ({ state }) => {
     document.body.dataset.state = state;
     if (state === "connected") return;
-    // Without a connection nothing is known about who is writing.
+    // Without a connection the page does not know which users are typing.
     for (const { people } of rooms.values()) for (const typist of people.typists.keys()) who.stopTyping(people, typist);
   });
 

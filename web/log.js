@@ -34,7 +34,7 @@ const ROWS_MOST = 1_200;
 const ROWS_KEPT = 800;
 /** Factor for both while the reader is further up. */
 const ROWS_FACTOR_READING = 4;
-/** Maximum number of lines about people who came and went. */
+/** Maximum number of lines about arrivals and departures. */
 const NOTES_MOST = 50;
 /** Distance in pixels from the upper end at which older messages are fetched, and from the lower end that still counts as the end. */
 const NEAR_START = 400;

@@ -1,4 +1,4 @@
-/** Who is in the rooms: display names, who is typing, who comes and goes. */
+/** The users in the rooms: display names, typing, arrivals and departures. */
 
 import { coloured, find } from "./dom.js";
 import { listed } from "./render.js";
@@ -98,7 +98,7 @@ export function people({ user, say, collator, client, roomOf, shown }) {
     nameOf, stopTyping,
     /** Whether a text mentions the reader, by id or by display name. @param {string} text */
     isNamed: (text) => [...new Set([user, nameOf(user)])].some((name) => mentions(text, name)),
-    /** Shows who is in the room that is shown, and who is typing there. */
+    /** Shows the users and the typing users of the current room. */
     show() {
       showPeople();
       showTypists();

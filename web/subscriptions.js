@@ -1,5 +1,5 @@
 /**
- * The rooms of a machine (see `machine.js`): what was joined, how far each room has arrived, its page of history under way, who is there, and how far
+ * The rooms of a machine (see `machine.js`): what was joined, how far each room has arrived, its page of history under way, its users, and how far
  * the user has read. Pure, like the machine. It owns the outbox, since that is sent room by room.
  */
 

@@ -152,7 +152,7 @@ export class Client {
     this.#feed({ type: "disconnect" });
   }
 
-  /** Tells the client about its surroundings: the network is back or gone, the page is visible again. @param {"online" | "offline" | "visible"} type */
+  /** Reports a change around the client: the network is back or gone, the page is visible again. @param {"online" | "offline" | "visible"} type */
   tell(type) {
     this.#feed({ type });
   }
@@ -246,7 +246,7 @@ export class Client {
     this.#feed({ type: "history", room, limit, before });
   }
 
-  /** Call it at every key stroke; the client tells the server every 3 s at most. @param {string} room */
+  /** Call it at every key stroke; the client sends it to the server every 3 s at most. @param {string} room */
   typing(room) {
     this.#feed({ type: "typing", room });
   }

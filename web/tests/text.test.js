@@ -1,4 +1,4 @@
-// Rules about text: what is blank, what is a link, who is mentioned, what is folded. The vectors are data for the server's tests too.
+// Rules about text: what is blank, what is a link, what is a mention, what is folded. The vectors are data for the server's tests too.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

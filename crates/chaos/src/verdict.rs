@@ -35,7 +35,7 @@ pub(crate) struct VerdictCounts {
     pub(crate) refreshed: u64,
 }
 
-/// A user who is not a client of the checker, as the clients saw them.
+/// A user outside the run, as the clients of the checker saw them.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub(crate) struct UnknownUser {
     pub(crate) user: String,

@@ -10,7 +10,7 @@ pub enum ClientError {
     InvalidUrl {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         reason: &'static str,
     },
     /// The gateway did not answer, or the connection failed. Try again later.

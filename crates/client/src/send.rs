@@ -1,4 +1,4 @@
-//! What a client sends: texts, events, amendments, signals and read marks.
+//! Sending: texts, events, amendments, signals and read marks.
 
 use trunkline_domain::{Content, Data, EventName, MessageId, MessageText, Position, ReactionKey, Room};
 

@@ -24,7 +24,7 @@ const READ_BUFFER_BYTES: usize = 4096;
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// Maximum number of unsent bytes. Beyond that the socket counts as broken.
 const MAX_UNSENT_BYTES: usize = 256 * 1024;
-/// How long the server has to answer a close frame.
+/// Maximum time in which the server answers a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) type ClientSocket = WebSocketStream<GatewayStream>;

@@ -28,13 +28,13 @@ pub enum CloseCode {
     TooManySockets,
 }
 
-/// What a client does after a close.
+/// The reaction of a client to a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
     /// Reconnect with exponential back-off and full jitter.
     WithBackoff,
     /// Reconnect after the `reconnect_after_ms` of the `closing` frame.
-    WhenTold,
+    AfterDelay,
     /// Do not reconnect; show the login page.
     LoginFirst,
     /// Do not reconnect until the user asks for it.
@@ -81,12 +81,12 @@ impl CloseCode {
         Self::ALL.into_iter().find(|known| known.code() == code)
     }
 
-    /// What a client does that did not close the socket itself. A code that is not listed here is handled as
+    /// The reaction of a client that did not close the socket itself. A code that is not listed here is handled as
     /// [`WithBackoff`](Reconnect::WithBackoff).
     #[must_use]
     pub const fn reconnect(self) -> Reconnect {
         match self {
-            Self::Restart => Reconnect::WhenTold,
+            Self::Restart => Reconnect::AfterDelay,
             Self::SessionEnded => Reconnect::LoginFirst,
             Self::TooManySockets => Reconnect::OnRequest,
             _ => Reconnect::WithBackoff,

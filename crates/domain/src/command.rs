@@ -30,7 +30,7 @@ pub enum Command {
         room: Room,
         /// The id that the client chose for the message.
         id: MessageId,
-        /// What it contains.
+        /// The content.
         #[serde(flatten)]
         content: Content,
     },

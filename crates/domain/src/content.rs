@@ -1,4 +1,4 @@
-//! What a message contains: a text, an event of the application, or an amendment of an earlier text.
+//! The content of a message: a text, an event of the application, or an amendment of an earlier text.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{Data, InvalidData, MessageText, Position};
 
-/// What a client sends to a room.
+/// The content that a client sends to a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A text for people.
@@ -268,7 +268,7 @@ impl<'de> Deserialize<'de> for EventName {
     }
 }
 
-/// What identifies a reaction, usually an emoji: 1 to 64 bytes without white space and control characters.
+/// The key of a reaction, usually an emoji: 1 to 64 bytes without white space and control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ReactionKey(Box<str>);

@@ -1,4 +1,4 @@
-//! What the issuer of an identity allows in which rooms.
+//! Grants: the rights that the issuer of an identity gives, by room.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::Room;
 
-/// What an identity may do, by room. Without a matching grant it may do nothing.
+/// The rights of an identity, by room. Without a matching grant it may do nothing.
 ///
 /// ```
 /// use trunkline_domain::{Grants, Permission, Room};
@@ -36,12 +36,12 @@ impl FromIterator<Grant> for Grants {
     }
 }
 
-/// What is allowed in the rooms of one pattern.
+/// The rights in the rooms of one pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Grant {
     /// The rooms.
     pub room: RoomPattern,
-    /// What is allowed there. Words that this version does not know allow nothing.
+    /// The rights there. Words that this version does not know allow nothing.
     #[serde(deserialize_with = "known_permissions")]
     pub can: Vec<Permission>,
 }

@@ -182,16 +182,16 @@ pub struct Message {
     pub user: UserId,
     /// The author's name when the message was sent, unless it equals the id.
     pub name: Option<DisplayName>,
-    /// What it contains.
+    /// The content.
     pub body: Body,
     /// When it was appended, by the clock of the store (Redis, or this process).
     pub at: Millis,
 }
 
-/// What a message in a log contains.
+/// The content of a message in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// What was sent.
+    /// The content as it was sent.
     Content(Content),
     /// A text that was deleted. The message keeps its place.
     DeletedText {

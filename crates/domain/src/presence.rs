@@ -48,11 +48,11 @@ pub struct PresenceChange {
     pub version: u64,
     /// The instance whose users changed.
     pub instance: InstanceId,
-    /// What changed.
+    /// The change.
     pub kind: ChangeKind,
 }
 
-/// What changed among the users of one instance.
+/// A change of the users of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// These are its users, in place of those before.

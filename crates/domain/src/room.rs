@@ -13,7 +13,7 @@ impl Room {
     /// Maximum length, in bytes.
     pub const MAX_BYTES: usize = 64;
 
-    /// The room in which gateways tell each other what concerns no room. Clients cannot join it, read it or send to it.
+    /// The room in which gateways publish to each other what concerns no room. Clients cannot join it, read it or send to it.
     #[must_use]
     pub fn control() -> Self {
         Self(Self::CONTROL.into())

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn run<B: Bus + PresenceStore + InstanceRegistry + SharedLimits>(bus: B) -> Result<(), Box<dyn Error>> {
     let address = format!("127.0.0.1:{}", env::var("PORT").as_deref().unwrap_or("8080"));
-    // All instances need the same key, so that a customer who logged in at one is known to all.
+    // All instances need the same key, so that a login at one is valid at all.
     let key = env::var("SHOP_SECRET").map_or_else(|_| Key::generate(), |secret| Key::derive_from(secret.as_bytes()));
     let logins = Logins(key);
 
@@ -78,7 +78,7 @@ async fn run<B: Bus + PresenceStore + InstanceRegistry + SharedLimits>(bus: B) -
     Ok(Server::new(gateway, app).run(address).await?)
 }
 
-/// A customer hears their own orders, and only the shop writes.
+/// A customer receives the events of their own orders, and only the shop sends.
 #[derive(Clone)]
 struct OwnOrders;
 

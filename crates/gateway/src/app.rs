@@ -64,7 +64,7 @@ pub struct Gateway<B, S, P = AllowAll> {
 }
 
 impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions> Gateway<B, S> {
-    /// Creates a gateway in which every user who is logged in may do everything, and starts its tasks. Must be called inside
+    /// Creates a gateway in which every logged-in user may do everything, and starts its tasks. Must be called inside
     /// a Tokio runtime.
     ///
     /// # Errors

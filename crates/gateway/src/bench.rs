@@ -1,4 +1,4 @@
-//! What the benchmarks measure. Not part of the public interface.
+//! Operations that the benchmarks measure. Not part of the public interface.
 
 use std::{
     cell::Cell,

@@ -54,14 +54,14 @@ impl<B, S, P> GatewayBuilder<B, S, P> {
         Self { config, ..self }
     }
 
-    /// Sets who sends a request that carries neither a token nor the cookie of a session.
+    /// Sets how to identify the user of a request that carries neither a token nor the cookie of a session.
     #[must_use]
     pub fn identify(mut self, identify: impl Identify) -> Self {
         self.config.host_users = Some(HostUsers::new(identify));
         self
     }
 
-    /// Sets who may do what; otherwise, every user may do everything except moderate.
+    /// Sets which actions users may take. Without a policy, every user may do everything except moderate.
     #[must_use]
     pub fn policy<Q: Policy>(self, policy: Q) -> GatewayBuilder<B, S, Q> {
         GatewayBuilder { bus: self.bus, sessions: self.sessions, policy, config: self.config }

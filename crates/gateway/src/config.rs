@@ -39,7 +39,7 @@ pub struct Config {
     /// Keys that sign session cookies. Random by default, so that sessions end with the process. All instances of a cluster
     /// need the same keys.
     pub keys: SecretKeys,
-    /// How long sessions last; the session store must be given the same. The cookie lasts as long.
+    /// Lifetimes of sessions; the session store must be given the same. The cookie lasts as long.
     pub lifetimes: Lifetimes,
     /// Whether users log in by typing a name that is free. Turn it off where users come from somewhere else: a typed name
     /// could equal the id of one of them.

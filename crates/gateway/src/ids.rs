@@ -1,4 +1,4 @@
-//! How threads of this process refer to each other's workers and connections.
+//! Ids by which threads of this process refer to each other's workers and connections.
 
 /// Identifies a worker thread of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +12,6 @@ pub(crate) struct WorkerId(
 pub(crate) struct ConnectionKey {
     /// Index in the worker's table of connections. Each needs a file descriptor, so an index is below 2³¹.
     pub(crate) slot: u32,
-    /// How many connections the worker had opened, including this one. It tells connections that had the same slot apart.
+    /// Number of connections that the worker had opened, including this one. It tells connections that had the same slot apart.
     pub(crate) serial: u64,
 }

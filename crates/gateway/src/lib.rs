@@ -3,7 +3,7 @@
 //! A room is a log; a subscription is a cursor in it. Live delivery, the first screenful of messages, resuming after a
 //! reconnect and a slow reader are one operation: read the room's log after this position.
 //!
-//! [`Gateway`] is what applications create, [`Config`] sets it up, and a [`Policy`] decides who may do what.
+//! [`Gateway`] is what applications create, [`Config`] sets it up, and a [`Policy`] decides which actions a user may take.
 //!
 //! # Features
 //! All are enabled by default, for the program. An application with users and pages of its own needs none of them.

@@ -95,14 +95,14 @@ async fn run(loaded: LoadedSettings) -> Result<(), ProgramError> {
         );
     }
     let retain = settings.retain.get() as usize;
-    match &settings.redis {
+    match &settings.redis.url {
         Some(url) => {
             let mut redis = RedisConfig::new(url.reveal());
-            redis.prefix.clone_from(&settings.redis_prefix);
-            redis.batch_delay_max = settings.batch_delay_max;
+            redis.prefix.clone_from(&settings.redis.prefix);
+            redis.batch_delay_max = settings.redis.batch_delay_max;
             redis.retain = retain;
             redis.retain_for = settings.retain_for;
-            let (url, prefix) = (url.reveal(), &settings.redis_prefix);
+            let (url, prefix) = (url.reveal(), &settings.redis.prefix);
             let sessions = RedisSessions::in_redis_with(url, &redis_options, prefix, config.lifetimes)?;
             redis.options = redis_options;
             let create = move || Ok(Gateway::new(mutant::redis_bus(redis)?, sessions, config)?);

@@ -52,7 +52,7 @@ impl<B: Bus + PresenceStore + InstanceRegistry + SharedLimits, S: Sessions, P: P
         self.state.read(room, range).await
     }
 
-    /// Returns the users who are in the room, on all instances, ordered by id.
+    /// Returns the users in the room, on all instances, ordered by id.
     ///
     /// # Errors
     /// Presence cannot be read now. Retry later.

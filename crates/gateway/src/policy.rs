@@ -1,4 +1,4 @@
-//! Which user may do what.
+//! Policies: which actions a user may take.
 
 use std::future::{Future, ready};
 
@@ -41,7 +41,7 @@ pub trait Policy: Clone + Send + Sync + 'static {
     fn decide(&self, identity: &Identity, action: Action<'_>) -> impl Future<Output = Result<(), Denied>> + Send;
 }
 
-/// What a user asks to do.
+/// An action that a user requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Receive the messages of a room: the latest ones and those from now on.
@@ -64,7 +64,7 @@ pub struct Denied(
     pub String,
 );
 
-/// The policy that allows every action to every user who is logged in, except to moderate.
+/// The policy that allows every logged-in user every action except to moderate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 

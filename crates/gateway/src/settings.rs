@@ -20,11 +20,11 @@ use clap::{
 };
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
-use trunkline_bus::{RedisOptions, RedisUrl};
+use trunkline_bus::RedisOptions;
 use trunkline_gateway::{Config, Limits, OidcConfig, Origin, jwt::TokenSettings};
 use trunkline_session::{CookieSettings, Lifetimes, SecretKeys};
 
-use self::{oidc::OidcFlags, tokens::TokenFlags};
+use self::{oidc::OidcFlags, redis::RedisFlags, tokens::TokenFlags};
 pub(crate) use self::{redis::describe, secrets::RedactedText};
 
 /// Real-time chat gateway. Runs as one instance, or as any number of instances that share a Redis server.
@@ -68,63 +68,8 @@ pub(crate) struct GatewaySettings {
     #[arg(long, env = "TRUNKLINE_ADMIN_LISTEN", value_name = "ADDR", value_parser = values::address, help_heading = "Server")]
     pub(crate) admin_listen: Option<SocketAddr>,
 
-    /// URL of the Redis that all instances share. One server: redis://[user:password@]host[:port][/db] or
-    /// unix://[user:password@]/path[?db=n]. The master that Sentinels name:
-    /// redis-sentinel://[user:password@]host[:port][,host...][/db]#master. A cluster:
-    /// redis-cluster://[user:password@]host[:port][,host...]. The same over TLS: rediss://, rediss-sentinel:// and
-    /// rediss-cluster://. In a password, @ : / # ? % are written %40 %3A %2F %23 %3F %25. Without the flag the process
-    /// runs as a single instance and keeps everything in memory. Prefer the variable for a URL with a password, because
-    /// arguments are visible in process lists.
-    #[arg(long, env = "TRUNKLINE_REDIS", value_name = "URL", hide_env_values = true, value_parser = RedactedText::parse,
-          help_heading = "Server")]
-    pub(crate) redis: Option<RedactedText>,
-
-    /// File with the CA certificates (PEM) that the certificate of Redis must come from. By default those of the system
-    /// count. Requires a URL with TLS.
-    #[arg(long, env = "TRUNKLINE_REDIS_CA", value_name = "FILE", requires = "redis", help_heading = "Server")]
-    redis_ca: Option<PathBuf>,
-
-    /// File with the certificate, and its chain (PEM), that the gateway shows to Redis. Requires --redis-key and a URL with
-    /// TLS.
-    #[arg(long, env = "TRUNKLINE_REDIS_CERT", value_name = "FILE", requires = "redis", help_heading = "Server")]
-    redis_cert: Option<PathBuf>,
-
-    /// File with the private key (PEM) of that certificate. Files are read at the start only.
-    #[arg(long, env = "TRUNKLINE_REDIS_KEY", value_name = "FILE", requires = "redis", help_heading = "Server")]
-    redis_key: Option<PathBuf>,
-
-    /// User at the Sentinels, where they have users of their own. They are not sent the user and password of the URL.
-    #[arg(
-        long,
-        env = "TRUNKLINE_REDIS_SENTINEL_USER",
-        value_name = "NAME",
-        requires = "redis",
-        help_heading = "Server"
-    )]
-    redis_sentinel_user: Option<String>,
-
-    /// File with the password at the Sentinels, where they require one.
-    #[arg(
-        long,
-        env = "TRUNKLINE_REDIS_SENTINEL_PASSWORD_FILE",
-        value_name = "FILE",
-        requires = "redis",
-        help_heading = "Server"
-    )]
-    redis_sentinel_password_file: Option<PathBuf>,
-
-    /// Prefix of all keys and channels in Redis. Deployments that share a Redis server need different prefixes: pub/sub
-    /// channels are shared by all databases of a server.
-    #[arg(long, env = "TRUNKLINE_REDIS_PREFIX", value_name = "PREFIX", default_value = "tl",
-          value_parser = values::redis_prefix, help_heading = "Server")]
-    pub(crate) redis_prefix: String,
-
-    /// Maximum time for which commands to Redis wait for others so that they are sent together, from 0ms to 4ms. With 0ms
-    /// they wait only while earlier commands are on their way. Larger values save CPU time of Redis and the gateway under
-    /// load at the cost of latency; at little load commands never wait.
-    #[arg(long, env = "TRUNKLINE_BATCH_DELAY_MAX", value_name = "DURATION", default_value = "0ms",
-          value_parser = values::batch_delay, help_heading = "Server")]
-    pub(crate) batch_delay_max: Duration,
+    #[command(flatten)]
+    pub(crate) redis: RedisFlags,
 
     /// Name of this instance, shown on pages, in log lines and in /readyz. Each instance needs a different name.
     /// Defaults to the host name and the port.
@@ -284,7 +229,7 @@ pub(crate) fn from_process() -> LoadedSettings {
         Err(error) => error.exit(),
     };
     let keys = settings.keys().unwrap_or_else(|error| error.exit());
-    let redis_options = settings.redis_options().unwrap_or_else(|error| error.exit());
+    let redis_options = settings.redis.options().unwrap_or_else(|why| invalid(why).exit());
     let tokens = settings.tokens.load().unwrap_or_else(|why| invalid(why).exit());
     let oidc = settings.oidc.load().unwrap_or_else(|why| invalid(why).exit());
     LoadedSettings { settings, keys, redis_options, tokens, oidc }
@@ -326,9 +271,7 @@ impl GatewaySettings {
     /// Checks the rules that concern several settings.
     fn validate(&self) -> Result<(), clap::Error> {
         let https = self.public_origin.iter().any(Origin::is_https);
-        if let Some(Err(why)) = self.redis.as_ref().map(|url| url.reveal().parse::<RedisUrl>()) {
-            return Err(invalid(format!("--redis: {why}")));
-        }
+        self.redis.validate().map_err(invalid)?;
         if self.session_idle > self.session_max {
             return Err(invalid("--session-idle must not be longer than --session-max"));
         }
@@ -359,7 +302,7 @@ impl GatewaySettings {
                 let from = format!("--secret-file {}", file.display());
                 (secrets::read(file).map_err(|why| invalid(format!("{from}: {why}")))?, from)
             }
-            (None, None) if self.redis.is_some() => return Err(invalid(secrets::KEY_REQUIRED)),
+            (None, None) if self.redis.url.is_some() => return Err(invalid(secrets::KEY_REQUIRED)),
             (None, None) => return Ok(None),
         };
         let keys = SecretKeys::new(secrets::lines(&text));

@@ -1,4 +1,4 @@
-//! What all handlers and threads of a gateway share.
+//! The state that all handlers and threads of a gateway share.
 
 use std::{
     collections::VecDeque,

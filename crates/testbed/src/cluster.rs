@@ -52,7 +52,7 @@ struct ClusterNode {
     state: NodeState,
 }
 
-/// What this process did to a node last.
+/// The last action of this process on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NodeState {
     Running,

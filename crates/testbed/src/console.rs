@@ -28,7 +28,7 @@ pub struct Console {
     bottom: Arc<Mutex<BottomArea>>,
 }
 
-/// What the terminal shows below all lines at the moment.
+/// The text that the terminal shows below all lines at the moment.
 #[derive(Debug, Default)]
 enum BottomArea {
     #[default]

@@ -19,8 +19,6 @@ use crate::{
 
 /// Maximum time until HAProxy answers on its runtime API.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// Number of free ports that are tried, because another program may take a free port first.
-const PORT_ATTEMPTS: usize = 5;
 /// The two backends of `deploy/haproxy.cfg`.
 const BACKENDS: [&str; 2] = ["ready", "alive"];
 
@@ -283,15 +281,7 @@ impl HaProxyBuilder {
         }
         let program = program?;
         progress.step("starting HAProxy");
-        let mut attempts = if self.port.is_some() { 1 } else { PORT_ATTEMPTS };
-        loop {
-            attempts -= 1;
-            let port = self.port.map_or_else(ports::free_port, Ok)?;
-            match self.launch(&program, port) {
-                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
-                other => return other,
-            }
-        }
+        ports::start_on(self.port, |port| self.launch(&program, port))
     }
 
     fn launch(&self, program: &Program, port: u16) -> Result<HaProxy> {

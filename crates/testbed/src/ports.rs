@@ -13,6 +13,8 @@ use crate::{Result, TestbedError};
 /// from 49152 elsewhere), so that a client's connection cannot hold the port of a server that restarts.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
+/// Number of free ports that are tried, because another program may take a free port first.
+const ATTEMPTS: usize = 5;
 
 /// A loopback port on which nothing listens now. Another program may take it before the caller does; the servers of this
 /// crate then try another port.
@@ -34,6 +36,21 @@ pub fn free_port() -> Result<u16> {
         }
     }
     Err(TestbedError::Reply("no free loopback port".to_owned()))
+}
+
+/// Calls `start` with `port`, or with free ports until the port that it gets is not taken, at most [`ATTEMPTS`] times.
+///
+/// # Errors
+/// The last error of `start`.
+pub(crate) fn start_on<T>(port: Option<u16>, mut start: impl FnMut(u16) -> Result<T>) -> Result<T> {
+    let mut attempts = if port.is_some() { 1 } else { ATTEMPTS };
+    loop {
+        attempts -= 1;
+        match start(port.map_or_else(free_port, Ok)?) {
+            Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
+            result => return result,
+        }
+    }
 }
 
 /// Whether a listener can be bound to the port now.

@@ -71,6 +71,14 @@ impl Driver {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    /// Types each command and reads answers until a line contains the text beside it.
+    pub(crate) fn expect_answers(&mut self, answers: &[(&str, &str)]) {
+        for (command, answer) in answers {
+            self.say(command);
+            self.expect(answer);
+        }
+    }
+
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
@@ -121,6 +129,14 @@ impl Driver {
             inventory.ports.push(port(&server["address"]));
         }
         inventory
+    }
+
+    /// Ends the cluster with `quit`, and checks that all its processes end and free their ports.
+    pub(crate) fn quit(mut self) {
+        let inventory = self.inventory();
+        self.say("quit");
+        assert!(self.end().0.success());
+        inventory.assert_gone();
     }
 
     /// Waits for the exit, and returns the status and the text on standard error.

@@ -51,21 +51,15 @@ fn commands_control_instances_and_redis() {
     cluster.say("start redis");
     cluster.expect("redis is running again");
 
-    for (typed, answer) in [
+    cluster.expect_answers(&[
         ("kill 9", "there is no gw-9"),
         ("start 1", "gw-1 is running already"),
         ("kill", "`kill` needs an instance"),
         ("scale 0", "between 1 and"),
         ("dance", "is not a command"),
         ("status", "instance  state"),
-    ] {
-        cluster.say(typed);
-        cluster.expect(answer);
-    }
-    let inventory = cluster.inventory();
-    cluster.say("quit");
-    assert!(cluster.end().0.success());
-    inventory.assert_gone();
+    ]);
+    cluster.quit();
 }
 
 #[test]
@@ -102,10 +96,7 @@ fn no_request_fails_during_rolling_restart_and_scaling() {
     });
     assert!(failures.is_empty(), "{failures:?}");
     assert!(answered.into_inner() > 100);
-    let inventory = cluster.inventory();
-    cluster.say("quit");
-    assert!(cluster.end().0.success());
-    inventory.assert_gone();
+    cluster.quit();
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn redis_cluster_survives_commands_that_kill_move_and_promote() {
     cluster.say("start redis 2");
     cluster.expect("redis 2 is running again");
     cluster.wait_for("redis-2 returns", |report| report["redis"]["servers"][1]["replicates"] == "redis-5");
-    for (typed, answer) in [
+    cluster.expect_answers(&[
         ("status", "3 of 3 shards up"),
         ("kill redis 9", "numbered from 1 to 6"),
         ("start redis 1", "redis 1 is running already"),
@@ -44,14 +44,8 @@ fn redis_cluster_survives_commands_that_kill_move_and_promote() {
         ("reshard 500 1 3", "redis 1 owns 0 slots"),
         ("help", "failover 2"),
         ("kill redis", "which one?"),
-    ] {
-        cluster.say(typed);
-        cluster.expect(answer);
-    }
-    let inventory = cluster.inventory();
-    cluster.say("quit");
-    assert!(cluster.end().0.success());
-    inventory.assert_gone();
+    ]);
+    cluster.quit();
 }
 
 #[test]
@@ -76,14 +70,10 @@ fn sentinels_promote_the_replica_when_asked_and_when_the_master_is_killed() {
         let servers = report["redis"]["servers"].as_array().unwrap();
         servers[2..].iter().all(|sentinel| sentinel["names"] == "redis-1")
     });
-    for (typed, answer) in
-        [("status", "names redis-1"), ("reshard 1 1 2", "--redis cluster"), ("kill redis 3", "numbered from 1 to 2")]
-    {
-        cluster.say(typed);
-        cluster.expect(answer);
-    }
-    let inventory = cluster.inventory();
-    cluster.say("quit");
-    assert!(cluster.end().0.success());
-    inventory.assert_gone();
+    cluster.expect_answers(&[
+        ("status", "names redis-1"),
+        ("reshard 1 1 2", "--redis cluster"),
+        ("kill redis 3", "numbered from 1 to 2"),
+    ]);
+    cluster.quit();
 }

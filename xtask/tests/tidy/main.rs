@@ -38,10 +38,6 @@ const RESTRICTED_LIBRARIES: [(&str, &[&str]); 2] = [
 /// Maximum length of a source file in lines. The aim is 400; a few more lines do not justify an unnatural split.
 const MAX_LINES: usize = 450;
 
-/// Files that may be longer, with the reason.
-const LONG_FILES: [(&str, &str); 1] =
-    [("web/machine.js", "one state machine, served to browsers as one file; the Rust client splits the same one")];
-
 /// Files and folders without I/O, clocks, locks, randomness and environment: their results depend on arguments only.
 const PURE: [&str; 48] = [
     "crates/domain/src/",
@@ -174,7 +170,6 @@ fn gateway_reads_its_environment_in_one_file() {
 fn files_are_short() {
     for (name, text) in Tree::read().texts(&["rs", "js", "lua"]) {
         let lines = text.lines().count();
-        let excused = LONG_FILES.iter().any(|(long, _)| *long == name);
-        assert!(lines <= MAX_LINES || excused, "{name} has {lines} lines: split it, or add a reason to LONG_FILES");
+        assert!(lines <= MAX_LINES, "{name} has {lines} lines: split it by subject");
     }
 }

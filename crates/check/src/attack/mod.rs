@@ -44,7 +44,7 @@ pub struct AttackArguments {
     pub command: AttackCommand,
 }
 
-/// What to execute.
+/// The attack to execute.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AttackCommand {
     /// Execute one attack per defence of SECURITY.md while honest clients write and read, and compare the reactions with the

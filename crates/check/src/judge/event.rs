@@ -21,7 +21,7 @@ pub(crate) struct MessageNumber(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct InstanceNumber(pub(crate) u32);
 
-/// What an entry of a log is.
+/// The kind of an entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     /// A text, or an event of the application.
@@ -64,7 +64,7 @@ pub(crate) struct HistoryEvent {
     pub(crate) kind: EventKind,
 }
 
-/// What happened. The variants mirror those of `HistoryLine`.
+/// One event of the history. The variants mirror those of `HistoryLine`.
 #[derive(Debug)]
 pub(crate) enum EventKind {
     Client,

@@ -1,4 +1,4 @@
-//! What every invariant implements.
+//! The trait that every invariant implements.
 
 use super::{event::HistoryEvent, state::HistoryState, verdict::InvariantResult};
 

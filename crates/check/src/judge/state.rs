@@ -35,7 +35,7 @@ pub(crate) struct HistoryState {
     pub(crate) disconnecting: bool,
 }
 
-/// What happened to a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MessageFate {
     pub(crate) due: Micros,

@@ -27,7 +27,7 @@ const PAGE_MESSAGES: usize = 100;
 /// Time between two status reports while the run settles.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What all clients of the run are to do.
+/// The task of all clients of the run.
 #[derive(Clone, Debug)]
 pub(crate) enum RunPhase {
     /// Connect, join and catch up.

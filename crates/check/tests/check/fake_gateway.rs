@@ -141,7 +141,7 @@ fn select(_: &Request, mut response: Response) -> Result<Response, ErrorResponse
     Ok(response)
 }
 
-/// Who a client is, and until when.
+/// The user of a client, and the end of the login.
 #[derive(Clone)]
 struct Identity {
     member: Member,

@@ -248,7 +248,7 @@ impl ClientCore {
             Some(Reconnect::LoginFirst) if self.has_tokens => return false,
             Some(Reconnect::LoginFirst) => ClientState::Ended(EndReason::SessionEnded),
             Some(Reconnect::OnRequest) => ClientState::TooManySockets,
-            Some(Reconnect::WhenTold | Reconnect::WithBackoff) | None => return false,
+            Some(Reconnect::AfterDelay | Reconnect::WithBackoff) | None => return false,
         };
         self.stop(state);
         true

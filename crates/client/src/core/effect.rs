@@ -4,7 +4,7 @@ use trunkline_domain::{Command, Room, UserId};
 
 use super::{ClientEvent, SocketId};
 
-/// What the driver must do. Effects are carried out in order.
+/// An action that the driver must carry out. Effects are carried out in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientEffect {
     /// Request `GET /session` and pass the result as [`ClientInput::Probed`](super::ClientInput::Probed). The probe and

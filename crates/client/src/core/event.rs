@@ -197,7 +197,7 @@ pub struct OutboxEntry {
     pub room: Room,
     /// The message id, the same for every attempt.
     pub id: MessageId,
-    /// What it contains.
+    /// The content.
     pub content: Content,
     /// When it was written, in ms since the Unix epoch. Unique; entries are sent in this order.
     pub written_at: Millis,

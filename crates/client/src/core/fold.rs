@@ -1,4 +1,4 @@
-//! What a part of a room's log shows: messages and events as their amendments have changed them.
+//! The fold of a part of a room's log: messages and events as their amendments have changed them.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -84,7 +84,7 @@ pub enum ClientInput {
         room: Room,
         /// A new id that this user has never used in this room.
         id: MessageId,
-        /// What it contains.
+        /// The content.
         content: Content,
     },
     /// Send a failed or uncertain outbox entry again.

@@ -1,4 +1,4 @@
-//! Who is in a room, and what is not logged: typing and signals.
+//! The users of a room, and events that are not logged: typing and signals.
 
 use std::collections::BTreeMap;
 

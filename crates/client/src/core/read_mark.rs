@@ -1,4 +1,4 @@
-//! How far the user has read, on all devices.
+//! The read mark of a room, which all devices of the user share.
 
 use trunkline_domain::{Command, Millis, Position, Room};
 

@@ -75,7 +75,7 @@ fn append() -> impl Strategy<Value = Append> {
     ]
 }
 
-/// What reading a log once, in order, shows: text or deletion, the time of the last edit, and who reacts since when.
+/// What reading a log once, in order, shows: text or deletion, the time of the last edit, and the reacting users with their times.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
     text: Option<String>,

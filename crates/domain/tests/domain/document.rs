@@ -138,7 +138,7 @@ fn documented_close_codes_are_those_of_the_code() {
         let code = CloseCode::from_code(row[0].parse().unwrap()).unwrap();
         let advice = match code.reconnect() {
             Reconnect::WithBackoff => "reconnects with back-off",
-            Reconnect::WhenTold => "reconnects when told",
+            Reconnect::AfterDelay => "reconnects after `reconnect_after_ms`",
             Reconnect::LoginFirst => "does not reconnect; shows the login page",
             Reconnect::OnRequest => "does not reconnect by itself",
         };

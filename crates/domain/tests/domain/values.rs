@@ -170,7 +170,7 @@ fn close_codes_are_found_by_number_and_advise_the_client() {
     }
     assert_eq!(CloseCode::from_code(1005), None);
     assert_eq!(CloseCode::SessionEnded.reconnect(), Reconnect::LoginFirst);
-    assert_eq!(CloseCode::Restart.reconnect(), Reconnect::WhenTold);
+    assert_eq!(CloseCode::Restart.reconnect(), Reconnect::AfterDelay);
 }
 
 proptest! {

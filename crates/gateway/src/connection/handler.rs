@@ -57,7 +57,7 @@ pub(super) struct ColdState {
     pub(super) histories: Vec<Room>,
 }
 
-/// What the transport has.
+/// An event of the transport.
 enum TransportEvent {
     /// Bytes arrived.
     Bytes(Bytes),
@@ -69,7 +69,7 @@ enum TransportEvent {
     Closing,
 }
 
-/// What follows a message.
+/// The next step after a message.
 pub(super) enum Next {
     Continue,
     /// Execute this, concurrently with later messages.

@@ -1,4 +1,4 @@
-//! The handshake: checks who may open a socket, and starts it.
+//! The handshake: checks whether the request may open a socket, and starts it.
 
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse,

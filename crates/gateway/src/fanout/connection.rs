@@ -31,7 +31,7 @@ pub(crate) trait Transport {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// What a connection's writer does next.
+/// The next step of a connection's writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outgoing {
     /// Write these bytes.
@@ -97,7 +97,7 @@ enum ConnectionStage {
     Aborted,
 }
 
-/// What the task that writes to the connection does.
+/// The state of the task that writes to the connection.
 #[derive(Debug)]
 enum WriterState {
     /// It writes, or was woken to write.

@@ -72,7 +72,7 @@ impl Ephemeral {
     }
 }
 
-/// What an instance tells all others, in the [control room](Room::control). Like every ephemeral event it may be lost.
+/// What an instance publishes to all others, in the [control room](Room::control). Like every ephemeral event it may be lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     /// `d<user>`: close every socket of the user.

@@ -20,7 +20,7 @@ pub(crate) struct Heartbeat {
     blocked_since: Option<Tick>,
 }
 
-/// What a connection's heartbeat requires.
+/// The action that a connection's heartbeat requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeartbeatAction {
     /// Nothing.

@@ -17,7 +17,7 @@ use crate::{
     presence::PresenceState,
 };
 
-/// What a hub asks of the reader.
+/// A request of a hub to the reader.
 ///
 /// `Joined` and `Left` are sent once per subscription. Of the others at most one of each kind is in flight per room and
 /// worker. So the channel, which is unbounded and loses nothing, contains at most a few entries per join.
@@ -35,7 +35,7 @@ pub(crate) enum HubRequest {
     Left(Room, Member),
 }
 
-/// What the reader sends a hub.
+/// An event that the reader sends a hub.
 #[derive(Clone, Debug)]
 pub(crate) enum HubEvent {
     /// The room's tail, in place of any earlier one.
@@ -59,7 +59,7 @@ pub(crate) enum HubEvent {
     },
     /// The text at this position was deleted.
     Deleted(Room, Position, DeletionApplied),
-    /// Who is in the room. It may be dropped, because later state replaces it.
+    /// The users of the room. It may be dropped, because later state replaces it.
     Presence {
         /// The room.
         room: Room,
@@ -87,7 +87,7 @@ impl DeletionApplied {
     }
 }
 
-/// What other tasks send the reader's task.
+/// A command of another task to the reader's task.
 #[derive(Debug)]
 pub(crate) enum ReaderCommand {
     /// A worker started.

@@ -58,7 +58,7 @@ pub(crate) enum HttpError {
     /// Too many login attempts. Holds the time after which an attempt is allowed.
     #[error("too many login attempts; wait for the number of seconds in Retry-After")]
     LoginRateExceeded(Duration),
-    /// A user whom an operator keeps out tries to log in. Holds the time that is left.
+    /// An operator keeps out the user that tries to log in. Holds the time that is left.
     #[error("you cannot log in at the moment; wait for the number of seconds in Retry-After")]
     KeptOut(Duration),
     /// The login with the OpenID provider fails.

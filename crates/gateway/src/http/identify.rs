@@ -1,4 +1,4 @@
-//! Who sends a request: the token decides, else the session cookie, else the host application.
+//! The identity of a request: from its token, else from the session cookie, else from the host application.
 
 use actix_session::SessionExt as _;
 use actix_web::{HttpRequest, http::header::HeaderMap};

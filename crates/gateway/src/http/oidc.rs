@@ -42,12 +42,12 @@ use crate::{
 
 /// Path to which the provider sends the browser. It is registered with the provider.
 pub(super) const CALLBACK_PATH: &str = "/login/oidc/callback";
-/// What the signature of the cookie is for.
+/// The purpose of the cookie's signature.
 const COOKIE_PURPOSE: &str = "oidc";
 /// Entry of a session's state: the ID token of its login.
 const ID_TOKEN: &str = "trunkline.id_token";
-/// Maximum size of an ID token that is kept for the logout, in bytes. Without the token the provider may ask the user whom to log
-/// out.
+/// Maximum size of an ID token that is kept for the logout, in bytes. Without the token the provider may
+/// ask which user to log out.
 const MAX_KEPT_TOKEN_BYTES: usize = 4096;
 /// Maximum time for which a logout waits for the provider's discovery document.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -92,7 +92,7 @@ struct StartQuery {
     next: Option<String>,
 }
 
-/// Sends the browser to the provider. A user who is logged in is sent to `next` instead.
+/// Sends the browser to the provider. A logged-in user is sent to `next` instead.
 ///
 /// A page of another site that leads here gets the login page: otherwise it could replace the session of its visitor by one
 /// that the provider grants without a question.
@@ -137,7 +137,7 @@ struct CallbackQuery {
     iss: Option<String>,
 }
 
-/// Starts the session of the user whom the provider has authenticated, and leads to `next`.
+/// Starts the session of the user that the provider has authenticated, and redirects to `next`.
 pub(super) async fn callback<S: Sessions>(
     state: web::Data<HttpState<S>>,
     request: HttpRequest,

@@ -1,4 +1,4 @@
-//! What the HTTP handlers share.
+//! The state that the HTTP handlers share.
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     policy::Denied,
 };
 
-/// What pages and probes ask the gateway.
+/// The view that pages and probes have of the gateway.
 pub(crate) trait GatewayView: Send + Sync + 'static {
     /// Returns whether new sockets are accepted. A draining instance accepts none once it has asked clients to
     /// reconnect elsewhere.

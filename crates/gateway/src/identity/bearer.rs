@@ -3,7 +3,7 @@
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 
-/// What precedes the token in the list of subprotocols.
+/// The prefix of the token in the list of subprotocols.
 const SUBPROTOCOL_PREFIX: &str = "trunkline.token.";
 
 /// The request carries several tokens, or one that is not text.

@@ -93,7 +93,7 @@ pub(super) struct JwksSource {
     started: Instant,
 }
 
-/// What the task publishes.
+/// The state that the task publishes.
 #[derive(Clone, Debug, Default)]
 struct View {
     keys: Option<Arc<KeySet>>,

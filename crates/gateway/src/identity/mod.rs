@@ -1,5 +1,5 @@
-//! Who sends a request. Three implementations are asked in this order: a token, the session cookie, and what the host
-//! application supplies.
+//! The identity of a request. It comes from the first of these that the request has: a token, a session cookie, what the
+//! host application supplies.
 
 #[cfg(feature = "jwt")]
 mod bearer;
@@ -149,7 +149,7 @@ pub enum Unidentified {
     Unavailable(String),
 }
 
-/// Finds out who sends a request. Implemented for async closures, which is how an application supplies its own users:
+/// Finds the identity of a request. Implemented for async closures, which is how an application supplies its own users:
 ///
 /// ```
 /// use actix_web::HttpRequest;

@@ -19,7 +19,7 @@ pub struct TokenSettings {
     /// URL of a JWKS document (RFC 7517) with further keys. Fetched at the start, every ten minutes, and at most once per minute
     /// when a token names an unknown key. While it cannot be fetched, the last keys remain valid.
     pub jwks_url: Option<JwksUrl>,
-    /// What tokens must claim.
+    /// The claims that tokens must have.
     pub rules: TokenRules,
 }
 

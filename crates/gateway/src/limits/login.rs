@@ -213,7 +213,7 @@ mod tests {
         }
         let waits: Vec<u64> = (0..9).map(|_| bucket.admit(twenty_per_minute(), now).unwrap_err().as_secs()).collect();
         assert_eq!(waits, [3, 3, 4, 8, 16, 32, 60, 60, 60]);
-        // A client that waits as told is admitted. After a pause that makes the bucket idle, the waits start at 1 s
+        // A client that waits for that long is admitted. After a pause that makes the bucket idle, the waits start at 1 s
         // again.
         assert_eq!(bucket.admit(twenty_per_minute(), now + Duration::from_secs(60)), Ok(()));
         assert_eq!(bucket.admit(twenty_per_minute(), now + Duration::from_secs(180)), Ok(()));

@@ -16,7 +16,7 @@ const MIN_SWEEP_ENTRIES: usize = 1024;
 pub(crate) struct Rate {
     /// Time between two arrivals at the rate.
     interval: Duration,
-    /// How far ahead of the rate an arrival may be: (burst - 1) intervals.
+    /// Maximum time by which an arrival may be ahead of the rate: (burst - 1) intervals.
     tolerance: Duration,
 }
 

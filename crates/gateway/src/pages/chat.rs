@@ -6,7 +6,7 @@ use trunkline_domain::{DisplayName, Room, UserId};
 use super::{PageStrings, layout};
 use crate::assets;
 
-/// The chat page of `room` for `user`, who is shown as `name` if there is one, rendered by `instance`.
+/// The chat page of `room` for `user`, rendered by `instance`. It shows `name` instead of the user id if there is one.
 pub(crate) fn chat(
     strings: &PageStrings,
     room: &Room,

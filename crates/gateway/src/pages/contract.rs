@@ -34,17 +34,14 @@ fn rendered(page: maud::Markup, from: &str) -> String {
     without.replace(strings, "{\"language\":\"en\"}")
 }
 
+fn chat_page() -> maud::Markup {
+    let (room, user) = ("lobby".parse().unwrap(), "ann".parse().unwrap());
+    super::chat(PageLanguage::English.strings(), &room, &user, None, LOGIN, "gw-2")
+}
+
 #[test]
 fn heads() {
-    let page = super::chat(
-        PageLanguage::English.strings(),
-        &"lobby".parse().unwrap(),
-        &"ann".parse().unwrap(),
-        None,
-        LOGIN,
-        "gw-2",
-    );
-    assert!(rendered(page, "<!doctype").starts_with(&block("Every page")));
+    assert!(rendered(chat_page(), "<!doctype").starts_with(&block("Every page")));
 }
 
 #[test]
@@ -85,13 +82,5 @@ fn plain() {
 
 #[test]
 fn chat() {
-    let page = super::chat(
-        PageLanguage::English.strings(),
-        &"lobby".parse().unwrap(),
-        &"ann".parse().unwrap(),
-        None,
-        LOGIN,
-        "gw-2",
-    );
-    assert_eq!(rendered(page, "<body"), block("Chat"));
+    assert_eq!(rendered(chat_page(), "<body"), block("Chat"));
 }

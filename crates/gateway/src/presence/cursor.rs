@@ -1,4 +1,4 @@
-//! Which presence each subscription has been sent. Pure.
+//! The presence that each subscription has been sent. Pure.
 
 use std::time::Duration;
 

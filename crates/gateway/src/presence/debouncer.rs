@@ -20,15 +20,15 @@ use trunkline_domain::{Member, PresenceDiff};
 pub(crate) struct PresenceDebouncer {
     /// Number of visible users.
     visible: usize,
-    /// Users who are present and not yet visible.
+    /// Present users that are not yet visible.
     joining: BTreeSet<Member>,
-    /// Users who are visible and no longer present, with the time at which they left.
+    /// Visible users that are no longer present, with the time at which they left.
     leaving: BTreeMap<Member, Duration>,
     /// Earliest time of the next update.
     next_update: Duration,
 }
 
-/// What every member of the room is sent.
+/// An update for every member of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PresenceUpdate {
     /// These users joined and left. At least one of the two lists has users, and no user is in both.

@@ -8,6 +8,7 @@ mod cursor;
 mod debouncer;
 mod liveness;
 mod local_users;
+mod messages;
 mod room;
 #[cfg(test)]
 mod simulation;
@@ -15,5 +16,6 @@ mod state;
 mod tracker;
 
 pub(crate) use cursor::{PresenceCursor, PresenceTail};
+pub(crate) use messages::{PresenceCommand, PresenceEffect, PresenceInput, PresenceReply};
 pub(crate) use state::PresenceState;
-pub(crate) use tracker::{PresenceCommand, PresenceEffect, PresenceInput, PresenceReply, PresenceTracker};
+pub(crate) use tracker::PresenceTracker;

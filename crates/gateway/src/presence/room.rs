@@ -40,7 +40,7 @@ pub(super) struct RoomPresence {
     /// The users of all instances.
     pub(super) roster: Roster,
     pub(super) debouncer: PresenceDebouncer,
-    /// What members see; `None` before the first update.
+    /// The state that members see; `None` before the first update.
     pub(super) state: Option<PresenceState>,
     pub(super) snapshot_read: SnapshotRead,
     /// A version that a lease check returned and that was not received yet, with the time until which it may still arrive.
@@ -86,7 +86,7 @@ pub(super) enum SnapshotRead {
 /// Minimum time between two writes of a room to the list of rooms. A larger value shows changed numbers later.
 const MIN_LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the rooms of one tracker share: the queue of effects, the active rooms, and time.
+/// The parts that the rooms of one tracker share: the queue of effects, the active rooms, and time.
 #[derive(Debug)]
 pub(super) struct RoomContext {
     pub(super) effects: VecDeque<PresenceEffect>,

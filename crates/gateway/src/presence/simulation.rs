@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{ids::WorkerId, random::Random, simulation::simulate};
 
-/// How a command or a delivery fares.
+/// The outcome of a command or a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// Executed and answered; or delivered.

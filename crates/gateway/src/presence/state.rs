@@ -13,7 +13,7 @@ use crate::frame::text_frame;
 pub(crate) struct PresenceState {
     /// The `presence` frame with the whole state.
     pub(crate) bytes: Bytes,
-    /// The users who are named in it; `None` if it has a count only.
+    /// The users that it names; `None` if it has a count only.
     names: Option<Arc<BTreeSet<Member>>>,
 }
 

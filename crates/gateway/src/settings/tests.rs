@@ -95,7 +95,7 @@ fn every_flag_reaches_the_configuration() {
         "::1",
     ]);
     let config = settings.config("unused".into(), SecretKeys::random());
-    assert_eq!((settings.redis_prefix.as_str(), settings.batch_delay_max), ("chat-2", Duration::ZERO));
+    assert_eq!((settings.redis.prefix.as_str(), settings.redis.batch_delay_max), ("chat-2", Duration::ZERO));
     let options = RedisOptions {
         ca_file: Some("ca.pem".into()),
         certificate_file: Some("client.pem".into()),
@@ -103,7 +103,7 @@ fn every_flag_reaches_the_configuration() {
         sentinel_user: Some("watcher".to_owned()),
         sentinel_password: None,
     };
-    assert_eq!(settings.redis_options().unwrap(), options);
+    assert_eq!(settings.redis.options().unwrap(), options);
     assert_eq!(config.instance, "gw-1");
     assert_eq!(config.public_origins.len(), 2);
     assert!(config.cookie.secure);
@@ -168,7 +168,7 @@ fn password_of_the_sentinels_is_the_first_line_of_its_file() {
         std::fs::write(file.path(), text).unwrap();
         let path = file.path().to_str().unwrap();
         let args = ["--redis", "redis-sentinel://h#main", "--redis-sentinel-password-file", path];
-        settings(&args).redis_options().map_err(|error| error.to_string())
+        settings(&args).redis.options()
     };
     let options = from_file("hunter2\n").unwrap();
     assert_eq!(options.sentinel_password.as_deref(), Some("hunter2"));

@@ -44,7 +44,7 @@ async fn login_begun_at_one_instance_ends_at_another_and_shows_the_display_name(
     ann.until("the address is that of the room", "location.pathname + location.search === '/rooms/kitchen'").await;
     ann.until("the id is the provider's", "document.body.dataset.user === '127.0.0.1|ann'").await;
 
-    // Somebody else sees the name, too.
+    // Other users see the name, too.
     let bob = site.visitor().await;
     bob.go("/rooms/kitchen").await;
     bob.click("a.button").await;
@@ -78,7 +78,7 @@ async fn logout_ends_the_session_of_the_provider_too() {
         ann.until("the login page", "document.querySelector('a.button')").await;
         ann.until("back at the site", "location.pathname === '/'").await;
         ann.click("a.button").await;
-        ann.until("the provider asks who it is", "document.querySelector('input[name=password]')").await;
+        ann.until("the provider asks for a login", "document.querySelector('input[name=password]')").await;
     }
 }
 

@@ -38,7 +38,7 @@ async fn conversation(ann: &Person, bob: &Person, cai: &Person) {
     let mut said = Vec::new();
     for (who, text) in [
         (ann, "Morning! The release went out at nine, all green so far."),
-        (bob, "Saw it. I restarted gw-2 under load on purpose, nobody noticed."),
+        (bob, "Saw it. I restarted gw-2 under load on purpose, without one complaint."),
         (bob, "Every message arrived once, on all screens."),
         (cai, "/me checks the graphs"),
         (cai, "Not a blip to be seen. Write-up: https://example.org/notes/release-14"),

@@ -39,7 +39,7 @@ async fn a_taken_name_is_reported_beside_the_field() {
     visitor.until("the error", "document.querySelector('#name[aria-invalid=true]')").await;
     assert_eq!(
         visitor.text("#name-error").await,
-        "Somebody with this name, or one that looks like it, is logged in. Choose another name, or log out in the other browser first."
+        "Another user with this name, or one that looks like it, is logged in. Choose another name, or log out in the other browser first."
     );
     visitor.until("the name as it was typed", "document.getElementById('name').value === 'Ann'").await;
     let (field, error) = (visitor.find("#name").await, visitor.find("#name-error").await);

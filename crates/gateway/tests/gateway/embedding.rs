@@ -23,7 +23,7 @@ use crate::socket::client::{TestSocket, ask};
 /// Maximum time for a single step of a test; much longer than any step takes.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A customer hears the events of their own orders, and only the shop writes.
+/// A customer receives the events of their own orders, and only the shop sends.
 #[derive(Clone)]
 struct OwnOrders;
 

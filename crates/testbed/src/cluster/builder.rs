@@ -5,11 +5,8 @@ use std::time::Duration;
 use super::{ClusterNode, NodeState, RedisCluster, STEP_TIMEOUT, view};
 use crate::{
     AppendFsync, LineSink, NoProgress, Program, Progress, Redis, RedisBuilder, Result, TestbedError, TlsFiles, Tool,
-    Toolbox, free_port, process::poll,
+    Toolbox, ports, process::poll,
 };
-
-/// Number of bus ports that are tried, because another program may take a free port first.
-const PORT_ATTEMPTS: usize = 5;
 
 /// Settings of a new [`RedisCluster`]; see [`RedisCluster::builder`].
 #[derive(Clone)]
@@ -141,11 +138,8 @@ impl RedisClusterBuilder {
     /// Starts one node that knows no other nodes.
     pub(super) fn start_node(&self) -> Result<ClusterNode> {
         let timeout = self.node_timeout.as_millis().to_string();
-        let mut attempts = PORT_ATTEMPTS;
-        loop {
-            attempts -= 1;
-            // Default: the client port + 10,000, which is a port of outgoing connections.
-            let bus_port = free_port()?;
+        // The default of the bus port is the client port + 10,000, which is a port of outgoing connections.
+        ports::start_on(None, |bus_port| {
             let mut node = Redis::builder()
                 .config("cluster-enabled", "yes")
                 .config("cluster-port", bus_port.to_string())
@@ -156,15 +150,10 @@ impl RedisClusterBuilder {
             if let Some(program) = &self.program {
                 node = node.program(program.clone());
             }
-            match node.start() {
-                Ok(redis) => {
-                    let id = redis.cli(&["CLUSTER", "MYID"])?;
-                    return Ok(ClusterNode { redis, id, bus_port, state: NodeState::Running });
-                }
-                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
-                Err(e) => return Err(e),
-            }
-        }
+            let redis = node.start()?;
+            let id = redis.cli(&["CLUSTER", "MYID"])?;
+            Ok(ClusterNode { redis, id, bus_port, state: NodeState::Running })
+        })
     }
 }
 

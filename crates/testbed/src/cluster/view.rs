@@ -1,4 +1,4 @@
-//! What one node of a Redis Cluster says about all nodes: the reply to `CLUSTER NODES`. Pure.
+//! The view that one node of a Redis Cluster has of all nodes: the reply to `CLUSTER NODES`. Pure.
 
 use std::ops::RangeInclusive;
 

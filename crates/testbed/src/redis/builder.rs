@@ -3,12 +3,7 @@
 use std::path::PathBuf;
 
 use super::{AppendFsync, Redis, RedisProcess, RedisServer};
-use crate::{
-    LineSink, NoProgress, Program, Progress, Result, TestbedError, TlsFiles, Tool, Toolbox, ports, resp::RedisAddress,
-};
-
-/// Number of free ports that are tried, because another program may take a free port first.
-const PORT_ATTEMPTS: usize = 5;
+use crate::{LineSink, NoProgress, Program, Progress, Result, TlsFiles, Tool, Toolbox, ports, resp::RedisAddress};
 
 /// Settings of a new Redis; see [`Redis::builder`].
 #[derive(Clone, Default)]
@@ -40,7 +35,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the port. If it is in use, [`Self::start`] returns [`TestbedError::PortTaken`]. Default: a free port.
+    /// Sets the port. If it is in use, [`Self::start`] returns [`PortTaken`](crate::TestbedError::PortTaken). Default: a free
+    /// port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -112,8 +108,9 @@ impl RedisBuilder {
     /// Starts the server and returns when it answers `PING`.
     ///
     /// # Errors
-    /// Returns [`TestbedError::NotFound`] if no program is found, [`TestbedError::PortTaken`] if the given port is in use,
-    /// and [`TestbedError::Start`] if the server exits or does not answer within 30 s.
+    /// Returns [`NotFound`](crate::TestbedError::NotFound) if no program is found, [`PortTaken`](crate::TestbedError::PortTaken)
+    /// if the given port is in use, and [`Start`](crate::TestbedError::Start) if the server exits or does not answer within
+    /// 30 s.
     pub fn start(self) -> Result<Redis> {
         self.start_with(&NoProgress)
     }
@@ -121,33 +118,25 @@ impl RedisBuilder {
     /// As [`Self::start`], with reports to `progress`.
     ///
     /// # Errors
-    /// See [`Self::start`]; also [`TestbedError::Cancelled`] if `progress` asks to stop.
+    /// See [`Self::start`]; also [`Cancelled`](crate::TestbedError::Cancelled) if `progress` asks to stop.
     pub fn start_with(mut self, progress: &dyn Progress) -> Result<Redis> {
         let program = match self.program.take() {
             Some(program) => Ok(program),
             None => self.toolbox.take().unwrap_or_else(Toolbox::project).get(Tool::Redis, progress),
         };
         #[cfg(feature = "testcontainers")]
-        if let Err(not_found @ TestbedError::NotFound { .. }) = program {
+        if let Err(not_found @ crate::TestbedError::NotFound { .. }) = program {
             progress.step("starting Redis in Docker (the first start pulls its image)");
             let port = self.port.map_or_else(ports::free_port, Ok)?;
             return super::container::start(self, port).map_err(|e| not_found.but_also("Docker", e));
         }
         let program = program?;
         progress.step("starting Redis");
-        let mut attempts = if self.port.is_some() { 1 } else { PORT_ATTEMPTS };
-        loop {
-            attempts -= 1;
-            let port = self.port.map_or_else(ports::free_port, Ok)?;
+        let own = ports::start_on(self.port, |port| {
             let address = RedisAddress::local(port, self.password.clone());
-            match RedisProcess::start(self.clone(), program.clone(), &address) {
-                Ok(own) => {
-                    return Ok(Redis { address: own.address().clone(), server: RedisServer::Process(Box::new(own)) });
-                }
-                Err(TestbedError::PortTaken(_)) if attempts > 0 => {}
-                Err(e) => return Err(e),
-            }
-        }
+            RedisProcess::start(self.clone(), program.clone(), &address)
+        })?;
+        Ok(Redis { address: own.address().clone(), server: RedisServer::Process(Box::new(own)) })
     }
 
     /// The arguments of `redis-server`. Data goes to the working folder.

@@ -81,7 +81,7 @@ impl RedisSentinelBuilder {
         let sentinels = (0..SENTINELS).map(|number| {
             let folder = folder.path().join(format!("sentinel-{number}"));
             let password = self.sentinel_password.as_deref();
-            SentinelProcess::start(&folder, &master, self.tls.as_ref(), password, self.log.clone())
+            SentinelProcess::start(&folder, &master, self.tls.as_ref(), password, self.log.as_ref())
         });
         let sentinels = sentinels.collect::<Result<Vec<_>>>()?;
         let proxy = if self.without_proxy {

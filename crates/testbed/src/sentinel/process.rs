@@ -7,12 +7,9 @@ use std::{
 
 use super::{NAME, STEP_TIMEOUT};
 use crate::{
-    IoContext, LineSink, NoProgress, Process, Program, Redis, Result, TestbedError, TlsFiles, Tool, Toolbox, free_port,
+    IoContext, LineSink, NoProgress, Process, Program, Redis, Result, TestbedError, TlsFiles, Tool, Toolbox, ports,
     process::poll, resp::RedisAddress,
 };
-
-/// Number of free ports that are tried, because another program may take a free port first.
-const PORT_ATTEMPTS: usize = 5;
 
 /// A Sentinel and its folder. The folder holds its configuration, which it rewrites, and its control socket.
 pub(super) struct SentinelProcess {
@@ -30,14 +27,11 @@ impl SentinelProcess {
         master: &Redis,
         tls: Option<&TlsFiles>,
         password: Option<&str>,
-        log: Option<LineSink>,
+        log: Option<&LineSink>,
     ) -> Result<Self> {
         fs::create_dir_all(folder).on_path("cannot create", folder)?;
         let program = Toolbox::project().get(Tool::Redis, &NoProgress)?;
-        let mut attempts = PORT_ATTEMPTS;
-        loop {
-            attempts -= 1;
-            let port = free_port()?;
+        ports::start_on(None, |port| {
             let mut config = format!(
                 "bind 127.0.0.1\ndir .\nsentinel monitor {NAME} 127.0.0.1 {} 2\n\
                  sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 3000\n\
@@ -61,15 +55,14 @@ impl SentinelProcess {
             }
             let path = folder.join("sentinel.conf");
             fs::write(&path, config).on_path("cannot write", &path)?;
-            let process = launch(&program, folder, &address, log.clone());
-            match process {
-                Ok(process) => {
-                    return Ok(Self { process, address, program, folder: folder.to_owned(), log });
+            let process = launch(&program, folder, &address, log.cloned()).map_err(|error| match error {
+                TestbedError::Start { log, .. } if log.contains("Address already in use") => {
+                    TestbedError::PortTaken(port)
                 }
-                Err(TestbedError::Start { log, .. }) if log.contains("Address already in use") && attempts > 0 => {}
-                Err(e) => return Err(e),
-            }
-        }
+                error => error,
+            })?;
+            Ok(Self { process, address, program: program.clone(), folder: folder.to_owned(), log: log.cloned() })
+        })
     }
 
     pub(super) fn kill(&mut self) -> Result<()> {

@@ -16,7 +16,7 @@ fn operator(port: u16, command: &str) -> String {
     ask(port, "operator", &command.split(' ').collect::<Vec<_>>())
 }
 
-/// `redis-cli --cluster …` as the user `operator`, who answers `yes`.
+/// `redis-cli --cluster …` as the user `operator`, with the answer `yes` to its question.
 fn manage(args: &[&str]) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", "echo yes | \"$0\" --user operator \"$@\""]).arg(redis_cli());

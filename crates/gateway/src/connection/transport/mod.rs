@@ -1,4 +1,4 @@
-//! How bytes reach the client and come from it.
+//! Transports: they carry bytes to the client and from it.
 
 mod mounted;
 mod takeover;

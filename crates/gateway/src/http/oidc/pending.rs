@@ -7,7 +7,7 @@ use crate::http::login::local_path;
 /// Maximum time between the start of a login and its return from the provider.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// What must be remembered of a login until the provider sends the browser back.
+/// The state of a login until the provider sends the browser back.
 ///
 /// The cookie is signed, so a page of another site cannot make up a login; it is readable by its browser, to which none of it
 /// is a secret.

@@ -1,4 +1,4 @@
-//! What the gateway asks the provider: its discovery document and keys, and the identity behind a code.
+//! The requests to the provider: its discovery document and keys, and the identity behind a code.
 
 use std::{
     error::Error,
@@ -64,7 +64,7 @@ pub(super) enum ProviderError {
     Invalid(#[source] BoxError),
 }
 
-/// A user whom the provider has authenticated.
+/// The user that the provider has authenticated.
 pub(super) struct ProviderUser {
     pub(super) user: UserId,
     pub(super) name: Option<DisplayName>,
@@ -81,7 +81,7 @@ pub(super) struct Provider {
 
 type Metadata = Arc<ProviderMetadataWithLogout>;
 
-/// What is known of the provider, and when it was asked last.
+/// The metadata of the provider, and the times of the last fetch and the last failure.
 #[derive(Default)]
 struct Discovery {
     client: Option<HttpClient>,

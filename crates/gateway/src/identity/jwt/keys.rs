@@ -36,7 +36,7 @@ pub(super) struct Key {
     key: DecodingKey,
 }
 
-/// Where keys come from.
+/// The source of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeySource {
     /// A file of the operator.

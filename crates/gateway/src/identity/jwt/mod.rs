@@ -59,7 +59,7 @@ pub(crate) enum BadToken {
     UnexpectedAudience,
 }
 
-/// What tokens must claim.
+/// The claims that tokens must have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRules {
     /// The required `iss`, if any.

@@ -1,4 +1,4 @@
-//! Events of the application, its reads of the log, and who is in a room.
+//! Events of the application, its reads of the log, and its reads of presence.
 
 use serde_json::json;
 use trunkline_bus::Range;
