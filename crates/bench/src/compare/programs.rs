@@ -244,10 +244,10 @@ fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
     rest.split('"').next()
 }
 
-/// The bytes with all instances_ports of `old` holding `new`, which is as long.
+/// The bytes with all occurrences of `old` holding `new`, which is as long.
 fn replaced(mut bytes: Vec<u8>, old: &[u8], new: &[u8]) -> Vec<u8> {
-    let instances_ports: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
-    for at in instances_ports {
+    let occurrences: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+    for at in occurrences {
         bytes[at..at + old.len()].copy_from_slice(new);
     }
     bytes
