@@ -32,6 +32,11 @@ const RECONNECTS_PER_SOCKET_AND_S: f64 = 0.1;
 /// A rate is not sustained if less than this share of its messages was sent in the window.
 const MIN_SENT_SHARE: f64 = 0.95;
 
+/// Maximum rate of the first messages of all rooms, in rooms per second. All peers sustain it.
+const WARM_ROOMS_PER_S: f64 = 500.0;
+/// Maximum time for the first messages of all rooms, in seconds. More than 10,000 rooms get theirs at a higher rate.
+const MAX_WARM_SECONDS: f64 = 20.0;
+
 #[derive(Debug)]
 pub(super) struct WorkloadRunner<'a> {
     arguments: &'a LoadArguments,
@@ -120,10 +125,12 @@ impl<'a> WorkloadRunner<'a> {
         let mut window = MeasuredWindow { spent: opened, ..MeasuredWindow::default() };
         let (mut capacity, mut steps) = (None, Vec::new());
         if let Some(limit_ms) = arguments.capacity_p99 {
+            self.warm_rooms()?;
             self.start();
             (capacity, window) = self.find_capacity(limit_ms, &mut steps)?;
         } else if arguments.workload != LoadKind::Connect {
             eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
+            self.warm_rooms()?;
             self.start();
             if arguments.hold {
                 self.hold()?;
@@ -173,6 +180,21 @@ impl<'a> WorkloadRunner<'a> {
         });
         while released.try_recv() == Err(TryRecvError::Empty) {
             self.until(self.engine.now() + SECOND / 10)?;
+        }
+        Ok(())
+    }
+
+    /// Sends one message to each room, unless the warm-up does: the first message of a room costs several times as much as
+    /// the later ones (Trunkline creates four Redis keys for it), and few rooms of a running system get their first one.
+    fn warm_rooms(&mut self) -> Result<(), BenchError> {
+        let LoadArguments { rooms, warm_up, workload, .. } = self.arguments;
+        let in_warm_up = self.arguments.sends_per_second() * warm_up.as_secs_f64();
+        if workload.paced() && in_warm_up < *rooms as f64 {
+            eprintln!("trunkline-bench: sending a first message to each of {rooms} rooms");
+            let (begin, seconds) = (self.engine.now(), warm_room_seconds(*rooms));
+            self.schedule = Schedule::new(begin, *rooms as f64 / seconds);
+            self.until(begin + (seconds * 1e9) as u64)?;
+            self.settle()?;
         }
         Ok(())
     }
@@ -357,5 +379,20 @@ impl<'a> WorkloadRunner<'a> {
             }
             self.engine.turn(self.engine.soon())?;
         }
+    }
+}
+
+/// Time in which each of so many rooms gets its first message, in seconds.
+fn warm_room_seconds(rooms: usize) -> f64 {
+    (rooms as f64 / WARM_ROOMS_PER_S).min(MAX_WARM_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_messages_of_all_rooms_are_spread_over_a_bounded_time() {
+        assert_eq!([1, 1000, 10_000, 100_000].map(warm_room_seconds), [0.002, 2.0, 20.0, 20.0]);
     }
 }
