@@ -1,5 +1,7 @@
 //! The protocols of the servers. Pure: bytes to send, and the meaning of received bytes.
 
+mod pusher;
+
 use crate::{
     frame::{self, BINARY, TEXT},
     http,
@@ -21,6 +23,11 @@ pub(crate) enum Dialect {
     Nchan,
     /// The NATS client protocol over WebSocket
     Nats,
+    /// The Pusher protocol 7: WebSocket at `/app/KEY`, and signed `POST /apps/ID/events` to publish
+    Sockudo,
+    /// The same with Sockudo's protocol 2, whose messages have positions for recovery
+    #[serde(rename = "sockudo-recovery")]
+    SockudoRecovery,
 }
 
 /// Beginning of Socket.IO's acknowledgement of a join.
@@ -108,7 +115,7 @@ impl Dialect {
                 Some(request.into_bytes())
             }
             Self::Socketio => Some(format!("GET /login?name={user} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()),
-            Self::Floor | Self::Nchan | Self::Nats => None,
+            Self::Floor | Self::Nchan | Self::Nats | Self::Sockudo | Self::SockudoRecovery => None,
         }
     }
 
@@ -132,7 +139,15 @@ impl Dialect {
                 HandshakeStep::new(Vec::new(), AwaitedReply::Frame(r#"0{"sid""#)),
                 self.step("40", r#"40{"sid""#),
             ],
-            Self::Nchan if role == SocketRole::Writer => Vec::new(),
+            // They publish by HTTP.
+            Self::Nchan | Self::Sockudo | Self::SockudoRecovery if role == SocketRole::Writer => Vec::new(),
+            Self::Sockudo | Self::SockudoRecovery => {
+                let version = if self == Self::Sockudo { 7 } else { 2 };
+                vec![
+                    upgrade(&pusher::path(version), ""),
+                    HandshakeStep::new(Vec::new(), AwaitedReply::Frame(pusher::CONNECTED)),
+                ]
+            }
             Self::Nchan => vec![upgrade(&format!("/sub/{room}"), "")],
             Self::Nats => vec![
                 upgrade("/", ""),
@@ -156,7 +171,13 @@ impl Dialect {
                 Some(HandshakeStep { repeat: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
             }
             (Self::Nats, SocketRole::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
-            (Self::Nats, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
+            (Self::Sockudo, SocketRole::Member) => {
+                Some(self.step(&pusher::subscribe("pusher", room), pusher::SUBSCRIBED))
+            }
+            (Self::SockudoRecovery, SocketRole::Member) => {
+                Some(self.step(&pusher::subscribe("sockudo", room), pusher::SUBSCRIBED))
+            }
+            (_, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
         }
     }
 
@@ -166,8 +187,8 @@ impl Dialect {
         HandshakeStep::new(bytes, AwaitedReply::Frame(reply))
     }
 
-    /// Appends the bytes that send a message.
-    pub(crate) fn publish(self, out: &mut Vec<u8>, room: &str, stamp: Stamp) {
+    /// Appends the bytes that send a message at a time, which only signed requests contain.
+    pub(crate) fn publish(self, out: &mut Vec<u8>, room: &str, stamp: Stamp, unix_seconds: u64) {
         let text = stamp.text();
         // A stamp is ASCII.
         let shown = String::from_utf8_lossy(&text);
@@ -179,6 +200,9 @@ impl Dialect {
                     format!("POST /pub/{room} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n", text.len());
                 out.extend(head.bytes());
                 return out.extend(text);
+            }
+            Self::Sockudo | Self::SockudoRecovery => {
+                return out.extend(pusher::publish(room, &shown, unix_seconds).bytes());
             }
             Self::Trunkline => format!(r#"{{"type":"send","room":"{room}","id":"{number:08x}","text":"{shown}"}}"#),
             // The acknowledgement id 0 belongs to the join.
@@ -204,6 +228,12 @@ impl Dialect {
                 ("2", FrameMeaning::Ping),
                 ("44", FrameMeaning::Refused),
             ],
+            // Version 2 pings with frames of WebSocket.
+            Self::Sockudo | Self::SockudoRecovery => &[
+                (pusher::PING, FrameMeaning::Ping),
+                (r#"{"event":"pusher:error""#, FrameMeaning::Refused),
+                (r#"{"event":"sockudo:error""#, FrameMeaning::Refused),
+            ],
             // A frame contains a part of the stream of commands.
             Self::Nats if payload.ends_with(b"PING\r\n") => &[("", FrameMeaning::Ping)],
             Self::Nats => &[("-ERR", FrameMeaning::Refused)],
@@ -220,7 +250,8 @@ impl Dialect {
             Self::Trunkline => br#"{"type":"pong"}"#,
             Self::Socketio => b"3",
             Self::Nats => b"PONG\r\n",
-            Self::Floor | Self::Nchan => return,
+            Self::Sockudo => pusher::PONG.as_bytes(),
+            Self::Floor | Self::Nchan | Self::SockudoRecovery => return,
         };
         frame::from_client(out, self.opcode(), payload);
     }
@@ -293,20 +324,41 @@ mod tests {
         let stamp = Stamp { number: 3, intended: 5 };
         for dialect in [Dialect::Floor, Dialect::Trunkline, Dialect::Socketio, Dialect::Nats] {
             let mut out = Vec::new();
-            dialect.publish(&mut out, "bench-0", stamp);
+            dialect.publish(&mut out, "bench-0", stamp, 0);
             let [text] = &texts(&out)[..] else { panic!("one frame") };
             assert_eq!(StampFinder::new().find(text.as_bytes()).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
         }
-        let mut out = Vec::new();
-        Dialect::Nchan.publish(&mut out, "bench-0", stamp);
-        let head = http::HttpHead::parse(&out).unwrap();
-        assert_eq!((head.first_line(), head.length_with_body()), ("POST /pub/bench-0 HTTP/1.1", out.len()));
+        for (dialect, start) in [(Dialect::Nchan, "POST /pub/bench-0 "), (Dialect::Sockudo, "POST /apps/bench/events?")]
+        {
+            let mut out = Vec::new();
+            dialect.publish(&mut out, "bench-0", stamp, 1_700_000_000);
+            let head = http::HttpHead::parse(&out).unwrap();
+            assert!(head.first_line().starts_with(start), "{}", head.first_line());
+            assert_eq!(head.length_with_body(), out.len());
+            assert_eq!(StampFinder::new().find(&out).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
+        }
+    }
+
+    #[test]
+    fn sockudo_subscribes_in_the_version_of_the_protocol() {
+        for (dialect, version, prefix) in [(Dialect::Sockudo, 7, "pusher"), (Dialect::SockudoRecovery, 2, "sockudo")] {
+            let steps = dialect.opening(PARAMETERS);
+            let line = format!("GET /app/bench-key?protocol={version}&");
+            assert!(steps[0].send.starts_with(line.as_bytes()), "{:?}", String::from_utf8_lossy(&steps[0].send));
+            let join = dialect.joining(PARAMETERS).unwrap();
+            assert_eq!(
+                texts(&join.send),
+                [format!(r#"{{"event":"{prefix}:subscribe","data":{{"channel":"bench-0"}}}}"#)]
+            );
+            let writer = ConnectParameters { role: SocketRole::Writer, ..PARAMETERS };
+            assert_eq!((dialect.opening(writer), dialect.joining(writer)), (Vec::new(), None));
+        }
     }
 
     #[test]
     fn frames_without_messages_are_classified() {
-        use Dialect::{Nats, Socketio, Trunkline};
-        let meanings: [(Dialect, &str, FrameMeaning); 10] = [
+        use Dialect::{Nats, Socketio, Sockudo, Trunkline};
+        let meanings: [(Dialect, &str, FrameMeaning); 12] = [
             (Trunkline, r#"{"type":"ping"}"#, FrameMeaning::Ping),
             (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, FrameMeaning::Acknowledged),
             (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, FrameMeaning::Other),
@@ -317,6 +369,8 @@ mod tests {
             (Socketio, r#"42["presence",3]"#, FrameMeaning::Other),
             (Nats, "PING\r\n", FrameMeaning::Ping),
             (Nats, "-ERR 'Slow Consumer'\r\n", FrameMeaning::Refused),
+            (Sockudo, r#"{"event":"pusher:ping","data":{}}"#, FrameMeaning::Ping),
+            (Sockudo, r#"{"event":"pusher:error","data":{"code":4004}}"#, FrameMeaning::Refused),
         ];
         for (dialect, frame, meaning) in meanings {
             assert_eq!(dialect.meaning(frame.as_bytes()), meaning, "{frame}");

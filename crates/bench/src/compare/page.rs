@@ -143,6 +143,8 @@ fn colour(peer: Peer) -> Colour {
         Peer::Socketioxide => Colour::RED,
         Peer::Nchan => Colour::GREEN,
         Peer::Nats => Colour(0x80, 0x5a, 0xd5),
+        Peer::Sockudo => Colour(0x2c, 0x7a, 0x7b),
+        Peer::SockudoRecovery => Colour(0x81, 0xe6, 0xd9),
         Peer::Trunkline => Colour::BLUE,
         Peer::TrunklineMounted => Colour(0x63, 0xb3, 0xed),
     }

@@ -23,6 +23,10 @@ pub(crate) enum Peer {
     Nchan,
     /// nats-server over WebSocket, without Redis.
     Nats,
+    /// Sockudo with fan-out by Redis pub/sub.
+    Sockudo,
+    /// Sockudo with positions and connection recovery.
+    SockudoRecovery,
     /// Trunkline.
     Trunkline,
     /// Trunkline's routes in an actix-web App; see the gateway's example `mounted`.
@@ -55,6 +59,8 @@ impl Peer {
             Self::Socketioxide => "socketioxide",
             Self::Nchan => "nchan",
             Self::Nats => "nats",
+            Self::Sockudo => "sockudo",
+            Self::SockudoRecovery => "sockudo-recovery",
             Self::Trunkline | Self::TrunklineMounted => "trunkline",
         }
     }
@@ -113,6 +119,8 @@ impl Workload {
         match self {
             Self::Paced | Self::Idle if peer == TrunklineMounted => true,
             _ if peer == TrunklineMounted => false,
+            // What recovery costs shows in the messages, and every peer makes a run longer.
+            _ if peer == Peer::SockudoRecovery => matches!(self, Self::Latency | Self::Capacity),
             Self::Flat => true,
             Self::Paced | Self::Rooms | Self::Idle | Self::Connect | Self::Latency | Self::Capacity => {
                 peer != FloorBatched

@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use socket2::{Domain, Protocol, Type};
@@ -257,7 +257,9 @@ impl<'a> SocketEngine<'a> {
                 self.eager.push(index);
             }
             let stamp = Stamp { number: self.shared.deliveries.next(), intended };
-            self.arguments.dialect.publish(&mut socket.conversation.out, &self.rooms[room], stamp);
+            let unix_seconds = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+            let out = &mut socket.conversation.out;
+            self.arguments.dialect.publish(out, &self.rooms[room], stamp, unix_seconds);
             self.shared.deliveries.sent(self.plan.expected[room]);
             return true;
         }
