@@ -129,12 +129,12 @@ impl<'a> WorkloadRunner<'a> {
             self.start();
             (capacity, window) = self.find_capacity(limit_ms, &mut steps)?;
         } else if arguments.workload != LoadKind::Connect {
-            eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
             self.warm_rooms()?;
-            self.start();
+            eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
             if arguments.hold {
                 self.hold()?;
             }
+            self.start();
             window = self.measure()?;
             connects = window.reconnects.take().unwrap_or(connects);
         }
@@ -171,7 +171,7 @@ impl<'a> WorkloadRunner<'a> {
         })
     }
 
-    /// Serves the idle sockets until a line arrives on standard input, or its end.
+    /// Serves the sockets without messages until a line arrives on standard input, or its end.
     fn hold(&mut self) -> Result<(), BenchError> {
         let (sender, released) = mpsc::channel::<()>();
         thread::spawn(move || {
@@ -194,6 +194,7 @@ impl<'a> WorkloadRunner<'a> {
             let (begin, seconds) = (self.engine.now(), warm_room_seconds(*rooms));
             self.schedule = Schedule::new(begin, *rooms as f64 / seconds);
             self.until(begin + (seconds * 1e9) as u64)?;
+            self.schedule = Schedule::new(u64::MAX, 1.0);
             self.settle()?;
         }
         Ok(())
