@@ -102,3 +102,45 @@ fn growth_plot(report: &ComparisonReport, axis: GrowthAxis, figure: Figure) -> M
     let (title, x) = (format!("{}, over {}", figure.heading(), axis.name()), XAxis::Columns(&columns));
     LinePlot { title: &title, unit: "", x, y: YScale::Linear, series, markers: Vec::new() }.draw()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::compare::{
+        figures::FigureValues,
+        growth_axis::growth_fits,
+        plan::BenchPlan,
+        report::tests::report,
+        table::{CellRounds, ResultTable},
+    };
+
+    #[test]
+    fn each_axis_has_a_table_with_exponents_and_plots() {
+        let cells: Vec<_> = BenchPlan::cells_on_request()
+            .iter()
+            .filter(|cell| cell.axis == Some(GrowthAxis::Sockets))
+            .copied()
+            .collect();
+        let rounds = |cell| {
+            let figures = FigureValues::from([(Figure::ServerCpu, f64::from(GrowthAxis::Sockets.value(cell)))]);
+            CellRounds { figures: vec![figures], ..CellRounds::default() }
+        };
+        let mut measured: BTreeMap<_, _> = cells.iter().map(|cell| ((*cell, Peer::Trunkline), rounds(cell))).collect();
+        measured.insert(
+            (cells[0], Peer::Floor),
+            CellRounds { error: Some("no files".to_owned()), ..CellRounds::default() },
+        );
+        let rows = ResultTable::new(&cells, measured);
+        let report = ComparisonReport { growth: growth_fits(&rows), rows, ..report() };
+        let text = growth_text(&report);
+        for line in ["growth over sockets", "trunkline, 18000 sockets", "trunkline, exponent", "! no files"] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let exponent = text.lines().find(|line| line.contains("exponent")).unwrap();
+        assert_eq!(exponent.split_whitespace().collect::<Vec<_>>(), ["trunkline,", "exponent", "1.00", "–", "–", "–"]);
+        assert!(!text.contains("over rooms"), "nothing was measured: {text}");
+        assert!(growth_tables(&report).0.contains("trunkline, exponent") && growth_plots(&report).0.contains("<svg"));
+    }
+}
