@@ -137,7 +137,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<()> {
     if arguments.list {
         for cell in &cells {
             let peers: Vec<_> = arguments.peers(cell).map(|peer| peer.to_string()).collect();
-            console.say(&format!("{cell:<22}{}", peers.join(" ")));
+            console.say(&format!("{cell:<26}{}", peers.join(" ")));
         }
         return Ok(());
     }

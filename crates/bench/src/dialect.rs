@@ -23,7 +23,7 @@ pub(crate) enum Dialect {
     Nchan,
     /// The NATS client protocol over WebSocket
     Nats,
-    /// The Pusher protocol 7: WebSocket at `/app/KEY`, and signed `POST /apps/ID/events` to publish
+    /// The Pusher protocol 7: private channels and client events, which are not acknowledged
     Sockudo,
     /// The same with Sockudo's protocol 2, whose messages have positions for recovery
     #[serde(rename = "sockudo-recovery")]
@@ -62,6 +62,8 @@ pub(crate) struct HandshakeStep {
     pub(crate) reply: AwaitedReply,
     /// Whether the bytes are sent again if the reply takes long.
     pub(crate) repeat: bool,
+    /// The room of a step whose bytes depend on the reply before it; see [`Dialect::signed_join`].
+    pub(crate) signed_room: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub(crate) enum FrameMeaning {
 
 impl HandshakeStep {
     fn new(send: Vec<u8>, reply: AwaitedReply) -> Self {
-        Self { send, reply, repeat: false }
+        Self { send, reply, repeat: false, signed_room: None }
     }
 }
 
@@ -99,7 +101,7 @@ impl Dialect {
 
     /// Whether sends are acknowledged.
     pub(crate) fn acknowledges(self) -> bool {
-        !matches!(self, Self::Floor | Self::Nats)
+        !matches!(self, Self::Floor | Self::Nats | Self::Sockudo | Self::SockudoRecovery)
     }
 
     /// The request that starts a session for a user on a persistent connection, or `None` without sessions.
@@ -139,8 +141,7 @@ impl Dialect {
                 HandshakeStep::new(Vec::new(), AwaitedReply::Frame(r#"0{"sid""#)),
                 self.step("40", r#"40{"sid""#),
             ],
-            // They publish by HTTP.
-            Self::Nchan | Self::Sockudo | Self::SockudoRecovery if role == SocketRole::Writer => Vec::new(),
+            Self::Nchan if role == SocketRole::Writer => Vec::new(),
             Self::Sockudo | Self::SockudoRecovery => {
                 let version = if self == Self::Sockudo { 7 } else { 2 };
                 vec![
@@ -171,14 +172,24 @@ impl Dialect {
                 Some(HandshakeStep { repeat: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
             }
             (Self::Nats, SocketRole::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
-            (Self::Sockudo, SocketRole::Member) => {
-                Some(self.step(&pusher::subscribe("pusher", room), pusher::SUBSCRIBED))
+            (Self::Sockudo | Self::SockudoRecovery, _) => {
+                let step = HandshakeStep::new(Vec::new(), AwaitedReply::Frame(pusher::SUBSCRIBED));
+                Some(HandshakeStep { signed_room: Some(room.to_owned()), ..step })
             }
-            (Self::SockudoRecovery, SocketRole::Member) => {
-                Some(self.step(&pusher::subscribe("sockudo", room), pusher::SUBSCRIBED))
-            }
-            (_, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
+            (Self::Nats, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
         }
+    }
+
+    /// The bytes that join a room, signed for the connection that `reply` belongs to. Empty in other protocols.
+    pub(crate) fn signed_join(self, room: &str, reply: &[u8]) -> Vec<u8> {
+        let prefix = match self {
+            Self::Sockudo => "pusher",
+            Self::SockudoRecovery => "sockudo",
+            _ => return Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        frame::from_client(&mut bytes, TEXT, pusher::subscribe(prefix, room, reply).as_bytes());
+        bytes
     }
 
     fn step(self, text: &str, reply: &'static str) -> HandshakeStep {
@@ -187,8 +198,8 @@ impl Dialect {
         HandshakeStep::new(bytes, AwaitedReply::Frame(reply))
     }
 
-    /// Appends the bytes that send a message at a time, which only signed requests contain.
-    pub(crate) fn publish(self, out: &mut Vec<u8>, room: &str, stamp: Stamp, unix_seconds: u64) {
+    /// Appends the bytes that send a message.
+    pub(crate) fn publish(self, out: &mut Vec<u8>, room: &str, stamp: Stamp) {
         let text = stamp.text();
         // A stamp is ASCII.
         let shown = String::from_utf8_lossy(&text);
@@ -201,9 +212,7 @@ impl Dialect {
                 out.extend(head.bytes());
                 return out.extend(text);
             }
-            Self::Sockudo | Self::SockudoRecovery => {
-                return out.extend(pusher::publish(room, &shown, unix_seconds).bytes());
-            }
+            Self::Sockudo | Self::SockudoRecovery => pusher::client_event(room, &shown),
             Self::Trunkline => format!(r#"{{"type":"send","room":"{room}","id":"{number:08x}","text":"{shown}"}}"#),
             // The acknowledgement id 0 belongs to the join.
             Self::Socketio => format!(r#"42{}["send","{room}","{shown}"]"#, u64::from(number) + 1),
@@ -322,36 +331,33 @@ mod tests {
     #[test]
     fn message_carries_its_stamp() {
         let stamp = Stamp { number: 3, intended: 5 };
-        for dialect in [Dialect::Floor, Dialect::Trunkline, Dialect::Socketio, Dialect::Nats] {
+        let with_frames = [Dialect::Floor, Dialect::Trunkline, Dialect::Socketio, Dialect::Nats, Dialect::Sockudo];
+        for dialect in with_frames {
             let mut out = Vec::new();
-            dialect.publish(&mut out, "bench-0", stamp, 0);
+            dialect.publish(&mut out, "bench-0", stamp);
             let [text] = &texts(&out)[..] else { panic!("one frame") };
             assert_eq!(StampFinder::new().find(text.as_bytes()).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
         }
-        for (dialect, start) in [(Dialect::Nchan, "POST /pub/bench-0 "), (Dialect::Sockudo, "POST /apps/bench/events?")]
-        {
-            let mut out = Vec::new();
-            dialect.publish(&mut out, "bench-0", stamp, 1_700_000_000);
-            let head = http::HttpHead::parse(&out).unwrap();
-            assert!(head.first_line().starts_with(start), "{}", head.first_line());
-            assert_eq!(head.length_with_body(), out.len());
-            assert_eq!(StampFinder::new().find(&out).map(|(_, stamp)| stamp).collect::<Vec<_>>(), [stamp]);
-        }
+        let mut out = Vec::new();
+        Dialect::Nchan.publish(&mut out, "bench-0", stamp);
+        let head = http::HttpHead::parse(&out).unwrap();
+        assert_eq!((head.first_line(), head.length_with_body()), ("POST /pub/bench-0 HTTP/1.1", out.len()));
     }
 
     #[test]
-    fn sockudo_subscribes_in_the_version_of_the_protocol() {
+    fn sockudo_subscribes_with_a_signature_for_the_connection() {
+        let connected = br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#;
         for (dialect, version, prefix) in [(Dialect::Sockudo, 7, "pusher"), (Dialect::SockudoRecovery, 2, "sockudo")] {
             let steps = dialect.opening(PARAMETERS);
             let line = format!("GET /app/bench-key?protocol={version}&");
             assert!(steps[0].send.starts_with(line.as_bytes()), "{:?}", String::from_utf8_lossy(&steps[0].send));
             let join = dialect.joining(PARAMETERS).unwrap();
-            assert_eq!(
-                texts(&join.send),
-                [format!(r#"{{"event":"{prefix}:subscribe","data":{{"channel":"bench-0"}}}}"#)]
-            );
-            let writer = ConnectParameters { role: SocketRole::Writer, ..PARAMETERS };
-            assert_eq!((dialect.opening(writer), dialect.joining(writer)), (Vec::new(), None));
+            assert_eq!((join.send.len(), join.signed_room.as_deref()), (0, Some("bench-0")));
+            let [join] = &texts(&dialect.signed_join("bench-0", connected))[..] else { panic!("one frame") };
+            let start =
+                format!(r#"{{"event":"{prefix}:subscribe","data":{{"channel":"private-bench-0","auth":"bench-key:"#);
+            assert!(join.starts_with(&start), "{join}");
+            assert_ne!(dialect.signed_join("bench-0", b""), dialect.signed_join("bench-0", connected));
         }
     }
 

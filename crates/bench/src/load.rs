@@ -147,7 +147,9 @@ impl LoadArguments {
             }
             Self { writers: 0, .. } => wrong("--writers must be at least 1"),
             Self { sessions: Some(0), .. } => wrong("--sessions must be at least 1"),
-            Self { hold: true, workload: LoadKind::Connect, .. } => wrong("--hold needs sockets that join"),
+            Self { hold: true, workload: LoadKind::Connect, .. } | Self { hold: true, capacity_p99: Some(_), .. } => {
+                wrong("--hold needs a workload that joins rooms, and no --capacity-p99")
+            }
             Self { capacity_p99: Some(_), workload, .. } if !workload.paced() => {
                 wrong("--capacity-p99 needs a paced workload")
             }

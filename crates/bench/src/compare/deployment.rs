@@ -238,7 +238,7 @@ fn command(
             let configuration = place.configuration("sockudo/config.toml", &placeholders)?;
             let mut command = Command::new(programs.sockudo.as_ref().ok_or_else(unavailable)?);
             // It would read a configuration from the working directory, too.
-            command.arg("--config").arg(configuration).current_dir(&place.folder);
+            command.arg("--config").arg(configuration).current_dir(&place.folder).env("RUST_LOG", "warn");
             command
         }
         Peer::Trunkline => {

@@ -61,8 +61,8 @@ impl Workload {
             }
             Self::Memory | Self::Growth => [Peer::Floor, Trunkline].contains(&peer),
             Self::Shards => peer == Trunkline,
-            // NATS has no acknowledgements.
-            Self::Publish => !peer.is_floor() && peer != Nats,
+            // NATS and client events of Sockudo have no acknowledgements.
+            Self::Publish => !peer.is_floor() && ![Nats, Peer::Sockudo].contains(&peer),
             Self::Bystander | Self::Mixed | Self::Herd => !peer.is_floor(),
             Self::Recovery => [SocketioRedis, SocketioStreams, Trunkline].contains(&peer),
         }

@@ -61,7 +61,7 @@ impl SendProbe {
         while began.elapsed() < limit {
             if Instant::now() >= next {
                 let mut out = Vec::new();
-                Dialect::Trunkline.publish(&mut out, &self.room, Stamp { number: self.sent, intended: 0 }, 0);
+                Dialect::Trunkline.publish(&mut out, &self.room, Stamp { number: self.sent, intended: 0 });
                 self.sent += 1;
                 self.write(&out)?;
                 next += SEND_INTERVAL;

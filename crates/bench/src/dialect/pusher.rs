@@ -1,76 +1,63 @@
-//! The Pusher protocol, as Sockudo speaks it: version 7 and its own version 2, which adds positions for recovery
+//! The Pusher protocol, as Sockudo speaks it: version 7, and Sockudo's own version 2, whose messages have positions
 //! (<https://sockudo.io/docs/reference/protocol>). Pure.
 //!
-//! Subscribers use WebSockets. Publishers use the HTTP API, whose requests are signed
-//! (<https://pusher.com/docs/channels/library_auth_reference/rest-api/>).
-
-use std::fmt;
+//! Members of a room write client events. These need private channels, and a backend signs the subscriptions to private
+//! channels (<https://pusher.com/docs/channels/server_api/authorizing-users/>). The load generator is that backend.
 
 use hmac::{Hmac, Mac};
-use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
 /// The app in `crates/check/peers/sockudo/config.toml`.
-const APP: PusherApp<'_> = PusherApp { id: "bench", key: "bench-key", secret: "bench-secret" };
+const APP: PusherApp<'_> = PusherApp { key: "bench-key", secret: "bench-secret" };
 
-/// Text that a client sends, or in which it recognises a frame.
-pub(super) const PONG: &str = r#"{"event":"pusher:pong","data":{}}"#;
-pub(super) const PING: &str = r#"{"event":"pusher:ping""#;
-/// Version 2 has `sockudo` as prefix.
+/// Text in which a client recognises a frame. Version 2 has another prefix.
 pub(super) const CONNECTED: &str = ":connection_established\"";
 pub(super) const SUBSCRIBED: &str = "_internal:subscription_succeeded\"";
+pub(super) const PING: &str = r#"{"event":"pusher:ping""#;
+pub(super) const PONG: &str = r#"{"event":"pusher:pong","data":{}}"#;
 
 /// Credentials of an app.
-#[derive(Clone, Copy)]
 struct PusherApp<'a> {
-    id: &'a str,
     key: &'a str,
     secret: &'a str,
 }
 
-/// Path of the handshake.
-pub(super) fn path(version: u8) -> String {
-    format!("/app/{}?protocol={version}&client=trunkline-bench&version=1.0", APP.key)
-}
-
-/// The frame that subscribes to a public channel.
-pub(super) fn subscribe(prefix: &str, channel: &str) -> String {
-    format!(r#"{{"event":"{prefix}:subscribe","data":{{"channel":"{channel}"}}}}"#)
-}
-
-/// The request that publishes a text, which must need no escaping in JSON. Sockudo accepts it up to 600 s after
-/// `unix_seconds`.
-pub(super) fn publish(channel: &str, text: &str, unix_seconds: u64) -> String {
-    let body = format!(r#"{{"name":"message","channel":"{channel}","data":"{text}"}}"#);
-    let target = APP.signed_target(&body, unix_seconds);
-    format!(
-        "POST {target} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
 impl PusherApp<'_> {
-    /// Path and query of a publish request.
-    fn signed_target(self, body: &str, unix_seconds: u64) -> String {
-        let path = format!("/apps/{}/events", self.id);
-        let query = format!(
-            "auth_key={}&auth_timestamp={unix_seconds}&auth_version=1.0&body_md5={}",
-            self.key,
-            Hex(&Md5::digest(body))
-        );
+    /// The proof that the backend allows a socket to subscribe.
+    fn authorization(&self, socket_id: &str, channel: &str) -> String {
         let mut hmac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).expect("a key of any length is accepted");
-        [b"POST\n", path.as_bytes(), b"\n", query.as_bytes()].iter().for_each(|part| hmac.update(part));
-        format!("{path}?{query}&auth_signature={}", Hex(&hmac.finalize().into_bytes()))
+        hmac.update(format!("{socket_id}:{channel}").as_bytes());
+        let digits: String = hmac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}:{digits}", self.key)
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
-struct Hex<'a>(&'a [u8]);
+/// Path of the handshake. Writers of version 2 ask not to receive their own messages; those of version 7 never do.
+pub(super) fn path(version: u8) -> String {
+    format!("/app/{}?protocol={version}&client=trunkline-bench&version=1.0&echo_messages=false", APP.key)
+}
 
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+/// The frame that subscribes to a room's channel, signed for the socket to which the server sent `connected`.
+pub(super) fn subscribe(prefix: &str, room: &str, connected: &[u8]) -> String {
+    let channel = channel(room);
+    let auth = APP.authorization(socket_id(connected).unwrap_or_default(), &channel);
+    format!(r#"{{"event":"{prefix}:subscribe","data":{{"channel":"{channel}","auth":"{auth}"}}}}"#)
+}
+
+/// The frame that sends a text, which must need no escaping in JSON.
+pub(super) fn client_event(room: &str, text: &str) -> String {
+    format!(r#"{{"event":"client-message","channel":"{}","data":"{text}"}}"#, channel(room))
+}
+
+fn channel(room: &str) -> String {
+    format!("private-{room}")
+}
+
+/// The id in the first frame of a connection, whose data is JSON in a JSON string or an object.
+fn socket_id(connected: &[u8]) -> Option<&str> {
+    let (_, rest) = std::str::from_utf8(connected).ok()?.split_once("socket_id")?;
+    let start = rest.find(|c: char| c.is_ascii_digit())?;
+    rest[start..].split(['"', '\\']).next()
 }
 
 #[cfg(test)]
@@ -78,14 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signature_matches_the_example_of_the_documentation() {
-        let app = PusherApp { id: "3", key: "278d425bdf160c739803", secret: "7ad3773142a6692b25b8" };
-        let body = r#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
+    fn authorization_matches_the_example_of_the_documentation() {
+        let app = PusherApp { key: "278d425bdf160c739803", secret: "7ad3773142a6692b25b8" };
         assert_eq!(
-            app.signed_target(body, 1_353_088_179),
-            "/apps/3/events?auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0\
-             &body_md5=ec365a775a4cd0599faeb73354201b6f\
-             &auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
+            app.authorization("1234.1234", "private-foobar"),
+            "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"
         );
+    }
+
+    #[test]
+    fn socket_id_is_read_from_escaped_and_plain_data() {
+        let escaped =
+            br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#;
+        assert_eq!(socket_id(escaped), Some("12.34"));
+        assert_eq!(socket_id(br#"{"event":"sockudo:connection_established","data":{"socket_id":"5.6"}}"#), Some("5.6"));
+        assert_eq!(socket_id(b"{}"), None);
     }
 }

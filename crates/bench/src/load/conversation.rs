@@ -57,9 +57,12 @@ struct HandshakeScript {
 }
 
 impl HandshakeScript {
-    /// The awaited reply has arrived: sends the next step.
-    fn step(&mut self, out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
+    /// The awaited reply has arrived: sends the next step. `reply` is empty for an HTTP answer.
+    fn step(&mut self, reply: &[u8], out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
         self.steps.pop_front();
+        if let Some(HandshakeStep { send, signed_room: Some(room), .. }) = self.steps.front_mut() {
+            *send = shared.dialect.signed_join(room, reply);
+        }
         self.send_next(out, shared, now);
     }
 
@@ -162,7 +165,7 @@ impl SocketConversation {
         while let Some(head) = HttpHead::parse(&answer) {
             match head.status() {
                 101 => {
-                    self.script.step(&mut self.out, shared, now);
+                    self.script.step(&[], &mut self.out, shared, now);
                     return self.frames(shared, &answer[head.length..], now);
                 }
                 200..=299 if self.is_ready() => {
@@ -226,7 +229,7 @@ impl SocketConversation {
                     if let Some(HandshakeStep { reply: AwaitedReply::Frame(what), .. }) = self.script.steps.front()
                         && memchr::memmem::find(payload, what.as_bytes()).is_some()
                     {
-                        self.script.step(&mut self.out, shared, now);
+                        self.script.step(payload, &mut self.out, shared, now);
                     }
                 }
             }
@@ -349,6 +352,22 @@ mod tests {
         let mut close = Vec::new();
         frame::from_server(&mut close, CLOSE, 4409_u16.to_be_bytes().into_iter());
         assert_eq!(conversation.take(&mut shared, &close, 1), Err(ConversationEnd::Closed(4409)));
+    }
+
+    #[test]
+    fn join_is_signed_with_the_id_of_the_connection() {
+        let (mut conversation, mut shared) = (SocketConversation::new(true, false), SharedState::new(Dialect::Sockudo));
+        conversation.begin(&mut shared, PARAMETERS, [PARAMETERS.room].into_iter(), 0);
+        conversation.out.clear();
+        conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
+        assert_eq!(conversation.out, b"");
+        let connected = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\"}"}"#;
+        conversation.take(&mut shared, &server(connected), 2).unwrap();
+        assert_eq!(conversation.out, Dialect::Sockudo.signed_join("bench-0", connected.as_bytes()));
+        let subscribed =
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-bench-0","data":"{}"}"#;
+        conversation.take(&mut shared, &server(subscribed), 3).unwrap();
+        assert!(conversation.is_ready());
     }
 
     #[test]

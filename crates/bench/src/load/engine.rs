@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Type};
@@ -260,9 +260,7 @@ impl<'a> SocketEngine<'a> {
                 self.eager.push(index);
             }
             let stamp = Stamp { number: self.shared.deliveries.next(), intended };
-            let unix_seconds = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-            let out = &mut socket.conversation.out;
-            self.arguments.dialect.publish(out, &self.rooms[room], stamp, unix_seconds);
+            self.arguments.dialect.publish(&mut socket.conversation.out, &self.rooms[room], stamp);
             self.shared.deliveries.sent(self.plan.expected[room]);
             return true;
         }

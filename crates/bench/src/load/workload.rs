@@ -34,8 +34,8 @@ const MIN_SENT_SHARE: f64 = 0.95;
 
 /// Maximum rate of the first messages of all rooms, in rooms per second. All peers sustain it.
 const WARM_ROOMS_PER_S: f64 = 500.0;
-/// Maximum time for the first messages of all rooms, in seconds. More than 10,000 rooms get theirs at a higher rate.
-const MAX_WARM_SECONDS: f64 = 20.0;
+/// Maximum time for the first messages of all rooms, in seconds. More than 20,000 rooms get theirs at a higher rate.
+const MAX_WARM_SECONDS: f64 = 40.0;
 
 #[derive(Debug)]
 pub(super) struct WorkloadRunner<'a> {
@@ -394,6 +394,6 @@ mod tests {
 
     #[test]
     fn first_messages_of_all_rooms_are_spread_over_a_bounded_time() {
-        assert_eq!([1, 1000, 10_000, 100_000].map(warm_room_seconds), [0.002, 2.0, 20.0, 20.0]);
+        assert_eq!([1, 1000, 10_000, 100_000].map(warm_room_seconds), [0.002, 2.0, 20.0, 40.0]);
     }
 }
