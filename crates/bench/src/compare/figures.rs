@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{BenchCell, Peer, Workload};
 
+/// Minimum number of joins whose cost is a figure. With fewer, it is mostly what else the server did meanwhile.
+const MIN_JOINS: f64 = 100.0;
+
 /// The JSON that `trunkline-bench load` prints. CPU time is user plus system time of all threads, in µs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -239,7 +242,7 @@ pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureV
             put(Figure::ServerShare, per(run.server_cpu_us / 10_000.0, run.seconds));
             put(Figure::RedisShare, redis.and_then(|cpu| per(cpu / 10_000.0, run.seconds)));
             let joins = run.connects.unwrap_or_default() * f64::from(cell.rooms_per_socket);
-            put(Figure::JoinCpu, run.connect_cpu_us.and_then(|cpu| per(cpu, joins)));
+            put(Figure::JoinCpu, run.connect_cpu_us.filter(|_| joins >= MIN_JOINS).and_then(|cpu| per(cpu, joins)));
             put(Figure::Lost, Some(run.lost));
         }
         Workload::Connect | Workload::Herd => {

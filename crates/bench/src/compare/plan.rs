@@ -88,8 +88,8 @@ const LATENCY_SECONDS: u32 = 6;
 const CAPACITY_STEP_SECONDS: u32 = 2;
 /// `capacity`: maximum p99 latency in ms.
 const CAPACITY_P99_MS: &str = "50";
-/// `capacity`, `latency`, `shards` and `growth`: number of sessions, which the sockets share. Logging in thousands of users takes long and does
-/// not change the load.
+/// `capacity`, `latency`, `shards` and `growth`: number of sessions, which the sockets share. Logging in thousands of users
+/// takes long and does not change the load.
 const SHARED_SESSIONS: &str = "50";
 
 /// `growth`: length of a window in seconds.

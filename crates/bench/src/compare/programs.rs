@@ -103,7 +103,11 @@ impl PreparedPeers {
                 Peer::Socketioxide => prepared.socketioxide(progress),
                 Peer::Nchan => prepared.nchan(progress),
                 Peer::Nats => prepared.nats(progress),
-                Peer::Sockudo | Peer::SockudoRecovery => prepared.sockudo(progress),
+                // A build that fails takes long, and would fail again.
+                Peer::Sockudo | Peer::SockudoRecovery => match prepared.missing.get(&Peer::Sockudo) {
+                    Some(why) => Err(BenchError::Measurement(why.clone())),
+                    None => prepared.sockudo(progress),
+                },
             };
             match installed {
                 Ok(()) => {}
