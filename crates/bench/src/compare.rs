@@ -4,14 +4,19 @@
 //! workload in one size) are measured one after another, and all cells are measured in several rounds, so that other load
 //! on the machine affects all peers alike. See docs/BENCHMARKS.md.
 
+mod cells;
 mod costs;
 mod deployment;
 mod figures;
 mod goals;
+mod growth;
+mod growth_axis;
+mod growth_report;
 mod machine;
 mod measure;
 mod memory;
 mod page;
+mod peer;
 mod plan;
 mod probe;
 mod programs;
@@ -19,6 +24,7 @@ mod recovery;
 mod report;
 mod running_load;
 mod shards;
+mod spread;
 mod table;
 
 use std::{
@@ -32,6 +38,7 @@ use trunkline_testbed::{Console, ConsoleProgress, Progress, StopSignal};
 
 use self::{
     goals::goals,
+    growth_axis::growth_fits,
     machine::MachineInfo,
     plan::{BenchCell, BenchPlan, Peer, Workload},
     programs::PreparedPeers,
@@ -130,7 +137,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<()> {
     if arguments.list {
         for cell in &cells {
             let peers: Vec<_> = arguments.peers(cell).map(|peer| peer.to_string()).collect();
-            console.say(&format!("{cell:<22}{}", peers.join(" ")));
+            console.say(&format!("{cell:<26}{}", peers.join(" ")));
         }
         return Ok(());
     }
@@ -160,6 +167,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<()> {
         command: format!("cargo xtask bench {}", command.join(" ")).trim_end().to_owned(),
         machine: MachineInfo::read(),
         goals: goals(&rows),
+        growth: growth_fits(&rows),
         rows,
         recovery,
         unavailable_systems: UNAVAILABLE_SYSTEMS,

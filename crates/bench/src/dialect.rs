@@ -1,5 +1,7 @@
 //! The protocols of the servers. Pure: bytes to send, and the meaning of received bytes.
 
+mod pusher;
+
 use crate::{
     frame::{self, BINARY, TEXT},
     http,
@@ -21,6 +23,11 @@ pub(crate) enum Dialect {
     Nchan,
     /// The NATS client protocol over WebSocket
     Nats,
+    /// The Pusher protocol 7: private channels and client events, which are not acknowledged
+    Sockudo,
+    /// The same with Sockudo's protocol 2, whose messages have positions for recovery
+    #[serde(rename = "sockudo-recovery")]
+    SockudoRecovery,
 }
 
 /// Beginning of Socket.IO's acknowledgement of a join.
@@ -55,6 +62,8 @@ pub(crate) struct HandshakeStep {
     pub(crate) reply: AwaitedReply,
     /// Whether the bytes are sent again if the reply takes long.
     pub(crate) repeat: bool,
+    /// The room of a step whose bytes depend on the reply before it; see [`Dialect::signed_join`].
+    pub(crate) signed_room: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +89,7 @@ pub(crate) enum FrameMeaning {
 
 impl HandshakeStep {
     fn new(send: Vec<u8>, reply: AwaitedReply) -> Self {
-        Self { send, reply, repeat: false }
+        Self { send, reply, repeat: false, signed_room: None }
     }
 }
 
@@ -92,7 +101,7 @@ impl Dialect {
 
     /// Whether sends are acknowledged.
     pub(crate) fn acknowledges(self) -> bool {
-        !matches!(self, Self::Floor | Self::Nats)
+        !matches!(self, Self::Floor | Self::Nats | Self::Sockudo | Self::SockudoRecovery)
     }
 
     /// The request that starts a session for a user on a persistent connection, or `None` without sessions.
@@ -108,7 +117,7 @@ impl Dialect {
                 Some(request.into_bytes())
             }
             Self::Socketio => Some(format!("GET /login?name={user} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()),
-            Self::Floor | Self::Nchan | Self::Nats => None,
+            Self::Floor | Self::Nchan | Self::Nats | Self::Sockudo | Self::SockudoRecovery => None,
         }
     }
 
@@ -133,6 +142,13 @@ impl Dialect {
                 self.step("40", r#"40{"sid""#),
             ],
             Self::Nchan if role == SocketRole::Writer => Vec::new(),
+            Self::Sockudo | Self::SockudoRecovery => {
+                let version = if self == Self::Sockudo { 7 } else { 2 };
+                vec![
+                    upgrade(&pusher::path(version), ""),
+                    HandshakeStep::new(Vec::new(), AwaitedReply::Frame(pusher::CONNECTED)),
+                ]
+            }
             Self::Nchan => vec![upgrade(&format!("/sub/{room}"), "")],
             Self::Nats => vec![
                 upgrade("/", ""),
@@ -156,8 +172,24 @@ impl Dialect {
                 Some(HandshakeStep { repeat: true, ..self.step(&format!(r#"420["join","{room}"]"#), JOINED) })
             }
             (Self::Nats, SocketRole::Member) => Some(self.step(&format!("SUB {room} 1\r\nPING\r\n"), "PONG")),
+            (Self::Sockudo | Self::SockudoRecovery, _) => {
+                let step = HandshakeStep::new(Vec::new(), AwaitedReply::Frame(pusher::SUBSCRIBED));
+                Some(HandshakeStep { signed_room: Some(room.to_owned()), ..step })
+            }
             (Self::Nats, SocketRole::Writer) | (Self::Floor | Self::Nchan, _) => None,
         }
+    }
+
+    /// The bytes that join a room, signed for the connection that `reply` belongs to. Empty in other protocols.
+    pub(crate) fn signed_join(self, room: &str, reply: &[u8]) -> Vec<u8> {
+        let prefix = match self {
+            Self::Sockudo => "pusher",
+            Self::SockudoRecovery => "sockudo",
+            _ => return Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        frame::from_client(&mut bytes, TEXT, pusher::subscribe(prefix, room, reply).as_bytes());
+        bytes
     }
 
     fn step(self, text: &str, reply: &'static str) -> HandshakeStep {
@@ -180,6 +212,7 @@ impl Dialect {
                 out.extend(head.bytes());
                 return out.extend(text);
             }
+            Self::Sockudo | Self::SockudoRecovery => pusher::client_event(room, &shown),
             Self::Trunkline => format!(r#"{{"type":"send","room":"{room}","id":"{number:08x}","text":"{shown}"}}"#),
             // The acknowledgement id 0 belongs to the join.
             Self::Socketio => format!(r#"42{}["send","{room}","{shown}"]"#, u64::from(number) + 1),
@@ -204,6 +237,12 @@ impl Dialect {
                 ("2", FrameMeaning::Ping),
                 ("44", FrameMeaning::Refused),
             ],
+            // Version 2 pings with frames of WebSocket.
+            Self::Sockudo | Self::SockudoRecovery => &[
+                (pusher::PING, FrameMeaning::Ping),
+                (r#"{"event":"pusher:error""#, FrameMeaning::Refused),
+                (r#"{"event":"sockudo:error""#, FrameMeaning::Refused),
+            ],
             // A frame contains a part of the stream of commands.
             Self::Nats if payload.ends_with(b"PING\r\n") => &[("", FrameMeaning::Ping)],
             Self::Nats => &[("-ERR", FrameMeaning::Refused)],
@@ -220,7 +259,8 @@ impl Dialect {
             Self::Trunkline => br#"{"type":"pong"}"#,
             Self::Socketio => b"3",
             Self::Nats => b"PONG\r\n",
-            Self::Floor | Self::Nchan => return,
+            Self::Sockudo => pusher::PONG.as_bytes(),
+            Self::Floor | Self::Nchan | Self::SockudoRecovery => return,
         };
         frame::from_client(out, self.opcode(), payload);
     }
@@ -291,7 +331,8 @@ mod tests {
     #[test]
     fn message_carries_its_stamp() {
         let stamp = Stamp { number: 3, intended: 5 };
-        for dialect in [Dialect::Floor, Dialect::Trunkline, Dialect::Socketio, Dialect::Nats] {
+        let with_frames = [Dialect::Floor, Dialect::Trunkline, Dialect::Socketio, Dialect::Nats, Dialect::Sockudo];
+        for dialect in with_frames {
             let mut out = Vec::new();
             dialect.publish(&mut out, "bench-0", stamp);
             let [text] = &texts(&out)[..] else { panic!("one frame") };
@@ -304,9 +345,26 @@ mod tests {
     }
 
     #[test]
+    fn sockudo_subscribes_with_a_signature_for_the_connection() {
+        let connected = br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#;
+        for (dialect, version, prefix) in [(Dialect::Sockudo, 7, "pusher"), (Dialect::SockudoRecovery, 2, "sockudo")] {
+            let steps = dialect.opening(PARAMETERS);
+            let line = format!("GET /app/bench-key?protocol={version}&");
+            assert!(steps[0].send.starts_with(line.as_bytes()), "{:?}", String::from_utf8_lossy(&steps[0].send));
+            let join = dialect.joining(PARAMETERS).unwrap();
+            assert_eq!((join.send.len(), join.signed_room.as_deref()), (0, Some("bench-0")));
+            let [join] = &texts(&dialect.signed_join("bench-0", connected))[..] else { panic!("one frame") };
+            let start =
+                format!(r#"{{"event":"{prefix}:subscribe","data":{{"channel":"private-bench-0","auth":"bench-key:"#);
+            assert!(join.starts_with(&start), "{join}");
+            assert_ne!(dialect.signed_join("bench-0", b""), dialect.signed_join("bench-0", connected));
+        }
+    }
+
+    #[test]
     fn frames_without_messages_are_classified() {
-        use Dialect::{Nats, Socketio, Trunkline};
-        let meanings: [(Dialect, &str, FrameMeaning); 10] = [
+        use Dialect::{Nats, Socketio, Sockudo, Trunkline};
+        let meanings: [(Dialect, &str, FrameMeaning); 12] = [
             (Trunkline, r#"{"type":"ping"}"#, FrameMeaning::Ping),
             (Trunkline, r#"{"type":"sent","room":"r","id":"1","pos":"1-1"}"#, FrameMeaning::Acknowledged),
             (Trunkline, r#"{"type":"presence","room":"r","count":2}"#, FrameMeaning::Other),
@@ -317,6 +375,8 @@ mod tests {
             (Socketio, r#"42["presence",3]"#, FrameMeaning::Other),
             (Nats, "PING\r\n", FrameMeaning::Ping),
             (Nats, "-ERR 'Slow Consumer'\r\n", FrameMeaning::Refused),
+            (Sockudo, r#"{"event":"pusher:ping","data":{}}"#, FrameMeaning::Ping),
+            (Sockudo, r#"{"event":"pusher:error","data":{"code":4004}}"#, FrameMeaning::Refused),
         ];
         for (dialect, frame, meaning) in meanings {
             assert_eq!(dialect.meaning(frame.as_bytes()), meaning, "{frame}");

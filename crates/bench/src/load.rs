@@ -47,6 +47,12 @@ pub struct LoadArguments {
     /// Number of rooms, over which the sockets are distributed
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms: usize,
+    /// Number of rooms that each socket joins, in the dialect trunkline. Each room has sockets × N ÷ rooms members
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rooms_per_socket: usize,
+    /// Number of the first room. Load generators with messages need different rooms
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_room: usize,
     /// Number of sessions that the sockets share. Default: one per socket
     #[arg(long, value_name = "N")]
     sessions: Option<usize>,
@@ -68,7 +74,7 @@ pub struct LoadArguments {
     /// Closed loops: maximum number of messages that are not delivered everywhere or, for `publish`, not acknowledged
     #[arg(long, value_name = "W", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: u32,
-    /// `idle`: keep the sockets open until a line arrives on standard input
+    /// Keep the sockets open until a line arrives on standard input, and begin the workload then
     #[arg(long)]
     hold: bool,
     /// Number of the first socket. Several load generators need different source addresses, which these numbers decide
@@ -113,6 +119,11 @@ impl LoadKind {
         self == Self::Herd
     }
 
+    /// Whether the sockets stay open.
+    fn keeps_sockets(self) -> bool {
+        !matches!(self, Self::Connect | Self::Mixed | Self::Herd)
+    }
+
     /// Whether messages are sent on a schedule.
     fn paced(self) -> bool {
         matches!(self, Self::Paced | Self::Rooms | Self::Mixed | Self::Herd)
@@ -124,10 +135,21 @@ impl LoadArguments {
         let wrong = |text: &str| Err(BenchError::Usage(text.to_owned()));
         match self {
             Self { rooms: 0, .. } => wrong("--rooms must be at least 1"),
-            _ if self.sockets < self.rooms => wrong("each room needs a socket: --sockets must be at least --rooms"),
+            Self { rooms_per_socket: 0, .. } => wrong("--rooms-per-socket must be at least 1"),
+            _ if self.rooms_per_socket > self.rooms => wrong("--rooms-per-socket must be at most --rooms"),
+            Self { rooms_per_socket: 2.., dialect, workload, .. }
+                if *dialect != Dialect::Trunkline || !workload.keeps_sockets() =>
+            {
+                wrong("--rooms-per-socket needs --dialect trunkline, and a workload without reconnects")
+            }
+            _ if self.memberships() < self.rooms => {
+                wrong("each room needs a socket: --sockets × --rooms-per-socket must be at least --rooms")
+            }
             Self { writers: 0, .. } => wrong("--writers must be at least 1"),
             Self { sessions: Some(0), .. } => wrong("--sessions must be at least 1"),
-            Self { hold: true, workload, .. } if *workload != LoadKind::Idle => wrong("--hold needs --workload idle"),
+            Self { hold: true, workload: LoadKind::Connect, .. } | Self { hold: true, capacity_p99: Some(_), .. } => {
+                wrong("--hold needs a workload that joins rooms, and no --capacity-p99")
+            }
             Self { capacity_p99: Some(_), workload, .. } if !workload.paced() => {
                 wrong("--capacity-p99 needs a paced workload")
             }
@@ -141,9 +163,14 @@ impl LoadArguments {
         match (self.sends, self.rate) {
             (Some(sends), _) => sends,
             // Each room gets the same share of the messages, so the mean room size converts deliveries to messages.
-            (_, Some(rate)) => rate / (self.sockets as f64 / rooms),
+            (_, Some(rate)) => rate / (self.memberships() as f64 / rooms),
             _ => rooms,
         }
+    }
+
+    /// Number of rooms that all sockets are in, together.
+    fn memberships(&self) -> usize {
+        self.sockets * self.rooms_per_socket
     }
 }
 

@@ -39,7 +39,7 @@ const RESTRICTED_LIBRARIES: [(&str, &[&str]); 2] = [
 const MAX_LINES: usize = 450;
 
 /// Files and folders without I/O, clocks, locks, randomness and environment: their results depend on arguments only.
-const PURE: [&str; 48] = [
+const PURE: [&str; 52] = [
     "crates/domain/src/",
     "crates/redis/src/master.rs",
     "crates/redis/src/server.rs",
@@ -75,6 +75,7 @@ const PURE: [&str; 48] = [
     "crates/gateway/src/ticks.rs",
     "crates/client/src/core/",
     "crates/bench/src/dialect.rs",
+    "crates/bench/src/dialect/",
     "crates/bench/src/frame.rs",
     "crates/bench/src/stamp.rs",
     "crates/bench/src/load/deliveries.rs",
@@ -82,7 +83,10 @@ const PURE: [&str; 48] = [
     "crates/bench/src/load/schedule.rs",
     "crates/bench/src/load/conversation.rs",
     "crates/bench/src/compare/figures.rs",
+    "crates/bench/src/compare/cells.rs",
     "crates/bench/src/compare/goals.rs",
+    "crates/bench/src/compare/growth_axis.rs",
+    "crates/bench/src/compare/peer.rs",
     "crates/bench/src/compare/plan.rs",
     "crates/bench/src/compare/table.rs",
     "crates/testbed/src/console/panel.rs",

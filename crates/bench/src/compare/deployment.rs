@@ -160,6 +160,9 @@ impl ServerPlace {
             // A server is ready when it has routes to the others.
             Peer::Nats => http_get(self.monitor, "/routez", PROBE_TIMEOUT)
                 .is_ok_and(|answer| instances == 1 || !answer.body.contains("\"num_routes\": 0")),
+            Peer::Sockudo | Peer::SockudoRecovery => {
+                http_get(self.port, "/ready", PROBE_TIMEOUT).is_ok_and(|answer| answer.status == 200)
+            }
             _ => http_get(self.port, "/readyz", PROBE_TIMEOUT).is_ok_and(|answer| answer.status == 200),
         }
     }
@@ -227,6 +230,15 @@ fn command(
             let configuration = place.configuration("nats/nats.conf", &placeholders)?;
             let mut command = Command::new(programs.nats.as_ref().ok_or_else(unavailable)?);
             command.arg("-c").arg(configuration);
+            command
+        }
+        Peer::Sockudo | Peer::SockudoRecovery => {
+            let recovery = (peer == Peer::SockudoRecovery).to_string();
+            let placeholders = [("PORT", &*port), ("RECOVERY", &recovery)];
+            let configuration = place.configuration("sockudo/config.toml", &placeholders)?;
+            let mut command = Command::new(programs.sockudo.as_ref().ok_or_else(unavailable)?);
+            // It would read a configuration from the working directory, too.
+            command.arg("--config").arg(configuration).current_dir(&place.folder).env("RUST_LOG", "warn");
             command
         }
         Peer::Trunkline => {

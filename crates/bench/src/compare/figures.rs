@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{BenchCell, Peer, Workload};
 
+/// Minimum number of joins whose cost is a figure. With fewer, it is mostly what else the server did meanwhile.
+const MIN_JOINS: f64 = 100.0;
+
 /// The JSON that `trunkline-bench load` prints. CPU time is user plus system time of all threads, in µs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -29,6 +32,24 @@ pub(crate) struct LoadResult {
     /// Proportional set size (PSS) of the servers.
     pub(super) pss_kib_before: Option<f64>,
     pub(super) pss_kib_after: Option<f64>,
+}
+
+impl LoadResult {
+    /// The counts of load generators that ran at the same time, without latencies.
+    pub(super) fn sum(results: Vec<Self>) -> Self {
+        let add = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(|a, b| a + b);
+        results.into_iter().fold(Self::default(), |sum, result| Self {
+            seconds: sum.seconds.max(result.seconds),
+            delivered: sum.delivered + result.delivered,
+            lost: sum.lost + result.lost,
+            sent: sum.sent + result.sent,
+            server_cpu_us: sum.server_cpu_us + result.server_cpu_us,
+            redis_cpu_us: add(sum.redis_cpu_us, result.redis_cpu_us),
+            connects: add(sum.connects, result.connects),
+            connect_cpu_us: add(sum.connect_cpu_us, result.connect_cpu_us),
+            ..Self::default()
+        })
+    }
 }
 
 /// One step of a search for the capacity.
@@ -76,6 +97,12 @@ pub(crate) enum Figure {
     P999,
     /// Highest sustained rate, messages per second.
     Capacity,
+    /// CPU time of the servers per joined room, µs: handshakes, with a session lookup, and joins.
+    JoinCpu,
+    /// CPU time of the servers, % of a core.
+    ServerShare,
+    /// CPU time of Redis, % of a core.
+    RedisShare,
     /// Growth of the servers' memory per socket, KiB. Memory of the kernel is not included.
     Memory,
     /// Growth of the kernel's memory per socket, KiB: objects of both ends of a connection, halved, and TCP buffers.
@@ -120,6 +147,9 @@ impl Figure {
             Self::P99 => "p99 ms",
             Self::P999 => "p99.9 ms",
             Self::Capacity => "messages/s",
+            Self::JoinCpu => "µs/join",
+            Self::ServerShare => "% of a core",
+            Self::RedisShare => "Redis %",
             Self::Memory => "KiB/conn.",
             Self::KernelMemory => "kernel KiB",
             Self::Sockets => "sockets",
@@ -153,6 +183,7 @@ impl Workload {
             Self::Rooms | Self::Mixed => Figure::TotalCpu,
             Self::Idle | Self::Memory => Figure::Memory,
             Self::Shards => Figure::TotalPerSend,
+            Self::Growth => Figure::ServerPerSend,
             Self::Connect | Self::Herd => Figure::ConnectCpu,
             Self::Publish => Figure::Sends,
             Self::Recovery => Figure::Lost,
@@ -200,6 +231,18 @@ pub(crate) fn figures(cell: &BenchCell, peer: Peer, run: &LoadResult) -> FigureV
             let instances = f64::from(cell.instances);
             put(Figure::InstanceMemory, run.pss_kib_after.map(|kib| kib / 1024.0 / instances));
             put(Figure::P99, run.latency_us.as_ref().map(|times| times.p99 / 1000.0));
+            put(Figure::Lost, Some(run.lost));
+        }
+        Workload::Growth => {
+            put(Figure::ServerCpu, per(run.server_cpu_us, run.delivered));
+            put(Figure::RedisCpu, redis.and_then(|cpu| per(cpu, run.delivered)));
+            put(Figure::ServerPerSend, per(run.server_cpu_us, run.sent));
+            put(Figure::RedisPerSend, redis.and_then(|cpu| per(cpu, run.sent)));
+            // 1 % of a core is 10 ms per second.
+            put(Figure::ServerShare, per(run.server_cpu_us / 10_000.0, run.seconds));
+            put(Figure::RedisShare, redis.and_then(|cpu| per(cpu / 10_000.0, run.seconds)));
+            let joins = run.connects.unwrap_or_default() * f64::from(cell.rooms_per_socket);
+            put(Figure::JoinCpu, run.connect_cpu_us.filter(|_| joins >= MIN_JOINS).and_then(|cpu| per(cpu, joins)));
             put(Figure::Lost, Some(run.lost));
         }
         Workload::Connect | Workload::Herd => {
@@ -293,6 +336,20 @@ mod tests {
             (Figure::Lost, 0.0),
         ];
         assert_eq!(shown, FigureValues::from(expected));
+    }
+
+    #[test]
+    fn results_of_several_load_generators_add_up() {
+        let json = r#"{"seconds":2.0,"sent":100,"delivered":1000,"server_cpu_us":4000,"redis_cpu_us":500,"connects":20,
+            "connect_cpu_us":2000,"lost":0}"#;
+        let run = || serde_json::from_str::<LoadResult>(json).unwrap();
+        let cell = *BenchPlan::cells_on_request().iter().find(|cell| cell.rooms_per_socket == 10).unwrap();
+        let shown = figures(&cell, Peer::Trunkline, &LoadResult::sum(vec![run(), run()]));
+        assert_eq!(
+            (shown[&Figure::ServerCpu], shown[&Figure::ServerPerSend], shown[&Figure::RedisPerSend]),
+            (4.0, 40.0, 5.0)
+        );
+        assert_eq!((shown[&Figure::JoinCpu], shown[&Figure::ServerShare]), (10.0, 0.4));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::{
     figures::Figure::{
         self, BusiestPerSend, Capacity, ConnectCpu, Connections, Deliveries, P50, P99, RedisPerSend, Sends, ServerCpu,
-        TotalCpu, TotalPerSend,
+        ServerShare, TotalCpu, TotalPerSend,
     },
+    growth_axis::GrowthAxis,
     plan::{
         BenchCell, BenchPlan,
         Peer::{
@@ -83,6 +84,9 @@ pub(crate) fn goals(table: &ResultTable) -> Vec<Goal> {
     let memory = |sockets| table.get(Memory, sockets, 1, Trunkline, Figure::Memory);
     let what = |sockets| format!("memory: at most 2.0 KiB of the gateway per socket with {sockets} idle sockets");
     goals.push(Goal::at_most(what("20,000"), memory(20_000), Some(2.0)));
+    let rest = table.find(Trunkline, ServerShare, |cell| cell.axis == Some(GrowthAxis::QuietRooms));
+    let what = "quiet rooms: an instance with 100,000 of them uses at most 2 % of a core";
+    goals.push(Goal::at_most(what, rest, Some(2.0)));
     goals.extend(shards(table));
 
     let publish = |figure| table.get(Publish, 0, 1, Trunkline, figure);
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn goals_without_measurements_are_undecided() {
         let goals = goals(&table(&[]));
-        assert_eq!(goals.len(), 55);
+        assert_eq!(goals.len(), 56);
         // Absolute limits are set, but there is no value to compare.
         assert!(goals.iter().all(|goal| goal.reached.is_none() && goal.value.is_none()));
     }

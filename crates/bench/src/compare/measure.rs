@@ -7,7 +7,7 @@ use trunkline_testbed::{Progress, StopSignal};
 use super::{
     deployment::PeerDeployment,
     figures::{FigureValues, LoadResult, Measured},
-    memory,
+    growth, memory,
     plan::{BenchCell, BenchPlan, Peer, Workload},
     programs::{PreparedPeers, output},
     shards,
@@ -29,6 +29,7 @@ pub(crate) fn measure(
 ) -> Result<Measured> {
     match cell.workload {
         Workload::Memory => return memory::measure(cell, peer, plan, prepared, stop).map(without_steps),
+        Workload::Growth => return growth::measure(cell, peer, plan, prepared, stop).map(without_steps),
         Workload::Shards => return shards::measure(cell, peer, plan, prepared, stop).map(without_steps),
         _ => {}
     }

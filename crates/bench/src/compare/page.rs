@@ -5,6 +5,7 @@ use trunkline_check::report::{Bar, Colour, LinePlot, PlotSeries, TableCell, XAxi
 
 use super::{
     figures::Figure,
+    growth_report::{growth_plots, growth_tables},
     plan::{BenchCell, Peer, Workload},
     report::{
         ComparisonReport, RECOVERY_HEADINGS, RECOVERY_TITLE, columns, maybe, recovery_columns, shown, spread, title,
@@ -26,7 +27,8 @@ pub(super) fn comparison_page(report: &ComparisonReport) -> String {
         }
         (goals(report))
         (plots(report))
-        @for cell in report.rows.cells() { (cell_table(report, &cell)) }
+        @for cell in report.rows.cells().iter().filter(|cell| cell.axis.is_none()) { (cell_table(report, cell)) }
+        (growth_tables(report))
         @if !report.recovery.is_empty() { (recovery(report)) }
         (versions(report))
         p { "Not compared, because no package registry has them: " (report.unavailable_systems.join(", ")) "." }
@@ -64,6 +66,7 @@ fn plots(report: &ComparisonReport) -> Markup {
             }
         }
         @for cell in report.rows.cells() { (plot_over_load(report, &cell)) }
+        (growth_plots(report))
         @for (title, unit, workload, figure) in per_peer { (plot_per_peer(report, title, unit, workload, figure)) }
     }
 }
@@ -134,7 +137,7 @@ fn plot_per_peer(report: &ComparisonReport, title: &str, unit: &str, workload: W
     }
 }
 
-fn colour(peer: Peer) -> Colour {
+pub(super) fn colour(peer: Peer) -> Colour {
     match peer {
         Peer::Floor => Colour(0x88, 0x88, 0x88),
         Peer::FloorBatched => Colour(0xb0, 0xb0, 0xb0),
@@ -143,6 +146,8 @@ fn colour(peer: Peer) -> Colour {
         Peer::Socketioxide => Colour::RED,
         Peer::Nchan => Colour::GREEN,
         Peer::Nats => Colour(0x80, 0x5a, 0xd5),
+        Peer::Sockudo => Colour(0x2c, 0x7a, 0x7b),
+        Peer::SockudoRecovery => Colour(0x81, 0xe6, 0xd9),
         Peer::Trunkline => Colour::BLUE,
         Peer::TrunklineMounted => Colour(0x63, 0xb3, 0xed),
     }

@@ -1,76 +1,13 @@
-//! The plan: peers, workloads, sizes and their order. Pure.
+//! The plan: workloads, sizes and their order. Pure.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// A server that is measured. The floor shows the cost of the kernel; see `trunkline-bench floor`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Peer {
-    /// The floor with one write per delivery.
-    Floor,
-    /// The floor with one write for all pending messages of a socket.
-    FloorBatched,
-    /// Socket.IO with fan-out by Redis pub/sub.
-    SocketioRedis,
-    /// Socket.IO with fan-out by a Redis stream and connection state recovery.
-    SocketioStreams,
-    /// socketioxide with fan-out by Redis pub/sub.
-    Socketioxide,
-    /// nginx and nchan with fan-out by Redis.
-    Nchan,
-    /// nats-server over WebSocket, without Redis.
-    Nats,
-    /// Trunkline.
-    Trunkline,
-    /// Trunkline's routes in an actix-web App; see the gateway's example `mounted`.
-    TrunklineMounted,
-}
-
-impl Peer {
-    pub(crate) fn all() -> &'static [Self] {
-        Self::value_variants()
-    }
-
-    /// The peers that Trunkline is compared with: neither the floor nor Trunkline.
-    pub(crate) fn rivals() -> impl Iterator<Item = Self> {
-        Self::all().iter().copied().filter(|peer| !peer.is_floor() && !peer.is_ours())
-    }
-
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Trunkline | Self::TrunklineMounted)
-    }
-
-    pub(crate) fn is_floor(self) -> bool {
-        matches!(self, Self::Floor | Self::FloorBatched)
-    }
-
-    /// The load generator's name of its protocol.
-    pub(crate) fn dialect(self) -> &'static str {
-        match self {
-            Self::Floor | Self::FloorBatched => "floor",
-            Self::SocketioRedis | Self::SocketioStreams => "socketio",
-            Self::Socketioxide => "socketioxide",
-            Self::Nchan => "nchan",
-            Self::Nats => "nats",
-            Self::Trunkline | Self::TrunklineMounted => "trunkline",
-        }
-    }
-
-    /// Whether its instances exchange messages through Redis.
-    pub(crate) fn has_redis(self) -> bool {
-        !self.is_floor() && self != Self::Nats
-    }
-}
-
-/// The name on the command line.
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(self, f)
-    }
-}
+use super::growth_axis::GrowthAxis;
+pub(crate) use super::peer::Peer;
+use super::peer::show;
 
 /// What the clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -104,6 +41,9 @@ pub(crate) enum Workload {
     Memory,
     /// A Redis Cluster of one, three and six masters: CPU per send, connections, and a killed master.
     Shards,
+    /// More rooms, sockets or instances while the load stays the same, and 100,000 rooms without messages: CPU per delivery,
+    /// send and join, and how fast it grows.
+    Growth,
 }
 
 impl Workload {
@@ -113,14 +53,16 @@ impl Workload {
         match self {
             Self::Paced | Self::Idle if peer == TrunklineMounted => true,
             _ if peer == TrunklineMounted => false,
+            // What recovery costs shows in the messages, and every peer makes a run longer.
+            _ if peer == Peer::SockudoRecovery => matches!(self, Self::Latency | Self::Capacity),
             Self::Flat => true,
             Self::Paced | Self::Rooms | Self::Idle | Self::Connect | Self::Latency | Self::Capacity => {
                 peer != FloorBatched
             }
-            Self::Memory => [Peer::Floor, Trunkline].contains(&peer),
+            Self::Memory | Self::Growth => [Peer::Floor, Trunkline].contains(&peer),
             Self::Shards => peer == Trunkline,
-            // NATS has no acknowledgements.
-            Self::Publish => !peer.is_floor() && peer != Nats,
+            // NATS and client events of Sockudo have no acknowledgements.
+            Self::Publish => !peer.is_floor() && ![Nats, Peer::Sockudo].contains(&peer),
             Self::Bystander | Self::Mixed | Self::Herd => !peer.is_floor(),
             Self::Recovery => [SocketioRedis, SocketioStreams, Trunkline].contains(&peer),
         }
@@ -132,11 +74,6 @@ impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show(self, f)
     }
-}
-
-fn show(value: &impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let value = value.to_possible_value();
-    f.pad(value.as_ref().map_or("", |value| value.get_name()))
 }
 
 /// `paced`: deliveries per second.
@@ -151,9 +88,21 @@ const LATENCY_SECONDS: u32 = 6;
 const CAPACITY_STEP_SECONDS: u32 = 2;
 /// `capacity`: maximum p99 latency in ms.
 const CAPACITY_P99_MS: &str = "50";
-/// `capacity` and `latency`: number of sessions, which the sockets share. Logging in thousands of users takes long and does
-/// not change the load.
+/// `capacity`, `latency`, `shards` and `growth`: number of sessions, which the sockets share. Logging in thousands of users
+/// takes long and does not change the load.
 const SHARED_SESSIONS: &str = "50";
+
+/// `growth`: length of a window in seconds.
+const GROWTH_SECONDS: u32 = 6;
+/// `growth` over sockets: minimum number of messages in a window.
+const GROWTH_MIN_MESSAGES: u32 = 12;
+/// `growth`, quiet rooms: messages per second of a load that sends one message at its start, and no second one.
+const QUIET_SENDS_PER_S: &str = "0.001";
+/// `growth`, quiet rooms: time in seconds from the last message to the window. A gateway compares the head of a room with
+/// its log 10, 30, 70 and 130 s after the room's last message, and then every 60 s.
+const QUIET_WARM_UP_SECONDS: &str = "75";
+/// `growth`, quiet rooms: length of the window in seconds. Each room is compared once in it.
+const QUIET_SECONDS: u32 = 60;
 
 /// Sizes of rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -172,34 +121,66 @@ pub(crate) struct BenchCell {
     pub(crate) sockets: u32,
     pub(crate) rooms: u32,
     pub(crate) instances: u32,
-    /// `latency`: messages per second. `capacity`: messages per second of the first step. Otherwise 0.
+    /// `latency` and `growth`: messages per second; over sockets, deliveries per second. `capacity`: messages per second of
+    /// the first step. Otherwise 0.
     pub(crate) rate: u32,
     pub(crate) sizes: RoomSizes,
     /// Masters of a Redis Cluster. 0 stands for a single server.
     pub(crate) masters: u32,
+    /// Rooms that each socket joins.
+    pub(crate) rooms_per_socket: u32,
+    /// `growth`: what grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) axis: Option<GrowthAxis>,
 }
 
 impl BenchCell {
-    const fn new(workload: Workload, sockets: u32, rooms: u32, instances: u32) -> Self {
-        Self { workload, sockets, rooms, instances, rate: 0, sizes: RoomSizes::Equal, masters: 0 }
+    pub(super) const fn new(workload: Workload, sockets: u32, rooms: u32, instances: u32) -> Self {
+        let (sizes, rooms_per_socket) = (RoomSizes::Equal, 1);
+        Self { workload, sockets, rooms, instances, rate: 0, sizes, masters: 0, rooms_per_socket, axis: None }
     }
 
-    const fn latency(sockets: u32, rooms: u32, rate: u32, instances: u32) -> Self {
+    pub(super) const fn latency(sockets: u32, rooms: u32, rate: u32, instances: u32) -> Self {
         Self { rate, ..Self::new(Workload::Latency, sockets, rooms, instances) }
     }
 
-    const fn capacity(sockets: u32, rooms: u32, sizes: RoomSizes, first_rate: u32, instances: u32) -> Self {
+    pub(super) const fn capacity(sockets: u32, rooms: u32, sizes: RoomSizes, first_rate: u32, instances: u32) -> Self {
         Self { rate: first_rate, sizes, ..Self::new(Workload::Capacity, sockets, rooms, instances) }
     }
 
     /// Idle sockets in rooms of about a thousand; 0 stands for as many as the machine holds. The number of instances
     /// follows from the limit of open files.
-    const fn memory(sockets: u32) -> Self {
+    pub(super) const fn memory(sockets: u32) -> Self {
         Self::new(Workload::Memory, sockets, 0, 1)
     }
 
-    const fn shards(masters: u32) -> Self {
+    pub(super) const fn shards(masters: u32) -> Self {
         Self { rate: 1500, masters, ..Self::new(Workload::Shards, 3000, 600, 2) }
+    }
+
+    /// The load over more rooms: 1,000 messages per second, and one member in each room.
+    pub(super) const fn growing_rooms(rooms: u32) -> Self {
+        let cell = Self::new(Workload::Growth, rooms / 10, rooms, 1);
+        Self { rate: 1000, rooms_per_socket: 10, axis: Some(GrowthAxis::Rooms), ..cell }
+    }
+
+    /// The load over more sockets, which are in one room of each instance. The number of instances follows from the limit of
+    /// open files.
+    pub(super) const fn growing_sockets(sockets: u32) -> Self {
+        let cell = Self::new(Workload::Growth, sockets, 1, 1);
+        Self { rate: PACED_DELIVERIES_PER_S, axis: Some(GrowthAxis::Sockets), ..cell }
+    }
+
+    /// The load over more instances: 1,000 messages per second in rooms of five.
+    pub(super) const fn growing_instances(instances: u32) -> Self {
+        let cell = Self::new(Workload::Growth, 5000, 1000, instances);
+        Self { rate: 1000, axis: Some(GrowthAxis::Instances), ..cell }
+    }
+
+    /// Rooms that have had one message, and get no more.
+    pub(super) const fn quiet_rooms(rooms: u32) -> Self {
+        let cell = Self::new(Workload::Growth, rooms / 100, rooms, 1);
+        Self { rooms_per_socket: 100, axis: Some(GrowthAxis::QuietRooms), ..cell }
     }
 
     /// Whether the peer takes part. The floor and the mounted gateway have one instance only.
@@ -207,20 +188,25 @@ impl BenchCell {
         let alone = peer.is_floor() || peer == Peer::TrunklineMounted;
         // Rooms of different sizes come with reconnects, which say nothing about the floor.
         let reconnects = self.sizes == RoomSizes::Mixed;
-        self.workload.suits(peer) && (self.instances == 1 || !alone) && !(reconnects && peer.is_floor())
+        // The floor has one room per socket, and no instances that work together.
+        let grows = self.axis.is_none_or(|axis| axis == GrowthAxis::Sockets || !peer.is_floor());
+        self.workload.suits(peer) && (self.instances == 1 || !alone) && !(reconnects && peer.is_floor()) && grows
     }
 
     /// Arguments of `trunkline-bench load`, except targets and process ids.
     pub(crate) fn arguments(&self, plan: BenchPlan) -> Vec<String> {
         let workload = match (self.workload, self.sizes) {
             (Workload::Bystander, _) => Workload::Rooms,
-            (Workload::Latency | Workload::Capacity | Workload::Shards, RoomSizes::Equal) => Workload::Paced,
+            (Workload::Latency | Workload::Capacity | Workload::Shards | Workload::Growth, RoomSizes::Equal) => {
+                Workload::Paced
+            }
             (Workload::Memory, _) => Workload::Idle,
             (Workload::Latency | Workload::Capacity, RoomSizes::Mixed) => Workload::Mixed,
             (other, _) => other,
         };
         let seconds = self.seconds(plan).to_string();
         let (sockets, rooms, workload) = (self.sockets.to_string(), self.rooms.to_string(), workload.to_string());
+        let rooms_per_socket = self.rooms_per_socket.to_string();
         let (rate, sends) = (PACED_DELIVERIES_PER_S.to_string(), self.rate.to_string());
         let mut arguments = vec!["--workload", &workload, "--sockets", &sockets, "--rooms", &rooms, "--for", &seconds];
         match self.workload {
@@ -236,6 +222,16 @@ impl BenchCell {
                 arguments.extend(["--warm-up", "0.5", "--capacity-p99", CAPACITY_P99_MS]);
             }
             Workload::Memory => arguments.push("--hold"),
+            Workload::Growth => {
+                arguments.extend(["--sessions", SHARED_SESSIONS, "--hold", "--rooms-per-socket", &rooms_per_socket]);
+                match self.axis {
+                    Some(GrowthAxis::QuietRooms) => {
+                        arguments.extend(["--sends", QUIET_SENDS_PER_S, "--warm-up", QUIET_WARM_UP_SECONDS]);
+                    }
+                    Some(GrowthAxis::Sockets) => arguments.extend(["--rate", &sends]),
+                    _ => arguments.extend(["--sends", &sends]),
+                }
+            }
             Workload::Idle | Workload::Connect | Workload::Mixed | Workload::Herd | Workload::Recovery => {}
         }
         arguments.into_iter().map(str::to_owned).collect()
@@ -248,6 +244,11 @@ impl BenchCell {
             Workload::Paced => plan.seconds().max(PACED_MIN_MESSAGES * self.sockets / PACED_DELIVERIES_PER_S),
             Workload::Latency | Workload::Shards => LATENCY_SECONDS,
             Workload::Capacity => CAPACITY_STEP_SECONDS,
+            Workload::Growth => match self.axis {
+                Some(GrowthAxis::QuietRooms) => QUIET_SECONDS,
+                Some(GrowthAxis::Sockets) => GROWTH_SECONDS.max(GROWTH_MIN_MESSAGES * self.sockets / self.rate.max(1)),
+                _ => GROWTH_SECONDS,
+            },
             _ => plan.seconds(),
         }
     }
@@ -256,8 +257,12 @@ impl BenchCell {
 /// For example `paced 1000×1`: workload, sockets and instances.
 impl fmt::Display for BenchCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workload, sockets, rooms, instances, rate, sizes, masters } = self;
+        let Self { workload, sockets, rooms, instances, rate, sizes, masters, axis, .. } = self;
         match (workload, sizes) {
+            (Workload::Growth, _) => {
+                let axis = axis.unwrap_or(GrowthAxis::Sockets);
+                f.pad(&format!("{workload} {} {}", axis.value(self), axis.name()))
+            }
             (Workload::Memory, _) if *sockets == 0 => f.pad("memory most"),
             (Workload::Memory, _) => f.pad(&format!("{workload} {sockets}")),
             (Workload::Shards, _) => f.pad(&format!("{workload} {masters}")),
@@ -289,71 +294,6 @@ impl BenchPlan {
             Self::Full => 3,
         }
     }
-
-    /// All cells of the first round. Cells that goals compare come first, because the time may run out.
-    pub(crate) fn cells(self) -> &'static [BenchCell] {
-        use Workload::{Bystander, Connect, Flat, Herd, Idle, Mixed, Paced, Publish, Recovery, Rooms};
-        const QUICK: &[BenchCell] = &[
-            BenchCell::new(Paced, 1000, 1, 1),
-            BenchCell::new(Flat, 1000, 1, 1),
-            BenchCell::new(Paced, 100, 1, 1),
-            BenchCell::new(Flat, 100, 1, 1),
-            BenchCell::new(Idle, 1000, 1, 1),
-            BenchCell::new(Connect, 1000, 1, 1),
-            BenchCell::new(Publish, 8, 1, 1),
-        ];
-        const FULL: &[BenchCell] = &[
-            BenchCell::new(Paced, 1000, 1, 1),
-            BenchCell::new(Flat, 1000, 1, 1),
-            BenchCell::new(Paced, 5000, 1, 1),
-            BenchCell::new(Flat, 5000, 1, 1),
-            BenchCell::new(Paced, 1000, 1, 3),
-            BenchCell::new(Paced, 5000, 1, 3),
-            BenchCell::new(Rooms, 5000, 1000, 1),
-            BenchCell::new(Rooms, 5000, 1000, 3),
-            BenchCell::new(Publish, 8, 1, 1),
-            BenchCell::new(Connect, 5000, 1, 1),
-            BenchCell::new(Idle, 5000, 1, 1),
-            BenchCell::new(Bystander, 1000, 1000, 3),
-            BenchCell::new(Recovery, 1000, 20, 3),
-            BenchCell::new(Flat, 1000, 1, 3),
-            BenchCell::new(Flat, 5000, 1, 3),
-            BenchCell::new(Herd, 5000, 1, 1),
-            BenchCell::new(Mixed, 1000, 50, 1),
-            BenchCell::new(Paced, 100, 1, 1),
-            BenchCell::new(Flat, 100, 1, 1),
-            BenchCell::new(Paced, 10_000, 1, 1),
-        ];
-        match self {
-            Self::Quick => QUICK,
-            Self::Full => FULL,
-        }
-    }
-
-    /// Cells of workloads that are measured only if `--only` names them, because they take long.
-    pub(crate) fn cells_on_request() -> &'static [BenchCell] {
-        const CELLS: &[BenchCell] = &[
-            BenchCell::latency(5000, 1000, 100, 1),
-            BenchCell::latency(5000, 1000, 1000, 1),
-            BenchCell::latency(5000, 1000, 3000, 1),
-            BenchCell::latency(5000, 1000, 1000, 3),
-            BenchCell::latency(5000, 1000, 3000, 3),
-            BenchCell::latency(100, 1, 200, 1),
-            BenchCell::capacity(1000, 1, RoomSizes::Equal, 16, 1),
-            BenchCell::capacity(5000, 1000, RoomSizes::Equal, 1000, 1),
-            BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 1),
-            BenchCell::capacity(1000, 1, RoomSizes::Equal, 16, 3),
-            BenchCell::capacity(5000, 1000, RoomSizes::Equal, 1000, 3),
-            BenchCell::capacity(1000, 50, RoomSizes::Mixed, 200, 3),
-            BenchCell::memory(2000),
-            BenchCell::memory(20_000),
-            BenchCell::memory(0),
-            BenchCell::shards(1),
-            BenchCell::shards(3),
-            BenchCell::shards(6),
-        ];
-        CELLS
-    }
 }
 
 #[cfg(test)]
@@ -361,21 +301,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_workload_is_planned_and_suits_trunkline() {
-        for workload in Workload::value_variants() {
-            let mut cells = BenchPlan::Full.cells().iter().chain(BenchPlan::cells_on_request());
-            let cell = cells.find(|cell| cell.workload == *workload);
-            assert!(cell.is_some_and(|cell| cell.suits(Peer::Trunkline)), "{workload}");
-        }
-        for cell in BenchPlan::Quick.cells() {
-            assert_eq!(cell.instances, 1, "{cell} takes long");
-        }
-    }
-
-    #[test]
     fn floor_has_one_instance_and_is_not_its_own_rival() {
         assert!(BenchPlan::Full.cells().iter().filter(|cell| cell.instances > 1).all(|cell| !cell.suits(Peer::Floor)));
         assert_eq!(Peer::rivals().count(), Peer::all().len() - 4);
+        let grows = |cell: BenchCell| cell.suits(Peer::Floor);
+        assert!(grows(BenchCell::growing_sockets(100)) && !grows(BenchCell::growing_rooms(10)));
     }
 
     #[test]
@@ -404,6 +334,19 @@ mod tests {
         assert_eq!(
             arguments(BenchCell { rooms: 20, ..BenchCell::memory(20_000) }, BenchPlan::Full),
             "--workload idle --sockets 20000 --rooms 20 --for 3 --hold"
+        );
+        assert_eq!(
+            arguments(BenchCell::growing_rooms(10_000), BenchPlan::Full),
+            "--workload paced --sockets 1000 --rooms 10000 --for 6 --sessions 50 --hold --rooms-per-socket 10 --sends 1000"
+        );
+        assert_eq!(
+            arguments(BenchCell::growing_sockets(18_000), BenchPlan::Full),
+            "--workload paced --sockets 18000 --rooms 1 --for 10 --sessions 50 --hold --rooms-per-socket 1 --rate 20000"
+        );
+        assert_eq!(
+            arguments(BenchCell::quiet_rooms(100_000), BenchPlan::Full),
+            "--workload paced --sockets 1000 --rooms 100000 --for 60 --sessions 50 --hold --rooms-per-socket 100 \
+             --sends 0.001 --warm-up 75"
         );
         assert_eq!(
             arguments(BenchCell::shards(3), BenchPlan::Full),

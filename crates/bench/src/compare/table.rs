@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     figures::{Figure, FigureValues, Measured, OfferedLoad, Spread, spreads},
+    growth_axis::GrowthAxis,
     plan::{BenchCell, Peer, Workload},
 };
 
@@ -102,7 +103,10 @@ impl ResultTable {
 
     /// The ratio to the batching floor for `flat`, otherwise to the floor. The floor always has one instance.
     fn to_floor(&self, row: &TableRow) -> Option<f64> {
-        let BenchCell { workload, sockets, .. } = row.cell;
+        let BenchCell { workload, sockets, axis, .. } = row.cell;
+        if axis.is_some_and(|axis| axis != GrowthAxis::Sockets) {
+            return None;
+        }
         let floor = if workload == Workload::Flat { Peer::FloorBatched } else { Peer::Floor };
         let figure = workload.figure();
         ratio(row.figures.get(&figure)?.median, self.get(workload, sockets, 1, floor, figure)?)

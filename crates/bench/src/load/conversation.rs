@@ -57,9 +57,12 @@ struct HandshakeScript {
 }
 
 impl HandshakeScript {
-    /// The awaited reply has arrived: sends the next step.
-    fn step(&mut self, out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
+    /// The awaited reply has arrived: sends the next step. `reply` is empty for an HTTP answer.
+    fn step(&mut self, reply: &[u8], out: &mut Vec<u8>, shared: &mut SharedState, now: u64) {
         self.steps.pop_front();
+        if let Some(HandshakeStep { send, signed_room: Some(room), .. }) = self.steps.front_mut() {
+            *send = shared.dialect.signed_join(room, reply);
+        }
         self.send_next(out, shared, now);
     }
 
@@ -126,12 +129,18 @@ impl SocketConversation {
         self.script.steps.front().map(|step| step.reply)
     }
 
-    /// Starts a new connection. With `join`, the socket is ready after it has joined.
-    pub(super) fn begin(&mut self, shared: &mut SharedState, parameters: ConnectParameters<'_>, join: bool, now: u64) {
+    /// Starts a new connection. The socket is ready after it has joined these rooms.
+    pub(super) fn begin<'a>(
+        &mut self,
+        shared: &mut SharedState,
+        parameters: ConnectParameters<'_>,
+        rooms: impl Iterator<Item = &'a str>,
+        now: u64,
+    ) {
         let dialect = shared.dialect;
-        let parameters = ConnectParameters { after: self.position.as_deref(), ..parameters };
-        let steps = dialect.opening(parameters).into_iter().chain(dialect.joining(parameters).filter(|_| join));
-        self.script.steps = steps.collect();
+        let after = self.position.as_deref();
+        let joins = rooms.filter_map(|room| dialect.joining(ConnectParameters { room, after, ..parameters }));
+        self.script.steps = dialect.opening(parameters).into_iter().chain(joins).collect();
         self.answer = Some(Vec::new());
         (self.reader, self.scanner) = (FrameReader::new(MAX_WHOLE_BYTES), StampScanner::default());
         self.out.clear();
@@ -156,7 +165,7 @@ impl SocketConversation {
         while let Some(head) = HttpHead::parse(&answer) {
             match head.status() {
                 101 => {
-                    self.script.step(&mut self.out, shared, now);
+                    self.script.step(&[], &mut self.out, shared, now);
                     return self.frames(shared, &answer[head.length..], now);
                 }
                 200..=299 if self.is_ready() => {
@@ -220,7 +229,7 @@ impl SocketConversation {
                     if let Some(HandshakeStep { reply: AwaitedReply::Frame(what), .. }) = self.script.steps.front()
                         && memchr::memmem::find(payload, what.as_bytes()).is_some()
                     {
-                        self.script.step(&mut self.out, shared, now);
+                        self.script.step(payload, &mut self.out, shared, now);
                     }
                 }
             }
@@ -259,7 +268,7 @@ mod tests {
     fn joined(cut: usize) -> (SocketConversation, SharedState) {
         let (mut conversation, mut shared) =
             (SocketConversation::new(true, true), SharedState::new(Dialect::Trunkline));
-        conversation.begin(&mut shared, PARAMETERS, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, [PARAMETERS.room].into_iter(), 0);
         assert!(conversation.out.starts_with(b"GET /ws HTTP/1.1\r\n"));
         conversation.out.clear();
         let welcome = [b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), server(r#"{"type":"welcome"}"#)].concat();
@@ -304,7 +313,7 @@ mod tests {
     #[test]
     fn reconnecting_socket_sends_its_position() {
         let (mut conversation, mut shared) = joined(1000);
-        conversation.begin(&mut shared, PARAMETERS, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, [PARAMETERS.room].into_iter(), 0);
         conversation.out.clear();
         conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
         conversation.take(&mut shared, &server(r#"{"type":"welcome"}"#), 1).unwrap();
@@ -333,7 +342,7 @@ mod tests {
     fn refusals_end_the_conversation() {
         let (mut conversation, mut shared) =
             (SocketConversation::new(true, false), SharedState::new(Dialect::Trunkline));
-        conversation.begin(&mut shared, PARAMETERS, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, [PARAMETERS.room].into_iter(), 0);
         let answer = conversation.take(&mut shared, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}", 1);
         assert_eq!(answer, Err(ConversationEnd::Refused("HTTP/1.1 401 Unauthorized".to_owned())));
         let (mut conversation, mut shared) = joined(1000);
@@ -346,9 +355,30 @@ mod tests {
     }
 
     #[test]
+    fn join_is_signed_with_the_id_of_the_connection() {
+        let (mut conversation, mut shared) = (SocketConversation::new(true, false), SharedState::new(Dialect::Sockudo));
+        conversation.begin(&mut shared, PARAMETERS, [PARAMETERS.room].into_iter(), 0);
+        conversation.out.clear();
+        conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
+        assert_eq!(conversation.out, b"");
+        let connected = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\"}"}"#;
+        conversation.take(&mut shared, &server(connected), 2).unwrap();
+        assert_eq!(conversation.out, Dialect::Sockudo.signed_join("bench-0", connected.as_bytes()));
+        let subscribed =
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-bench-0","data":"{}"}"#;
+        conversation.take(&mut shared, &server(subscribed), 3).unwrap();
+        assert!(conversation.is_ready());
+    }
+
+    #[test]
     fn http_answers_acknowledge_posts() {
         let (mut conversation, mut shared) = (SocketConversation::new(false, false), SharedState::new(Dialect::Nchan));
-        conversation.begin(&mut shared, ConnectParameters { role: SocketRole::Writer, ..PARAMETERS }, true, 0);
+        conversation.begin(
+            &mut shared,
+            ConnectParameters { role: SocketRole::Writer, ..PARAMETERS },
+            [].into_iter(),
+            0,
+        );
         assert_eq!((conversation.is_ready(), shared.ready), (true, 1));
         shared.deliveries.open_window();
         let answers = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nqueue".repeat(3);
@@ -361,7 +391,7 @@ mod tests {
     fn join_without_a_reply_is_repeated_and_counts_once() {
         let (mut conversation, mut shared) =
             (SocketConversation::new(true, false), SharedState::new(Dialect::Socketio));
-        conversation.begin(&mut shared, PARAMETERS, true, 0);
+        conversation.begin(&mut shared, PARAMETERS, [PARAMETERS.room].into_iter(), 0);
         conversation.take(&mut shared, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 1).unwrap();
         conversation.take(&mut shared, &server(r#"0{"sid":"a"}"#), 1).unwrap();
         conversation.out.clear();

@@ -99,7 +99,7 @@ impl<'a> SocketEngine<'a> {
         Ok(Self {
             arguments,
             plan,
-            rooms: (0..arguments.rooms).map(|room| format!("bench-{room}")).collect(),
+            rooms: (0..arguments.rooms).map(|room| format!("bench-{}", arguments.first_room + room)).collect(),
             cookies,
             poll: Poll::new().map_err(BenchError::kernel("no epoll"))?,
             events: Vec::new(),
@@ -216,7 +216,10 @@ impl<'a> SocketEngine<'a> {
             ConnectParameters { role: place.role, room: &self.rooms[place.room], host: &host, cookie, after: None };
         let socket = &mut self.sockets[index];
         let now = self.began.elapsed().as_nanos() as u64;
-        socket.conversation.begin(&mut self.shared, parameters, self.arguments.workload.joins(), now);
+        let count = if self.arguments.workload.joins() { self.arguments.rooms_per_socket } else { 0 };
+        let names = &self.rooms;
+        let rooms = (place.room..place.room + count).map(|room| names[room % names.len()].as_str());
+        socket.conversation.begin(&mut self.shared, parameters, rooms, now);
         (socket.stream, socket.blocked) = (Some(stream), false);
         self.begun += 1;
         self.eager.push(index);

@@ -15,6 +15,7 @@ const RECONNECTING_ONE_IN: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PlannedSocket {
     pub(super) role: SocketRole,
+    /// The first of its rooms.
     pub(super) room: usize,
     pub(super) target: usize,
     /// Whether it reconnects again and again, so that no message is expected on it.
@@ -33,6 +34,9 @@ pub(super) struct SocketPlan {
 
 impl SocketPlan {
     pub(super) fn new(arguments: &LoadArguments) -> Self {
+        if arguments.rooms_per_socket > 1 {
+            return Self::with_many_rooms(arguments);
+        }
         let (rooms, targets) = (arguments.rooms, arguments.targets.len());
         let sizes = match arguments.workload {
             LoadKind::Mixed => uneven(arguments.sockets, rooms),
@@ -65,6 +69,30 @@ impl SocketPlan {
             plan.expected.push((size - reconnecting) as u32);
         }
         plan
+    }
+}
+
+impl SocketPlan {
+    /// Each socket is in several rooms: the first socket in the first rooms, the next one in the next, and after the last
+    /// room again from the first.
+    fn with_many_rooms(arguments: &LoadArguments) -> Self {
+        let LoadArguments { rooms, rooms_per_socket, sockets, .. } = *arguments;
+        let socket = |index| PlannedSocket {
+            role: SocketRole::Member,
+            room: index * rooms_per_socket % rooms,
+            target: index % arguments.targets.len(),
+            reconnecting: false,
+        };
+        let per_room = if arguments.workload == LoadKind::Idle { 0 } else { arguments.writers.div_ceil(rooms) };
+        let (mut writers, mut expected) = (vec![Vec::new(); rooms], vec![0; rooms]);
+        for membership in 0..arguments.memberships() {
+            let (index, room) = (membership / rooms_per_socket, membership % rooms);
+            expected[room] += 1;
+            if writers[room].len() < per_room {
+                writers[room].push(index);
+            }
+        }
+        Self { sockets: (0..sockets).map(socket).collect(), writers, expected }
     }
 }
 
@@ -122,6 +150,15 @@ mod tests {
         assert_eq!((plan.sockets.len(), &plan.expected[..]), (14, &[10][..]));
         assert_eq!(plan.writers, [[10, 11, 12, 13]]);
         assert!(plan.writers[0].iter().all(|index| plan.sockets[*index].role == SocketRole::Writer));
+    }
+
+    #[test]
+    fn sockets_in_many_rooms_fill_all_rooms_equally() {
+        let line =
+            "--dialect trunkline --workload paced --sockets 6 --rooms 4 --rooms-per-socket 2 --target 127.0.0.1:1";
+        let plan = plan(line);
+        assert_eq!(plan.sockets.iter().map(|socket| socket.room).collect::<Vec<_>>(), [0, 2, 0, 2, 0, 2]);
+        assert_eq!((&plan.expected[..], &plan.writers[..]), (&[3; 4][..], &[vec![0], vec![0], vec![1], vec![1]][..]));
     }
 
     #[test]

@@ -32,6 +32,11 @@ const RECONNECTS_PER_SOCKET_AND_S: f64 = 0.1;
 /// A rate is not sustained if less than this share of its messages was sent in the window.
 const MIN_SENT_SHARE: f64 = 0.95;
 
+/// Maximum rate of the first messages of all rooms, in rooms per second. All peers sustain it.
+const WARM_ROOMS_PER_S: f64 = 500.0;
+/// Maximum time for the first messages of all rooms, in seconds. More than 20,000 rooms get theirs at a higher rate.
+const MAX_WARM_SECONDS: f64 = 40.0;
+
 #[derive(Debug)]
 pub(super) struct WorkloadRunner<'a> {
     arguments: &'a LoadArguments,
@@ -120,14 +125,16 @@ impl<'a> WorkloadRunner<'a> {
         let mut window = MeasuredWindow { spent: opened, ..MeasuredWindow::default() };
         let (mut capacity, mut steps) = (None, Vec::new());
         if let Some(limit_ms) = arguments.capacity_p99 {
+            self.warm_rooms()?;
             self.start();
             (capacity, window) = self.find_capacity(limit_ms, &mut steps)?;
         } else if arguments.workload != LoadKind::Connect {
+            self.warm_rooms()?;
             eprintln!("trunkline-bench: measuring for {} s", arguments.duration.as_secs_f64());
-            self.start();
             if arguments.hold {
                 self.hold()?;
             }
+            self.start();
             window = self.measure()?;
             connects = window.reconnects.take().unwrap_or(connects);
         }
@@ -164,7 +171,7 @@ impl<'a> WorkloadRunner<'a> {
         })
     }
 
-    /// Serves the idle sockets until a line arrives on standard input, or its end.
+    /// Serves the sockets without messages until a line arrives on standard input, or its end.
     fn hold(&mut self) -> Result<(), BenchError> {
         let (sender, released) = mpsc::channel::<()>();
         thread::spawn(move || {
@@ -173,6 +180,22 @@ impl<'a> WorkloadRunner<'a> {
         });
         while released.try_recv() == Err(TryRecvError::Empty) {
             self.until(self.engine.now() + SECOND / 10)?;
+        }
+        Ok(())
+    }
+
+    /// Sends one message to each room, unless the warm-up does: the first message of a room costs several times as much as
+    /// the later ones (Trunkline creates four Redis keys for it), and few rooms of a running system get their first one.
+    fn warm_rooms(&mut self) -> Result<(), BenchError> {
+        let LoadArguments { rooms, warm_up, workload, .. } = self.arguments;
+        let in_warm_up = self.arguments.sends_per_second() * warm_up.as_secs_f64();
+        if workload.paced() && in_warm_up < *rooms as f64 {
+            eprintln!("trunkline-bench: sending a first message to each of {rooms} rooms");
+            let (begin, seconds) = (self.engine.now(), warm_room_seconds(*rooms));
+            self.schedule = Schedule::new(begin, *rooms as f64 / seconds);
+            self.until(begin + (seconds * 1e9) as u64)?;
+            self.schedule = Schedule::new(u64::MAX, 1.0);
+            self.settle()?;
         }
         Ok(())
     }
@@ -357,5 +380,20 @@ impl<'a> WorkloadRunner<'a> {
             }
             self.engine.turn(self.engine.soon())?;
         }
+    }
+}
+
+/// Time in which each of so many rooms gets its first message, in seconds.
+fn warm_room_seconds(rooms: usize) -> f64 {
+    (rooms as f64 / WARM_ROOMS_PER_S).min(MAX_WARM_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_messages_of_all_rooms_are_spread_over_a_bounded_time() {
+        assert_eq!([1, 1000, 10_000, 100_000].map(warm_room_seconds), [0.002, 2.0, 20.0, 40.0]);
     }
 }

@@ -89,6 +89,20 @@ fn capacity_search_reports_a_sustained_rate_and_its_window() {
     assert!(steps.iter().any(|step| step["rate"] == capacity && step["is_sustained"] == true), "{report}");
 }
 
+#[test]
+fn each_room_gets_a_message_before_the_window_of_a_slow_paced_load() {
+    let args = ["--workload", "paced", "--sockets", "50", "--rooms", "50", "--sends", "10", "--for", "0.5"];
+    let floor = Floor::start(&[]);
+    let output = floor.load(&args);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("sending a first message to each of 50 rooms"), "{text}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!((4..=6).contains(&report["sent"].as_u64().unwrap()), "only the window counts: {report}");
+    let args = ["--workload", "paced", "--sockets", "50", "--rooms", "5", "--sends", "100", "--for", "0.1"];
+    let text = String::from_utf8(floor.load(&args).stderr).unwrap();
+    assert!(!text.contains("first message"), "the warm-up sends to each room: {text}");
+}
+
 /// Two loads with `--hold`, as in the workload `memory`.
 #[test]
 fn held_sockets_stay_open_until_a_line_arrives() {
