@@ -108,7 +108,7 @@ impl ExpectedFault {
             Self::Redis => ("Redis may fail (--faults redis)", true, Some(Vec::new())),
             Self::Gateways => ("gateways may fail (--faults gateways)", false, None),
         };
-        InjectedFault { t, name: name.into(), redis, visible: false, closes }
+        InjectedFault { t, name: name.into(), redis, anytime: true, visible: false, closes }
     }
 }
 

@@ -121,6 +121,7 @@ async fn lost_sockets_are_accepted_only_if_gateways_may_fail() {
     let verdict = async |faults| load::run(&settings(&server.url, &["--faults", faults]), |_| {}).await.unwrap();
     let (gateways, redis) = (verdict("gateways").await, verdict("redis").await);
     assert!(gateways.passed && gateways.counts.closed > 0, "{:#?}", gateways.invariants);
+    assert_eq!(gateways.faults[0].recovery.max, gateways.recovery.max, "from the loss of each socket");
     assert_eq!(broken(&redis), [10], "{:#?}", redis.invariants);
 }
 
