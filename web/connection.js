@@ -110,6 +110,8 @@ export function connection(client, say, shown, carryOver) {
     if (gap && shown(room)) showBriefly("warn", say("messages.gap"));
   });
   client.on("refused", ({ code, room }) => {
+    // A room that cannot be entered for now is joined again. So this is another command, such as a read mark.
+    if (room && (code === "unavailable" || code === "rate_limited")) return record(`${room}: ${reason(code, say)}`);
     const text = room ? say("room.refused", { room, reason: reason(code, say) }) : reason(code, say);
     record(text);
     if (room) show("error", text);

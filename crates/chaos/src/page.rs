@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Columns of the table of all scenarios.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "fault",
     "injected",
     "delivered",
@@ -19,6 +19,7 @@ const COLUMNS: [&str; 10] = [
     "gaps reported",
     "recovery p50",
     "p99",
+    "wait p99",
     "result",
 ];
 
@@ -46,7 +47,10 @@ fn row(scenario: &ScenarioResult) -> Vec<TableCell> {
         [counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_reported]
             .map(TableCell::number),
     );
-    row.extend([time(recovery.map(|recovery| recovery.p50)), time(recovery.map(|recovery| recovery.p99))]);
+    let silence = scenario.verdict.as_ref().map(|verdict| verdict.silence);
+    row.extend(
+        [recovery.map(|times| times.p50), recovery.map(|times| times.p99), silence.map(|times| times.p99)].map(time),
+    );
     let (passed, result) = result(scenario);
     row.push(TableCell::result(Some(passed), result));
     row

@@ -9,7 +9,7 @@ use super::{
     page::chaos_page,
     run::{Expectation, ScenarioRun},
     scenarios::Scenario,
-    verdict::CheckerVerdict,
+    verdict::{CheckerVerdict, millis},
 };
 use crate::error::{ChaosError, Result};
 
@@ -94,11 +94,27 @@ impl ScenarioResult {
             ScenarioStatus::Failed => "FAILED",
         };
         let mut line = format!("{verdict} {:>4} s  {}", self.seconds, self.name);
-        for complaint in self.notes.iter().cloned().chain(self.complaints()) {
-            line += &format!("\n         {complaint}");
+        let times = self.verdict.as_ref().map(times_of_clients);
+        for text in times.into_iter().chain(self.notes.iter().cloned()).chain(self.complaints()) {
+            line += &format!("\n         {text}");
         }
         line
     }
+}
+
+/// How long clients needed to recover. Those that keep their socket have no recovery time; they wait for messages.
+fn times_of_clients(verdict: &CheckerVerdict) -> String {
+    let (recovery, silence) = (verdict.recovery(), verdict.silence);
+    let recovery = match recovery.count {
+        0 => "no socket was lost".to_owned(),
+        count => format!("recovery of {count} clients: p50 {}, p99 {}", ms(recovery.p50), ms(recovery.p99)),
+    };
+    let [p50, p99, max] = [silence.p50, silence.p99, silence.max].map(ms);
+    format!("{recovery}; longest wait of each client for a due message: p50 {p50}, p99 {p99}, max {max}")
+}
+
+fn ms(micros: u64) -> String {
+    millis(Some(micros))
 }
 
 /// The results of a run.
@@ -140,23 +156,35 @@ impl ChaosReport {
     /// The result table.
     pub(crate) fn table(&self) -> String {
         let mut lines = vec![format!(
-            "\n{:<27}{:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{:>17}  {}",
-            "scenario", "fault", "delivered", "lost", "dupl.", "reord", "gaps", "recovery p50/p99", "verdict"
+            "\n{:<27}{:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{:>17}{:>14}  {}",
+            "scenario",
+            "fault",
+            "delivered",
+            "lost",
+            "dupl.",
+            "reord",
+            "gaps",
+            "recovery p50/p99",
+            "wait p99/max",
+            "verdict"
         )];
         for scenario in &self.scenarios {
             let fired = if scenario.evidence.is_empty() { "no" } else { "yes" };
             let counts = scenario.verdict.as_ref().map(|verdict| verdict.counts).unwrap_or_default();
             let recovery = scenario.verdict.as_ref().map(CheckerVerdict::recovery).unwrap_or_default();
-            let recovery = match recovery.count {
+            let silence = scenario.verdict.as_ref().map(|verdict| verdict.silence).unwrap_or_default();
+            let pair = |count, [one, other]: [u64; 2]| match count {
                 0 => "-".to_owned(),
-                _ => format!("{:.1}/{:.1} s", recovery.p50 as f64 / 1e6, recovery.p99 as f64 / 1e6),
+                _ => format!("{:.1}/{:.1} s", one as f64 / 1e6, other as f64 / 1e6),
             };
+            let recovery = pair(recovery.count, [recovery.p50, recovery.p99]);
+            let wait = pair(silence.count, [silence.p99, silence.max]);
             let verdict = match scenario.status {
                 ScenarioStatus::Passed => "ok".to_owned(),
                 ScenarioStatus::Failed => format!("FAILED: target/chaos/{}/", scenario.name),
             };
             lines.push(format!(
-                "{:<27}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}  {verdict}",
+                "{:<27}{fired:>7}{:>10}{:>6}{:>6}{:>6}{:>7}{recovery:>17}{wait:>14}  {verdict}",
                 scenario.name, counts.delivered, counts.lost, counts.duplicated, counts.reordered, counts.gaps_reported
             ));
         }
@@ -243,6 +271,8 @@ mod tests {
         assert_eq!((report.passed_and_failed(), report.deliveries), ((1, 1), 180));
         let table = report.table();
         assert!(table.contains("1.5/2.0 s") && table.contains("FAILED: target/chaos/"), "{table}");
+        let line = report.scenarios[0].line();
+        assert!(line.contains("2 clients: p50 1500 ms, p99 2000 ms") && line.contains("max 2000 ms"), "{line}");
         let page = chaos_page(&report);
         assert!(page.contains("<svg") && page.contains("a &lt; b") && !page.contains("a < b"));
     }

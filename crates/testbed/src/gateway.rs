@@ -203,7 +203,8 @@ impl GatewayCommand {
         if let Some(port) = self.admin {
             command.arg("--admin-listen").arg(format!("127.0.0.1:{port}"));
         }
-        command.args(self.args).envs(self.env);
+        // A secret in the shell, exported for Compose for example, would contradict `--secret-file`.
+        command.args(self.args).env_remove("TRUNKLINE_SECRET").envs(self.env);
         let url = Arc::new(OnceLock::new());
         let (sink_url, log) = (Arc::clone(&url), self.log);
         let sink: LineSink = Arc::new(move |line| {

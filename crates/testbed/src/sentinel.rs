@@ -98,7 +98,9 @@ impl RedisSentinel {
         match [0, 1].map(|node| self.is_master(node)) {
             [true, false] => Ok(0),
             [false, true] => Ok(1),
-            _ => Err(TestbedError::Reply("there is no single master at the moment".to_owned())),
+            _ => Err(TestbedError::Reply(
+                "there is no single master at the moment; try again in some seconds".to_owned(),
+            )),
         }
     }
 

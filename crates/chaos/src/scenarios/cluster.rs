@@ -10,7 +10,7 @@ use crate::{
     deployment::{Deployment, GatewayInstance},
     error::{ChaosError, Result},
     run::{STEP_TIMEOUT, ScenarioRun},
-    verdict::{CheckerVerdict, millis},
+    verdict::{CheckerVerdict, FaultOutcome, millis},
 };
 
 /// A key of the first room of the checker's clients.
@@ -86,7 +86,6 @@ fn master_killed(run: &mut ScenarioRun<'_>) -> Result<()> {
     expect_sends_again(run)?;
     let Some(verdict) = run.verdict.clone() else { return Ok(()) };
     run.expect(format!("no socket was lost ({} lost)", verdict.counts.closed), verdict.counts.closed == 0);
-    run.note(format!("longest time without a message that was due: {}", millis(Some(verdict.silence.max))));
     Ok(())
 }
 
@@ -136,6 +135,10 @@ fn shard_down(run: &mut ScenarioRun<'_>) -> Result<()> {
         format!("rooms of other masters: {refused} sends refused, {} gaps", counts.gaps_reported),
         refused + counts.gaps_reported == 0,
     );
+    if let Some(&FaultOutcome { t, healed: Some(healed), .. }) = verdict.faults.first() {
+        let [before, meanwhile] = [0..t, t..healed].map(|time| millis(Some(verdict.usual_p99(time))));
+        run.note(format!("rooms of other masters: usual p99 per second {before} before, {meanwhile} meanwhile"));
+    }
     expect_same_latency(run, &verdict);
     expect_sends_again(run)?;
     let gaps = run.verdict.as_ref().map_or(0, |verdict| verdict.counts.gaps_reported);

@@ -21,6 +21,10 @@ pub struct InjectedFault<'a> {
     /// Whether Redis may lose data or its generation. The epoch of a room may change only after such a fault.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redis: bool,
+    /// Whether it may happen at any time after `t`, and repeatedly. The recovery time of a client then counts from the loss of
+    /// its socket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anytime: bool,
     /// Whether at least one client must notice the fault (a close, an error, a failed connection attempt). If no client
     /// does, the fault did not fire.
     #[serde(default = "visible_by_default", skip_serializing_if = "Clone::clone")]

@@ -41,6 +41,7 @@ pub(crate) struct Measurements {
 #[derive(Debug)]
 struct FaultMeasurement {
     report: FaultReport,
+    anytime: bool,
     recovery: TimeHistogram,
 }
 
@@ -174,7 +175,8 @@ impl Measurements {
         if let Some(disconnection) = slot.take() {
             self.recovery.record(t.saturating_sub(disconnection.since));
             if let Some(fault) = disconnection.fault.and_then(|fault| self.faults.get_mut(fault)) {
-                fault.recovery.record(t.saturating_sub(fault.report.t));
+                let since = if fault.anytime { disconnection.since } else { fault.report.t };
+                fault.recovery.record(t.saturating_sub(since));
             }
         }
     }
@@ -295,6 +297,6 @@ impl FaultMeasurement {
             recovery: Quantiles::default(),
             never_back: 0,
         };
-        Self { report, recovery: TimeHistogram::new(3) }
+        Self { report, anytime: fault.anytime, recovery: TimeHistogram::new(3) }
     }
 }

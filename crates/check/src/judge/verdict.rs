@@ -138,7 +138,8 @@ pub struct FaultReport {
     pub written_again: Option<Micros>,
     /// Received `closing` frames.
     pub closing: u64,
-    /// Time from the injection until a client that lost its socket has caught up in all its rooms.
+    /// Time from the injection until a client that lost its socket has caught up in all its rooms. With `--faults`: from the
+    /// loss of the socket.
     pub recovery: Quantiles,
     /// Clients that lost their socket and never caught up.
     pub never_back: u64,

@@ -27,6 +27,6 @@ pub use recorder::LiveMetrics;
 #[cfg(test)]
 pub(crate) use room_folds::RoomFold;
 pub use run::{RunProgress, RunState, run, run_with_control};
-pub use settings::LoadSettings;
+pub use settings::{ExpectedFault, LoadSettings};
 #[cfg(test)]
 pub(crate) use traced_text::TracedText;

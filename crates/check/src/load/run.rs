@@ -137,6 +137,9 @@ async fn make_run(
         report,
     };
     let processes = ProcessMonitor::start(recorder, &settings.pids)?;
+    for fault in &settings.faults {
+        recorder.record(|t| Some(HistoryLine::Fault(fault.mark(t))));
+    }
     controller.report(RunState::LoggingIn);
     let names = plan.clients.iter().map(|client| client.name.clone());
     let signer =

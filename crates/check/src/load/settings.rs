@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, FromArgMatches};
+use clap::{Args, FromArgMatches, ValueEnum};
+
+use crate::history::{InjectedFault, Micros};
 
 /// Settings of a run.
 #[derive(Clone, Debug, Args)]
@@ -59,6 +61,10 @@ pub struct LoadSettings {
     /// Log in again when a session ends, as a person would.
     #[arg(long)]
     pub login_again: bool,
+    /// What may fail during the run, because faults are injected by hand and not marked with --control. Repeatable, or
+    /// separated by commas. Everything else is judged as always.
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub faults: Vec<ExpectedFault>,
     /// Messages per room that the reference read compares with what every client holds.
     #[arg(long = "tail", value_name = "N", default_value_t = 1000)]
     pub reference_messages: usize,
@@ -83,6 +89,27 @@ pub struct LoadSettings {
     /// {"state":"marked"} as soon as it is recorded in the history.
     #[arg(long)]
     pub control: bool,
+}
+
+/// What may fail at any time during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExpectedFault {
+    /// Redis may be killed, fail over, and lose its last writes: rooms may begin new epochs, and clients may be told of gaps.
+    /// No socket may close.
+    Redis,
+    /// Gateways may be killed or restarted: clients may lose their sockets, and must return and catch up.
+    Gateways,
+}
+
+impl ExpectedFault {
+    /// Returns the fault to record at the time `t`. It does not end.
+    pub(crate) fn mark(self, t: Micros) -> InjectedFault<'static> {
+        let (name, redis, closes) = match self {
+            Self::Redis => ("Redis may fail (--faults redis)", true, Some(Vec::new())),
+            Self::Gateways => ("gateways may fail (--faults gateways)", false, None),
+        };
+        InjectedFault { t, name: name.into(), redis, anytime: true, visible: false, closes }
+    }
 }
 
 impl Default for LoadSettings {

@@ -116,6 +116,24 @@ async fn gateway_that_closes_sockets_without_reason_fails() {
 }
 
 #[tokio::test]
+async fn lost_sockets_are_accepted_only_if_gateways_may_fail() {
+    let server = FakeGateway::start(Defect::DropsSockets).await;
+    let verdict = async |faults| load::run(&settings(&server.url, &["--faults", faults]), |_| {}).await.unwrap();
+    let (gateways, redis) = (verdict("gateways").await, verdict("redis").await);
+    assert!(gateways.passed && gateways.counts.closed > 0, "{:#?}", gateways.invariants);
+    assert_eq!(gateways.faults[0].recovery.max, gateways.recovery.max, "from the loss of each socket");
+    assert_eq!(broken(&redis), [10], "{:#?}", redis.invariants);
+}
+
+#[tokio::test]
+async fn gateway_that_loses_deliveries_fails_although_everything_may_fail() {
+    let server = FakeGateway::start(Defect::LosesDeliveries).await;
+    let settings = settings(&server.url, &["--faults", "redis,gateways", "--settle", "2s", "--lease", "500ms"]);
+    let verdict = load::run(&settings, |_| {}).await.unwrap();
+    assert!(broken(&verdict).starts_with(&[1, 4]), "{:#?}", verdict.invariants);
+}
+
+#[tokio::test]
 async fn gateway_that_reports_absent_users_fails() {
     let verdict = check(Defect::ReportsAbsentUser).await;
     assert_eq!(broken(&verdict), [9], "{:#?}", verdict.invariants);

@@ -1,6 +1,9 @@
-//! Instances are killed and restarted while people write.
+//! Instances and masters of a Redis Cluster are killed and restarted while people write.
 
 use std::cell::Cell;
+
+use tokio::task::spawn_blocking;
+use trunkline_testbed::RedisCluster;
 
 use crate::{
     person::{Person, Watched, now},
@@ -65,6 +68,52 @@ async fn no_message_is_lost_or_repeated_in_a_rolling_restart() {
         assert!(moved >= 1, "each instance was restarted, so {name} moved");
         let gone: Vec<_> = outages(&watched).iter().map(|(from, to)| format!("{} ms", to - from)).collect();
         println!("{name} moved {moved} times, disconnected for {gone:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_message_is_lost_or_repeated_when_a_master_of_redis_is_killed_and_slots_move() {
+    const LOG: &str = "tl:{lobby}:log";
+    const SLOTS: usize = 500;
+    let mut redis = spawn_blocking(|| RedisCluster::start(3).unwrap()).await.unwrap();
+    let site = Site::start_over_cluster(&redis, 2).await;
+    let (ann, bob) = site.ann_and_bob().await;
+    ann.watch().await;
+    bob.watch().await;
+
+    let writing = Writing::default();
+    let breaking = async {
+        writing.go_on_for(4).await;
+        let killed = redis.master_of(LOG).unwrap();
+        redis.kill(killed).unwrap();
+        for person in [&ann, &bob] {
+            person
+                .until("word of the delay", "document.getElementById('banner').textContent.includes('delayed')")
+                .await;
+        }
+        ann.picture("redis-killed").await;
+        writing.go_on_for(4).await;
+        let (promoted, mut redis) =
+            spawn_blocking(move || (redis.wait_for_another(LOG, killed).unwrap(), redis)).await.unwrap();
+        writing.go_on_for(4).await;
+        let redis = spawn_blocking(move || {
+            redis.restart(killed).unwrap();
+            redis.wait_until_stable().unwrap();
+            let other = (0..3).find(|&node| node != killed && node != promoted).unwrap();
+            redis.reshard(SLOTS, promoted, other).unwrap();
+            redis
+        });
+        let redis = redis.await.unwrap();
+        writing.go_on_for(4).await;
+        writing.over.set(true);
+        redis
+    };
+    let (from_ann, from_bob, _redis) = tokio::join!(writing.by(&ann, "ann"), writing.by(&bob, "bob"), breaking);
+    assert_same_conversation(&ann, &bob, &from_ann, &from_bob).await;
+    for person in [&ann, &bob] {
+        assert!(person.watched().await.iter().all(|each| each.state.as_deref() == Some("connected")));
+        assert_eq!(person.text("#banner").await, "", "nothing is delayed any more");
+        assert_eq!(person.console_errors().await, [""; 0]);
     }
 }
 

@@ -1,9 +1,9 @@
-//! The system under test: real instances behind the real balancer, over one Redis.
+//! The system under test: real instances behind the real balancer, over one Redis or a Redis Cluster.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use trunkline_testbed::{ChromeDriver, Gateway, HaProxy, ProcessEnd, Redis, free_port};
+use trunkline_testbed::{ChromeDriver, Gateway, HaProxy, ProcessEnd, Redis, RedisCluster, free_port};
 
 use crate::{POLL_INTERVAL, WAIT_TIMEOUT, person::Person};
 
@@ -16,7 +16,9 @@ pub(crate) struct Site {
     // Dropped in this order, so that no process loses one that it depends on.
     instances: Vec<Instance>,
     balancer: HaProxy,
-    redis: Redis,
+    /// The only Redis, unless the instances use a cluster.
+    _redis: Option<Redis>,
+    redis_url: String,
     /// Flags of every instance, beside those of the cluster.
     flags: Vec<String>,
 }
@@ -38,12 +40,26 @@ impl Site {
     pub(crate) async fn start_with(count: usize, flags: impl FnOnce(u16) -> Vec<String>) -> Self {
         // A Redis of its own: names and rooms of other tests would interfere.
         let redis = Redis::builder().start().unwrap();
+        Self::start_over(redis.url(), Some(redis), count, flags).await
+    }
+
+    /// As [`Self::start`], over this cluster, which the test breaks.
+    pub(crate) async fn start_over_cluster(cluster: &RedisCluster, count: usize) -> Self {
+        Self::start_over(cluster.url(), None, count, |_| Vec::new()).await
+    }
+
+    async fn start_over(
+        redis_url: String,
+        redis: Option<Redis>,
+        count: usize,
+        flags: impl FnOnce(u16) -> Vec<String>,
+    ) -> Self {
         let balancer = HaProxy::start().unwrap();
         let driver = ChromeDriver::start().unwrap();
         let flags = flags(balancer.port());
-        let start = |number| Instance::start(format!("gw-{number}"), free_port().unwrap(), &redis, &flags);
+        let start = |number| Instance::start(format!("gw-{number}"), free_port().unwrap(), &redis_url, &flags);
         let instances = (1..=count).map(start).collect();
-        let site = Self { driver, instances, balancer, redis, flags };
+        let site = Self { driver, instances, balancer, _redis: redis, redis_url, flags };
         for (slot, instance) in (1..).zip(&site.instances) {
             site.balancer.fill_slot(slot, instance.port).unwrap();
         }
@@ -138,7 +154,7 @@ impl Site {
 
     /// Starts an instance that was killed or stopped, at its old address.
     pub(crate) async fn start_again(&mut self, name: &str) {
-        let (redis, flags) = (self.redis.url(), self.flags.clone());
+        let (redis, flags) = (self.redis_url.clone(), self.flags.clone());
         let instance = self.instance(name);
         instance.process = spawn(name, instance.port, &redis, &flags);
         self.until_serving(name).await;
@@ -156,8 +172,8 @@ impl Site {
 }
 
 impl Instance {
-    fn start(name: String, port: u16, redis: &Redis, flags: &[String]) -> Self {
-        let process = spawn(&name, port, &redis.url(), flags);
+    fn start(name: String, port: u16, redis: &str, flags: &[String]) -> Self {
+        let process = spawn(&name, port, redis, flags);
         Self { name, port, process }
     }
 }

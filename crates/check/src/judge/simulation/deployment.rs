@@ -217,6 +217,7 @@ impl SimulatedDeployment {
             name: name.into(),
             redis,
             visible: false,
+            anytime: false,
             closes: None,
         }));
     }

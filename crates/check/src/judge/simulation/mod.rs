@@ -10,7 +10,10 @@ use super::{
     engine::Judge,
     verdict::{UnknownUser, Verdict},
 };
-use crate::history::{HistoryLine, MeasurementStage};
+use crate::{
+    history::{HistoryLine, MeasurementStage},
+    load::ExpectedFault,
+};
 use deployment::{ROOM, SimulatedDeployment, member, message, presence};
 
 fn judge(lines: &[HistoryLine<'static>]) -> Verdict {
@@ -156,6 +159,12 @@ fn epoch_change_without_redis_fault_breaks_invariant_4() {
     assert_eq!(broken_invariants(&deployment.finish().lines), [4]);
     let mut deployment = conversation();
     deployment.fault("redis failed over", true);
+    deployment.epoch = 9;
+    deployment.send(0, "e");
+    assert!(broken_invariants(&deployment.finish().lines).is_empty());
+    let mut deployment = conversation();
+    let t = deployment.now();
+    deployment.lines.push(HistoryLine::Fault(ExpectedFault::Redis.mark(t)));
     deployment.epoch = 9;
     deployment.send(0, "e");
     assert!(broken_invariants(&deployment.finish().lines).is_empty());
