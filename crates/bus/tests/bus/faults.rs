@@ -156,6 +156,30 @@ async fn killed_subscription_is_replaced_and_nothing_is_missed() {
 }
 
 #[tokio::test]
+async fn publications_take_the_connection_that_subscribes_and_survive_its_end() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    let (subscriptions, mut deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    let mut offsets = Vec::new();
+    for _ in 0..3 {
+        healthy(&bus, "subscription").await;
+        let publishes = || server.redis.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]).unwrap().contains(" cmd=evalsha ");
+        let first = offsets.len();
+        offsets.push(publish_with_retries(&bus, first).await.pos.offset);
+        until("publications on the connection that subscribes", publishes).await;
+        let publishing = (first + 1..first + 200).map(|number| publish_with_retries(&bus, number));
+        let ending = async { server.redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap() };
+        let (receipts, _) = futures_util::future::join(futures_util::future::join_all(publishing), ending).await;
+        offsets.extend(receipts.iter().map(|receipt| receipt.pos.offset));
+    }
+    offsets.sort_unstable();
+    assert_eq!(offsets, (1..=600).collect::<Vec<u64>>(), "each is in the log");
+    assert_eq!(bus.read(&lobby(), Range::Latest(1)).await.unwrap().head.offset, 600, "and once");
+}
+
+#[tokio::test]
 async fn bus_connects_when_redis_starts_later() {
     let port = free_port().unwrap();
     let bus = RedisBus::new(RedisConfig::new(format!("redis://127.0.0.1:{port}"))).unwrap();

@@ -106,6 +106,22 @@ async fn stalled_subscription_is_replaced() {
 }
 
 #[tokio::test]
+async fn publications_take_the_link_after_the_connection_that_subscribes_stalled() {
+    let server = Server::durable();
+    let proxy = Proxy::start(server.redis.port()).await;
+    let bus = connect_through(&proxy, &server).await;
+    let (subscriptions, mut deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    healthy(&bus, "subscription").await;
+    let first = bus.publish(&lobby(), draft(0)).await.unwrap().pos;
+    proxy.stall(true);
+    assert_eq!(bus.publish(&lobby(), draft(1)).await.unwrap_err().kind(), ErrorKind::Timeout);
+    healthy(&bus, "redis").await;
+    assert_eq!(bus.publish(&lobby(), draft(1)).await.unwrap().pos, first.next_in_epoch());
+}
+
+#[tokio::test]
 async fn stalled_link_is_replaced() {
     let server = Server::durable();
     let proxy = Proxy::start(server.redis.port()).await;

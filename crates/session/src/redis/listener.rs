@@ -2,12 +2,12 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use redis::Value;
 use tokio::{
     sync::broadcast,
     task::JoinHandle,
     time::{Instant, interval_at, sleep, sleep_until, timeout},
 };
-use redis::Value;
 use trunkline_redis::{Subscriber, SubscriberReply, error_text, slots::slot_of, topology::Redirect};
 
 use super::{call::BoxError, router::Router};

@@ -86,10 +86,7 @@ impl Link {
         Ok(Self {
             batcher: CommandBatcher::new(BatchRoute { connection: connection.clone(), port: None }, batch_delay_max),
             publications: CommandBatcher::new(
-                BatchRoute {
-                    connection: connection.clone(),
-                    port: Some((publish_port.clone(), generation.clone())),
-                },
+                BatchRoute { connection: connection.clone(), port: Some((publish_port.clone(), generation.clone())) },
                 batch_delay_max,
             ),
             publish_port,
