@@ -46,7 +46,7 @@ pub use error::{BusError, ErrorKind};
 pub use idempotency::IdempotencyCache;
 pub use local::{LocalBus, LocalConfig, LocalSubscriptions};
 pub use log::{Log, NotContiguous};
-pub use presence::{InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore};
+pub use presence::{InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore, ROOM_COUNT_LEASES};
 pub use shared_limits::{Charge, Charged, REPORT_GRACE, SharedLimits, SocketChange, SocketExchange};
 #[cfg(feature = "redis")]
 pub use trunkline_redis::{InvalidRedisSettings, InvalidRedisUrl, RedisOptions, RedisUrl, TlsFile};

@@ -11,6 +11,9 @@ use crate::BusError;
 /// How long the presence of a killed instance remains visible, unless configured otherwise.
 pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
+/// Number of leases for which the list of rooms contains a count whose instance sends heartbeats.
+pub const ROOM_COUNT_LEASES: u32 = 4;
+
 /// Which users are in a room, and at which instance; shared by all instances.
 ///
 /// In each room an instance holds a lease on the users that it reported. The lease ends when the instance gives it up, or
@@ -89,8 +92,9 @@ pub trait PresenceStore: Clone + Send + Sync + 'static {
     fn snapshot(&self, room: &Room) -> impl Future<Output = Result<PresenceSnapshot, BusError>> + Send;
 
     /// Sets the number of users in each of these rooms, which [`room_counts`](Self::room_counts) returns for at least one
-    /// lease, and for longer if the implementation writes unchanged counts less often while the instance sends heartbeats. A
-    /// count of 0 removes the room from the list. Set every count again within a lease.
+    /// lease, and for [`ROOM_COUNT_LEASES`] while the instance sends heartbeats. A count of 0 removes the room from the list.
+    /// Set every count again within a lease, because another instance may write an older one at the same time, and from
+    /// then on within every [`ROOM_COUNT_LEASES`].
     ///
     /// # Errors
     /// The change may have been applied.

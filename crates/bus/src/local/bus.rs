@@ -228,12 +228,12 @@ impl PresenceStore for LocalBus {
     }
 
     async fn set_room_counts(&self, counts: &[(Room, usize)]) -> Result<(), BusError> {
-        lock(&self.0.leases).set_room_counts(self.0.record_expiry(), counts);
+        lock(&self.0.leases).set_room_counts(self.0.now(), counts);
         Ok(())
     }
 
     async fn room_counts(&self) -> Result<Vec<(Room, usize)>, BusError> {
-        Ok(lock(&self.0.leases).room_counts(self.0.now()))
+        Ok(lock(&self.0.leases).room_counts(self.0.now(), self.0.lease_millis()))
     }
 }
 

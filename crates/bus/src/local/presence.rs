@@ -7,7 +7,7 @@ use std::{
 
 use trunkline_domain::{ChangeKind, InstanceId, Member, Millis, PresenceChange, PresenceSnapshot, Room};
 
-use crate::{InstanceReport, LeaseStatus};
+use crate::{InstanceReport, LeaseStatus, ROOM_COUNT_LEASES};
 
 /// The live instances, all leases, and the registries of rooms and instances. Behaves as the scripts in Redis do.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Leases {
     /// Time until which each instance counts as alive.
     alive: HashMap<InstanceId, Millis>,
     rooms: HashMap<Room, RoomLeases>,
-    /// Number of users per room, and when the record expires.
+    /// Number of users per room, and when it was set.
     counts: HashMap<Room, (usize, Millis)>,
     /// Reports, and when each expires.
     reports: HashMap<InstanceId, (String, Millis)>,
@@ -93,18 +93,20 @@ impl Leases {
         PresenceSnapshot { version: room_leases.version, instances: room_leases.instances.iter().map(users).collect() }
     }
 
-    pub(super) fn set_room_counts(&mut self, expiry: Millis, counts: &[(Room, usize)]) {
+    pub(super) fn set_room_counts(&mut self, now: Millis, counts: &[(Room, usize)]) {
         for (room, count) in counts {
             if *count == 0 {
                 self.counts.remove(room);
             } else {
-                self.counts.insert(room.clone(), (*count, expiry));
+                self.counts.insert(room.clone(), (*count, now));
             }
         }
     }
 
-    pub(super) fn room_counts(&mut self, now: Millis) -> Vec<(Room, usize)> {
-        self.counts.retain(|_, (_, expiry)| *expiry > now);
+    pub(super) fn room_counts(&mut self, now: Millis, lease: Millis) -> Vec<(Room, usize)> {
+        let is_alive = self.alive.values().any(|expiry| *expiry > now);
+        let lifetime = if is_alive { lease.saturating_mul(ROOM_COUNT_LEASES.into()) } else { lease };
+        self.counts.retain(|_, (_, set_at)| set_at.saturating_add(lifetime) > now);
         self.counts.iter().map(|(room, (count, _))| (room.clone(), *count)).collect()
     }
 

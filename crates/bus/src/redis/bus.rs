@@ -28,11 +28,8 @@ use super::{
     shards::{ShardSettings, Shards, Target},
     subscribe::{RedisSubscriptions, open},
 };
-use crate::{Bus, BusError, Delivery, Health, Page, Range, Receipt, sync::lock};
+use crate::{Bus, BusError, Delivery, Health, Page, ROOM_COUNT_LEASES, Range, Receipt, sync::lock};
 
-/// The count of a room at rest is written again after this many leases (60 s by default). Its record expires after twice as
-/// many.
-pub(super) const ROOM_COUNT_RENEWAL_LEASES: u32 = 4;
 /// Minimum expiry of a room in use. Callers refresh a quiet room about once per minute, even if its log is retained for
 /// less.
 const MIN_EXPIRY_IN_USE: Duration = Duration::from_secs(180);
@@ -115,7 +112,7 @@ impl RedisBus {
             shared_health: faults.shared_health(),
         };
         let shards = Shards::start(target, settings, faults);
-        let cache = RoomCountCache::new(ROOM_COUNT_RENEWAL_LEASES * config.lease);
+        let cache = RoomCountCache::new(ROOM_COUNT_LEASES * config.lease);
         let room_counts = Arc::new(Mutex::new(RoomCounts { cache, writer: None, generation: None }));
         let refreshed = Arc::new(Mutex::new(RefreshCache::new(config.refresh_interval())));
         let config = Arc::new(config);

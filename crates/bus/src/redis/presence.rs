@@ -6,13 +6,15 @@ use redis::{Cmd, FromRedisValue, Value};
 use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room, millis};
 
 use super::{
-    bus::{ROOM_COUNT_RENEWAL_LEASES, RedisBus, known},
+    bus::{RedisBus, known},
     codec::presence_snapshot,
     connection::Link,
     error::unexpected_reply,
     scripts,
 };
-use crate::{BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore, sync::lock};
+use crate::{
+    BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore, ROOM_COUNT_LEASES, sync::lock,
+};
 
 /// Maximum number of rooms per pipeline: other commands wait about 1 ms for it.
 const ROOMS_PER_PIPELINE: usize = 128;
@@ -65,9 +67,10 @@ impl RedisBus {
         scripts::registry(&self.names.shared("instances"), self.config.lease)
     }
 
-    /// How long a record of the registry of rooms lives without renewal.
+    /// How long a record of the registry of rooms lives without renewal. Unchanged counts are written again after half of it,
+    /// 60 s by default.
     fn room_count_lifetime(&self) -> Duration {
-        2 * ROOM_COUNT_RENEWAL_LEASES * self.config.lease
+        2 * ROOM_COUNT_LEASES * self.config.lease
     }
 }
 

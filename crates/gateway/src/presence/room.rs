@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use trunkline_bus::Lease;
+use trunkline_bus::{Lease, ROOM_COUNT_LEASES};
 use trunkline_domain::{Event, Member, PresenceSnapshot, Room, Roster};
 
 use super::{
@@ -25,9 +25,14 @@ use crate::{
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(250);
 /// Time from a failed write, check or snapshot to the next attempt.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Maximum time between two checks of a held lease. An instance that ends a lease publishes that; the check finds ends
-/// whose publication was lost and keys that an operator deleted. A smaller value costs one call per room that often.
+/// Maximum time from a change of the room's presence to the check of a held lease. Each further check follows after twice the
+/// time, at most [`MAX_LEASE_CHECK_INTERVAL`]. Changes and ends of leases are published; the check finds those whose
+/// publication was lost, within this time or within as long as presence did not change before, and keys that an operator
+/// deleted.
 const LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Maximum time between two checks of a held lease. The keys expire an hour after a write, and a check in their last half
+/// hour renews them. A larger value saves little.
+const MAX_LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(240);
 
 /// Presence of one room that this instance subscribes to.
 #[derive(Debug, Default)]
@@ -70,6 +75,7 @@ pub(super) struct LocalLease {
     left: BTreeSet<Member>,
     next_write: Duration,
     pub(super) next_check: Duration,
+    check_interval: Duration,
 }
 
 /// The read of the room's snapshot.
@@ -122,9 +128,20 @@ impl LocalLease {
         self.next_write = now;
     }
 
-    /// Returns the earliest time of the check after this one.
-    pub(super) fn schedule_check(&mut self, context: &mut RoomContext) {
-        self.next_check = context.now + context.random.jitter(LEASE_CHECK_INTERVAL, 0.8);
+    /// The lease is being checked: schedules the next check.
+    pub(super) fn check_started(&mut self, context: &mut RoomContext) {
+        self.schedule_check((2 * self.check_interval).min(MAX_LEASE_CHECK_INTERVAL), context);
+    }
+
+    /// Presence of the room changed.
+    pub(super) fn check_soon(&mut self, now: Duration) {
+        self.check_interval = LEASE_CHECK_INTERVAL;
+        self.next_check = self.next_check.min(now + LEASE_CHECK_INTERVAL);
+    }
+
+    fn schedule_check(&mut self, interval: Duration, context: &mut RoomContext) {
+        self.check_interval = interval;
+        self.next_check = context.now + context.random.jitter(interval, 0.8);
     }
 
     /// A check failed.
@@ -224,7 +241,7 @@ impl RoomPresence {
         lease.releases = self.local.is_empty();
         lease.next_write = context.now + MIN_WRITE_INTERVAL;
         // Scheduled at the write, not at its answer: the loss of the lease may be received in between.
-        lease.schedule_check(context);
+        lease.schedule_check(LEASE_CHECK_INTERVAL, context);
         Some(if lease.is_held {
             let (joined, left) = (joined.into_iter().collect(), left.into_iter().collect());
             PresenceCommand::Update { room: room.clone(), joined, left }
@@ -265,9 +282,18 @@ impl RoomPresence {
         self.state = Some(state);
     }
 
+    /// Another instance ended its lease. It may have written the number of users last, and its records are not shown any more:
+    /// the number is written again soon.
+    pub(super) fn list_again(&mut self, now: Duration) {
+        if let Some((_, until)) = &mut self.listed {
+            *until = now;
+        }
+    }
+
     /// Returns the number of users that is due to be written to the list of rooms. Every instance with members writes it,
-    /// again after `refresh`; one that lost its last member writes only that none are left.
-    pub(super) fn poll_list_entry(&mut self, refresh: Duration, context: &mut RoomContext) -> Option<usize> {
+    /// once more within a `lease`, and from then on every two leases; one that lost its last member writes only that none
+    /// are left.
+    pub(super) fn poll_list_entry(&mut self, lease: Duration, context: &mut RoomContext) -> Option<usize> {
         let (count, now) = (self.roster.count(), context.now);
         if self.local.is_empty() {
             // The leave of the own users must have been received before the count is right.
@@ -276,10 +302,12 @@ impl RoomPresence {
             // A number above zero is left to the instances with members: here, it could be outdated and stay so.
             return self.listed.take_if(|_| is_settled).map(|_| count).filter(|count| *count == 0);
         }
-        let is_current = self.listed.is_some_and(|(listed, until)| listed == count && now < until);
+        let is_listed = self.listed.is_some_and(|(listed, _)| listed == count);
+        let is_current = is_listed && self.listed.is_some_and(|(_, until)| now < until);
         if is_current || count == 0 || now < self.next_listing {
             return None;
         }
+        let refresh = if is_listed { lease * ROOM_COUNT_LEASES / 2 } else { lease / 3 };
         self.next_listing = now + MIN_LISTING_INTERVAL;
         self.listed = Some((count, now + context.random.jitter(refresh, 0.8)));
         Some(count)

@@ -99,6 +99,8 @@ struct Instance {
     connections: BTreeMap<(usize, Member), usize>,
     /// The users that the members on each worker see.
     seen: [Option<BTreeSet<Member>>; 2],
+    /// Numbers of checks of leases and of writes to the list of rooms.
+    at_rest: (usize, usize),
 }
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -139,6 +141,7 @@ impl World {
             commands: VecDeque::new(),
             connections: BTreeMap::new(),
             seen: [None, None],
+            at_rest: (0, 0),
         };
         for other in 0..29 {
             // With 30 rooms, only every tenth tick examines the room under test.
@@ -209,13 +212,17 @@ impl World {
 
     /// Loses nothing any more, for longer than a loss without a report stays undetected.
     fn settle(&mut self) {
-        self.advance(200);
+        self.advance_by(1200, 220);
     }
 
     /// Advances 0.4 s as often as `times`, and executes and delivers everything.
     fn advance(&mut self, times: usize) {
+        self.advance_by(400, times);
+    }
+
+    fn advance_by(&mut self, millis: u64, times: usize) {
         for _ in 0..times {
-            self.run(Step::Advance { millis: 400 });
+            self.run(Step::Advance { millis });
             for instance in 0..self.instances.len() {
                 while !self.instances[instance].commands.is_empty() {
                     self.run(Step::Execute { instance, outcome: Outcome::Done });
@@ -276,6 +283,7 @@ impl Instance {
                 PresenceReply::Heartbeat(alive.filter(|_| answered))
             }
             PresenceCommand::Check(rooms) => {
+                self.at_rest.0 += rooms.len();
                 let statuses = executed.then(|| ready(bus.check(self.id, &rooms)));
                 PresenceReply::Checked(rooms, statuses.filter(|_| answered))
             }
@@ -290,6 +298,7 @@ impl Instance {
                 PresenceReply::Snapshot(room, snapshot.filter(|_| answered))
             }
             PresenceCommand::SetRoomCounts(rooms) => {
+                self.at_rest.1 += rooms.len();
                 if executed {
                     ready(bus.set_room_counts(&rooms));
                 }
@@ -354,6 +363,26 @@ fn an_instance_whose_lease_was_expired_renews_it_and_writes_nothing_else() {
     ready(world.bus.expire(InstanceId(1), std::slice::from_ref(&world.room)));
     world.advance(15);
     assert_eq!(ready(world.bus.snapshot(&world.room)).instances, before.instances);
+}
+
+#[test]
+fn a_room_at_rest_is_checked_and_listed_rarely() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let mut world = World::new(1);
+    world.run(Step::Join { instance: 0, worker: 0, user: 0 });
+    world.settle();
+    world.instances[0].at_rest = (0, 0);
+    // One hour.
+    world.advance_by(1200, 3000);
+    let (checks, listings) = world.instances[0].at_rest;
+    assert!((15..=20).contains(&checks), "{checks} checks: every 192 s to 240 s");
+    assert!((120..=150).contains(&listings), "{listings} listings: every 24 s to 30 s");
+    assert_eq!(ready(world.bus.room_counts()).len(), 1);
+    let before = checks;
+    world.run(Step::Join { instance: 1, worker: 0, user: 1 });
+    world.advance_by(1200, 55);
+    assert_eq!(world.instances[0].at_rest.0, before + 1, "a change was seen: checked within a minute");
 }
 
 #[test]

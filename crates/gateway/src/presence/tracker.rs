@@ -181,10 +181,14 @@ impl PresenceTracker {
     fn changed(&mut self, room: &Room, mut change: PresenceChange) {
         let Some(presence) = self.rooms.get_mut(room) else { return };
         let now = self.context.now;
+        presence.lease.check_soon(now);
         let is_expiry = change.kind == ChangeKind::Expired;
         if is_expiry && change.instance == self.instance {
             // Another instance took this one for dead. The check finds out whether the lease was renewed since.
             presence.lease.next_check = now;
+        }
+        if matches!(change.kind, ChangeKind::Expired | ChangeKind::Left) && change.instance != self.instance {
+            presence.list_again(now);
         }
         // Users of a dead instance have been absent for longer than a reconnect takes.
         let left_at = if is_expiry { now.saturating_sub(PresenceDebouncer::LEAVE_DELAY) } else { now };
@@ -281,11 +285,11 @@ impl PresenceTracker {
                 }
             }
             if presence.lease.is_held && now >= presence.lease.next_check {
-                presence.lease.schedule_check(&mut self.context);
+                presence.lease.check_started(&mut self.context);
                 checks.push(room.clone());
             }
             if !self.room_counts_in_flight {
-                let count = presence.poll_list_entry(self.lease / 3, &mut self.context);
+                let count = presence.poll_list_entry(self.lease, &mut self.context);
                 counts.extend(count.map(|count| (room.clone(), count)));
             }
             presence.advance(&room, &mut self.context);
