@@ -100,9 +100,14 @@ impl Subscriber {
     /// # Errors
     /// Why the connection can no longer be used.
     pub async fn write(&mut self, commands: &[u8]) -> Result<(), String> {
-        match timeout(self.step_timeout, self.stream.write_all(commands)).await {
+        let writing = async {
+            self.stream.write_all(commands).await?;
+            // TLS may keep what the socket does not take.
+            self.stream.flush().await
+        };
+        match timeout(self.step_timeout, writing).await {
             Ok(written) => written.map_err(|error| error.to_string()),
-            Err(_) => Err("Redis does not take the subscriptions".to_owned()),
+            Err(_) => Err("Redis does not take the commands".to_owned()),
         }
     }
 

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use trunkline_bus::{Bus, Delivery, RedisBus, RedisConfig, RedisOptions, Subscriptions};
+use trunkline_domain::{Draft, MessageText};
 use trunkline_testbed::{Redis, RedisSentinel, ServerCertificate, TlsFiles};
 
 use crate::redis::{draft, healthy, lobby, next_delivery, state, unhealthy, until};
@@ -25,6 +27,27 @@ async fn assert_delivers(bus: &RedisBus, number: usize) {
     healthy(bus, "subscription").await;
 }
 
+/// Sends more at once than the buffers of a connection hold.
+async fn assert_takes_large_batches(bus: &RedisBus) {
+    let (subscriptions, mut deliveries) = bus.open();
+    subscriptions.subscribe(&lobby());
+    assert_eq!(next_delivery(&mut deliveries).await, Delivery::Subscribed(lobby()));
+    healthy(bus, "subscription").await;
+    let text: MessageText = "x".repeat(4000).parse().unwrap();
+    let room = lobby();
+    let sends = (0..1000).map(|number| {
+        let draft = Draft::text(format!("large{number}").parse().unwrap(), "ann".parse().unwrap(), text.clone());
+        bus.publish(&room, draft)
+    });
+    // Deliveries are taken meanwhile.
+    let taking = async { while deliveries.recv().await.is_some() {} };
+    let results = tokio::select! {
+        results = join_all(sends) => results,
+        () = taking => panic!("the deliveries ended"),
+    };
+    assert!(results.iter().all(Result::is_ok), "{:?}", results.iter().find(|result| result.is_err()));
+}
+
 #[tokio::test]
 async fn messages_are_delivered_over_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("trunkline-bus-{}.sock", std::process::id()));
@@ -38,7 +61,9 @@ async fn messages_are_delivered_over_tls_and_bad_certificates_are_named() {
     let tls = TlsFiles::create().unwrap();
     let redis = Redis::builder().tls(&tls).start().unwrap();
     let options = RedisOptions { ca_file: Some(tls.ca()), ..RedisOptions::default() };
-    assert_delivers(&bus(&redis.url(), options.clone()), 0).await;
+    let trusting = bus(&redis.url(), options.clone());
+    assert_delivers(&trusting, 0).await;
+    assert_takes_large_batches(&trusting).await;
     redis.present(&tls, ServerCertificate::Expired).unwrap();
     let refused = bus(&redis.url(), options);
     let _open = refused.open();
