@@ -1,7 +1,7 @@
 //! Login sessions that all instances of a gateway share.
 //!
-//! A login creates a session. Either it claims a name, or the user is an external one, whom another system has
-//! authenticated, for example an OpenID provider. The browser gets a key for it in a signed cookie, and every page load
+//! A login creates a session. Either it claims a name, or it belongs to an external user, authenticated by another system,
+//! for example an OpenID provider. The browser gets a key for it in a signed cookie, and every page load
 //! replaces the key. All instances use one session store: [`RedisSessions`], or [`MemorySessions`] for a gateway that
 //! runs alone.
 //!

@@ -27,7 +27,7 @@ impl UserTag {
         Self(hash(&[b"name", user.skeleton().as_bytes()]))
     }
 
-    /// The tag of a user whom another system has authenticated.
+    /// The tag of an external user, authenticated by another system.
     #[must_use]
     pub fn of_external(user: &UserId) -> Self {
         Self(hash(&[b"user", user.as_str().as_bytes()]))
@@ -57,7 +57,7 @@ impl Sid {
         Self { tag: UserTag::of_name(user), id: rand::random() }
     }
 
-    /// A new id for a session of a user whom another system has authenticated.
+    /// A new id for a session of an external user, authenticated by another system.
     #[must_use]
     pub fn external(user: &UserId) -> Self {
         Self { tag: UserTag::of_external(user), id: rand::random() }

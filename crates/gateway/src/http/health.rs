@@ -93,15 +93,15 @@ mod tests {
             "shard [::1]:7002: writes: OOM",
             "slot map: no answer",
             "shard 10.0.0.1:7001: sessions: connecting to 10.0.0.1:7001: refused",
-            "shard [::1]:7002: sessions: no answer within 1s",
-            "shard 10.0.0.3:7003: sessions: no answer within 1s",
+            "shard [::1]:7002: sessions: no answer within 1 s",
+            "shard 10.0.0.3:7003: sessions: no answer within 1 s",
         ];
         let merged = merge_shards(lines.map(str::to_owned).to_vec());
         let expected = [
             "shard 10.0.0.1:7001: connecting to 10.0.0.1:7001: refused",
-            "shard [::1]:7002: writes: OOM; sessions: no answer within 1s",
+            "shard [::1]:7002: writes: OOM; sessions: no answer within 1 s",
             "slot map: no answer",
-            "shard 10.0.0.3:7003: sessions: no answer within 1s",
+            "shard 10.0.0.3:7003: sessions: no answer within 1 s",
         ];
         assert_eq!(merged, expected);
     }

@@ -92,7 +92,7 @@ impl ClusterLinks {
             let reason = match timeout(COMMAND_TIMEOUT, link.call(call, false)).await {
                 Ok(Ok(reply)) => reply.convert::<()>().err().map(|error| error.to_string()),
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {COMMAND_TIMEOUT:?}")),
+                Err(_) => Some(format!("no answer within {} s", COMMAND_TIMEOUT.as_secs())),
             };
             reason.map(|reason| format!("shard {node}: sessions: {reason}"))
         });

@@ -39,7 +39,7 @@ impl NoticeSender {
         let cause = match timeout(COMMAND_TIMEOUT, publish(&self.router, &self.channel, sid)).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.source().map(ToString::to_string).unwrap_or_default(),
-            Err(_) => format!("no answer within {COMMAND_TIMEOUT:?}"),
+            Err(_) => format!("no answer within {} s", COMMAND_TIMEOUT.as_secs()),
         };
         // An error means that there is no receiver.
         drop(self.events.send(SessionEvent::Ended(sid)));
