@@ -93,6 +93,8 @@ impl Router {
 async fn within_limit<T>(operation: impl Future<Output = Result<T, BoxError>>) -> Result<T, SessionError> {
     match timeout(OPERATION_TIMEOUT, operation).await {
         Ok(done) => done.map_err(SessionError::Unavailable),
-        Err(_) => Err(SessionError::unavailable(format!("the operation took longer than {} s", OPERATION_TIMEOUT.as_secs()))),
+        Err(_) => {
+            Err(SessionError::unavailable(format!("the operation took longer than {} s", OPERATION_TIMEOUT.as_secs())))
+        }
     }
 }
