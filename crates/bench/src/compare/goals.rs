@@ -150,9 +150,8 @@ fn shards(table: &ResultTable) -> [Goal; 5] {
         table.find(Trunkline, figure, |cell| cell.workload == Workload::Shards && cell.masters == masters)
     };
     let busiest = |masters: u32| {
-        let what =
-            format!("shards: the busiest of {masters} masters does at most 1.15 of its share of one master's work");
-        let share = times(1.15 / f64::from(masters), of(1, BusiestPerSend));
+        let what = format!("shards: the busiest of {masters} masters does at most 1.15 of its share of their work");
+        let share = times(1.15 / f64::from(masters), of(masters, RedisPerSend));
         Goal::at_most(what, of(masters, BusiestPerSend), share)
     };
     let total = |masters: u32| {
@@ -263,7 +262,7 @@ mod tests {
         let cells = BenchPlan::cells_on_request();
         let of = |masters| *cells.iter().find(|cell| cell.masters == masters).unwrap();
         let rows = [(1, 100.0, 30.0), (3, 114.0, 11.6), (6, 116.0, 5.0)].map(|(masters, total, busiest)| {
-            let figures = FigureValues::from([(TotalPerSend, total), (BusiestPerSend, busiest)]);
+            let figures = FigureValues::from([(TotalPerSend, total), (RedisPerSend, 30.0), (BusiestPerSend, busiest)]);
             ((of(masters), Trunkline), CellRounds { figures: vec![figures], ..CellRounds::default() })
         });
         let goals = goals(&ResultTable::new(cells, rows.into()));
