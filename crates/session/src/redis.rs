@@ -11,9 +11,9 @@
 //! slot of a Redis Cluster and declares all its keys. All times are Redis's own.
 //!
 //! While a slot moves to another master, Redis refuses (`TRYAGAIN`) a script of which some keys exist and others do not:
-//! every operation of an external user, who has no `n` key, and every login. Operations wait for up to 2 s, which is far longer
-//! than a slot takes that `redis-cli --cluster reshard` moves. In a slot that stays open for longer they fail: the client
-//! gets 503 and keeps its cookie.
+//! every operation of an external user, whose `n` key does not exist, and every login. Operations wait for up to 2 s, which
+//! is far longer than a slot takes that `redis-cli --cluster reshard` moves. In a slot that stays open for longer they fail:
+//! the client gets 503 and keeps its cookie.
 //!
 //! The Redis user needs `EVALSHA`, `SCRIPT LOAD`, `PING` and the commands of connecting; `GET`, `SET`, `DEL`, `HGET`,
 //! `HMGET`, `HSET`, `PEXPIRE`, `PEXPIREAT`, `PTTL`, `TIME`, `ZADD`, `ZRANGE`, `ZREM` and `ZREMRANGEBYSCORE` on these keys;

@@ -138,37 +138,18 @@ impl Cluster {
         if is_changed { Refreshed::Changed } else { Refreshed::Unchanged }
     }
 
-    /// Sends commands with keys in `slot` to its owner, and follows redirections.
+    /// Sends commands with keys in `slot` to its owner, and follows redirections. With `publishing`, they take the way of
+    /// publications: see [`Link::call_publishing`].
     pub(super) async fn call(
         &self,
         slot: u16,
+        publishing: bool,
         commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
     ) -> Result<Executed, BusError> {
         let shard = self.owner(slot)?;
         let link = shard.link()?;
-        let replies = link.call(commands(&link)).await?;
-        self.complete(slot, (shard, link, replies), commands).await
-    }
-
-    /// Like [`call`](Self::call) for commands that publish.
-    pub(super) async fn publish(
-        &self,
-        slot: u16,
-        commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
-    ) -> Result<Executed, BusError> {
-        let shard = self.owner(slot)?;
-        let link = shard.link()?;
-        let replies = link.call_publishing(commands(&link)).await?;
-        self.complete(slot, (shard, link, replies), commands).await
-    }
-
-    /// Follows a redirection in the replies of a shard.
-    async fn complete(
-        &self,
-        slot: u16,
-        (shard, link, replies): (Arc<Shard>, Arc<Link>, Vec<Value>),
-        commands: impl Fn(&Link) -> Vec<Cmd> + Send + Sync,
-    ) -> Result<Executed, BusError> {
+        let replies =
+            if publishing { link.call_publishing(commands(&link)).await? } else { link.call(commands(&link)).await? };
         match redirect_in(&replies, &shard) {
             None => Ok(Executed { link, replies, was_asked: false }),
             Some(redirect) => self.follow(slot, redirect, Instant::now(), commands).await,

@@ -103,7 +103,8 @@ impl Shards {
                 link.query(command(&link)).await
             }
             Self::Cluster(cluster) => {
-                let Executed { link, mut replies, .. } = cluster.call(slot_of(key), |link| vec![command(link)]).await?;
+                let Executed { link, mut replies, .. } =
+                    cluster.call(slot_of(key), false, |link| vec![command(link)]).await?;
                 link.convert(replies.pop().unwrap_or(Value::Nil))
             }
         }
@@ -125,7 +126,8 @@ impl Shards {
             }
             Self::Cluster(cluster) => {
                 let slot = slot_of(channel);
-                let Executed { link, replies, was_asked } = cluster.publish(slot, |link| vec![command(link)]).await?;
+                let Executed { link, replies, was_asked } =
+                    cluster.call(slot, true, |link| vec![command(link)]).await?;
                 if was_asked && let Ok(owner) = cluster.owner(slot).and_then(|owner| owner.link()) {
                     // If it fails, the next comparison of heads finds the entry.
                     let _ = owner.query::<()>(redis::cmd("SPUBLISH").arg(channel).arg(READ_LOG).take()).await;
@@ -149,7 +151,7 @@ impl Shards {
                 link.query_all(commands(&link)).await
             }
             Self::Cluster(cluster) => {
-                let Executed { link, replies, .. } = cluster.call(slot_of(key), commands).await?;
+                let Executed { link, replies, .. } = cluster.call(slot_of(key), false, commands).await?;
                 link.convert(Value::Array(replies))
             }
         }
