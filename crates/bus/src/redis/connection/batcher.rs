@@ -87,7 +87,7 @@ async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notif
     let mut port: Option<&PublishPort> = None;
     let started = Instant::now();
     let mut policy = BatchPolicy::new(delay_max);
-    loop {
+    'batches: loop {
         let first = tokio::select! {
             call = queue.recv(), if under_way.len() < MAX_UNDER_WAY => match call {
                 Some(call) => call,
@@ -96,8 +96,7 @@ async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notif
             Some(was_answered) = under_way.next() => {
                 let was_answered: bool = was_answered;
                 if !was_answered {
-                    // The calls behind those that were lost fail as well, or they would overtake their repetition.
-                    while queue.try_recv().is_ok() {}
+                    fail_waiting(&mut queue);
                 }
                 continue;
             }
@@ -110,7 +109,10 @@ async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notif
                 tokio::select! {
                     () = sleep_until(due) => break,
                     () = full.notified() => break,
-                    Some(_) = under_way.next() => {}
+                    Some(was_answered) = under_way.next() => if !was_answered {
+                        fail_waiting(&mut queue);
+                        continue 'batches;
+                    },
                 }
             }
         }
@@ -129,6 +131,11 @@ async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notif
         under_way.push(batch.send(port, route.connection.clone()));
     }
     while under_way.next().await.is_some() {}
+}
+
+/// Fails the calls behind those that were lost: they would overtake their repetition.
+fn fail_waiting(queue: &mut mpsc::Receiver<Call>) {
+    while queue.try_recv().is_ok() {}
 }
 
 /// Calls that are sent together, with the number of replies for each.

@@ -12,7 +12,7 @@ use super::generation::Generation;
 use crate::sync::lock;
 
 /// Maximum number of batches that wait for the connection. A batcher has two under way at most; during a change of links
-/// there may be two batchers. Further batches take the link's connection.
+/// there may be two batchers. The calls of further batches fail.
 const WAITING_BATCHES: usize = 4;
 
 /// Packed commands, and where the replies go, of which there are as many.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use redis::Value;
+use redis::{ServerError, Value};
 use tokio::sync::oneshot;
 use trunkline_redis::slots::slot_of;
 
@@ -29,14 +29,14 @@ enum Request {
 }
 
 /// What a reply means.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Answer {
     /// It belongs to a batch.
     Taken,
     /// Redis refused a command that subscribes or unsubscribes, and left these channels as they were.
-    Refused(Vec<String>),
+    Refused(Vec<String>, ServerError),
     /// It belongs to no command.
-    Unexpected,
+    Unexpected(Value),
 }
 
 impl Requests {
@@ -93,22 +93,21 @@ impl Requests {
 
     /// Redis replied to the oldest command with something else than a confirmation.
     pub(super) fn answered(&mut self, value: Value) -> Answer {
-        if let Some(Request::Batch { count, values, .. }) = self.commands.front_mut() {
-            values.push(value);
-            if values.len() < *count {
-                return Answer::Taken;
-            }
-        } else if !matches!(value, Value::ServerError(_)) {
-            return Answer::Unexpected;
-        }
-        match self.commands.pop_front() {
-            Some(Request::Batch { values, replies, .. }) => {
-                // The caller may have stopped waiting.
-                let _ = replies.send(values);
+        match (self.commands.pop_front(), value) {
+            (Some(Request::Batch { count, mut values, replies }), value) => {
+                values.push(value);
+                if values.len() < count {
+                    self.commands.push_front(Request::Batch { count, values, replies });
+                } else {
+                    // The caller may have stopped waiting.
+                    let _ = replies.send(values);
+                }
                 Answer::Taken
             }
-            Some(Request::Channels { channels, .. }) => Answer::Refused(channels.into()),
-            None => Answer::Unexpected,
+            (Some(Request::Channels { channels, .. }), Value::ServerError(error)) => {
+                Answer::Refused(channels.into(), error)
+            }
+            (_, value) => Answer::Unexpected(value),
         }
     }
 }
@@ -138,13 +137,15 @@ mod tests {
         requests.add(false, channels(&["c"]));
         assert!(!requests.confirmed(false, "c"), "sent by Redis because the slot moved");
         assert!(requests.confirmed(true, "a"));
-        assert_eq!(requests.answered(refusal()), Answer::Refused(channels(&["b"])));
+        let refused = |answer, names: &[&str]| matches!(answer, Answer::Refused(left, _) if left == channels(names));
+        assert!(refused(requests.answered(refusal()), &["b"]));
         assert!(requests.confirmed(false, "c"));
         assert!(!requests.awaits_confirmation());
         assert!(!requests.confirmed(false, "c"));
-        assert_eq!(requests.answered(refusal()), Answer::Unexpected);
+        assert_eq!(requests.answered(refusal()), Answer::Unexpected(refusal()));
         requests.add(true, channels(&["d"]));
-        assert_eq!(requests.answered(Value::Okay), Answer::Unexpected, "no confirmation is a plain reply");
+        let answer = requests.answered(Value::Okay);
+        assert_eq!(answer, Answer::Unexpected(Value::Okay), "no confirmation is a plain reply");
     }
 
     #[test]

@@ -295,17 +295,11 @@ impl Connected<'_> {
 
     /// Redis replied to the oldest command, or refused it.
     fn answered(&mut self, value: Value) -> Result<(), String> {
-        let error = match &value {
-            Value::ServerError(error) => Some(error.clone()),
-            _ => None,
-        };
-        let (channels, error) = match (self.requests.answered(value), error) {
-            (Answer::Taken, _) => return Ok(()),
-            (Answer::Refused(channels), Some(error)) => (channels, error),
-            (_, error) => {
-                let text = error.as_ref().map_or_else(|| "Redis sent a reply to no command".to_owned(), error_text);
-                return Err(text);
-            }
+        let (channels, error) = match self.requests.answered(value) {
+            Answer::Taken => return Ok(()),
+            Answer::Refused(channels, error) => (channels, error),
+            Answer::Unexpected(Value::ServerError(error)) => return Err(error_text(&error)),
+            Answer::Unexpected(_) => return Err("Redis sent a reply to no command".to_owned()),
         };
         if self.subscription.shard.mode() == PubSubMode::Classic || !self.subscription.note_redirect(&error) {
             return Err(error_text(&error));
