@@ -113,17 +113,8 @@ impl LoadClient {
                 notice = self.client.next() => {
                     let ended = matches!(notice, ClientEvent::State(ClientState::Ended(_)));
                     self.handle_notice(notice, &phase);
-                    if ended
-                        && let Some(sessions) = &sessions
-                        && let Some((session, user)) = sessions.renew(&self.plan.name, self.client.session()).await
-                    {
-                        // As after a page load: unsettled messages are kept and sent again.
-                        let unsettled: Vec<OutboxEntry> = self.client.outbox().cloned().collect();
-                        let observer = self.client.close().await;
-                        self.client = Client::with_observer(session, user, observer);
-                        self.client.restore(unsettled);
-                        self.join_rooms(recent);
-                        self.status.send_modify(|status| status.session_ended = false);
+                    if ended {
+                        self = self.log_in_again(sessions.as_ref(), recent).await;
                     }
                 },
                 () = sleep_until(send_at.unwrap_or_else(Instant::now)), if send_at.is_some() => {
@@ -138,6 +129,26 @@ impl LoadClient {
             }
         }
         self.client.close().await;
+    }
+
+    /// Logs in with `sessions` after the end of the session. As after a page load, unsettled messages are kept and sent
+    /// again: until they are settled, the client is not settled either. Without `sessions`, or if the user logs in no more,
+    /// reports that the session has ended.
+    async fn log_in_again(mut self, sessions: Option<&SessionPool>, recent: usize) -> Self {
+        let renewed = match sessions {
+            Some(sessions) => sessions.renew(&self.plan.name, self.client.session()).await,
+            None => None,
+        };
+        let Some((session, user)) = renewed else {
+            self.status.send_modify(|status| status.session_ended = true);
+            return self;
+        };
+        let unsettled: Vec<OutboxEntry> = self.client.outbox().cloned().collect();
+        let observer = self.client.close().await;
+        self.client = Client::with_observer(session, user, observer);
+        self.client.restore(unsettled);
+        self.join_rooms(recent);
+        self
     }
 
     fn join_rooms(&mut self, recent: usize) {
@@ -186,10 +197,8 @@ impl LoadClient {
                 state: OutboxEntryState::Sent { pos },
                 ..
             }) => self.contents.acknowledged(pos),
-            ClientEvent::State(ClientState::Connected { .. } | ClientState::Waiting { .. }) => self.caught_up.clear(),
-            ClientEvent::State(ClientState::Ended(_)) => {
-                self.caught_up.clear();
-                self.status.send_modify(|status| status.session_ended = true);
+            ClientEvent::State(ClientState::Connected { .. } | ClientState::Waiting { .. } | ClientState::Ended(_)) => {
+                self.caught_up.clear()
             }
             ClientEvent::State(ClientState::TooManySockets) => {
                 // The gateway evicted the oldest socket of the user. A run needs all its sockets.

@@ -48,7 +48,7 @@ pub(crate) enum Defect {
     HidesHistory,
     /// Closes sockets without a reason.
     DropsSockets,
-    /// Ends sessions without a reason.
+    /// Ends sessions without a reason, and lets a login wait longer than a run takes to notice that its clients are settled.
     EndsSessions,
     /// Reports a user in every room that has no socket.
     ReportsAbsentUser,
@@ -61,6 +61,9 @@ pub(crate) enum Defect {
     /// Refuses every second refresh of a token.
     RefusesTokens,
 }
+
+/// Duration of a login with [`Defect::EndsSessions`].
+const LOGIN_DELAY: Duration = Duration::from_millis(400);
 
 pub(crate) struct FakeGateway {
     pub(crate) url: String,
@@ -122,6 +125,9 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
     let (status, cookie, body) = if text.starts_with("POST /login") {
         let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         let name = body["name"].as_str().unwrap();
+        if shared.defect == Defect::EndsSessions && !name.ends_with("-reference") {
+            tokio::time::sleep(LOGIN_DELAY).await;
+        }
         ("200 OK", format!("Set-Cookie: jsessionid={name}\r\n"), json!({"user": name}).to_string())
     } else if text.starts_with("GET /session") {
         let user = identity.as_ref().map(|identity| identity.member.user.to_string());
