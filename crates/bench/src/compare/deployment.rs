@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::TcpStream,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -86,8 +87,9 @@ impl PeerDeployment {
         let routes = places.iter().map(|place| format!("\"nats://127.0.0.1:{}\"", place.cluster));
         let routes = routes.collect::<Vec<_>>().join(", ");
         let mut servers = Vec::with_capacity(places.len());
+        let threads = threads_per_server(thread::available_parallelism().map_or(1, NonZeroUsize::get), places.len());
         for (place, number) in places.into_iter().zip(1..) {
-            let command = command(peer, &prepared.programs, &place, number, &url, &routes)?;
+            let command = command(peer, &prepared.programs, &place, (number, threads), &url, &routes)?;
             servers.push((Process::spawn(format!("{peer} {number}"), command, None)?, place));
         }
         let mut deployment = Self { servers, redis };
@@ -178,17 +180,23 @@ impl ServerPlace {
     }
 }
 
-/// The command that starts server `number`.
+/// Threads, or worker processes, that each of `servers` servers may use: its share of the cores, as where each has a machine
+/// or a container of its own. With all cores for each, they would run more threads than the machine has cores.
+fn threads_per_server(cores: usize, servers: usize) -> usize {
+    (cores / servers.max(1)).max(1)
+}
+
+/// The command that starts server `number` with so many threads.
 fn command(
     peer: Peer,
     programs: &PeerPrograms,
     place: &ServerPlace,
-    number: u32,
+    (number, threads): (u32, usize),
     redis: &str,
     routes: &str,
 ) -> Result<Command> {
     let unavailable = || BenchError::Measurement(format!("{peer} is not available"));
-    let port = place.port.to_string();
+    let (port, threads) = (place.port.to_string(), threads.to_string());
     let mut command = match peer {
         Peer::Floor | Peer::FloorBatched => {
             let mut command = Command::new(&programs.bench);
@@ -210,7 +218,8 @@ fn command(
         Peer::Nchan => {
             let (nginx, module) = programs.nchan.as_ref().ok_or_else(unavailable)?;
             let module = module.display().to_string();
-            let placeholders = [("MODULE", module.as_str()), ("REDIS_URL", redis), ("PORT", &port)];
+            let placeholders =
+                [("MODULE", module.as_str()), ("REDIS_URL", redis), ("PORT", &port), ("WORKERS", &threads)];
             let configuration = place.configuration("nchan/nginx.conf", &placeholders)?;
             let mut command = nginx.command();
             // nginx requires a prefix that ends with a slash.
@@ -249,7 +258,7 @@ fn command(
             fs::write(&path, secret).on_path("cannot write", &path)?;
             let mut command = Command::new(&programs.gateway);
             command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--redis", redis]);
-            command.args(["--instance", &format!("gw-{number}")]).arg("--secret-file").arg(path);
+            command.args(["--instance", &format!("gw-{number}"), "--workers", &threads]).arg("--secret-file").arg(path);
             // The whole load comes from one address and from few users.
             for limit in ["--login-rate", "--send-rate", "--join-rate", "--max-sockets-per-user"] {
                 command.args([limit, "0"]);
@@ -258,6 +267,8 @@ fn command(
         }
     };
     command.env("PORT", &port).env("REDIS_URL", redis);
+    // Servers in Rust on tokio's default runtime, and nats-server. Node has one thread for JavaScript.
+    command.env("TOKIO_WORKER_THREADS", &threads).env("GOMAXPROCS", &threads);
     Ok(command)
 }
 
@@ -287,6 +298,11 @@ fn group_of(stat: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_share_the_cores() {
+        assert_eq!([1, 2, 3, 5].map(|servers| threads_per_server(4, servers)), [4, 2, 1, 1]);
+    }
 
     #[test]
     fn process_group_is_read_after_a_name_with_parentheses() {

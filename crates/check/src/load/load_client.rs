@@ -198,7 +198,7 @@ impl LoadClient {
                 ..
             }) => self.contents.acknowledged(pos),
             ClientEvent::State(ClientState::Connected { .. } | ClientState::Waiting { .. } | ClientState::Ended(_)) => {
-                self.caught_up.clear()
+                self.caught_up.clear();
             }
             ClientEvent::State(ClientState::TooManySockets) => {
                 // The gateway evicted the oldest socket of the user. A run needs all its sockets.
