@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use trunkline_bus::{Bus, Delivery, ErrorKind, Range, RedisBus, RedisConfig, Subscriptions};
+use trunkline_bus::{Bus, BusError, Delivery, ErrorKind, Range, Receipt, RedisBus, RedisConfig, Subscriptions};
 
-use crate::redis::{Server, draft, healthy, lobby, next_delivery, unhealthy, until};
+use crate::redis::{Server, TEST_TIMEOUT, draft, healthy, lobby, next_delivery, unhealthy, until};
 
 /// A TCP proxy before Redis that can stop forwarding on a connection without closing it.
 pub(crate) struct Proxy {
@@ -27,6 +28,7 @@ struct Connection {
     /// Whether a SUBSCRIBE passed.
     subscribes: AtomicBool,
     stalled: AtomicBool,
+    cut: AtomicBool,
 }
 
 impl Proxy {
@@ -49,11 +51,17 @@ impl Proxy {
 
     /// Stops forwarding on the open connections that subscribe (`true`) or on the others (`false`). New connections work.
     pub(crate) fn stall(&self, subscribing: bool) {
-        for connection in self.connections.lock().unwrap().iter() {
-            if connection.subscribes.load(Relaxed) == subscribing {
-                connection.stalled.store(true, Relaxed);
-            }
-        }
+        self.for_each(subscribing, |connection| connection.stalled.store(true, Relaxed));
+    }
+
+    /// Forwards no more bytes on these connections, and closes each 1 ms after the next ones.
+    fn cut(&self, subscribing: bool) {
+        self.for_each(subscribing, |connection| connection.cut.store(true, Relaxed));
+    }
+
+    fn for_each(&self, subscribing: bool, change: impl Fn(&Connection)) {
+        let connections = self.connections.lock().unwrap();
+        connections.iter().filter(|one| one.subscribes.load(Relaxed) == subscribing).for_each(|one| change(one));
     }
 }
 
@@ -70,6 +78,9 @@ impl Connection {
             }
             if self.stalled.load(Relaxed) {
                 std::future::pending::<()>().await;
+            }
+            if self.cut.load(Relaxed) {
+                return tokio::time::sleep(Duration::from_millis(1)).await;
             }
             if bytes.is_empty() || to.write_all(bytes).await.is_err() {
                 return;
@@ -119,6 +130,55 @@ async fn publications_take_the_link_after_the_connection_that_subscribes_stalled
     assert_eq!(bus.publish(&lobby(), draft(1)).await.unwrap_err().kind(), ErrorKind::Timeout);
     healthy(&bus, "redis").await;
     assert_eq!(bus.publish(&lobby(), draft(1)).await.unwrap().pos, first.next_in_epoch());
+}
+
+/// Otherwise they would be in the log before the repetition of the lost one.
+#[tokio::test]
+async fn publications_behind_a_lost_one_fail_too() {
+    // Few enough that tokio lets one task poll all of them in one go, so that their calls are made in order.
+    const UNDER_WAY_MAX: usize = 40;
+    let server = Server::durable();
+    let proxy = Proxy::start(server.redis.port()).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    for batch_delay_max in [Duration::ZERO, Duration::from_millis(4)] {
+        let bus = RedisBus::new(RedisConfig { url: url.clone(), batch_delay_max, ..server.config() }).unwrap();
+        let (subscriptions, mut deliveries) = bus.open();
+        let reader = tokio::spawn(async move { while deliveries.recv().await.is_some() {} });
+        subscriptions.subscribe(&lobby());
+        let mut sent = 0;
+        for round in 0..10 {
+            healthy(&bus, "redis").await;
+            let (mut under_way, started) = (FuturesOrdered::new(), Instant::now());
+            let mut ticks = tokio::time::interval(Duration::from_millis(1));
+            let first_error = loop {
+                tokio::select! {
+                    biased; // No calls after a loss.
+                    Some(receipt) = under_way.next() => if let Err(error) = receipt {
+                        break error;
+                    },
+                    _ = ticks.tick(), if under_way.len() < UNDER_WAY_MAX => {
+                        for _ in 0..5 {
+                            under_way.push_back(publish(&bus, sent));
+                            sent += 1;
+                        }
+                        // Without effect on the publications until they take this connection.
+                        if sent.is_multiple_of(1000) {
+                            proxy.cut(true);
+                        }
+                    }
+                }
+                assert!(started.elapsed() < TEST_TIMEOUT, "publications do not take the connection that subscribes");
+            };
+            let behind: Vec<_> = under_way.collect().await;
+            let acknowledged = behind.iter().position(Result::is_ok);
+            assert_eq!(acknowledged, None, "{batch_delay_max:?}, round {round}, behind: {first_error}");
+        }
+        reader.abort();
+    }
+}
+
+async fn publish(bus: &RedisBus, number: usize) -> Result<Receipt, BusError> {
+    bus.publish(&lobby(), draft(number)).await
 }
 
 #[tokio::test]

@@ -116,6 +116,17 @@ async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notif
                 }
             }
         }
+        let open = route.port.as_ref().and_then(|(port, generation)| port.is_open(generation).then_some(&**port));
+        if open.is_some() != port.is_some() {
+            // Batches on two connections may overtake each other.
+            while let Some(was_answered) = under_way.next().await {
+                if !was_answered {
+                    fail_waiting(&mut queue);
+                    continue 'batches;
+                }
+            }
+            port = open;
+        }
         let mut batch = Batch::default();
         batch.add(first);
         while batch.commands.len() < BATCH_COMMANDS
@@ -124,10 +135,6 @@ async fn run(route: BatchRoute, mut queue: mpsc::Receiver<Call>, full: Arc<Notif
             batch.add(call);
         }
         policy.sent(batch.replies.len(), started.elapsed());
-        if under_way.is_empty() {
-            // Only then, because batches on two connections may overtake each other.
-            port = route.port.as_ref().and_then(|(port, generation)| port.is_open(generation).then_some(&**port));
-        }
         under_way.push(batch.send(port, route.connection.clone()));
     }
     while under_way.next().await.is_some() {}
