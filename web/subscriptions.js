@@ -202,6 +202,9 @@ export function subscriptions({ now, user, isConnected, jitter, emit, transmit }
     } else if (room?.paging) {
       pageFailed(room, code);
       return true;
+    } else if (room?.marked && code === "unavailable") { // of `typing` and `signal` a failure is not reported
+      room.marked = null;
+      return true;
     }
     return false;
   }

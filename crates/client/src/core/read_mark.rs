@@ -67,6 +67,12 @@ impl ClientCore {
         }
     }
 
+    /// The server did not take a `seen` for now: it is due again [`MARK_INTERVAL_MS`] after the last. Returns false if none was
+    /// sent. A failure of `typing` or `signal` is not reported, so no other command can be meant.
+    pub(super) fn mark_refused(&mut self, index: usize) -> bool {
+        self.rooms[index].mark.at_server.take().is_some()
+    }
+
     /// Sends the mark if the server's is behind, and the last `seen` is long enough ago.
     pub(super) fn send_mark(&mut self, index: usize) {
         let room = &mut self.rooms[index];

@@ -305,6 +305,8 @@ impl ClientCore {
                 self.forget_room(index);
             } else if self.rooms[index].paging.is_some() {
                 return self.history_failed(index, HistoryFailure::Refused(refusal.code));
+            } else if refusal.code == ErrorCode::Unavailable && self.mark_refused(index) {
+                return;
             }
         }
         let Refusal { code, detail, room, .. } = refusal;
