@@ -43,8 +43,8 @@ pub(crate) enum ReaderInput {
     Deleted(Room, Position, DeletionApplied),
     /// A read of the log finished; `None` if it failed.
     Read(Room, Range, Option<Page>),
-    /// The heads of these rooms' logs were read.
-    Heads(Vec<(Room, Position)>),
+    /// The heads of these rooms' logs differ from those in a comparison.
+    ChangedHeads(Vec<(Room, Position)>),
     /// A presence command was answered.
     Presence(PresenceReply),
     /// Time passed.
@@ -108,7 +108,7 @@ impl RoomReader {
                 }
                 self.schedule(&name);
             }
-            ReaderInput::Heads(heads) => {
+            ReaderInput::ChangedHeads(heads) => {
                 for (room, head) in heads {
                     if let Some(mut room) = self.room(&room) {
                         room.compare(head);
@@ -248,8 +248,8 @@ impl RoomReader {
                 abandoned.push(name);
                 continue;
             }
-            if feed.poll_comparison(now, |interval| self.random.jitter(interval, 0.8)) {
-                compared.push(name.clone());
+            if let Some(head) = feed.poll_comparison(now, |interval| self.random.jitter(interval, 0.8)) {
+                compared.push((name.clone(), head));
             }
             RoomInput { name: &name, feed, effects: &mut self.effects, now }.retry_reads();
             self.schedule(&name);
@@ -260,7 +260,7 @@ impl RoomReader {
             self.effects.push_back(ReaderEffect::Unsubscribe(name));
         }
         if !compared.is_empty() {
-            self.effects.push_back(ReaderEffect::ReadHeads(compared));
+            self.effects.push_back(ReaderEffect::CompareHeads(compared));
         }
         self.presence.handle(PresenceInput::Tick, now);
     }
@@ -333,7 +333,7 @@ mod tests {
             while now < start + Duration::from_secs(seconds) {
                 now += TIMER_GRANULARITY;
                 reader.handle(ReaderInput::Tick, now);
-                if effects(reader).iter().any(|effect| matches!(effect, ReaderEffect::ReadHeads(_))) {
+                if effects(reader).iter().any(|effect| matches!(effect, ReaderEffect::CompareHeads(_))) {
                     compared.push((now - start).as_secs_f64());
                 }
             }
