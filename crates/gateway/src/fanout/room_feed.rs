@@ -197,6 +197,11 @@ impl RoomFeed {
         self.deletions.redact(frame);
     }
 
+    /// Returns whether the comparisons have become rarer than after a message.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.compare_interval > COMPARE_INTERVAL
+    }
+
     /// The room is not quiet any more.
     fn compare_soon(&mut self, now: Duration) {
         self.compare_interval = COMPARE_INTERVAL;
