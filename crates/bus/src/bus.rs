@@ -78,6 +78,25 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// None of the logs can be read now. Retry later.
     fn heads(&self, rooms: &[Room]) -> impl Future<Output = Result<Vec<Option<Position>>, BusError>> + Send;
 
+    /// Compares the heads of logs with those that the caller knows. Returns the rooms whose log ends elsewhere, with its head,
+    /// in the order of `known`. Rooms whose log cannot be read now are left out.
+    ///
+    /// # Errors
+    /// None of the logs can be read now. Retry later.
+    fn changed_heads(
+        &self,
+        known: &[(Room, Position)],
+    ) -> impl Future<Output = Result<Vec<(Room, Position)>, BusError>> + Send {
+        async move {
+            let rooms: Vec<Room> = known.iter().map(|(room, _)| room.clone()).collect();
+            let heads = self.heads(&rooms).await?;
+            let changed = |((room, known), head): (&(Room, Position), Option<Position>)| {
+                head.filter(|head| head != known).map(|head| (room.clone(), head))
+            };
+            Ok(known.iter().zip(heads).filter_map(changed).collect())
+        }
+    }
+
     /// Moves the read mark of `user` in `room` forward to `pos`, at most to the head of the log, and never back. Returns the
     /// mark. Marks are kept for as long as the room's log.
     ///

@@ -177,6 +177,10 @@ mod faulty {
             self.0.heads(rooms).await
         }
 
+        async fn changed_heads(&self, known: &[(Room, Position)]) -> Result<Vec<(Room, Position)>, BusError> {
+            self.0.changed_heads(known).await
+        }
+
         async fn mark_seen(&self, room: &Room, user: &UserId, pos: Position) -> Result<Position, BusError> {
             self.0.mark_seen(room, user, pos).await
         }

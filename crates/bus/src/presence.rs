@@ -11,8 +11,9 @@ use crate::BusError;
 /// How long the presence of a killed instance remains visible, unless configured otherwise.
 pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
-/// Number of leases for which the list of rooms contains a count whose instance sends heartbeats.
-pub const ROOM_COUNT_LEASES: u32 = 4;
+/// Number of leases for which the list of rooms contains a count whose instance sends heartbeats. A larger value saves writes.
+/// After Redis was emptied without a restart, the list lacks quiet rooms until their leases are checked, at most 4 min.
+pub const ROOM_COUNT_LEASES: u32 = 16;
 
 /// Which users are in a room, and at which instance; shared by all instances.
 ///

@@ -86,6 +86,7 @@ macro_rules! contract {
             unknown_position_does_not_prove_continuity,
             trimmed_entries_are_reported_as_a_gap,
             heads_are_returned_in_the_order_of_the_rooms,
+            changed_heads_are_those_that_differ,
             all_subscribers_receive_every_entry_in_log_order,
             rooms_that_are_not_subscribed_deliver_nothing,
             subscribed_is_delivered_once_before_any_entry,

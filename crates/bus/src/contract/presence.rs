@@ -19,6 +19,7 @@ macro_rules! presence_contract {
             instance_without_heartbeats_is_dead_after_half_a_lease,
             dead_instance_is_expired_once,
             expired_instance_learns_that_its_lease_is_lost,
+            leases_are_checked_in_the_order_of_the_rooms,
             replace_restores_a_known_state,
             lease_ends_with_the_last_user,
             room_counts_are_listed_for_one_lease,
@@ -207,6 +208,25 @@ pub async fn expired_instance_learns_that_its_lease_is_lost<B: Bus + PresenceSto
     assert_eq!(one.next_diff().await.0.len(), 2);
     one.load_snapshot().await;
     assert_eq!(one.roster.count(), 2);
+}
+
+/// `check` returns one status per room, in their order, however many there are.
+pub async fn leases_are_checked_in_the_order_of_the_rooms<B: Bus + PresenceStore + InstanceRegistry>(
+    store: &impl Store<Bus = B>,
+) {
+    let one = TestInstance::start(store, 1).await;
+    let rooms: Vec<Room> = (0..600).map(|number| room(&format!("room{number}"))).collect();
+    let held = [0, 255, 256, 400, 599];
+    for index in held {
+        within(one.bus.replace(&rooms[index], one.instance, &names(&["ann"]))).await.expect("replaced");
+    }
+    let statuses = within(one.bus.check(one.instance, &rooms)).await.expect("checked");
+    assert_eq!(statuses.len(), rooms.len());
+    for (index, status) in statuses.into_iter().enumerate() {
+        let is_held = matches!(status.expect("known"), LeaseStatus::Held(_));
+        assert_eq!(is_held, held.contains(&index), "{}", rooms[index]);
+    }
+    assert_eq!(within(one.bus.check(one.instance, &[])).await.expect("checked"), []);
 }
 
 /// `replace` sets the state whatever earlier calls did, with any number of users in one call.

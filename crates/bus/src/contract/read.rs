@@ -1,6 +1,6 @@
 //! Reading.
 
-use trunkline_domain::Position;
+use trunkline_domain::{Position, Room};
 
 use super::{RETAIN, Store, fill, positions, publish_one, read_page, ready, room, within};
 use crate::{Bus, Page, Range};
@@ -114,4 +114,25 @@ pub async fn heads_are_returned_in_the_order_of_the_rooms(store: &impl Store) {
     let heads = within(bus.heads(&rooms)).await.expect("heads");
     assert_eq!(heads, [head_b, Position::ORIGIN, head_a].map(Some));
     assert_eq!(within(bus.heads(&[])).await.expect("none"), []);
+}
+
+/// `changed_heads` returns the rooms whose log does not end where the caller says, in their order, however many there are.
+pub async fn changed_heads_are_those_that_differ(store: &impl Store) {
+    let bus = ready(store).await;
+    let (a, b, empty) = (room("a"), room("b"), room("empty"));
+    let all_a = fill(&bus, &a, 0..2).await;
+    let all_b = fill(&bus, &b, 0..3).await;
+    let changed = async |known: &[(Room, Position)]| within(bus.changed_heads(known)).await.expect("heads");
+    let mut known = vec![(b.clone(), all_b[2]), (empty.clone(), Position::ORIGIN), (a.clone(), all_a[1])];
+    assert_eq!(changed(&known).await, []);
+    assert_eq!(changed(&[]).await, []);
+    // A log may end later than the caller knows, and also earlier: it may have been lost.
+    (known[0].1, known[1].1) = (all_b[0], Position::new(9, 9));
+    let expected = [(b.clone(), all_b[2]), (empty.clone(), Position::ORIGIN)];
+    assert_eq!(changed(&known).await, expected);
+    known.splice(1..1, (0..600).map(|number| (room(&format!("quiet{number}")), Position::ORIGIN)));
+    assert_eq!(changed(&known).await, expected);
+    known[300].1 = Position::new(9, 9);
+    let among_many = (room("quiet299"), Position::ORIGIN);
+    assert_eq!(changed(&known).await, [expected[0].clone(), among_many, expected[1].clone()]);
 }

@@ -217,6 +217,10 @@ impl Bus for RedisBus {
         known(heads)
     }
 
+    async fn changed_heads(&self, known: &[(Room, Position)]) -> Result<Vec<(Room, Position)>, BusError> {
+        self.compare_heads(known).await
+    }
+
     async fn publish_ephemeral(&self, room: &Room, bytes: Bytes) -> Result<(), BusError> {
         let keys = self.names.room(room);
         let payload = Payload::encode_ephemeral(&bytes);

@@ -47,6 +47,7 @@ mod keys;
 mod mode;
 mod presence;
 mod publish;
+mod quiet_rooms;
 mod read;
 mod scripts;
 mod shards;

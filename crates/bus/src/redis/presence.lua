@@ -14,7 +14,6 @@
 -- replace   ARGV[4…] users; none: the lease is given up           reply: version
 -- update    ARGV[4] number of users that joined; ARGV[5…] they, then the users that left
 --                                                                 reply: version, or -1 if the lease is lost
--- check                                                           reply: version, or -1 if the lease is lost
 -- expire    ends the lease of a dead instance                     reply: version
 -- snapshot                                                        reply: {version, instance, {users}, instance, {users} …}
 --
@@ -110,9 +109,6 @@ if remaining == -2 or redis.call('SISMEMBER', instances, instance) == 0 then
 end
 if remaining < EXPIRY / 2 then
   refresh_expiry()
-end
-if operation == 'check' then
-  return current_version()
 end
 
 local joined = tonumber(ARGV[4])

@@ -5,13 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, FromRedisValue, Value};
 use trunkline_domain::{InstanceId, Member, PresenceSnapshot, Room, millis};
 
-use super::{
-    bus::{RedisBus, known},
-    codec::presence_snapshot,
-    connection::Link,
-    error::unexpected_reply,
-    scripts,
-};
+use super::{bus::RedisBus, codec::presence_snapshot, connection::Link, error::unexpected_reply, scripts};
 use crate::{
     BusError, InstanceRegistry, InstanceReport, Lease, LeaseStatus, PresenceStore, ROOM_COUNT_LEASES, sync::lock,
 };
@@ -68,7 +62,7 @@ impl RedisBus {
     }
 
     /// How long a record of the registry of rooms lives without renewal. Unchanged counts are written again after half of it,
-    /// 60 s by default.
+    /// 4 min by default.
     fn room_count_lifetime(&self) -> Duration {
         2 * ROOM_COUNT_LEASES * self.config.lease
     }
@@ -102,9 +96,7 @@ impl PresenceStore for RedisBus {
     }
 
     async fn check(&self, instance: InstanceId, rooms: &[Room]) -> Result<Vec<Option<LeaseStatus>>, BusError> {
-        let status = |version: i64| u64::try_from(version).map_or(LeaseStatus::Lost, LeaseStatus::Held);
-        let versions = self.in_rooms("check", rooms, instance).await.into_iter();
-        known(versions.map(|version| version.map(status)).collect())
+        self.check_leases(instance, rooms).await
     }
 
     async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {

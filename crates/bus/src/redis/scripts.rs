@@ -1,4 +1,4 @@
-//! The Lua scripts of presence, read marks and shared limits, and their calls. The publish script is compiled per run of Redis: see
+//! The Lua scripts of presence, quiet rooms, read marks and shared limits, and their calls. The publish script is compiled per run of Redis: see
 //! [`Generation`](super::connection::Generation).
 
 use std::{sync::LazyLock, time::Duration};
@@ -12,6 +12,8 @@ static PRESENCE: LazyLock<Script> = LazyLock::new(|| presence_script(PubSubMode:
 static PRESENCE_SHARDED: LazyLock<Script> = LazyLock::new(|| presence_script(PubSubMode::Sharded));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heartbeat.lua")));
 static REGISTRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("registry.lua")));
+static HEADS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("heads.lua")));
+static LEASES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("leases.lua")));
 static SEEN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("seen.lua")));
 pub(super) static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
 pub(super) static SOCKETS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sockets.lua")));
@@ -29,7 +31,7 @@ fn presence_of(mode: PubSubMode) -> &'static Script {
 
 /// Loads the scripts into the Redis at the other end of `connection`.
 pub(super) async fn load(connection: &mut MultiplexedConnection, mode: PubSubMode) -> RedisResult<()> {
-    for script in [presence_of(mode), &HEARTBEAT, &REGISTRY, &SEEN, &CHARGE, &SOCKETS] {
+    for script in [presence_of(mode), &HEADS, &LEASES, &HEARTBEAT, &REGISTRY, &SEEN, &CHARGE, &SOCKETS] {
         script.load_async(connection).await?;
     }
     Ok(())
@@ -53,6 +55,30 @@ pub(super) fn snapshot(mode: PubSubMode, keys: &Keys, instances: &[InstanceId]) 
         cmd.arg(keys.users(*instance));
     }
     cmd.arg("snapshot").arg("").arg(keys.channel());
+    cmd
+}
+
+/// The call of heads.lua for the logs of `rooms`.
+pub(super) fn heads(rooms: &[(Keys, Position)]) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(HEADS.get_hash()).arg(rooms.len());
+    for (keys, _) in rooms {
+        cmd.arg(keys.log());
+    }
+    for (_, head) in rooms {
+        cmd.arg(head.to_string());
+    }
+    cmd
+}
+
+/// The call of leases.lua: checks the leases of `instance` in `rooms`.
+pub(super) fn leases(rooms: &[Keys], instance: InstanceId) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(LEASES.get_hash()).arg(3 * rooms.len());
+    for keys in rooms {
+        cmd.arg(keys.instances()).arg(keys.version()).arg(keys.users(instance));
+    }
+    cmd.arg(instance.to_string());
     cmd
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use trunkline_bus::{Bus, ErrorKind, LeaseStatus, PresenceStore, RedisBus, RedisConfig, RedisOptions};
-use trunkline_domain::{InstanceId, Room};
+use trunkline_domain::{InstanceId, Position, Room};
 use trunkline_testbed::{RedisCluster, TlsFiles, key_slot};
 
 pub(crate) use self::fixture::Cluster;
@@ -34,6 +34,10 @@ async fn rooms_of_all_shards_are_delivered() {
     assert!(reader.announced.values().all(|&count| count == 1));
     let heads = bus.heads(&rooms).await.unwrap();
     assert_eq!(heads, rooms.iter().map(|room| Some(reader.heads[room])).collect::<Vec<_>>());
+    let known: Vec<_> = rooms.iter().map(|room| (room.clone(), reader.heads[room])).collect();
+    assert_eq!(bus.changed_heads(&known).await.unwrap(), []);
+    let unknown: Vec<_> = rooms.iter().map(|room| (room.clone(), Position::ORIGIN)).collect();
+    assert_eq!(bus.changed_heads(&unknown).await.unwrap(), known);
     for check in ["redis", "writes", "presence", "eviction", "subscription"] {
         healthy(&bus, check).await;
     }
@@ -89,6 +93,9 @@ async fn killed_master_stops_its_rooms_only_until_its_replica_is_promoted() {
     }
     let heads = bus.heads(&rooms).await.unwrap();
     assert!(heads[0].is_none() && heads[1].is_some() && heads[2].is_some());
+    let unknown: Vec<_> = rooms.iter().map(|room| (room.clone(), Position::ORIGIN)).collect();
+    let changed = bus.changed_heads(&unknown).await.unwrap();
+    assert_eq!(changed, [1, 2].map(|index| (rooms[index].clone(), heads[index].unwrap())));
     publish_with_retries(&bus, &rooms[0], 1).await;
     println!("acknowledged {:?} after the kill", killed.elapsed());
     assert!(killed.elapsed() < Duration::from_secs(12), "{:?}", killed.elapsed());

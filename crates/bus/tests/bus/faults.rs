@@ -7,7 +7,7 @@ use std::{
 };
 
 use trunkline_bus::{Bus, BusError, Delivery, ErrorKind, Range, Receipt, RedisBus, RedisConfig, Subscriptions};
-use trunkline_domain::Position;
+use trunkline_domain::{Position, Room};
 use trunkline_testbed::{Redis, free_port};
 
 use crate::redis::{Server, TEST_TIMEOUT, draft, healthy, lobby, next_delivery, state, unhealthy, until};
@@ -195,6 +195,8 @@ async fn bus_connects_when_redis_starts_later() {
     let started = Instant::now();
     assert_eq!(bus.publish(&lobby(), draft(0)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(bus.heads(&[lobby()]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let known = [(lobby(), Position::ORIGIN)];
+    assert_eq!(bus.changed_heads(&known).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(bus.refresh_expiry(&[lobby()]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(started.elapsed() < Duration::from_millis(200));
     assert!(deliveries.try_recv().is_err());
@@ -305,6 +307,20 @@ async fn foreign_entries_do_not_stop_reading_or_writing() {
     assert!(bus.read(&lobby(), Range::Latest(1)).await.is_err());
     server.redis.cli(&["DEL", &log]).unwrap();
     assert!(publish_with_retries(&bus, 2).await.pos > second, "a deleted log does not repeat a position");
+}
+
+#[tokio::test]
+async fn log_that_cannot_be_read_hides_no_change_of_other_logs() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    let head = publish_with_retries(&bus, 0).await.pos;
+    let [damaged, other]: [Room; 2] = ["damaged", "other"].map(|name| name.parse().unwrap());
+    server.redis.cli(&["SET", &server.key(&damaged, "log"), "x"]).unwrap();
+    let known = [(damaged, head), (lobby(), Position::ORIGIN), (other, Position::ORIGIN)];
+    assert_eq!(bus.changed_heads(&known).await.unwrap(), [(lobby(), head)]);
+    assert_eq!(bus.changed_heads(&[(lobby(), head)]).await.unwrap(), []);
+    server.redis.cli(&["FLUSHALL"]).unwrap();
+    assert_eq!(bus.changed_heads(&[(lobby(), head)]).await.unwrap(), [(lobby(), Position::ORIGIN)], "emptied");
 }
 
 #[tokio::test]

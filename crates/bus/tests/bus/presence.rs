@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, Lease, LeaseStatus, PresenceStore, RedisBus, Subscriptions};
-use trunkline_domain::{InstanceId, Member, Roster};
+use trunkline_domain::{InstanceId, Member, Room, Roster};
 
 use crate::redis::{LEASE, Server, TEST_TIMEOUT, healthy, lobby, next_delivery, unhealthy};
 
@@ -89,6 +89,44 @@ async fn outage_of_redis_ends_no_lease() {
         ));
     }
     assert_eq!(count(&bus).await, 2);
+}
+
+#[tokio::test]
+async fn check_renews_leases_before_they_expire_and_skips_those_that_it_cannot_read() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    let [damaged, lost]: [Room; 2] = ["damaged", "lost"].map(|name| name.parse().unwrap());
+    replace(&bus, ONE, &names(["ann"])).await;
+    server.redis.cli(&["SET", &server.key(&damaged, "holders"), "x"]).unwrap();
+    server.redis.cli(&["SADD", &server.key(&damaged, &format!("holders:{ONE}")), "ann"]).unwrap();
+    let keys = ["holders".to_owned(), "turn".to_owned(), format!("holders:{ONE}")];
+    for key in &keys {
+        server.redis.cli(&["PEXPIRE", &server.key(&lobby(), key), "1700000"]).unwrap();
+    }
+    let statuses = with_retries(async || bus.check(ONE, &[damaged.clone(), lobby(), lost.clone()]).await).await;
+    assert!(matches!(statuses[..], [None, Some(LeaseStatus::Held(_)), Some(LeaseStatus::Lost)]), "{statuses:?}");
+    for key in &keys {
+        let expiry: u64 = server.redis.cli(&["PTTL", &server.key(&lobby(), key)]).unwrap().parse().unwrap();
+        assert!((3_500_000..=3_600_000).contains(&expiry), "{key} expires in {expiry} ms");
+    }
+}
+
+#[tokio::test]
+async fn counts_are_written_again_after_a_lost_lease_shows_that_redis_was_emptied() {
+    let server = Server::durable();
+    let bus = server.ready().await;
+    let counts = [(lobby(), 1)];
+    with_retries(async || bus.heartbeat(ONE).await).await;
+    replace(&bus, ONE, &names(["ann"])).await;
+    for _ in 0..2 {
+        bus.set_room_counts(&counts).await.unwrap();
+    }
+    server.redis.cli(&["FLUSHALL"]).unwrap();
+    bus.set_room_counts(&counts).await.unwrap();
+    assert_eq!(bus.room_counts().await.unwrap(), [], "the counts did not change, so they were not written");
+    assert_eq!(bus.check(ONE, &[lobby()]).await.unwrap(), [Some(LeaseStatus::Lost)]);
+    bus.set_room_counts(&counts).await.unwrap();
+    assert_eq!(bus.room_counts().await.unwrap(), counts);
 }
 
 #[tokio::test]

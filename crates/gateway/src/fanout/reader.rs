@@ -43,8 +43,8 @@ pub(crate) enum ReaderInput {
     Deleted(Room, Position, DeletionApplied),
     /// A read of the log finished; `None` if it failed.
     Read(Room, Range, Option<Page>),
-    /// The heads of these rooms' logs were read.
-    Heads(Vec<(Room, Position)>),
+    /// The heads of these rooms' logs differ from those in a comparison.
+    ChangedHeads(Vec<(Room, Position)>),
     /// A presence command was answered.
     Presence(PresenceReply),
     /// Time passed.
@@ -95,8 +95,9 @@ impl RoomReader {
             ReaderInput::Request(worker, request) => self.request(worker, request),
             ReaderInput::WorkerEnded(worker) => {
                 self.presence.handle(PresenceInput::WorkerEnded(worker), now);
-                for feed in self.rooms.values_mut() {
-                    feed.remove_worker(worker, now);
+                let names: Vec<Room> = self.rooms.keys().cloned().collect();
+                for name in names {
+                    self.remove_worker(worker, &name);
                 }
             }
             ReaderInput::Read(name, range, page) => {
@@ -108,7 +109,7 @@ impl RoomReader {
                 }
                 self.schedule(&name);
             }
-            ReaderInput::Heads(heads) => {
+            ReaderInput::ChangedHeads(heads) => {
                 for (room, head) in heads {
                     if let Some(mut room) = self.room(&room) {
                         room.compare(head);
@@ -145,6 +146,14 @@ impl RoomReader {
         &self.presence
     }
 
+    /// The worker has no members in the room any more.
+    fn remove_worker(&mut self, worker: WorkerId, name: &Room) {
+        if let Some(feed) = self.rooms.get_mut(name) {
+            feed.remove_worker(worker, self.now);
+            self.schedule(name);
+        }
+    }
+
     /// Has the room examined when something is due.
     fn schedule(&mut self, name: &Room) {
         let Some(feed) = self.rooms.get_mut(name) else { return };
@@ -161,7 +170,12 @@ impl RoomReader {
         match delivery {
             Delivery::Entry(name, entry) => {
                 let Some(mut room) = self.room(&name) else { return };
-                if room.receive(Frame::encode(&name, entry)) {
+                let was_quiet = room.feed.is_quiet();
+                let has_first_unsent = room.receive(Frame::encode(&name, entry));
+                if was_quiet {
+                    self.schedule(&name);
+                }
+                if has_first_unsent {
                     self.unsent.push(name);
                 }
             }
@@ -217,9 +231,7 @@ impl RoomReader {
                 self.schedule(&name);
             }
             HubRequest::Unfollow(name) => {
-                if let Some(feed) = self.rooms.get_mut(&name) {
-                    feed.remove_worker(worker, now);
-                }
+                self.remove_worker(worker, &name);
                 self.presence.handle(PresenceInput::Unfollow(worker, name), now);
             }
             HubRequest::Page(name, range) => {
@@ -248,8 +260,8 @@ impl RoomReader {
                 abandoned.push(name);
                 continue;
             }
-            if feed.poll_comparison(now, |interval| self.random.jitter(interval, 0.8)) {
-                compared.push(name.clone());
+            if let Some(head) = feed.poll_comparison(now, |interval| self.random.jitter(interval, 0.8)) {
+                compared.push((name.clone(), head));
             }
             RoomInput { name: &name, feed, effects: &mut self.effects, now }.retry_reads();
             self.schedule(&name);
@@ -260,7 +272,7 @@ impl RoomReader {
             self.effects.push_back(ReaderEffect::Unsubscribe(name));
         }
         if !compared.is_empty() {
-            self.effects.push_back(ReaderEffect::ReadHeads(compared));
+            self.effects.push_back(ReaderEffect::CompareHeads(compared));
         }
         self.presence.handle(PresenceInput::Tick, now);
     }
@@ -333,13 +345,14 @@ mod tests {
             while now < start + Duration::from_secs(seconds) {
                 now += TIMER_GRANULARITY;
                 reader.handle(ReaderInput::Tick, now);
-                if effects(reader).iter().any(|effect| matches!(effect, ReaderEffect::ReadHeads(_))) {
+                if effects(reader).iter().any(|effect| matches!(effect, ReaderEffect::CompareHeads(_))) {
                     compared.push((now - start).as_secs_f64());
                 }
             }
-            compared.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
+            compared
         };
-        let gaps = pass(&mut reader, 400);
+        let times = pass(&mut reader, 400);
+        let gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let bounds = [20.0, 40.0, 60.0, 60.0, 60.0];
         assert!(gaps.len() >= bounds.len(), "{gaps:?}");
         let expected = |(gap, bound): (&f64, f64)| (0.8 * bound - 0.2..=bound + 0.2).contains(gap);
@@ -354,7 +367,29 @@ mod tests {
         };
         let entry = trunkline_domain::Entry { prev: Position::ORIGIN, message };
         reader.handle(ReaderInput::Delivery(Delivery::Entry(room, entry)), Duration::from_secs(400));
-        assert!(pass(&mut reader, 60)[0] <= 20.2, "the first comparison came 10 s after the message");
+        let times = pass(&mut reader, 60);
+        assert!(times[0] <= 10.2 && times[1] <= 30.4, "soon after the message: {times:?}");
+    }
+
+    #[test]
+    fn quiet_room_is_unsubscribed_30_s_after_its_last_member_left() {
+        let mut reader = RoomReader::new(InstanceId(1), Duration::from_secs(15), Random::new(1));
+        let (room, mut now): (Room, _) = ("lobby".parse().unwrap(), Duration::ZERO);
+        reader.handle(ReaderInput::Request(WORKER, HubRequest::Follow(room.clone())), now);
+        reader.handle(ReaderInput::Delivery(Delivery::Subscribed(room.clone())), now);
+        let page = Page { entries: Vec::new(), follows: true, more: false, head: Position::ORIGIN };
+        reader.handle(ReaderInput::Read(room.clone(), Range::Latest(512), Some(page)), now);
+        for _ in 0..5 {
+            assert!(!pass_minute(&mut reader, &mut now, None));
+        }
+        reader.handle(ReaderInput::Request(WORKER, HubRequest::Unfollow(room)), now);
+        let left_at = now;
+        while !effects(&mut reader).iter().any(|effect| matches!(effect, ReaderEffect::Unsubscribe(_))) {
+            assert!(now < left_at + Duration::from_secs(31));
+            now += TIMER_GRANULARITY;
+            reader.handle(ReaderInput::Tick, now);
+        }
+        assert!(now >= left_at + Duration::from_secs(30));
     }
 
     #[test]

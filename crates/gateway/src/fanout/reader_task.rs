@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use trunkline_bus::{Bus, Delivery, InstanceRegistry, Lease, PresenceStore, Range, Subscriptions};
-use trunkline_domain::{InstanceId, Room};
+use trunkline_domain::{InstanceId, Position, Room};
 
 use super::{
     messages::{HubEvent, Mailbox, ReaderCommand},
@@ -113,8 +113,8 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                     metrics.log_reads.inc();
                     reads.push(read(bus.clone(), read_permits.clone(), ReadRequest::Page(room, range)));
                 }
-                ReaderEffect::ReadHeads(rooms) => {
-                    reads.push(read(bus.clone(), read_permits.clone(), ReadRequest::Heads(rooms)));
+                ReaderEffect::CompareHeads(heads) => {
+                    reads.push(read(bus.clone(), read_permits.clone(), ReadRequest::Compare(heads)));
                 }
                 ReaderEffect::Presence(command) => {
                     if matches!(command, PresenceCommand::ReadSnapshot(_)) {
@@ -152,7 +152,7 @@ impl WorkerMailbox {
 
 enum ReadRequest {
     Page(Room, Range),
-    Heads(Vec<Room>),
+    Compare(Vec<(Room, Position)>),
 }
 
 async fn read<B: Bus>(bus: B, permits: Arc<Semaphore>, request: ReadRequest) -> ReaderInput {
@@ -165,12 +165,12 @@ async fn read<B: Bus>(bus: B, permits: Arc<Semaphore>, request: ReadRequest) -> 
                 page.inspect_err(|error| tracing::debug!(%room, %error, "reading the log failed; it is retried"));
             ReaderInput::Read(room, range, page.ok())
         }
-        ReadRequest::Heads(rooms) => {
-            // After a failure the next comparison follows in 10 s.
-            let heads = bus.heads(&rooms).await.unwrap_or_default();
+        ReadRequest::Compare(heads) => {
+            // After a failure the next comparison of each room is the next attempt.
+            let changed = bus.changed_heads(&heads).await.unwrap_or_default();
+            let rooms: Vec<Room> = heads.into_iter().map(|(room, _)| room).collect();
             let _ = bus.refresh_expiry(&rooms).await;
-            let known = rooms.into_iter().zip(heads).filter_map(|(room, head)| Some((room, head?)));
-            ReaderInput::Heads(known.collect())
+            ReaderInput::ChangedHeads(changed)
         }
     }
 }

@@ -303,9 +303,11 @@ impl World {
                 }
                 ReaderEffect::Unsubscribe(_) => self.is_subscribed = false,
                 ReaderEffect::Read(room, range) => self.reads.push_back((room, range)),
-                ReaderEffect::ReadHeads(rooms) => {
-                    let heads = rooms.into_iter().map(|room| (room, self.log.head())).collect();
-                    self.reader.handle(ReaderInput::Heads(heads), self.now);
+                ReaderEffect::CompareHeads(heads) => {
+                    let head = self.log.head();
+                    let changed = heads.into_iter().filter(|(_, known)| *known != head);
+                    let changed = changed.map(|(room, _)| (room, head)).collect();
+                    self.reader.handle(ReaderInput::ChangedHeads(changed), self.now);
                 }
                 ReaderEffect::Send(worker, event) => self.events[worker.0 as usize].push_back(event),
                 ReaderEffect::Broadcast(event) => {

@@ -282,8 +282,8 @@ impl RoomPresence {
         self.state = Some(state);
     }
 
-    /// Another instance ended its lease. It may have written the number of users last, and its records are not shown any more:
-    /// the number is written again soon.
+    /// The list of rooms may lack this room, or show it because of a record that is hidden soon: another instance ended its
+    /// lease and may have written the number of users last, or the store lost data. The number is written again soon.
     pub(super) fn list_again(&mut self, now: Duration) {
         if let Some((_, until)) = &mut self.listed {
             *until = now;
@@ -291,8 +291,8 @@ impl RoomPresence {
     }
 
     /// Returns the number of users that is due to be written to the list of rooms. Every instance with members writes it,
-    /// once more within a `lease`, and from then on every two leases; one that lost its last member writes only that none
-    /// are left.
+    /// once more within a `lease`, and from then on every half of [`ROOM_COUNT_LEASES`]; one that lost its last member writes
+    /// only that none are left.
     pub(super) fn poll_list_entry(&mut self, lease: Duration, context: &mut RoomContext) -> Option<usize> {
         let (count, now) = (self.roster.count(), context.now);
         if self.local.is_empty() {

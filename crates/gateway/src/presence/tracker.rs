@@ -249,6 +249,8 @@ impl PresenceTracker {
             }
             Some(LeaseStatus::Lost) => {
                 presence.lease.lost(now);
+                // What lost the lease may have lost the list of rooms too.
+                presence.list_again(now);
                 presence.advance(room, &mut self.context);
             }
             None => {

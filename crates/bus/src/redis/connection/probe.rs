@@ -1,6 +1,8 @@
 //! The probe: it checks that Redis is the same as before, and exercises every command that sends and presence need, with
 //! the rights of this user, on keys and on a channel that are named like those of a room.
 
+use std::slice;
+
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Script, Value};
 use trunkline_domain::InstanceId;
 use trunkline_redis::{ServerFacts, ServerRequirement, info_field};
@@ -75,7 +77,7 @@ pub(super) struct Probe {
 /// Commands in publish.lua, for the reason when this user may not run one of them.
 const PUBLISH_COMMANDS: &str = "time hget hmget hset hexists hlen hkeys hdel hgetall xadd xrange xrevrange pexpire pexpireat \
     publish (spublish in a cluster)";
-/// Commands in presence.lua, heartbeat.lua and registry.lua.
+/// Commands in presence.lua, leases.lua, heartbeat.lua and registry.lua.
 const PRESENCE_COMMANDS: &str = "time get set incr del pexpire pttl sadd srem scard sismember smembers zadd zrem zrange \
     zrangebyscore zremrangebyscore hget hset hdel publish (spublish in a cluster)";
 
@@ -112,7 +114,7 @@ impl Probe {
             let call = |operation| scripts::presence(mode, operation, keys, instance);
             add("presence: replace", call("replace").arg("probe").take(), &mut presence);
             add("presence: update", call("update").arg(1).arg("other").arg("probe").take(), &mut presence);
-            add("presence: check", call("check"), &mut presence);
+            add("presence: check", scripts::leases(slice::from_ref(keys), instance), &mut presence);
             add("presence: snapshot", scripts::snapshot(mode, keys, &[instance]), &mut presence);
             add("presence: expire", call("expire"), &mut presence);
             add("heartbeat", scripts::heartbeat(&alive, instance, expiry), &mut presence);
