@@ -47,6 +47,8 @@ pub(crate) enum ReaderInput {
     ChangedHeads(Vec<(Room, Position)>),
     /// A presence command was answered.
     Presence(PresenceReply),
+    /// The process ends: write the leaves of users now.
+    WriteLeaves,
     /// Time passed.
     Tick,
 }
@@ -117,6 +119,7 @@ impl RoomReader {
                 }
             }
             ReaderInput::Presence(reply) => self.presence.handle(PresenceInput::Answered(reply), now),
+            ReaderInput::WriteLeaves => self.presence.handle(PresenceInput::WriteLeaves, now),
             ReaderInput::Tick => self.tick(),
         }
     }

@@ -80,7 +80,10 @@ pub(crate) async fn run<B: Bus + PresenceStore + InstanceRegistry>(
                         ReaderCommand::Delete(room, position, applied) => {
                             reader.handle(ReaderInput::Deleted(room, position, applied), now);
                         }
-                        ReaderCommand::NotifyWhenPresenceSettled(reply) => waiting_for_presence.push(reply),
+                        ReaderCommand::NotifyWhenPresenceSettled(reply) => {
+                            waiting_for_presence.push(reply);
+                            reader.handle(ReaderInput::WriteLeaves, now);
+                        }
                     }
                 }
             }

@@ -28,6 +28,8 @@ pub(crate) enum PresenceInput {
     Changed(Room, PresenceChange),
     /// A command was answered.
     Answered(PresenceReply),
+    /// The process ends: write the leaves so far without waiting for the users' return.
+    WriteLeaves,
     /// Time passed.
     Tick,
 }

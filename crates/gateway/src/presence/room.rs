@@ -1,7 +1,7 @@
 //! The presence of one room: the users of this instance, what the store knows of them, all users, and what members see.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -23,6 +23,9 @@ use crate::{
 /// Minimum time between two writes about one room. Joins and leaves within it are written together; a larger value saves
 /// calls and shows changes later.
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(250);
+/// Time from a user's leave to its write. A user who reconnects to this instance within it causes no write, neither for the
+/// leave nor for the join; a larger value shows leaves later. Members are shown a leave 5 s after its write at the earliest.
+const LEAVE_WRITE_DELAY: Duration = Duration::from_secs(2);
 /// Time from a failed write, check or snapshot to the next attempt.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Maximum time from a change of the room's presence to the check of a held lease. Each further check follows after twice the
@@ -72,7 +75,8 @@ pub(super) struct LocalLease {
     /// Whether a write failed, which may have been applied.
     is_uncertain: bool,
     joined: BTreeSet<Member>,
-    left: BTreeSet<Member>,
+    /// The users that left, with the time at which that is written.
+    left: BTreeMap<Member, Duration>,
     next_write: Duration,
     pub(super) next_check: Duration,
     check_interval: Duration,
@@ -107,19 +111,27 @@ pub(super) struct RoomContext {
 impl LocalLease {
     /// The first connection of `user` joined.
     pub(super) fn add(&mut self, user: Member) {
-        // Under another name the user joins and leaves: the store compares the whole member.
-        if self.left.get(&user).is_none_or(|left| left.name != user.name) {
-            self.joined.insert(user);
-        } else {
-            self.left.remove(&user);
+        match self.left.remove_entry(&user) {
+            Some((left, _)) if left.name == user.name => {}
+            Some((left, _)) => {
+                // Under another name the user joins and leaves in one write: the store compares the whole member.
+                self.left.insert(left, Duration::ZERO);
+                self.joined.insert(user);
+            }
+            None => _ = self.joined.insert(user),
         }
     }
 
     /// The last connection of `user` left.
-    pub(super) fn remove(&mut self, user: Member) {
+    pub(super) fn remove(&mut self, user: Member, now: Duration) {
         if !self.joined.remove(&user) {
-            self.left.insert(user);
+            self.left.insert(user, now + LEAVE_WRITE_DELAY);
         }
+    }
+
+    /// Writes the leaves of users without waiting for their return.
+    pub(super) fn write_leaves_now(&mut self) {
+        self.left.values_mut().for_each(|due| *due = Duration::ZERO);
     }
 
     /// The lease was lost: all users are to be written again, now.
@@ -230,21 +242,26 @@ impl RoomPresence {
         if lease.write_in_flight || context.now < lease.next_write {
             return None;
         }
-        let (joined, left) = (std::mem::take(&mut lease.joined), std::mem::take(&mut lease.left));
         // Without a lease all users are written, or nothing if there are none and the store has none.
-        let has_diff = !joined.is_empty() || !left.is_empty();
+        if !lease.is_held {
+            lease.joined.clear();
+            lease.left.clear();
+        }
+        let is_due = |due: &Duration| *due <= context.now;
+        let has_diff = !lease.joined.is_empty() || lease.left.values().any(is_due);
         let is_needed = if lease.is_held { has_diff } else { lease.is_uncertain || !self.local.is_empty() };
         if !is_needed {
             return None;
         }
+        let joined = std::mem::take(&mut lease.joined);
+        let left: Vec<Member> = lease.left.extract_if(.., |_, due| is_due(due)).map(|(user, _)| user).collect();
         lease.write_in_flight = true;
-        lease.releases = self.local.is_empty();
+        lease.releases = self.local.is_empty() && lease.left.is_empty();
         lease.next_write = context.now + MIN_WRITE_INTERVAL;
         // Scheduled at the write, not at its answer: the loss of the lease may be received in between.
         lease.schedule_check(LEASE_CHECK_INTERVAL, context);
         Some(if lease.is_held {
-            let (joined, left) = (joined.into_iter().collect(), left.into_iter().collect());
-            PresenceCommand::Update { room: room.clone(), joined, left }
+            PresenceCommand::Update { room: room.clone(), joined: joined.into_iter().collect(), left }
         } else {
             PresenceCommand::Replace(room.clone(), self.local.iter().cloned().collect())
         })
@@ -311,5 +328,25 @@ impl RoomPresence {
         self.next_listing = now + MIN_LISTING_INTERVAL;
         self.listed = Some((count, now + context.random.jitter(refresh, 0.8)));
         Some(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_who_returns_under_another_name_leaves_and_joins_in_one_write() {
+        let [ann, anna] = ["u-1 Ann", "u-1 Anna"].map(|member| member.parse::<Member>().unwrap());
+        let mut lease = LocalLease::default();
+        lease.remove(ann.clone(), Duration::from_secs(1));
+        assert_eq!(lease.left[&ann], Duration::from_secs(3));
+        lease.add(anna.clone());
+        let left: Vec<_> = lease.left.iter().map(|(user, due)| (user.to_string(), *due)).collect();
+        assert_eq!(left, [("u-1 Ann".to_owned(), Duration::ZERO)]);
+        assert_eq!(lease.joined.first().map(Member::to_string), Some("u-1 Anna".to_owned()));
+        lease.remove(anna, Duration::from_secs(2));
+        lease.add(ann);
+        assert!(lease.left.is_empty() && lease.joined.is_empty(), "the store has this name");
     }
 }

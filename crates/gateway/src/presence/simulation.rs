@@ -386,6 +386,44 @@ fn a_room_at_rest_is_checked_and_listed_rarely() {
 }
 
 #[test]
+fn a_user_who_returns_within_2_s_to_the_same_instance_causes_no_write() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let mut world = World::new(1);
+    let [join, leave] =
+        [Step::Join { instance: 0, worker: 0, user: 0 }, Step::Leave { instance: 0, worker: 0, user: 0 }];
+    world.run(join);
+    world.advance(10);
+    let before = ready(world.bus.snapshot(&world.room));
+    assert_eq!(before.instances.len(), 1);
+    for step in [leave, join, leave] {
+        world.run(step);
+        world.advance(4);
+        assert_eq!(ready(world.bus.snapshot(&world.room)), before);
+        assert!(world.instances[0].tracker.is_settled() == matches!(step, Step::Join { .. }));
+    }
+    world.advance(2);
+    assert!(ready(world.bus.snapshot(&world.room)).instances.is_empty(), "2 s have passed");
+}
+
+#[test]
+fn leaves_are_written_at_once_when_the_process_ends() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let mut world = World::new(1);
+    for user in 0..2 {
+        world.run(Step::Join { instance: 0, worker: 0, user });
+    }
+    world.advance(10);
+    world.run(Step::Leave { instance: 0, worker: 0, user: 0 });
+    let now = world.now();
+    world.instances[0].handle(PresenceInput::WriteLeaves, now);
+    world.advance(1);
+    let instances = ready(world.bus.snapshot(&world.room)).instances;
+    assert_eq!(instances, [(InstanceId(1), vec!["user1".parse().unwrap()])]);
+}
+
+#[test]
 fn an_active_room_does_not_wait_for_its_slice() {
     let runtime = Builder::new_current_thread().build().unwrap();
     let _inside = runtime.enter();

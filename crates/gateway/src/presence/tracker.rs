@@ -88,6 +88,12 @@ impl PresenceTracker {
             PresenceInput::Unsubscribed(room) => self.unsubscribed(&room),
             PresenceInput::Changed(room, change) => self.changed(&room, change),
             PresenceInput::Answered(reply) => self.answered(reply),
+            PresenceInput::WriteLeaves => {
+                for (room, presence) in &mut self.rooms {
+                    presence.lease.write_leaves_now();
+                    presence.advance(room, &mut self.context);
+                }
+            }
             PresenceInput::Tick => self.tick(),
         }
     }
@@ -144,7 +150,7 @@ impl PresenceTracker {
         {
             self.local_rooms -= usize::from(presence.local.is_empty());
             self.local_users -= 1;
-            presence.lease.remove(user);
+            presence.lease.remove(user, self.context.now);
             presence.advance(room, &mut self.context);
         }
     }
@@ -155,7 +161,7 @@ impl PresenceTracker {
             let left = presence.local.remove_worker(worker);
             self.local_rooms -= usize::from(!left.is_empty() && presence.local.is_empty());
             self.local_users -= left.len();
-            left.into_iter().for_each(|user| presence.lease.remove(user));
+            left.into_iter().for_each(|user| presence.lease.remove(user, self.context.now));
             presence.advance(room, &mut self.context);
         }
     }
