@@ -1,6 +1,6 @@
 //! The users of a room over all instances, maintained from presence changes and snapshots.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use crate::{ChangeKind, InstanceId, Member, PresenceChange, PresenceDiff, PresenceSnapshot};
 
@@ -12,17 +12,37 @@ use crate::{ChangeKind, InstanceId, Member, PresenceChange, PresenceDiff, Presen
 #[derive(Clone, Debug)]
 pub struct Roster {
     version: u64,
-    instances: BTreeMap<InstanceId, HashSet<Member>>,
-    /// Number of instances that have each user.
-    users: HashMap<Member, usize>,
+    /// The instances that have users.
+    instances: BTreeMap<InstanceId, InstanceUsers>,
+    /// The number of the newest instance.
+    last_number: u32,
+    users: HashMap<Member, Holders>,
     /// Changes received while a snapshot is needed; `None` while the numbers are contiguous.
     pending: Option<Vec<PresenceChange>>,
+}
+
+/// An instance that has users.
+#[derive(Clone, Copy, Debug)]
+struct InstanceUsers {
+    /// Stands for the instance in [`Holders`]. Numbers are not used again, so an instance that loses all its users and gets
+    /// others has a new one.
+    number: u32,
+    /// The number of its users.
+    count: usize,
+}
+
+/// The numbers of the instances that have one user. Nearly all users are at one instance, which takes no allocation.
+#[derive(Clone, Debug)]
+enum Holders {
+    One(u32),
+    Several(Box<[u32]>),
 }
 
 impl Default for Roster {
     /// Starts unknown: a snapshot must be read first.
     fn default() -> Self {
-        Self { version: 0, instances: BTreeMap::new(), users: HashMap::new(), pending: Some(Vec::new()) }
+        let pending = Some(Vec::new());
+        Self { version: 0, instances: BTreeMap::new(), last_number: 0, users: HashMap::new(), pending }
     }
 }
 
@@ -124,51 +144,80 @@ impl Roster {
             ChangeKind::Replaced(users) => self.set(change.instance, users, touched),
             ChangeKind::Left | ChangeKind::Expired => self.set(change.instance, Vec::new(), touched),
             ChangeKind::Updated { joined, left } => {
-                let held = self.instances.entry(change.instance).or_default();
                 for user in left {
-                    if held.remove(&user) {
-                        touched.note(&user, &self.users);
-                        release(&mut self.users, &user);
-                    }
+                    self.remove(change.instance, &user, touched);
                 }
                 for user in joined {
-                    if held.insert(user.clone()) {
-                        touched.note(&user, &self.users);
-                        *self.users.entry(user).or_default() += 1;
-                    }
-                }
-                if held.is_empty() {
-                    self.instances.remove(&change.instance);
+                    self.add(change.instance, user, touched);
                 }
             }
         }
     }
 
-    /// Sets the users of `instance`.
+    /// Sets the users of `instance`. Takes time in proportion to the users of the room.
     fn set(&mut self, instance: InstanceId, users: Vec<Member>, touched: &mut TouchedUsers) {
         let new: HashSet<Member> = users.into_iter().collect();
-        let old = self.instances.remove(&instance).unwrap_or_default();
-        for user in new.difference(&old) {
-            touched.note(user, &self.users);
-            *self.users.entry(user.clone()).or_default() += 1;
+        if let Some(&InstanceUsers { number, .. }) = self.instances.get(&instance) {
+            let held = self.users.iter().filter(|(user, holders)| holders.contain(number) && !new.contains(*user));
+            for user in held.map(|(user, _)| user.clone()).collect::<Vec<_>>() {
+                self.remove(instance, &user, touched);
+            }
         }
-        for user in old.difference(&new) {
-            touched.note(user, &self.users);
-            release(&mut self.users, user);
+        for user in new {
+            self.add(instance, user, touched);
         }
-        if !new.is_empty() {
-            self.instances.insert(instance, new);
+    }
+
+    /// Adds a user of `instance`, unless it has the user.
+    fn add(&mut self, instance: InstanceId, user: Member, touched: &mut TouchedUsers) {
+        let held = self.instances.entry(instance).or_insert_with(|| {
+            self.last_number = self.last_number.wrapping_add(1);
+            InstanceUsers { number: self.last_number, count: 0 }
+        });
+        match self.users.entry(user) {
+            Entry::Vacant(entry) => {
+                touched.note(entry.key(), false);
+                entry.insert(Holders::One(held.number));
+            }
+            Entry::Occupied(entry) if entry.get().contain(held.number) => return,
+            Entry::Occupied(mut entry) => {
+                touched.note(entry.key(), true);
+                let holders = entry.get().iter().copied().chain([held.number]);
+                let holders = Holders::Several(holders.collect());
+                entry.insert(holders);
+            }
+        }
+        held.count += 1;
+    }
+
+    /// Removes a user of `instance`, if it has the user.
+    fn remove(&mut self, instance: InstanceId, user: &Member, touched: &mut TouchedUsers) {
+        let Some(held) = self.instances.get_mut(&instance) else { return };
+        let Some(holders) = self.users.get_mut(user).filter(|holders| holders.contain(held.number)) else { return };
+        touched.note(user, true);
+        let others: Vec<u32> = holders.iter().copied().filter(|number| *number != held.number).collect();
+        match others[..] {
+            [] => _ = self.users.remove(user),
+            [one] => *holders = Holders::One(one),
+            _ => *holders = Holders::Several(others.into()),
+        }
+        held.count -= 1;
+        if held.count == 0 {
+            self.instances.remove(&instance);
         }
     }
 }
 
-/// Decrements the number of instances that have the user.
-fn release(users: &mut HashMap<Member, usize>, user: &Member) {
-    if let Some(count) = users.get_mut(user) {
-        *count -= 1;
-        if *count == 0 {
-            users.remove(user);
+impl Holders {
+    fn iter(&self) -> std::slice::Iter<'_, u32> {
+        match self {
+            Self::One(number) => std::slice::from_ref(number).iter(),
+            Self::Several(numbers) => numbers.iter(),
         }
+    }
+
+    fn contain(&self, number: u32) -> bool {
+        self.iter().any(|one| *one == number)
     }
 }
 
@@ -177,14 +226,14 @@ fn release(users: &mut HashMap<Member, usize>, user: &Member) {
 struct TouchedUsers(BTreeMap<Member, bool>);
 
 impl TouchedUsers {
-    /// Records the user, unless recorded before. Call it before the change.
-    fn note(&mut self, user: &Member, users: &HashMap<Member, usize>) {
+    /// Records whether the user was in the room, unless recorded before. Call it before the change.
+    fn note(&mut self, user: &Member, was_present: bool) {
         if !self.0.contains_key(user) {
-            self.0.insert(user.clone(), users.contains_key(user));
+            self.0.insert(user.clone(), was_present);
         }
     }
 
-    fn diff(self, users: &HashMap<Member, usize>) -> PresenceDiff {
+    fn diff(self, users: &HashMap<Member, Holders>) -> PresenceDiff {
         let mut diff = PresenceDiff::default();
         for (user, before) in self.0 {
             match (before, users.contains_key(&user)) {
@@ -194,5 +243,15 @@ impl TouchedUsers {
             }
         }
         diff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instance_of_a_user_takes_16_bytes() {
+        assert_eq!(size_of::<Holders>(), 16);
     }
 }

@@ -14,7 +14,8 @@
 //! | `scripts` | `script_routes`, which serves the browser's client library |
 //! | `pages` | the login, chat and status pages; includes `scripts` |
 //! | `oidc` | login with an OpenID provider; includes `pages` |
-//! | `program` | the program `trunkline`; includes all others |
+//! | `program` | the program `trunkline`; includes all features above |
+//! | `jemalloc` | jemalloc as the allocator of the program, on Linux |
 
 mod admin;
 mod app;

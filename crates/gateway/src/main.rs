@@ -24,6 +24,11 @@ use trunkline_session::{InvalidSettings, MemorySessions, RedisSessions, SecretKe
 
 use crate::settings::{GatewaySettings, LoadedSettings};
 
+/// `.cargo/config.toml` has its settings.
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Maximum time for the head of a request to the admin listener to arrive.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for the last message of the process to be written.

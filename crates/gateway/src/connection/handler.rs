@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -57,8 +56,10 @@ pub(super) struct ColdState {
     pub(super) histories: Vec<Room>,
 }
 
-/// An event of the transport.
-enum TransportEvent {
+/// What the task of a connection acts on.
+enum TaskEvent {
+    /// An operation was completed.
+    Completed(OperationResult),
     /// Bytes arrived.
     Bytes(Bytes),
     /// Nothing new, but messages that arrived earlier can be decoded.
@@ -67,6 +68,22 @@ enum TransportEvent {
     Disconnected,
     /// The hub closes the connection. The writer sends the close frame.
     Closing,
+}
+
+/// What a connection reads from, and the operations that it started. One value, so that the task's future refers to it once.
+struct Reading<S, F> {
+    bytes: S,
+    decoder: MessageDecoder,
+    in_flight: InFlight<F>,
+    /// Whether messages may be left from earlier bytes.
+    has_more: bool,
+}
+
+impl<S, F> Reading<S, F> {
+    /// Returns whether no further operation can be started.
+    fn is_full(&self) -> bool {
+        self.in_flight.len() >= MAX_COMMANDS_IN_FLIGHT
+    }
 }
 
 /// The next step after a message.
@@ -85,23 +102,21 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
     }
 
     /// Reads messages and executes commands until either side closes. Operations that began are completed even then.
-    #[expect(clippy::manual_async_fn, reason = "an async fn stores its arguments twice, in every connection")]
-    pub(super) fn run<E>(
-        mut self,
-        mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    ) -> impl Future<Output = ()> {
+    ///
+    /// Not an async fn, which would store its arguments twice, in every connection.
+    pub(super) fn run<E>(mut self, bytes: impl Stream<Item = Result<Bytes, E>> + Unpin) -> impl Future<Output = ()> {
+        let (decoder, in_flight) = (MessageDecoder::new(), InFlight::new());
+        let mut reading = Reading { bytes, decoder, in_flight, has_more: true };
         async move {
-            let mut in_flight = InFlight::new();
-            let mut decoder = MessageDecoder::new();
             'open: loop {
                 // Messages that have arrived, as long as there is space for the answers.
-                let mut has_more = true;
-                while has_more && in_flight.len() < MAX_COMMANDS_IN_FLIGHT && !self.is_saturated() {
-                    let message = match decoder.next() {
+                reading.has_more = true;
+                while !reading.is_full() && !self.is_saturated() {
+                    let message = match reading.decoder.next() {
                         Ok(Some(message)) => message,
                         Ok(None) => {
-                            has_more = false;
-                            continue;
+                            reading.has_more = false;
+                            break;
                         }
                         Err(violation) => {
                             self.close_for(violation);
@@ -112,45 +127,53 @@ impl<B: Bus, P: Policy> ConnectionHandler<B, P> {
                     match Box::pin(self.handle(message)).await {
                         Next::Continue => {}
                         Next::Start(operation) => {
-                            in_flight.push(execute(self.state.clone(), self.connection.user().clone(), operation));
+                            reading.in_flight.push(execute(
+                                self.state.clone(),
+                                self.connection.user().clone(),
+                                operation,
+                            ));
                         }
                         Next::End => break 'open,
                     }
                 }
-                let is_full = in_flight.len() >= MAX_COMMANDS_IN_FLIGHT;
-                tokio::select! {
-                    Some(result) = in_flight.next() => self.complete(result),
-                    event = poll_fn(|cx| self.poll_transport(Pin::new(&mut bytes), has_more, cx)), if !is_full => match event {
-                        TransportEvent::Bytes(chunk) => decoder.receive(chunk),
-                        TransportEvent::Buffered => {}
-                        TransportEvent::Disconnected => {
-                            self.connection.abort();
-                            break;
-                        }
-                        TransportEvent::Closing => break,
-                    },
+                // `tokio::select!` would store references to each branch, in every idle connection.
+                match poll_fn(|cx| self.poll_event(&mut reading, cx)).await {
+                    TaskEvent::Completed(result) => self.complete(result),
+                    TaskEvent::Bytes(chunk) => reading.decoder.receive(chunk),
+                    TaskEvent::Buffered => {}
+                    TaskEvent::Disconnected => {
+                        self.connection.abort();
+                        break;
+                    }
+                    TaskEvent::Closing => break,
                 }
             }
-            while in_flight.next().await.is_some() {}
+            while reading.in_flight.next().await.is_some() {}
         }
     }
 
-    /// Waits for the transport; `has_more` says that messages may be left from earlier bytes.
-    fn poll_transport<E>(
+    /// Waits for an operation or, unless too many are in flight, the transport. Operations come first: each was started by
+    /// bytes of the transport, so there are at most [`MAX_COMMANDS_IN_FLIGHT`] in a row.
+    fn poll_event<E>(
         &self,
-        bytes: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
-        has_more: bool,
+        reading: &mut Reading<impl Stream<Item = Result<Bytes, E>> + Unpin, impl Future<Output = OperationResult>>,
         cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent> {
+    ) -> Poll<TaskEvent> {
+        if let Poll::Ready(Some(result)) = reading.in_flight.poll_next_unpin(cx) {
+            return Poll::Ready(TaskEvent::Completed(result));
+        }
+        if reading.is_full() {
+            return Poll::Pending;
+        }
         if ready!(self.connection.worker.hub().poll_readable(self.connection.key, cx)).is_err() {
-            return Poll::Ready(TransportEvent::Closing);
+            return Poll::Ready(TaskEvent::Closing);
         }
-        if has_more {
-            return Poll::Ready(TransportEvent::Buffered);
+        if reading.has_more {
+            return Poll::Ready(TaskEvent::Buffered);
         }
-        bytes.poll_next(cx).map(|next| match next {
-            Some(Ok(chunk)) => TransportEvent::Bytes(chunk),
-            Some(Err(_)) | None => TransportEvent::Disconnected,
+        reading.bytes.poll_next_unpin(cx).map(|next| match next {
+            Some(Ok(chunk)) => TaskEvent::Bytes(chunk),
+            Some(Err(_)) | None => TaskEvent::Disconnected,
         })
     }
 

@@ -20,9 +20,9 @@ pub(crate) const PAGE_ENTRIES: usize = 64;
 pub(crate) struct Cursor {
     state: CursorState,
     /// Number of latest messages that are sent if the client cannot resume.
-    recent: usize,
-    /// The page without which this cursor cannot advance. Boxed, because few cursors wait for one.
-    awaited: Option<Box<Range>>,
+    recent: u32,
+    /// Whether this cursor cannot advance without a page, which follows from the state.
+    awaits_page: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,8 @@ pub(crate) struct Joined {
 impl Cursor {
     /// Creates the cursor of a new subscription.
     pub(crate) fn new(from: JoinFrom) -> Self {
-        Self { state: CursorState::Pending { after: from.after }, recent: from.recent, awaited: None }
+        let recent = u32::try_from(from.recent).unwrap_or(u32::MAX);
+        Self { state: CursorState::Pending { after: from.after }, recent, awaits_page: false }
     }
 
     /// Returns whether the message at `pos` is still to be taken from the tail.
@@ -65,7 +66,11 @@ impl Cursor {
 
     /// Returns the page that this cursor needs.
     pub(crate) fn awaited_page(&self) -> Option<Range> {
-        self.awaited.as_deref().copied()
+        self.awaits_page.then_some(match &self.state {
+            CursorState::Pending { after: None } => Range::Latest(self.recent as usize),
+            CursorState::Pending { after: Some(at) } | CursorState::Live(at) => Range::After(*at, PAGE_ENTRIES),
+            CursorState::Behind(behind) => Range::After(behind.at, PAGE_ENTRIES),
+        })
     }
 
     /// Advances with what the tail has: answers a pending join, or determines the page that is needed instead.
@@ -73,21 +78,21 @@ impl Cursor {
         let head = tail.head();
         match self.state {
             CursorState::Pending { after: Some(after) } if tail.covers(after) => self.join(after, true, head),
-            CursorState::Pending { after: Some(after) } => self.wait_for(Range::After(after, PAGE_ENTRIES)),
+            CursorState::Pending { after: Some(_) } => self.wait_for_page(),
             CursorState::Pending { after: None } if self.recent == 0 => self.join(head, false, head),
-            CursorState::Pending { after: None } => match tail.before_latest(self.recent) {
+            CursorState::Pending { after: None } => match tail.before_latest(self.recent as usize) {
                 Some(at) => self.join(at, false, head),
-                None => self.wait_for(Range::Latest(self.recent)),
+                None => self.wait_for_page(),
             },
             CursorState::Live(at) if !tail.covers(at) => self.fall_behind(at),
             CursorState::Behind(ref behind) if behind.next == behind.page.len() => {
                 let at = behind.at;
                 if tail.covers(at) {
                     self.state = CursorState::Live(at);
-                    self.awaited = None;
+                    self.awaits_page = false;
                     None
                 } else {
-                    self.wait_for(Range::After(at, PAGE_ENTRIES))
+                    self.wait_for_page()
                 }
             }
             CursorState::Live(_) | CursorState::Behind(_) => None,
@@ -100,7 +105,7 @@ impl Cursor {
         if self.awaited_page() != Some(page.range) {
             return None;
         }
-        self.awaited = None;
+        self.awaits_page = false;
         if !page.follows {
             return self.reset(tail);
         }
@@ -159,17 +164,17 @@ impl Cursor {
 
     fn join(&mut self, at: Position, resumed: bool, head: Position) -> Option<Joined> {
         self.state = CursorState::Live(at);
-        self.awaited = None;
+        self.awaits_page = false;
         Some(Joined { resumed, head })
     }
 
     fn fall_behind(&mut self, at: Position) -> Option<Joined> {
         self.state = CursorState::Behind(Box::new(Behind { at, page: Arc::new([]), next: 0 }));
-        self.wait_for(Range::After(at, PAGE_ENTRIES))
+        self.wait_for_page()
     }
 
-    fn wait_for(&mut self, range: Range) -> Option<Joined> {
-        self.awaited = Some(Box::new(range));
+    fn wait_for_page(&mut self) -> Option<Joined> {
+        self.awaits_page = true;
         None
     }
 }

@@ -45,8 +45,9 @@ pub(crate) struct Hub {
     rooms: Slab<HubRoom>,
     rooms_by_name: HashMap<Room, usize>,
     /// The connections, each with the serial of its key.
-    connections: Slab<(u64, Connection)>,
-    opened: u64,
+    connections: Slab<(u32, Connection)>,
+    /// Number of connections that were opened, modulo 2³².
+    opened: u32,
     now: Tick,
     random: Random,
     requests: VecDeque<HubRequest>,
@@ -95,7 +96,7 @@ impl Hub {
 
     /// Adds a connection. `welcome` is its first frame. Its identity ends after `left`, if that is given.
     pub(crate) fn open(&mut self, identity: Rc<Identity>, left: Option<Duration>, welcome: &Event) -> ConnectionKey {
-        self.opened += 1;
+        self.opened = self.opened.wrapping_add(1);
         let heartbeat = Heartbeat::new(self.now + self.random.jitter(self.ping_interval, 0.9));
         let session_check = self.now + self.random.jitter(SESSION_CHECK_INTERVAL, 0.75);
         let expiry = left.map(|left| self.expiry(left));
@@ -112,7 +113,7 @@ impl Hub {
         self.connection(key)?;
         let (_, connection) = self.connections.remove(key.slot as usize);
         for subscription in &connection.subscriptions {
-            self.remove_member(subscription.room, key.slot, connection.identity.member());
+            self.remove_member(subscription.room(), key.slot, connection.identity.member());
         }
         connection.close_code()
     }
@@ -246,8 +247,8 @@ impl Hub {
             return Some(Outgoing::End);
         }
         for step in 0..connection.subscriptions.len() {
-            let index = (connection.next_subscription + step) % connection.subscriptions.len();
-            let room_index = connection.subscriptions[index].room;
+            let index = (connection.next_subscription as usize + step) % connection.subscriptions.len();
+            let room_index = connection.subscriptions[index].room();
             let room = &mut self.rooms[room_index];
             let presence = room.presence.as_ref();
             if let Some(bytes) = presence.and_then(|presence| connection.take_presence(index, presence, self.now)) {
@@ -262,7 +263,7 @@ impl Hub {
             }
             self.requests.extend(room.request_page(cursor));
             if let Some(chunk) = chunk {
-                connection.next_subscription = index + 1;
+                connection.next_subscription = index as u32 + 1;
                 self.delivered += chunk.frames as u64;
                 return Some(Outgoing::Bytes(connection.after_deferred(chunk.bytes)));
             }
@@ -282,7 +283,7 @@ impl Hub {
             return false;
         }
         let room = &mut self.rooms[index];
-        let Some(at) = connection.subscriptions.iter().position(|subscription| subscription.room == index) else {
+        let Some(at) = connection.subscriptions.iter().position(|subscription| subscription.room() == index) else {
             return true;
         };
         let frame = room.presence.as_ref().and_then(|presence| connection.take_presence(at, presence, self.now));

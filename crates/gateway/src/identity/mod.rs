@@ -13,6 +13,7 @@ mod tokens;
 use std::{
     fmt,
     future::Future,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -43,7 +44,8 @@ pub struct Identity {
     user: UserId,
     name: Option<DisplayName>,
     session: Option<Sid>,
-    expires: Option<SystemTime>,
+    /// In seconds since the Unix epoch. Every connection has an identity, and a `SystemTime` takes twice the space.
+    expires: Option<NonZeroU64>,
     grants: Option<Arc<Grants>>,
 }
 
@@ -71,7 +73,7 @@ impl Identity {
     #[must_use]
     pub fn until(self, expiry: SystemTime) -> Self {
         let seconds = expiry.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { expires: Some(UNIX_EPOCH + Duration::from_secs(seconds)), ..self }
+        Self { expires: Some(NonZeroU64::new(seconds).unwrap_or(NonZeroU64::MIN)), ..self }
     }
 
     /// Limits the identity to what `grants` allow. The policy decides afterwards.
@@ -101,19 +103,19 @@ impl Identity {
     /// The time at which the identity ends, in whole seconds.
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
-        self.expires
+        self.expires.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.get()))
     }
 
     /// The time that is left at `now`, if the identity ends.
     #[must_use]
     pub fn expires_in(&self, now: SystemTime) -> Option<Duration> {
-        self.expires.map(|expires| expires.duration_since(now).unwrap_or_default())
+        self.expires().map(|expires| expires.duration_since(now).unwrap_or_default())
     }
 
     /// Whether the identity has ended by `now`.
     #[must_use]
     pub fn has_ended(&self, now: SystemTime) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.expires().is_some_and(|expires| expires <= now)
     }
 
     /// Whether the grants allow this in `room`. Without grants everything is allowed here, and the policy alone decides.

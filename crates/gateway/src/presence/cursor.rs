@@ -15,7 +15,7 @@ use crate::ticks::Tick;
 #[derive(Debug)]
 pub(crate) struct PresenceTail {
     /// Counts the states of this worker.
-    number: u64,
+    number: u32,
     state: PresenceState,
     /// The frame that leads from the state before to this one; `None` if only the whole state will do.
     diff: Option<Bytes>,
@@ -29,7 +29,7 @@ pub(crate) enum PresenceCursor {
     /// None; the whole state is due since this tick.
     Due(Tick),
     /// The state of this number.
-    Sent(u64),
+    Sent(u32),
 }
 
 impl PresenceTail {

@@ -163,7 +163,8 @@ impl ClusterLinks {
         let permit = self.refreshing.clone().acquire_owned().await?;
         // Another operation may have read it meanwhile, or failed to.
         if !self.is_known()? {
-            self.refresh(&permit).await;
+            // Boxed, because every request with a session has this future in its own.
+            Box::pin(self.refresh(&permit)).await;
         }
         self.is_known()?;
         Ok(())

@@ -131,9 +131,10 @@ impl RedisLink {
         {
             return Err(error.clone());
         }
+        // Boxed, because every request with a session has this future in its own, and hardly any opens a connection.
         let opened = match &self.node {
-            Some(node) => self.connector.open_at(node).await,
-            None => self.connector.open().await,
+            Some(node) => Box::pin(self.connector.open_at(node)).await,
+            None => Box::pin(self.connector.open()).await,
         };
         self.is_up.store(opened.is_ok(), Ordering::Relaxed);
         match opened {

@@ -19,6 +19,7 @@ use actix_http::{
     ConnectionType, HttpMessage as _, Request, Response,
     body::{BodySize, BoxBody, to_bytes_limited},
     h1,
+    header::{HeaderMap, HeaderValue},
 };
 use actix_web::{
     HttpResponse,
@@ -76,13 +77,14 @@ impl Upgraded {
 /// Lets the App answer an upgrade request. Takes the connection over after a 101; otherwise sends the response and closes.
 pub(crate) async fn take_over<S>(
     app: Rc<S>,
-    request: Request,
+    mut request: Request,
     mut framed: Framed<TcpStream, h1::Codec>,
 ) -> Result<(), actix_web::Error>
 where
     S: Service<Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
 {
     request.extensions_mut().insert(CanBeTakenOver);
+    copy_headers(request.headers_mut());
     let mut response = match app.call(request).await {
         Ok(response) => response.into_parts().1,
         Err(error) => HttpResponse::from_error(error),
@@ -102,6 +104,19 @@ where
     let first = (!parts.read_buf.is_empty()).then(|| Box::new(Bytes::copy_from_slice(&parts.read_buf)));
     rt::spawn(start(ReceivedBytes { stream, first }));
     Ok(())
+}
+
+/// Copies the values out of the dispatcher's read buffer. actix-http keeps up to 128 request heads per thread for later requests,
+/// with the headers that they have. Otherwise each would keep such a buffer of 8 KiB, and a map with space for more headers.
+fn copy_headers(headers: &mut HeaderMap) {
+    let mut copies = HeaderMap::with_capacity(headers.len_keys());
+    for (name, value) in &*headers {
+        // What was a value is one.
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copies.append(name.clone(), copy);
+        }
+    }
+    *headers = copies;
 }
 
 /// Sends a response other than 101 and closes: the bytes after the request are not another request.
@@ -180,22 +195,26 @@ impl Writer {
     fn run(mut self) -> impl Future<Output = ()> {
         async move {
             let is_complete = poll_fn(|cx| self.poll(cx)).await.is_ok();
-            let is_unresponsive = self.connection.is_unresponsive();
-            self.connection.abort();
-            let mut is_closed_by_client = false;
-            if is_complete {
-                // The close frame is sent. What the client still sends is read and dropped: with unread bytes the kernel
-                // would answer with a reset, which could overtake the close frame.
-                let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
-                // Boxed, because the task of an open connection has no space for it.
-                let discarded = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, discard_input(&self.stream))).await;
-                is_closed_by_client = discarded.is_ok();
-            }
-            if is_unresponsive && !is_closed_by_client {
-                // Dropping the socket resets the connection. Otherwise the kernel would keep it, with the bytes that the
-                // client does not take, for minutes and outside of every limit.
-                let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
-            }
+            // Boxed, because the task of an open connection has no space for it.
+            Box::pin(self.end(is_complete)).await;
+        }
+    }
+
+    /// Ends the connection. `is_complete` says that all bytes were written.
+    async fn end(&self, is_complete: bool) {
+        let is_unresponsive = self.connection.is_unresponsive();
+        self.connection.abort();
+        let mut is_closed_by_client = false;
+        if is_complete {
+            // The close frame is sent. What the client still sends is read and dropped: with unread bytes the kernel
+            // would answer with a reset, which could overtake the close frame.
+            let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
+            is_closed_by_client = tokio::time::timeout(CLOSE_TIMEOUT, discard_input(&self.stream)).await.is_ok();
+        }
+        if is_unresponsive && !is_closed_by_client {
+            // Dropping the socket resets the connection. Otherwise the kernel would keep it, with the bytes that the
+            // client does not take, for minutes and outside of every limit.
+            let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
         }
     }
 

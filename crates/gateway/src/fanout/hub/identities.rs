@@ -23,9 +23,10 @@ impl Hub {
         }
     }
 
-    /// Returns the tick at which an identity ends that now has `left`. The clock of the hub is up to one granularity late.
+    /// Returns the tick at which an identity ends that now has `left`. The clock of the hub is up to one granularity late, and
+    /// was rounded down.
     pub(super) fn expiry(&self, left: Duration) -> Tick {
-        self.now + left + TIMER_GRANULARITY
+        self.now + left + (TIMER_GRANULARITY + Tick::UNIT)
     }
 
     /// Closes every connection whose identity has ended, in one pass over the connections. For a hub whose clock stood still.

@@ -82,7 +82,7 @@ impl Hub {
     /// Returns the rooms to which the connection is subscribed, or about to be.
     pub(crate) fn rooms_of(&mut self, key: ConnectionKey) -> Vec<Room> {
         let Some(connection) = self.connection(key) else { return Vec::new() };
-        let indices: Vec<usize> = connection.subscriptions.iter().map(|subscription| subscription.room).collect();
+        let indices: Vec<usize> = connection.subscriptions.iter().map(RoomSubscription::room).collect();
         indices.into_iter().map(|index| self.rooms[index].room.clone()).collect()
     }
 
@@ -100,15 +100,11 @@ impl Hub {
         }
         let index = self.follow(room);
         let Some(connection) = self.connection(key) else { return };
-        let (cursor, presence, seen) = (Cursor::new(from), PresenceCursor::BeforeJoined, seen.map(Box::new));
+        let new = RoomSubscription::new(index, Cursor::new(from), seen);
         match connection.subscription(index) {
-            Some(subscription) => {
-                (subscription.cursor, subscription.presence, subscription.seen) = (cursor, presence, seen);
-            }
+            Some(subscription) => *subscription = new,
             None => {
-                // Most connections stay in one room. From there on the vector doubles.
-                connection.subscriptions.reserve_exact(1);
-                connection.subscriptions.push(RoomSubscription { room: index, cursor, presence, seen });
+                connection.subscriptions.push(new);
                 let user = connection.identity.member();
                 self.rooms[index].members.push(key.slot);
                 self.requests.push_back(HubRequest::Joined(room.clone(), user));
@@ -123,7 +119,7 @@ impl Hub {
         let index = self.rooms_by_name.get(room).copied();
         let Some(connection) = self.connection(key) else { return };
         let before = connection.subscriptions.len();
-        connection.subscriptions.retain(|subscription| Some(subscription.room) != index);
+        connection.subscriptions.retain(|subscription| Some(subscription.room()) != index);
         let was_member = connection.subscriptions.len() < before;
         connection.send(&Event::Left { room: room.clone() }, now);
         let user = connection.identity.member();
