@@ -34,23 +34,6 @@ impl RedisBus {
         self.shards.publish(keys.channel(), command).await
     }
 
-    /// Runs the same operation in each of `rooms`, and returns the result for each.
-    async fn in_rooms(&self, operation: &str, rooms: &[Room], instance: InstanceId) -> Vec<Result<i64, BusError>> {
-        let mut versions = Vec::with_capacity(rooms.len());
-        for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
-            let keys = self.slot_keys(rooms);
-            let command = |link: &Link, index: usize| {
-                vec![scripts::presence(link.mode(), operation, &self.names.room(&rooms[index]), instance)]
-            };
-            let replies = self.shards.query_each::<i64>(&keys, 1, command).await.into_iter();
-            versions.extend(replies.map(|replies| {
-                let version = replies?.first().copied();
-                version.ok_or_else(|| unexpected_reply("the presence script returned nothing"))
-            }));
-        }
-        versions
-    }
-
     /// Sends a command whose keys share the slot of `key`.
     async fn at_key<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BusError> {
         self.shards.query(key, |_| command.clone()).await
@@ -100,7 +83,21 @@ impl PresenceStore for RedisBus {
     }
 
     async fn expire(&self, instance: InstanceId, rooms: &[Room]) -> Result<(), BusError> {
-        self.in_rooms("expire", rooms, instance).await.into_iter().try_for_each(|version| version.map(drop))
+        let mut expired = Ok(());
+        for rooms in rooms.chunks(ROOMS_PER_PIPELINE) {
+            let keys = self.slot_keys(rooms);
+            let command = |link: &Link, index: usize| {
+                vec![scripts::presence(link.mode(), "expire", &self.names.room(&rooms[index]), instance)]
+            };
+            for versions in self.shards.query_each::<i64>(&keys, 1, command).await {
+                let version = versions.and_then(|versions| {
+                    versions.first().copied().ok_or_else(|| unexpected_reply("the presence script returned nothing"))
+                });
+                // The other rooms all the same: the first error is returned after them.
+                expired = expired.and(version.map(drop));
+            }
+        }
+        expired
     }
 
     async fn snapshot(&self, room: &Room) -> Result<PresenceSnapshot, BusError> {
